@@ -1,0 +1,1 @@
+"""A versioned, honest pipeline for experiments with X-ray classifiers."""

@@ -1,0 +1,1 @@
+"""From raw files to split tables and a memory-mapped cache of pixels."""

@@ -1,0 +1,32 @@
+"""What can go wrong for a user: each error says what, where, and what to do."""
+
+from collections.abc import Sequence
+
+
+class XraylabError(Exception):
+    """A headline and all problems of its kind; the command line prints it and exits with 1."""
+
+    def __init__(self, headline: str, problems: Sequence[str] = ()) -> None:
+        self.headline = headline
+        self.problems = tuple(problems)
+        super().__init__("\n".join([headline, *(f"  - {problem}" for problem in problems)]))
+
+
+class ParamsError(XraylabError):
+    """A parameter is unknown, of the wrong type, or contradicts another."""
+
+
+class DataError(XraylabError):
+    """The images, their folders or their names are not what the parameters promise."""
+
+
+class MissingError(XraylabError):
+    """A file that an earlier stage writes is not there."""
+
+
+class WeightsError(XraylabError):
+    """Pretrained or kept weights are absent, damaged or of another network."""
+
+
+class TrainingError(XraylabError):
+    """A training run cannot start or cannot go on."""

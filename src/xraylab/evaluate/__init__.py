@@ -1,0 +1,1 @@
+"""Figures from predictions: numpy and scikit-learn, never torch."""

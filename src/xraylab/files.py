@@ -1,0 +1,116 @@
+"""Reading and writing: whole or not at all, and always in the same bytes."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pandas as pd
+from ruamel.yaml import YAML
+
+from xraylab.errors import DataError, MissingError
+
+FORMULA_STARTS = ("=", "+", "-", "@")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well, flush it to disk and rename it over `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder: nothing stands at `path` until everything in it is written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(text: str, path: Path) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(value: Any, path: Path) -> None:
+    write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
+
+
+def read_json(path: Path) -> Any:
+    return _read(path, json.load)
+
+
+def write_yaml(value: Any, path: Path) -> None:
+    yaml = YAML()
+    yaml.default_flow_style = False
+    with replacing(path) as temporary:
+        yaml.dump(value, temporary)
+
+
+def read_yaml(path: Path) -> Any:
+    """YAML 1.2, as DVC reads it: `1e-3` is a number."""
+    return _read(path, YAML(typ="safe").load)
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a CSV whose floats read back exactly; refuse cells that a spreadsheet would run as formulas."""
+    for column in table.select_dtypes(include=["object", "string"]):
+        texts = table[column].dropna().astype(str)
+        for text in texts[texts.str.startswith(FORMULA_STARTS)]:
+            raise DataError(
+                f"{path.name}: {text!r} in column {column} would run as a formula in a spreadsheet: "
+                f"rename it so that it does not begin with one of {' '.join(FORMULA_STARTS)}"
+            )
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def read_table(path: Path, text_columns: tuple[str, ...] = ("id", "path", "label", "patient")) -> pd.DataFrame:
+    """Read a CSV; identifiers stay text (`007` is not 7, `NA` is a name) and an empty one is ''."""
+
+    def parse(file: IO[str]) -> pd.DataFrame:
+        return pd.read_csv(file, dtype=dict.fromkeys(text_columns, str), keep_default_na=False)
+
+    return _read(path, parse)
+
+
+def _read(path: Path, parse: Callable[[IO[str]], Any]) -> Any:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return parse(file)
+    except FileNotFoundError:
+        raise MissingError(f"{path} does not exist: `dvc repro` makes it") from None
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,284 @@
+"""params.yaml as one typed, frozen and strict tree. No value has a default here: DVC sees only the file."""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+
+from xraylab import files
+from xraylab.errors import ParamsError
+
+EXPERIMENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+CLASS_NAME = re.compile(r"[\w][\w .()-]{0,63}")
+OVERRIDABLE = ("model", "augment", "loss", "train")
+
+
+class Section(BaseModel):
+    """One section of params.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _class_name(name: str) -> str:
+    if not CLASS_NAME.fullmatch(name):
+        raise ValueError("a class name is a folder name of letters, digits, spaces and _ . ( ) -")
+    return name
+
+
+def _pattern(text: str) -> str:
+    try:
+        groups = re.compile(text).groupindex
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    if "patient" not in groups:
+        raise ValueError("has no group (?P<patient>...)")
+    return text
+
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+ClassName = Annotated[str, AfterValidator(_class_name)]
+Pattern = Annotated[str, AfterValidator(_pattern)]
+
+
+class Study(Section):
+    title: str
+    baseline: str
+    repeats: Annotated[list[NonNegativeInt], Field(min_length=1)]
+
+
+class Demo(Section):
+    healthy: PositiveInt
+    tb: PositiveInt
+    pixels: Annotated[int, Field(ge=32, le=1024)]
+    seed: NonNegativeInt
+
+
+class Data(Section):
+    source: Annotated[str, Field(min_length=1)]
+    classes: Annotated[list[ClassName], Field(min_length=2)]
+    positive: str | None
+    patient: Pattern | None
+    demo: Demo
+
+
+class Split(Section):
+    strategy: Literal["sorted-id"]
+    test: Annotated[float, Field(gt=0, lt=1)]
+    valid: Fraction
+    seed: NonNegativeInt
+
+
+class Images(Section):
+    pixels: Annotated[int, Field(ge=16, le=2048)]
+    fit: Literal["squash", "crop", "pad"]
+
+
+class Model(Section):
+    arch: Literal["resnet18", "resnet34", "resnet50"]
+    pretrained: Annotated[str, Field(min_length=1)]
+    channels: Literal[1, 3]
+    pixels: Annotated[int, Field(ge=16, le=2048)]
+    dropout: Fraction
+
+
+class Augment(Section):
+    sharpness_factor: NonNegativeFloat
+    sharpness_p: Annotated[float, Field(ge=0, le=1)]
+    contrast: Annotated[float, Field(ge=0, le=1)]
+
+
+class Loss(Section):
+    class_weights: Literal["none", "balanced"] | list[PositiveFloat]
+    l2: NonNegativeFloat
+
+
+class Train(Section):
+    schedule: Literal["constant", "one_cycle", "fine_tune"]
+    epochs: PositiveInt
+    lr: PositiveFloat
+    freeze_epochs: PositiveInt | None
+    lr_mult: Annotated[float, Field(ge=1)] | None
+    optimizer: Literal["adam", "adamw", "sgd"]
+    momentum: Fraction | None
+    weight_decay: NonNegativeFloat
+    batch_size: PositiveInt
+    select_on: Literal["valid", "test"]
+    select_by: Literal["f1", "accuracy", "loss"]
+    keep: Literal["best_and_last", "all"]
+    precision: Literal["auto", "float32", "bfloat16"]
+
+
+class Experiment(Section):
+    """The sections that an experiment may override, resolved."""
+
+    model: Model
+    augment: Augment
+    loss: Loss
+    train: Train
+
+
+class Params(Experiment):
+    """The whole of params.yaml."""
+
+    study: Study
+    data: Data
+    split: Split
+    images: Images
+    experiments: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+
+    def experiment(self, name: str) -> Experiment:
+        """The base sections with one experiment's overrides."""
+        base = {section: getattr(self, section).model_dump() for section in OVERRIDABLE}
+        return Experiment.model_validate(merged(base, self.experiments[name]))
+
+
+class Plan(Experiment):
+    """plans/<experiment>.yaml: an experiment, and what its pretrained file held when it was planned."""
+
+    pretrained_sha256: str | None
+
+
+def read(path: Path) -> Params:
+    """Read and check the whole file. Errors: ParamsError with every problem, each under its dotted path."""
+    tree = files.read_yaml(path)
+    if not isinstance(tree, dict):
+        raise ParamsError(f"{path.name} holds no sections")
+    try:
+        params = Params.model_validate(tree)
+    except ValidationError as error:
+        raise ParamsError(_headline(path), _problems(error)) from None
+    problems = [*_study_problems(params), *_experiments_problems(params)]
+    if problems:
+        raise ParamsError(_headline(path), problems)
+    return params
+
+
+def read_plan(path: Path) -> Plan:
+    return Plan.model_validate(files.read_yaml(path))
+
+
+def merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `overrides` laid over it, mapping by mapping."""
+    result = dict(base)
+    for key, value in overrides.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        result[key] = merged(base[key], value) if both else value
+    return result
+
+
+def _headline(path: Path) -> str:
+    return f"{path.name} cannot be used:"
+
+
+def _problems(error: ValidationError, prefix: str = "") -> list[str]:
+    return list(dict.fromkeys(_sentence(problem, prefix) for problem in error.errors()))
+
+
+def _sentence(problem: Any, prefix: str) -> str:
+    keys = [part for part in problem["loc"] if not str(part).startswith(("literal[", "list[", "constrained-"))]
+    where = prefix + ".".join(map(str, keys))
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"{where}: unknown key{_suggestion(keys, prefix)}"
+        case "missing":
+            return f"{where}: missing; it has no default outside params.yaml"
+        case "value_error":
+            return f"{where}: {problem['ctx']['error']}, got {problem['input']!r}"
+        case _:
+            message = problem["msg"][0].lower() + problem["msg"][1:]
+            return f"{where}: {message}, got {problem['input']!r}"
+
+
+def _suggestion(keys: list[Any], prefix: str) -> str:
+    known = _known(keys[:-1], OVERRIDABLE if prefix else None)
+    near = difflib.get_close_matches(str(keys[-1]), known, n=1)
+    dotted = prefix + ".".join(map(str, [*keys[:-1], *near]))
+    return f"; did you mean {dotted}?" if near else f"; there is {', '.join(known)}"
+
+
+def _known(parents: list[Any], top: tuple[str, ...] | None) -> list[str]:
+    section: Any = Params
+    for key in parents:
+        section = section.model_fields[key].annotation
+    return list(top) if top and not parents else list(section.model_fields)
+
+
+def _study_problems(params: Params) -> list[str]:
+    problems = []
+    data, study = params.data, params.study
+    if len(set(data.classes)) < len(data.classes):
+        problems.append("data.classes: names a class twice")
+    if len(data.classes) == 2 and data.positive not in data.classes:
+        problems.append(f"data.positive: must be one of {', '.join(data.classes)}, got {data.positive!r}")
+    if len(data.classes) > 2 and data.positive is not None:
+        problems.append("data.positive: must be null with more than two classes, whose F1 is the mean over classes")
+    if study.baseline not in params.experiments:
+        problems.append(f"study.baseline: {study.baseline!r} is not one of the experiments")
+    if len(set(study.repeats)) < len(study.repeats):
+        problems.append("study.repeats: names a repeat twice")
+    return problems
+
+
+def _experiments_problems(params: Params) -> list[str]:
+    in_base = _contradictions(params, params)
+    problems: dict[str, None] = {f"{key}: {problem}": None for key, problem in in_base.items()}
+    for name, overrides in params.experiments.items():
+        prefix = f"experiments.{name}."
+        if not EXPERIMENT_NAME.fullmatch(name):
+            problems[
+                f"experiments.{name}: a name is up to 64 lower-case letters, digits, - and _, "
+                "and begins with a letter or digit; it becomes a folder and part of a command"
+            ] = None
+            continue
+        try:
+            experiment = params.experiment(name)
+        except ValidationError as error:
+            problems.update(dict.fromkeys(_problems(error, prefix)))
+            continue
+        for key, problem in _contradictions(experiment, params).items():
+            problems[f"{'' if key in in_base else prefix}{key}: {problem}"] = None
+    return list(problems)
+
+
+def _contradictions(experiment: Experiment, params: Params) -> dict[str, str]:
+    """What no single field can know: dotted key -> problem."""
+    model, loss, train = experiment.model, experiment.loss, experiment.train
+    found = {}
+    for field in ("freeze_epochs", "lr_mult"):
+        value = getattr(train, field)
+        if (train.schedule == "fine_tune") != (value is not None):
+            found[f"train.{field}"] = _belongs("train.schedule", "fine_tune", value)
+    if (train.optimizer == "sgd") != (train.momentum is not None):
+        found["train.momentum"] = _belongs("train.optimizer", "sgd", train.momentum)
+    if isinstance(loss.class_weights, list) and len(loss.class_weights) != len(params.data.classes):
+        found["loss.class_weights"] = (
+            f"{len(loss.class_weights)} weights for {len(params.data.classes)} classes ({', '.join(params.data.classes)})"
+        )
+    if model.pixels > params.images.pixels:
+        found["model.pixels"] = (
+            f"{model.pixels} is more than images.pixels ({params.images.pixels}): raise images.pixels"
+        )
+    if params.split.valid == 0 and train.select_on == "valid":
+        found["train.select_on"] = (
+            "there is no validation side to select on (split.valid is 0): set split.valid to a fraction such as 0.15, "
+            "or train.select_on to test, the published mode"
+        )
+    return found
+
+
+def _belongs(chooser: str, choice: str, value: Any) -> str:
+    if value is None:
+        return f"{chooser} is {choice}, which needs a number here"
+    return f"only {chooser}: {choice} uses it; set it to null"

@@ -1,0 +1,105 @@
+"""Where everything lies in a study."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from xraylab.errors import MissingError
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The files of one checkout; `root` is the folder that holds params.yaml."""
+
+    root: Path
+
+    @classmethod
+    def here(cls) -> "Paths":
+        """The study in the current folder."""
+        root = Path.cwd()
+        if not (root / "params.yaml").is_file():
+            raise MissingError(f"no params.yaml in {root}: run this command in the top folder of a study")
+        return cls(root)
+
+    @property
+    def home(self) -> Path:
+        """The user's own checkout, also while a queued experiment runs in a temporary one."""
+        return Path(os.environ.get("DVC_ROOT", self.root))
+
+    @property
+    def state(self) -> Path:
+        """Scratch that outlives a stage: hashes of source files, resume points. Safe to delete."""
+        return self.home / ".xraylab"
+
+    def from_home(self, name: str) -> Path:
+        """A path that the user wrote: `~` expanded, a relative one read from `home`."""
+        return self.home / Path(name).expanduser()
+
+    @property
+    def params(self) -> Path:
+        return self.root / "params.yaml"
+
+    @property
+    def source(self) -> Path:
+        return self.root / "data/source.json"
+
+    @property
+    def raw(self) -> Path:
+        return self.root / "data/raw"
+
+    @property
+    def index(self) -> Path:
+        return self.root / "data/index.csv"
+
+    @property
+    def audit(self) -> Path:
+        return self.root / "data/audit.json"
+
+    @property
+    def split(self) -> Path:
+        return self.root / "data/split"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "data/cache"
+
+    @property
+    def plans(self) -> Path:
+        return self.root / "plans"
+
+    def plan(self, experiment: str) -> Path:
+        return self.plans / f"{experiment}.yaml"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    def model(self, experiment: str, repeat: int) -> Path:
+        return self.models / experiment / str(repeat)
+
+    @property
+    def predictions(self) -> Path:
+        return self.root / "predictions"
+
+    def prediction(self, experiment: str, repeat: int) -> Path:
+        return self.predictions / experiment / f"{repeat}.csv"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    @property
+    def metrics(self) -> Path:
+        return self.reports / "metrics.json"
+
+    @property
+    def comparison(self) -> Path:
+        return self.reports / "comparison.csv"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.reports / "evaluation"
+
+    @property
+    def report(self) -> Path:
+        return self.reports / "index.html"

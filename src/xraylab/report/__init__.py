@@ -1,0 +1,1 @@
+"""From artefacts to one self-contained page."""
