@@ -9,7 +9,11 @@ class XraylabError(Exception):
     def __init__(self, headline: str, problems: Sequence[str] = ()) -> None:
         self.headline = headline
         self.problems = tuple(problems)
-        super().__init__("\n".join([headline, *(f"  - {problem}" for problem in problems)]))
+        super().__init__(headline)
+
+    def __str__(self) -> str:
+        """Made from the parts: fastai rewrites the arguments of exceptions that pass through it."""
+        return "\n".join([self.headline, *(f"  - {problem}" for problem in self.problems)])
 
 
 class ParamsError(XraylabError):

@@ -8,12 +8,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import pandas as pd
 from ruamel.yaml import YAML
 
 from xraylab.errors import DataError, MissingError
+
+T = TypeVar("T")
 
 FORMULA_STARTS = ("=", "+", "-", "@")
 
@@ -102,7 +104,7 @@ def read_table(path: Path, text_columns: tuple[str, ...] = ("id", "path", "label
     return _read(path, parse)
 
 
-def _read(path: Path, parse: Callable[[IO[str]], Any]) -> Any:
+def _read(path: Path, parse: Callable[[IO[str]], T]) -> T:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return parse(file)

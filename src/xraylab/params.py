@@ -234,7 +234,7 @@ def _study_problems(params: Params) -> list[str]:
 def _experiments_problems(params: Params) -> list[str]:
     in_base = _contradictions(params, params)
     problems: dict[str, None] = {f"{key}: {problem}": None for key, problem in in_base.items()}
-    for name, overrides in params.experiments.items():
+    for name in params.experiments:
         prefix = f"experiments.{name}."
         if not EXPERIMENT_NAME.fullmatch(name):
             problems[
@@ -263,9 +263,7 @@ def _contradictions(experiment: Experiment, params: Params) -> dict[str, str]:
     if (train.optimizer == "sgd") != (train.momentum is not None):
         found["train.momentum"] = _belongs("train.optimizer", "sgd", train.momentum)
     if isinstance(loss.class_weights, list) and len(loss.class_weights) != len(params.data.classes):
-        found["loss.class_weights"] = (
-            f"{len(loss.class_weights)} weights for {len(params.data.classes)} classes ({', '.join(params.data.classes)})"
-        )
+        found["loss.class_weights"] = f"{len(loss.class_weights)} weights for the classes {', '.join(params.data.classes)}"
     if model.pixels > params.images.pixels:
         found["model.pixels"] = (
             f"{model.pixels} is more than images.pixels ({params.images.pixels}): raise images.pixels"

@@ -1,0 +1,36 @@
+# make study: everything from a clean clone to the report.  make test, make check: what CI runs.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: study test check format bench
+
+study: $(INSTALLED)
+	dvc repro
+	@echo
+	@echo "The report is reports/index.html. To have something to compare the next run with, commit this one:"
+	@echo "    git add dvc.lock data/source.json && git commit -m 'First run'"
+
+test: $(INSTALLED)
+	pytest
+
+check: $(INSTALLED)
+	ruff format --check
+	ruff check
+	mypy
+	lint-imports
+
+format: $(INSTALLED)
+	ruff check --fix
+	ruff format
+
+bench: $(INSTALLED)
+	python bench/study.py
+
+.venv: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,152 @@
+"""The command line: one command per stage of dvc.yaml, and what a user asks for besides.
+
+Every command imports its own stage, so that `--help` answers at once.
+"""
+
+import sys
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from xraylab.errors import XraylabError
+
+if TYPE_CHECKING:
+    from xraylab.params import Params
+    from xraylab.paths import Paths
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Rapid, honest and versioned experiments with X-ray classifiers. "
+    "Usually `dvc repro` runs the stages; each can be run alone in a study's top folder.",
+)
+
+Experiment = Annotated[str, typer.Argument(help="A name under `experiments` in params.yaml.")]
+Repeat = Annotated[int, typer.Argument(help="One of study.repeats; it is the seed.")]
+
+STAGES = "Stages, in the order of dvc.yaml"
+TOOLS = "Tools"
+
+
+def main() -> None:
+    """Run a command; a user's mistake is printed without a traceback and exits with 1."""
+    # fastai and torchvision still call torch.jit.script, which is no news to the user
+    warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)
+    try:
+        app(prog_name="xraylab")
+    except XraylabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command(rich_help_panel=STAGES)
+def source() -> None:
+    """Note what the data source holds now (data/source.json)."""
+    from xraylab.stages import source
+
+    _run(source.run)
+
+
+@app.command(rich_help_panel=STAGES)
+def fetch() -> None:
+    """Bring the source's files to data/raw."""
+    from xraylab.stages import fetch
+
+    _run(fetch.run)
+
+
+@app.command(rich_help_panel=STAGES)
+def index() -> None:
+    """Read every image once: data/index.csv and data/audit.json."""
+    from xraylab.stages import index
+
+    _run(index.run)
+
+
+@app.command(rich_help_panel=STAGES)
+def split() -> None:
+    """Decide who trains, who chooses the epoch, and who is tested (data/split)."""
+    from xraylab.stages import split
+
+    _run(split.run)
+
+
+@app.command(rich_help_panel=STAGES)
+def cache() -> None:
+    """Decode every image once, to the size of images.pixels (data/cache)."""
+    from xraylab.stages import cache
+
+    _run(cache.run)
+
+
+@app.command(rich_help_panel=STAGES)
+def plan() -> None:
+    """Resolve each experiment's configuration (plans)."""
+    from xraylab.stages import plan
+
+    _run(plan.run)
+
+
+@app.command(rich_help_panel=STAGES)
+def train(experiment: Experiment, repeat: Repeat = 0) -> None:
+    """Train one experiment, from its last finished epoch if it was stopped (models)."""
+    from xraylab.stages import train
+
+    _run(train.run, experiment, repeat)
+
+
+@app.command(rich_help_panel=STAGES)
+def predict(experiment: Experiment, repeat: Repeat = 0) -> None:
+    """Class probabilities of the best and the last epoch (predictions)."""
+    from xraylab.stages import predict
+
+    _run(predict.run, experiment, repeat)
+
+
+@app.command(rich_help_panel=STAGES)
+def evaluate() -> None:
+    """Figures from the predictions (reports/metrics.json, comparison.csv, evaluation)."""
+    from xraylab.stages import evaluate
+
+    _run(evaluate.run)
+
+
+@app.command(rich_help_panel=STAGES)
+def report() -> None:
+    """One page of it all (reports/index.html)."""
+    from xraylab.stages import report
+
+    _run(report.run)
+
+
+@app.command(rich_help_panel=TOOLS)
+def score(
+    experiment: Experiment,
+    repeat: Repeat = 0,
+    epoch: Annotated[int | None, typer.Option(help="Counted from 0; the best one where not given.")] = None,
+    side: Annotated[Literal["valid", "test"], typer.Option(help="The images to score.")] = "valid",
+) -> None:
+    """Score any kept epoch: accuracy, precision, recall, F1 and confusion."""
+    from xraylab.predict import score
+
+    given, paths = _study()
+    figures = score.epoch(given, paths, experiment, repeat, epoch, side)
+    if side == "test":
+        print("Test figures of several epochs, compared, are no longer test figures: choose on validation.")
+    for name, value in figures.items():
+        print(f"{name:10} {value:.6f}" if isinstance(value, float) else f"{name:10} {value}")
+
+
+def _study() -> "tuple[Params, Paths]":
+    from xraylab import params
+    from xraylab.paths import Paths
+
+    paths = Paths.here()
+    return params.read(paths.params), paths
+
+
+def _run(stage: Callable[..., None], *arguments: str | int) -> None:
+    stage(*_study(), *arguments)

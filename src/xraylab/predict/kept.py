@@ -1,0 +1,35 @@
+"""The network of a finished run, as it was after any epoch whose weights were kept."""
+
+from pathlib import Path
+from typing import Any
+
+from torchvision.models import ResNet
+
+from xraylab.errors import WeightsError
+from xraylab.model import networks, weights
+
+CHECKPOINTS = ("best", "last")
+
+
+def epoch_of(model: dict[str, Any], checkpoint: str) -> int:
+    """The epoch of `best` or `last` in a model.json."""
+    return int(model[f"{checkpoint}_epoch"])
+
+
+def network(folder: Path, model: dict[str, Any], epoch: int) -> ResNet:
+    """The network with that epoch's weights. Errors: WeightsError naming the epochs that were kept."""
+    built = networks.build(model["arch"], len(model["classes"]), model["channels"], model["dropout"])
+    weights.restore(built, folder / _file(model, epoch))
+    return built
+
+
+def _file(model: dict[str, Any], epoch: int) -> str:
+    for checkpoint in CHECKPOINTS:
+        if epoch == epoch_of(model, checkpoint):
+            return f"{checkpoint}.safetensors"
+    if epoch in model["kept_epochs"]:
+        return f"epoch-{epoch:03d}.safetensors"
+    raise WeightsError(
+        f"epoch {epoch} of {model['experiment']}-{model['repeat']} was not kept; "
+        f"kept are {', '.join(map(str, model['kept_epochs']))}. To keep every epoch, set train.keep to all"
+    )

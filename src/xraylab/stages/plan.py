@@ -1,0 +1,45 @@
+"""plan: each experiment's configuration, resolved; what removed experiments left is pruned."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from xraylab import files
+from xraylab.errors import WeightsError
+from xraylab.params import Params, Plan
+from xraylab.paths import Paths
+
+NOT_A_FILE = ("none", "default")
+
+
+def run(params: Params, paths: Paths) -> None:
+    plans = {}
+    missing = []
+    for name in params.experiments:
+        experiment = params.experiment(name)
+        weights = experiment.model.pretrained
+        file = None if weights in NOT_A_FILE else paths.from_home(weights)
+        if file and not file.is_file():
+            missing.append(f"{name}: {file}")
+            continue
+        plans[name] = Plan(**dict(experiment), pretrained_sha256=files.sha256(file) if file else None)
+    if missing:
+        raise WeightsError(
+            "model.pretrained names weight files that do not exist; put them there, or set it to none:", missing
+        )
+    with files.replacing_folder(paths.plans) as folder:
+        for name, plan in plans.items():
+            files.write_yaml(plan.model_dump(), folder / f"{name}.yaml")
+    for stale in _stale(params, paths):
+        shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+
+
+def _stale(params: Params, paths: Paths) -> Iterator[Path]:
+    """Models and predictions of experiments and repeats that the study no longer has; DVC's cache still holds them."""
+    repeats = {str(repeat) for repeat in params.study.repeats}
+    for folder in (paths.models, paths.predictions):
+        for experiment in folder.iterdir() if folder.is_dir() else ():
+            if experiment.name not in params.experiments:
+                yield experiment
+            elif experiment.is_dir():
+                yield from (path for path in experiment.iterdir() if path.stem not in repeats)

@@ -1,0 +1,141 @@
+"""report: one page from the artefacts."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from xraylab import files
+from xraylab.params import Params, read_plan
+from xraylab.paths import Paths
+from xraylab.report import answer, charts, images, page, tables
+
+MEASURES = {"loss": "Loss", "accuracy": "Accuracy", "f1": "F1"}
+CORNER = 0.2  # of the ROC axes, shown larger
+RIGHT_PER_CLASS = 6
+MISTAKES = 12
+SIDES = ("train", "valid", "test")
+
+
+def run(params: Params, paths: Paths) -> None:
+    summary = files.read_json(paths.evaluation / "summary.json")
+    split = files.read_json(paths.split / "summary.json")
+    totals = {side: sum(part["images"] for part in split["sides"][side].values()) for side in SIDES}
+    means = {(row["experiment"], row["checkpoint"], row["side"]): row for row in summary["means"]}
+    html = page.render(
+        params=params,
+        params_text=paths.params.read_text(encoding="utf-8"),
+        summary=summary,
+        f1_name=answer.f1_name(summary),
+        answer=answer.sentences(summary, means, totals["test"]),
+        comparison=tables.comparison(summary, means),
+        learning_curves=_learning_curves(paths, summary),
+        rocs=_rocs(paths, summary),
+        lines=_lines(summary, means),
+        confusions=tables.confusions(summary),
+        experiments=_experiments(paths, summary),
+        versions=sorted({run["hardware"]["torch"] for run in summary["runs"]}),
+        split=split,
+        totals=totals,
+        audit=files.read_json(paths.audit),
+        samples=_samples(paths, summary),
+    )
+    files.write_text(html, paths.report)
+
+
+def _runs(summary: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """experiment -> its runs, one per repeat."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for run in summary["runs"]:
+        runs.setdefault(run["experiment"], []).append(run)
+    return runs
+
+
+def _name(run: dict[str, Any]) -> str:
+    return f"{run['experiment']}-{run['repeat']}"
+
+
+def _learning_curves(paths: Paths, summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Per experiment: its charts, all of one measure with the same limits."""
+    folder = paths.evaluation / "curves"
+    histories = {_name(run): files.read_table(folder / f"{_name(run)}.csv") for run in summary["runs"]}
+    limits = {measure: charts.limits(histories.values(), measure) for measure in MEASURES}
+    curves = []
+    for experiment, runs in _runs(summary).items():
+        lines = [(histories[_name(run)], run["best_epoch"]) for run in runs]
+        best = ", ".join(str(run["best_epoch"]) for run in runs)
+        drawn = {
+            title: charts.learning_curve(
+                lines,
+                measure,
+                runs[0]["select_on"],
+                limits[measure],
+                f"{experiment}: {title} per epoch; best epoch {best}",
+            )
+            for measure, title in MEASURES.items()
+        }
+        curves.append({"experiment": experiment, "charts": drawn, "best": best})
+    return curves
+
+
+def _rocs(paths: Paths, summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Per class that has a curve: the whole chart, and its upper left corner."""
+    shown = []
+    for label in [summary["positive"]] if summary["positive"] else summary["classes"]:
+        curves: dict[int, list[pd.DataFrame]] = {}
+        for number, runs in enumerate(_runs(summary).values()):
+            found = [paths.evaluation / "roc" / _name(run) / f"{label}.csv" for run in runs]
+            curves[number] = [files.read_table(path) for path in found if path.is_file()]
+        if any(curves.values()):
+            alt = f"ROC curves of {label} against the rest on the test images"
+            drawn = [charts.roc(curves, 1, alt), charts.roc(curves, CORNER, f"{alt}, upper left corner")]
+            shown.append({"label": label, "charts": drawn})
+    return shown
+
+
+def _lines(summary: dict[str, Any], means: answer.Means) -> list[dict[str, Any]]:
+    """The key of the ROC charts."""
+    return [
+        {
+            "experiment": experiment,
+            "style": charts.line_style(number),
+            "auroc": means[experiment, "best", "test"]["auroc"],
+            "mark": answer.mark(summary, experiment),
+        }
+        for number, experiment in enumerate(_runs(summary))
+    ]
+
+
+def _experiments(paths: Paths, summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """What was trained: each experiment's plan, what it changes, and its runs."""
+    plans = {experiment: read_plan(paths.plan(experiment)) for experiment in _runs(summary)}
+    baseline = plans[summary["baseline"]].model_dump()
+    return [
+        {
+            "experiment": experiment,
+            "plan": plans[experiment],
+            "changes": tables.changes(plans[experiment].model_dump(), baseline),
+            "runs": runs,
+            "machines": tables.machines(runs),
+        }
+        for experiment, runs in _runs(summary).items()
+    ]
+
+
+def _samples(paths: Paths, summary: dict[str, Any]) -> dict[str, Any]:
+    """Test images as the first repeat of the best experiment sees them."""
+    run = _runs(summary)[summary["top_two"][0]][0]
+    table = files.read_table(paths.evaluation / "confusion" / f"{_name(run)}.csv")
+    pixels = np.load(paths.cache / "images.npy", mmap_mode="r")
+    row_of = {name: row for row, name in enumerate(files.read_table(paths.cache / "rows.csv")["id"])}
+
+    def shown(chosen: pd.DataFrame) -> list[Any]:
+        uris = [images.data_uri(pixels[row_of[name]]) for name in chosen["id"]]
+        return list(chosen.assign(image=uris).to_dict("index").values())
+
+    return {
+        "run": run,
+        "right": {label: shown(images.right(table, label, RIGHT_PER_CLASS)) for label in summary["classes"]},
+        "mistakes": shown(images.mistakes(table, MISTAKES)),
+        "wrong": int((table["actual"] != table["predicted"]).sum()),
+    }

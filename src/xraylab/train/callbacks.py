@@ -1,0 +1,200 @@
+"""What happens around fastai's loop: precision, penalty, seeds, history, checkpoints."""
+
+import random
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+from fastai.callback.core import Callback
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from xraylab import progress
+from xraylab.data.loaders import TrainingBatches
+from xraylab.errors import TrainingError
+from xraylab.evaluate import counts
+from xraylab.model.hardware import Hardware
+from xraylab.model.losses import l2_penalty
+
+Row = dict[str, Any]
+
+
+class Autocast(Callback):  # type: ignore[misc]
+    """Forward pass and loss in the chosen precision, weights and predictions in float32.
+
+    fastai's own `to_bf16` works on CUDA alone and says nothing elsewhere.
+    """
+
+    def __init__(self, hardware: Hardware) -> None:
+        self.hardware, self.open = hardware, ExitStack()
+
+    def before_batch(self) -> None:
+        self.open.enter_context(self.hardware.autocast())
+
+    def after_pred(self) -> None:
+        self.learn.pred = self.pred.float()
+
+    def after_loss(self) -> None:
+        self.open.close()
+
+
+class L2Penalty(Callback):  # type: ignore[misc]
+    """Adds the penalty to what is differentiated; the recorded loss stays the cross-entropy."""
+
+    run_valid = False
+
+    def __init__(self, strength: float) -> None:
+        self.strength = strength
+
+    def after_loss(self) -> None:
+        self.learn.loss_grad = self.loss_grad + l2_penalty(self.model.parameters(), self.strength)
+
+
+class Frozen(Callback):  # type: ignore[misc]
+    """Holds parts of the network still: their weights, and their batch norm statistics too."""
+
+    def __init__(self, modules: list[nn.Module]) -> None:
+        self.modules = modules
+
+    def before_fit(self) -> None:
+        self._require_gradients(False)
+
+    def before_train(self) -> None:
+        for module in self.modules:
+            module.eval()
+
+    def after_fit(self) -> None:
+        self._require_gradients(True)
+
+    def _require_gradients(self, wanted: bool) -> None:
+        for module in self.modules:
+            module.requires_grad_(wanted)
+
+
+class Reseed(Callback):  # type: ignore[misc]
+    """Makes every epoch's random numbers a function of (seed, epoch), so that a resumed run draws the same ones."""
+
+    def __init__(self, seed: int, first_epoch: int, batches: TrainingBatches) -> None:
+        self.seed, self.first_epoch, self.batches = seed, first_epoch, batches
+
+    def before_train(self) -> None:
+        epoch = self.first_epoch + self.epoch
+        seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        self.dls.train.rng.seed(seed)
+        self.batches.start(epoch)
+
+
+class History(Callback):  # type: ignore[misc]
+    """One row per epoch: learning rate, running training loss and accuracy, then each scored side's figures.
+
+    Those are loss, accuracy and F1; `sides` names the side of each image of the scored loader.
+    """
+
+    order = 65  # after the schedule has set this batch's rate
+
+    def __init__(self, rows: list[Row], sides: NDArray[np.str_], classes: int, positive: int | None) -> None:
+        self.rows, self.sides, self.classes, self.positive = rows, sides, classes, positive
+
+    def start_phase(self, name: str) -> None:
+        self.phase = name
+
+    def before_train(self) -> None:
+        self.total, self.right, self.seen = torch.zeros(()), torch.zeros(()), 0
+
+    def before_validate(self) -> None:
+        self.logits: list[Tensor] = []
+        self.labels: list[Tensor] = []
+
+    def after_batch(self) -> None:
+        if not self.training:
+            self.logits.append(self.pred.cpu())
+            self.labels.append(self.yb[0].cpu())
+            return
+        labels = self.yb[0]
+        self.total = self.total.to(labels.device) + self.loss.detach() * len(labels)
+        self.right = self.right.to(labels.device) + (self.pred.argmax(dim=1) == labels).sum()
+        self.seen += len(labels)
+
+    def after_train(self) -> None:
+        if not torch.isfinite(self.total):
+            raise TrainingError(
+                f"the training loss is no longer a number in epoch {len(self.rows)}: lower train.lr"
+                " (a tenth is a good try), or set train.precision to float32"
+            )
+
+    def after_validate(self) -> None:
+        logits, labels = torch.cat(self.logits), torch.cat(self.labels)
+        row: Row = {
+            "epoch": len(self.rows),
+            "phase": self.phase,
+            "lr": float(self.opt.hypers[-1]["lr"]),
+            "train_loss": float(self.total) / self.seen,
+            "train_accuracy": float(self.right) / self.seen,
+        }
+        for side in dict.fromkeys(self.sides):
+            members = torch.from_numpy(self.sides == side)
+            row |= {
+                f"{side}_{name}": figure for name, figure in self._figures(logits[members], labels[members]).items()
+            }
+        self.rows.append(row)
+
+    def _figures(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
+        confusion = counts.confusion(labels.numpy(), logits.argmax(dim=1).numpy(), self.classes)
+        return {
+            "loss": float(self.loss_func(logits.to(self.pred.device), labels.to(self.pred.device))),
+            "accuracy": counts.accuracy(confusion),
+            "f1": counts.f1(confusion, self.positive),
+        }
+
+
+class Checkpoint(Callback):  # type: ignore[misc]
+    """Calls `save` once an epoch's row is written."""
+
+    order = 90
+
+    def __init__(self, save: Callable[[], None]) -> None:
+        self.save = save
+
+    def after_validate(self) -> None:
+        self.save()
+
+
+class Bar(Callback):  # type: ignore[misc]
+    """A bar over all batches that are left, with the time left; a line per epoch where there is no terminal."""
+
+    order = 95
+
+    def __init__(self, title: str, epochs: int, history: History) -> None:
+        self.title, self.epochs, self.history = title, epochs, history
+        self.display = progress.display()
+
+    def start(self, epochs_done: int) -> None:
+        batches = len(self.dls.train)
+        self.display.start()
+        self.task = self.display.add_task(
+            self.title, total=self.epochs * batches, completed=epochs_done * batches, note=""
+        )
+
+    def after_batch(self) -> None:
+        if self.training:
+            self.display.advance(self.task)
+
+    def after_validate(self) -> None:
+        line = _line(self.history.rows[-1])
+        self.display.update(self.task, note=line)
+        epoch = f"{self.title} epoch {len(self.history.rows)}/{self.epochs}"
+        self.display.console.print(f"{epoch}  {line}", highlight=False, soft_wrap=True)
+
+    def stop(self) -> None:
+        self.display.stop()
+
+
+def _line(row: Row) -> str:
+    return "  ".join(
+        f"{name} {value:.4f}" for name, value in row.items() if name.endswith(("_loss", "_accuracy", "_f1"))
+    )

@@ -1,0 +1,49 @@
+"""Small studies for the tests, prepared once where several tests only read them."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import small
+
+from xraylab import params
+from xraylab.params import Params
+from xraylab.paths import Paths
+from xraylab.stages import cache, fetch, index, plan, source, split
+
+Loaded = tuple[Params, Paths]
+
+
+@pytest.fixture(autouse=True)
+def _no_dvc_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests may themselves run under dvc."""
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+
+
+def load(folder: Path) -> Loaded:
+    return params.read(folder / "params.yaml"), Paths(folder)
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Callable[[Callable[[small.Tree], None]], Loaded]:
+    """Makes a study of noise images whose stages up to `plan` have run."""
+
+    def prepare(change: Callable[[small.Tree], None] = lambda tree: None) -> Loaded:
+        images = small.two_classes(tmp_path / "images")
+        study = small.study(tmp_path / "study", small.use(images, ["Healthy", "TB"], "TB"))
+        small.edit(study, change)
+        loaded = load(study)
+        for stage in (source, fetch, index, split, cache, plan):
+            stage.run(*loaded)
+        return loaded
+
+    return prepare
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    folder = os.environ.get("XRAYLAB_REAL_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("XRAYLAB_REAL_DATA names no folder of real X-rays")
+    return Path(folder)

@@ -1,0 +1,135 @@
+"""A study whose networks have been trained, without networks: every file that `evaluate` and `report` read."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from xraylab import files, params
+from xraylab.params import Params
+from xraylab.paths import Paths
+
+SHIPPED = Path(__file__).parents[1] / "params.yaml"
+PIXELS = 24
+SIDES = ("train", "valid", "test")
+
+
+def make(
+    root: Path,
+    changes: dict[str, Any] | None = None,
+    images: dict[str, dict[str, int]] | None = None,
+    skill: float = 2.0,
+) -> tuple[Params, Paths]:
+    """The shipped params.yaml with `changes`, and finished runs of its experiments under `root`.
+
+    `images`: side -> class -> number. `skill`: how far the true class's logit stands out.
+    """
+    paths = Paths(root)
+    files.write_yaml(params.merged(files.read_yaml(SHIPPED), changes or {}), paths.params)
+    given = params.read(paths.params)
+    counts = images or {side: dict.fromkeys(given.data.classes, 8) for side in SIDES}
+    split = _write_data(paths, given, counts)
+    rng = np.random.default_rng(0)
+    for name in given.experiments:
+        plan = given.experiment(name).model_dump() | {"pretrained_sha256": None}
+        files.write_yaml(plan, paths.plan(name))
+        for repeat in given.study.repeats:
+            write_run(paths, given, name, repeat)
+            write_predictions(paths, given, name, repeat, split, rng, skill)
+    return given, paths
+
+
+def _write_data(paths: Paths, given: Params, counts: dict[str, dict[str, int]]) -> pd.DataFrame:
+    rows = [
+        {"id": f"{label}/{side}{number}.png", "label": label, "patient": "", "side": side}
+        for side, classes in counts.items()
+        for label, images in classes.items()
+        for number in range(images)
+    ]
+    table = pd.DataFrame(rows, columns=["id", "label", "patient", "side"])
+    table.insert(1, "path", table["id"])
+    for side in SIDES:
+        files.write_table(table[table["side"] == side].drop(columns="side"), paths.split / f"{side}_data.csv")
+    summary = {
+        side: {
+            label: _range(table[(table["side"] == side) & (table["label"] == label)]) for label in given.data.classes
+        }
+        for side in SIDES
+    }
+    shared = {"shared_patients": [], "shared_duplicates": []}
+    files.write_json({"strategy": "sorted-id", "sides": summary, **shared}, paths.split / "summary.json")
+    audit = {"images": len(table), "patients": "unknown", "duplicates": [], "unused_folders": []}
+    files.write_json(audit, paths.audit)
+    files.write_table(table[["id"]], paths.cache / "rows.csv")
+    pixels = np.random.default_rng(1).integers(0, 256, (len(table), PIXELS, PIXELS), np.uint8)
+    np.save(paths.cache / "images.npy", pixels)
+    return table
+
+
+def _range(rows: pd.DataFrame) -> dict[str, Any]:
+    names = [name.split("/")[1] for name in rows["id"]]
+    return {"images": len(names), "first": names[0] if names else None, "last": names[-1] if names else None}
+
+
+def write_run(paths: Paths, given: Params, experiment: str, repeat: int) -> None:
+    """model.json and history.csv; the best epoch is the last but one."""
+    resolved, folder = given.experiment(experiment), paths.model(experiment, repeat)
+    epochs = resolved.train.epochs
+    model = {
+        "experiment": experiment,
+        "repeat": repeat,
+        "arch": resolved.model.arch,
+        "classes": given.data.classes,
+        "positive": given.data.positive,
+        "channels": resolved.model.channels,
+        "pixels": resolved.model.pixels,
+        "parameters": 11_171_266,
+        "multiply_adds": 566_231_040,
+        "multiply_adds_counted": "multiply-adds of the convolutions and the fully connected layer",
+        "select_on": resolved.train.select_on,
+        "select_by": resolved.train.select_by,
+        "best_epoch": epochs - 2,
+        "last_epoch": epochs - 1,
+        "kept_epochs": [epochs - 2, epochs - 1],
+        "train_seconds": 192.4,
+        "hardware": {"device": "cpu", "name": "AVX2", "precision": "float32", "threads": 2, "torch": "2.15.0"},
+    }
+    files.write_json(model, folder / "model.json")
+    files.write_table(_history(given, epochs, resolved.train.select_on, repeat), folder / "history.csv")
+
+
+def _history(given: Params, epochs: int, select_on: str, repeat: int) -> pd.DataFrame:
+    done = np.arange(1, epochs + 1) / epochs
+    rng = np.random.default_rng(repeat)
+    table = pd.DataFrame({"epoch": range(epochs), "phase": "all", "lr": 1e-3})
+    scored = [side for side in ("valid", "test") if side == select_on or (side == "valid" and given.split.valid > 0)]
+    for side in ["train", *scored]:
+        noise = rng.normal(0, 0.01, epochs) * (side != "train")
+        table[f"{side}_loss"] = 0.6 * np.exp(-3 * done) + 0.03 + abs(noise) * 4
+        table[f"{side}_accuracy"] = 1 - table[f"{side}_loss"] / 3
+        if side != "train":
+            table[f"{side}_f1"] = 1 - table[f"{side}_loss"] / 2
+    return table
+
+
+def write_predictions(
+    paths: Paths,
+    given: Params,
+    experiment: str,
+    repeat: int,
+    split: pd.DataFrame,
+    rng: np.random.Generator,
+    skill: float,
+) -> None:
+    """Softmax of normal logits, the true class's raised by `skill`."""
+    classes = given.data.classes
+    scored = split[split["side"] != "train"]
+    actual = scored["label"].map(classes.index).to_numpy(int)
+    parts = []
+    for checkpoint in ("best", "last"):
+        logits = rng.normal(size=(len(scored), len(classes))) + skill * np.eye(len(classes))[actual]
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        columns = {f"p_{label}": probabilities[:, number] for number, label in enumerate(classes)}
+        parts.append(scored[["side", "id", "label"]].assign(checkpoint=checkpoint, **columns))
+    files.write_table(pd.concat(parts), paths.prediction(experiment, repeat))

@@ -1,0 +1,57 @@
+"""Files are written whole or not at all."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from xraylab import files
+from xraylab.errors import DataError, MissingError
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    files.write_json({"a": 1}, path)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json({"a": float("nan")}, path)
+    with pytest.raises(KeyboardInterrupt), files.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert files.read_json(path) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_folder_leaves_the_old_one_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    with files.replacing_folder(path) as temporary:
+        (temporary / "old").touch()
+    with pytest.raises(RuntimeError, match="stop"), files.replacing_folder(path) as temporary:
+        (temporary / "new").touch()
+        raise RuntimeError("stop")
+    assert [entry.name for entry in path.iterdir()] == ["old"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_identifiers_stay_text_and_floats_come_back_exactly(tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": ["007", "NA"], "patient": ["", "1e5"], "value": [0.1 + 0.2, 1e-17]})
+    files.write_table(table, tmp_path / "t.csv")
+    back = files.read_table(tmp_path / "t.csv")
+    assert back.to_dict("list") == table.to_dict("list")
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+x", "-x", "@x"])
+def test_a_cell_that_a_spreadsheet_would_run_is_refused(cell: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        files.write_table(pd.DataFrame({"patient": [cell]}), tmp_path / "t.csv")
+    assert str(caught.value) == (
+        f"t.csv: '{cell}' in column patient would run as a formula in a spreadsheet: "
+        "rename it so that it does not begin with one of = + - @"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_file_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    path = tmp_path / "index.csv"
+    with pytest.raises(MissingError) as caught:
+        files.read_table(path)
+    assert str(caught.value) == f"{path} does not exist: `dvc repro` makes it"

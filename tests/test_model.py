@@ -1,0 +1,236 @@
+"""Networks, weights, costs, losses, optimizers and schedules, each against something known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision.models as tv
+from fastai.data.core import DataLoaders
+from fastai.learner import Learner
+from safetensors.torch import save_file
+from sklearn.utils.class_weight import compute_class_weight
+from torch import nn
+
+from xraylab.errors import TrainingError, WeightsError
+from xraylab.model import cost, hardware, losses, networks, optimizers, schedules, weights
+
+
+def test_the_studys_network_has_the_published_size() -> None:
+    network = networks.build("resnet50", classes=2, channels=3, dropout=0.0)
+    assert cost.parameters(network) == 23_512_130
+    assert cost.multiply_adds(network, channels=3, pixels=224) == 4_087_140_352
+
+
+@pytest.mark.parametrize("arch", networks.NETWORKS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_network_takes_images_and_gives_a_logit_per_class(arch: str, channels: int) -> None:
+    network = networks.build(arch, classes=4, channels=channels, dropout=0.5).eval()
+    assert network(torch.zeros(2, channels, 32, 32)).shape == (2, 4)
+    grouped = [id(p) for group in networks.parameter_groups(network) for p in group]
+    assert len(networks.groups(network)) == networks.PARTS
+    assert sorted(grouped) == sorted(id(p) for p in network.parameters())
+
+
+def test_dropout_stands_before_the_last_layer_and_acts_only_in_training() -> None:
+    network = networks.build("resnet18", classes=2, channels=1, dropout=0.5)
+    features = torch.ones(1000, 512)
+    dropped = network.fc[0].train()(features)
+    assert abs((dropped == 0).float().mean() - 0.5) < 0.01
+    assert torch.equal(network.fc[0].eval()(features), features)
+    assert isinstance(network.fc[1], nn.Linear)
+
+
+def pretrained(seed: int = 1) -> dict[str, torch.Tensor]:
+    torch.manual_seed(seed)
+    return tv.resnet18().state_dict()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_pretrained_file_gives_its_body_and_a_new_head(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"w{suffix}"
+    (torch.save if suffix == ".pth" else save_file)(pretrained(), path)
+    network = networks.build("resnet18", classes=2, channels=3, dropout=0.0)
+    head = network.fc[1].weight.clone()
+    weights.load_pretrained(network, weights.read(path), path.name)
+    assert torch.equal(network.layer4[1].conv2.weight, pretrained()["layer4.1.conv2.weight"])
+    assert torch.equal(network.fc[1].weight, head)
+
+
+def test_a_first_layer_for_one_channel_answers_gray_as_the_original_does() -> None:
+    theirs = tv.resnet18()
+    theirs.load_state_dict(pretrained())
+    ours = networks.build("resnet18", classes=2, channels=1, dropout=0.0)
+    weights.load_pretrained(ours, pretrained(), "w.pth")
+    gray = torch.rand(2, 1, 64, 64)
+    torch.testing.assert_close(
+        ours.eval().layer1(ours.conv1(gray)), theirs.eval().layer1(theirs.conv1(gray.repeat(1, 3, 1, 1)))
+    )
+
+
+def test_an_earlier_run_gives_its_head_too(tmp_path: Path) -> None:
+    earlier = networks.build("resnet18", classes=2, channels=1, dropout=0.5)
+    weights.save(earlier, tmp_path / "best.safetensors")
+    network = networks.build("resnet18", classes=2, channels=1, dropout=0.0)
+    weights.load_pretrained(network, weights.read(tmp_path / "best.safetensors"), "best.safetensors")
+    assert torch.equal(network.fc[1].weight, earlier.fc[1].weight)
+
+
+def test_weights_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    network = networks.build("resnet34", classes=2, channels=1, dropout=0.0)
+    with pytest.raises(WeightsError, match=r"w.pth does not fit model.arch:\n  - layer1.2.conv1.weight: missing"):
+        weights.load_pretrained(network, pretrained(), "w.pth")
+    (tmp_path / "junk.pth").write_bytes(b"<html>404</html>")
+    with pytest.raises(WeightsError, match=r"junk.pth is not a whole .safetensors or .pth file of weights: "):
+        weights.read(tmp_path / "junk.pth")
+    (tmp_path / "junk.safetensors").write_bytes(b"<html>404</html>")
+    with pytest.raises(WeightsError, match=r"junk.safetensors is not a whole .safetensors or .pth file of weights: "):
+        weights.read(tmp_path / "junk.safetensors")
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(WeightsError, match=r"list.pth holds no state dict"):
+        weights.read(tmp_path / "list.pth")
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (Path("ran"),)
+
+
+def test_a_weight_file_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"a": Malicious()}, tmp_path / "bad.pth")
+    with pytest.raises(WeightsError, match=r"bad.pth is not a whole"):
+        weights.read(tmp_path / "bad.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_absent_default_weights_name_the_file_and_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there: as without a network
+    with pytest.raises(WeightsError) as caught:
+        weights.default_file("resnet18")
+    place = tmp_path / "hub/checkpoints/resnet18-f37072fd.pth"
+    assert str(caught.value).startswith(
+        "model.pretrained: default needs https://download.pytorch.org/models/resnet18-f37072fd.pth, "
+    )
+    assert str(caught.value).endswith(f"Fetch it elsewhere and put it at {place}, or set model.pretrained to none")
+
+
+def test_default_weights_that_are_there_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    place = tmp_path / "hub/checkpoints/resnet18-f37072fd.pth"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"half a download")
+    with pytest.raises(WeightsError, match=r"is damaged \(its SHA-256 begins with [0-9a-f]{8}\): delete it"):
+        weights.default_file("resnet18")
+
+
+def test_balanced_class_weights_are_scikit_learns() -> None:
+    labels = np.array([0] * 7 + [1] * 2 + [2])
+    ours = losses.class_weights("balanced", labels, 3)
+    assert ours is not None
+    np.testing.assert_allclose(ours, compute_class_weight("balanced", classes=np.arange(3), y=labels), rtol=1e-6)
+    assert losses.class_weights("none", labels, 3) is None
+    given = losses.class_weights([1.0, 2.0, 3.0], labels, 3)
+    assert given is not None
+    assert given.tolist() == [1, 2, 3]
+
+
+def test_the_l2_penalty_is_half_lambda_times_all_squares() -> None:
+    network = networks.build("resnet18", classes=2, channels=1, dropout=0.0)
+    expected = 0.5 * 0.001 * sum(float((p.detach().double() ** 2).sum()) for p in network.parameters())
+    penalty = losses.l2_penalty(network.parameters(), 0.001)
+    assert penalty.item() == pytest.approx(expected, rel=1e-5)
+    penalty.backward()
+    torch.testing.assert_close(network.bn1.weight.grad, 0.001 * network.bn1.weight.detach())
+
+
+def one_step(name: str, momentum: float | None = None) -> float:
+    p = nn.Parameter(torch.tensor([1.0]))
+    opt = optimizers.factory(name, weight_decay=0.1, momentum=momentum)([[p]], lr=0.01)
+    p.grad = torch.tensor([0.2])
+    opt.step()
+    return float(p)
+
+
+def test_adam_couples_weight_decay_and_adamw_does_not() -> None:
+    """After one step Adam moves by lr * sign(gradient): decay either enters the gradient or shrinks the weight."""
+    assert one_step("adam") == pytest.approx(1 - 0.01, abs=1e-6)
+    assert one_step("adamw") == pytest.approx(1 - 0.01 * 0.1 - 0.01, abs=1e-6)
+    assert one_step("sgd", momentum=0.9) == pytest.approx(1 - 0.01 * (0.2 + 0.1), abs=1e-6)
+
+
+def fastai_rates(method: str, **arguments: object) -> dict[str, list[object]]:
+    """What fastai's own fit methods set, batch by batch."""
+    recorded: dict[str, list[object]] = {"lr": [], "mom": []}
+    from fastai.callback.core import Callback, TrainEvalCallback
+
+    class Record(Callback):
+        order = 61
+        run_valid = False
+
+        def before_batch(self) -> None:
+            recorded["lr"].append([hyper["lr"] for hyper in self.opt.hypers])
+            recorded["mom"].append(self.opt.hypers[-1]["mom"])
+
+    data = [(torch.zeros(3), torch.zeros(1))] * 8
+    loader = torch.utils.data.DataLoader(data, batch_size=2)
+    network = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2), nn.Linear(2, 1))
+    opt_func = optimizers.factory("adam", weight_decay=0.0, momentum=None)
+    learn = Learner(
+        DataLoaders(loader, loader, device="cpu"), network, nn.MSELoss(), opt_func=opt_func, default_cbs=False,
+        splitter=lambda m: [list(layer.parameters()) for layer in m], cbs=[TrainEvalCallback, Record],
+        train_bn=False, wd_bn_bias=True,
+    )  # fmt: skip
+    getattr(learn, method)(**arguments)
+    return recorded
+
+
+def our_rates(phases: list[schedules.Phase], batches: int) -> dict[str, list[object]]:
+    recorded: dict[str, list[object]] = {"lr": [], "mom": []}
+    for phase in phases:
+        for step in range(phase.epochs * batches):
+            for name, curve in phase.curves.items():
+                recorded[name].append(curve(step / (phase.epochs * batches)))
+    return recorded
+
+
+def test_one_cycle_is_fastais() -> None:
+    theirs = fastai_rates("fit_one_cycle", n_epoch=5, lr_max=0.01)
+    ours = our_rates(schedules.one_cycle(5, 0.01, 3, cycle_momentum=True), batches=4)
+    np.testing.assert_allclose(ours["lr"], theirs["lr"], rtol=1e-5)
+    np.testing.assert_allclose(ours["mom"], theirs["mom"], rtol=1e-5)
+
+
+def test_fine_tune_is_fastais() -> None:
+    theirs = fastai_rates("fine_tune", epochs=3, base_lr=0.01, freeze_epochs=2)
+    phases = schedules.fine_tune(3, 0.01, 3, cycle_momentum=True, freeze_epochs=2, lr_mult=100)
+    ours = our_rates(phases, batches=4)
+    assert [(phase.name, phase.epochs, phase.frozen) for phase in phases] == [
+        ("frozen", 2, True),
+        ("unfrozen", 3, False),
+    ]
+    head = [rates[-1] for rates in ours["lr"]]
+    np.testing.assert_allclose(head, [rates[-1] for rates in theirs["lr"]], rtol=1e-5)
+    np.testing.assert_allclose(ours["lr"][8:], theirs["lr"][8:], rtol=1e-5)
+
+
+def test_a_momentum_that_is_a_parameter_is_not_cycled() -> None:
+    assert set(schedules.one_cycle(5, 0.01, 3, cycle_momentum=False)[0].curves) == {"lr"}
+    assert schedules.constant(5, 0.01, 3, cycle_momentum=True)[0].curves["lr"](0.7) == 0.01
+
+
+def test_precision_follows_the_hardware_unless_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert hardware.choose("auto").precision == "bfloat16"
+    assert hardware.choose("float32").precision == "float32"
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert hardware.choose("auto").precision == "float32"
+    machine = hardware.choose("bfloat16")
+    with machine.autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    with pytest.raises(TrainingError, match="this GPU has no bfloat16; set it to auto or float32"):
+        hardware.choose("bfloat16")

@@ -1,0 +1,124 @@
+"""params.yaml is strict, and says everything that is wrong with it at once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import small
+
+from xraylab import params
+from xraylab.errors import ParamsError
+
+
+def problems(tmp_path: Path, change: Callable[[small.Tree], None]) -> list[str]:
+    study = small.study(tmp_path, change)
+    with pytest.raises(ParamsError) as caught:
+        params.read(study / "params.yaml")
+    assert caught.value.headline == "params.yaml cannot be used:"
+    return list(caught.value.problems)
+
+
+def test_the_shipped_file_is_the_tb_study() -> None:
+    shipped = params.read(small.REPOSITORY / "params.yaml")
+    assert list(shipped.experiments) == ["baseline", "l2", "dropout", "sharpness", "contrast"]
+    assert shipped.experiment("baseline") == params.Experiment(
+        **{name: getattr(shipped, name) for name in params.OVERRIDABLE}
+    )
+    assert shipped.experiment("dropout").model.dropout == 0.5
+    assert shipped.experiment("l2").loss.l2 == 0.001
+    assert shipped.train.lr == 1e-3  # YAML 1.2: a number, not the text '1e-3'
+
+
+def test_every_problem_is_reported_at_once_under_its_dotted_path(tmp_path: Path) -> None:
+    def spoil(tree: small.Tree) -> None:
+        tree["train"].update(lrr=1, epochs=0, schedule="cyclic", lr="fast")
+        tree["modle"] = {}
+        del tree["images"]["fit"]
+        tree["data"]["classes"] = ["Healthy", "<b>"]
+
+    assert sorted(problems(tmp_path, spoil)) == [
+        "data.classes.1: a class name is a folder name of letters, digits, spaces and _ . ( ) -, got '<b>'",
+        "images.fit: missing; it has no default outside params.yaml",
+        "modle: unknown key; did you mean model?",
+        "train.epochs: input should be greater than 0, got 0",
+        "train.lr: input should be a valid number, got 'fast'",
+        "train.lrr: unknown key; did you mean train.lr?",
+        "train.schedule: input should be 'constant', 'one_cycle' or 'fine_tune', got 'cyclic'",
+    ]
+
+
+def test_experiments_are_checked_under_their_own_names(tmp_path: Path) -> None:
+    def spoil(tree: small.Tree) -> None:
+        tree["experiments"]["a; rm -rf x"] = {}
+        tree["experiments"]["typo"] = {"train": {"lrr": 1}}
+        tree["experiments"]["elsewhere"] = {"split": {"valid": 0}}
+        tree["experiments"]["tuned"] = {"train": {"schedule": "fine_tune", "lr_mult": 100}}
+
+    assert problems(tmp_path, spoil) == [
+        "experiments.a; rm -rf x: a name is up to 64 lower-case letters, digits, - and _, "
+        "and begins with a letter or digit; it becomes a folder and part of a command",
+        "experiments.typo.train.lrr: unknown key; did you mean experiments.typo.train.lr?",
+        "experiments.elsewhere.split: unknown key; there is model, augment, loss, train",
+        "experiments.tuned.train.freeze_epochs: train.schedule is fine_tune, which needs a number here",
+    ]
+
+
+@pytest.mark.parametrize("name", ["$(reboot)", "a b", "-x", "Ä", "x" * 65, "a'b", "../up", ""])
+def test_names_that_a_shell_or_a_folder_would_misread_are_refused(name: str, tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, lambda tree: tree["experiments"].update({name: {}}))
+    assert problem.startswith(f"experiments.{name}: a name is up to 64 lower-case letters")
+
+
+CONTRADICTIONS = {
+    "an option of another schedule": (
+        lambda tree: tree["train"].update(freeze_epochs=1),
+        "train.freeze_epochs: only train.schedule: fine_tune uses it; set it to null",
+    ),
+    "momentum without sgd": (
+        lambda tree: tree["train"].update(momentum=0.9),
+        "train.momentum: only train.optimizer: sgd uses it; set it to null",
+    ),
+    "weights for other classes": (
+        lambda tree: tree["loss"].update(class_weights=[1.0, 2.0, 3.0]),
+        "loss.class_weights: 3 weights for the classes Healthy, TB",
+    ),
+    "more pixels than are kept": (
+        lambda tree: tree["model"].update(pixels=64),
+        "model.pixels: 64 is more than images.pixels (32): raise images.pixels",
+    ),
+    "nothing to select on": (
+        lambda tree: tree["split"].update(valid=0),
+        "train.select_on: there is no validation side to select on (split.valid is 0): set split.valid to a fraction "
+        "such as 0.15, or train.select_on to test, the published mode",
+    ),
+    "a positive class that is none": (
+        lambda tree: tree["data"].update(positive="Tuberculosis"),
+        "data.positive: must be one of Healthy, TB, got 'Tuberculosis'",
+    ),
+    "a positive class among three": (
+        lambda tree: tree["data"].update(classes=["A", "B", "C"], positive="A"),
+        "data.positive: must be null with more than two classes, whose F1 is the mean over classes",
+    ),
+    "an unknown baseline": (
+        lambda tree: tree["study"].update(baseline="base"),
+        "study.baseline: 'base' is not one of the experiments",
+    ),
+    "a pattern without a patient": (
+        lambda tree: tree["data"].update(patient=r"(\d+)"),
+        "data.patient: has no group (?P<patient>...), got '(\\\\d+)'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONTRADICTIONS)
+def test_contradictions_are_named_with_their_remedy(case: str, tmp_path: Path) -> None:
+    change, message = CONTRADICTIONS[case]
+    assert problems(tmp_path, change) == [message]
+
+
+def test_published_mode_needs_no_validation_side(tmp_path: Path) -> None:
+    def publish(tree: small.Tree) -> None:
+        tree["split"]["valid"] = 0
+        tree["train"]["select_on"] = "test"
+
+    assert params.read(small.study(tmp_path, publish) / "params.yaml").split.valid == 0

@@ -1,0 +1,299 @@
+"""A training run: what it learns, what it writes, and that stopping it changes nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import small
+import torch
+from conftest import Loaded, load
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from xraylab import files
+from xraylab.errors import TrainingError, WeightsError
+from xraylab.model import networks, weights
+from xraylab.predict import score
+from xraylab.stages import plan, predict, train
+from xraylab.train import callbacks, state
+from xraylab.train.run import Run
+
+Prepare = Callable[..., Loaded]
+
+
+def outcome(loaded: Loaded, experiment: str = "baseline", repeat: int = 0) -> dict[str, bytes]:
+    """The bytes of what a run wrote, but for its time and place."""
+    folder = loaded[1].model(experiment, repeat)
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "model.json"}
+
+
+def model_json(loaded: Loaded, experiment: str = "baseline") -> dict[str, object]:
+    return files.read_json(loaded[1].model(experiment, 0) / "model.json")
+
+
+class Tiny(nn.Module):
+    """A network with a ResNet's parts and a thousandth of its weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 8, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(8)
+        self.layer1, self.layer2, self.layer3 = (nn.Sequential(nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8)) for _ in range(3))
+        self.layer4, self.fc = nn.ReLU(), nn.Linear(8, 1000)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer2(self.layer1(self.bn1(self.conv1(x)).relu()).relu()).relu()
+        return self.fc(self.layer4(self.layer3(x)).mean(dim=(2, 3)))
+
+
+@pytest.fixture(autouse=True)
+def _tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(networks.NETWORKS, "resnet18", Tiny)
+
+
+class Killed(BaseException):
+    """Stands for a process that ends at once."""
+
+
+def kill_after(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the next run in the middle of the epoch after `epoch`."""
+    before_train = callbacks.Reseed.before_train
+
+    def stop(self: callbacks.Reseed) -> None:
+        before_train(self)
+        if self.first_epoch + self.epoch == epoch + 1:
+            raise Killed
+
+    monkeypatch.setattr(callbacks.Reseed, "before_train", stop)
+
+
+EVERYTHING = {
+    "one_cycle": lambda tree: tree["train"].update(epochs=4),
+    "fine_tune": lambda tree: tree["train"].update(schedule="fine_tune", epochs=2, freeze_epochs=2, lr_mult=10),
+    "sgd": lambda tree: (
+        tree["train"].update(epochs=4, optimizer="sgd", momentum=0.9, schedule="constant", keep="all"),
+        tree["model"].update(dropout=0.5),
+        tree["augment"].update(sharpness_p=0.5, contrast=0.3),
+        tree["loss"].update(l2=0.01, class_weights="balanced"),
+    ),
+    "bfloat16": lambda tree: tree["train"].update(epochs=4, optimizer="adamw", precision="bfloat16"),
+}
+
+
+@pytest.mark.parametrize("case", EVERYTHING)
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
+    case: str, epoch: int, prepared: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = prepared(EVERYTHING[case])
+    train.run(*loaded, "baseline", 0)
+    whole = outcome(loaded)
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        kill_after(epoch, patched)
+        train.run(*loaded, "baseline", 0)
+    assert outcome(loaded) == whole  # the finished run still stands
+    (resumable,) = (path for path in (loaded[1].state / "runs").iterdir() if path.is_dir())
+    assert len(torch.load(resumable / state.STATE, weights_only=True)["rows"]) == epoch + 1
+    train.run(*loaded, "baseline", 0)
+    assert outcome(loaded) == whole
+    assert not [path for path in (loaded[1].state / "runs").iterdir() if path.is_dir()]
+
+
+def test_a_stopped_run_does_not_go_on_under_other_parameters(
+    prepared: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = prepared()
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        kill_after(0, patched)
+        train.run(*loaded, "baseline", 0)
+    small.edit(loaded[1].root, lambda tree: tree["train"].update(lr=0.01))
+    changed = load(loaded[1].root)
+    plan.run(*changed)
+    train.run(*changed, "baseline", 0)
+    resumed = outcome(changed)
+    for folder in (changed[1].state / "runs").iterdir():
+        assert folder.suffix == ".lock" or (folder / state.STATE).exists()
+    train.run(*changed, "baseline", 0)
+    assert outcome(changed) == resumed
+
+
+def test_the_seed_is_the_repeat(prepared: Prepare) -> None:
+    loaded = prepared(lambda tree: tree["study"].update(repeats=[0, 1]))
+    for repeat in (0, 1):
+        train.run(*loaded, "baseline", repeat)
+    assert outcome(loaded, repeat=0)["last.safetensors"] != outcome(loaded, repeat=1)["last.safetensors"]
+
+
+def test_frozen_epochs_train_the_head_alone(prepared: Prepare) -> None:
+    def tune(tree: small.Tree) -> None:
+        tree["train"].update(schedule="fine_tune", epochs=1, freeze_epochs=1, lr_mult=100, keep="all")
+        tree["model"].update(pretrained="start.safetensors")
+
+    loaded = prepared(lambda tree: None)
+    train.run(*loaded, "baseline", 0)
+    start = loaded[1].model("baseline", 0) / "last.safetensors"
+    (loaded[1].root / "start.safetensors").write_bytes(start.read_bytes())
+    small.edit(loaded[1].root, tune)
+    loaded = load(loaded[1].root)
+    plan.run(*loaded)
+    train.run(*loaded, "baseline", 0)
+    begun = load_file(loaded[1].root / "start.safetensors")
+    frozen, unfrozen = (load_file(loaded[1].model("baseline", 0) / f"epoch-00{n}.safetensors") for n in (0, 1))
+    assert {name for name in begun if not torch.equal(begun[name], frozen[name])} == {"fc.1.weight", "fc.1.bias"}
+    assert not torch.equal(frozen["conv1.weight"], unfrozen["conv1.weight"])
+    moved = {part: (unfrozen[part] - frozen[part]).abs().mean().item() for part in ("conv1.weight", "fc.1.weight")}
+    assert (
+        moved["conv1.weight"] < moved["fc.1.weight"] / 10
+    )  # discriminative rates: a hundredth, and Adam's steps are alike
+
+
+def test_learning_separates_what_can_be_separated(prepared: Prepare) -> None:
+    loaded = prepared(lambda tree: tree["train"].update(epochs=6, lr=3e-3))
+    train.run(*loaded, "baseline", 0)
+    history = files.read_table(loaded[1].model("baseline", 0) / "history.csv")
+    assert list(history.columns) == [
+        "epoch", "phase", "lr", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "valid_f1",
+    ]  # fmt: skip
+    assert list(history["epoch"]) == [0, 1, 2, 3, 4, 5]
+    assert history["valid_f1"].max() == 1
+    assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0] / 2
+
+
+def test_the_history_is_what_the_kept_weights_give(prepared: Prepare) -> None:
+    """Any kept epoch can be scored later, and gives the figures that were recorded for it."""
+    loaded = prepared(lambda tree: tree["train"].update(keep="all", epochs=3))
+    train.run(*loaded, "baseline", 0)
+    history = files.read_table(loaded[1].model("baseline", 0) / "history.csv")
+    for epoch in range(3):
+        figures = score.epoch(*loaded, "baseline", 0, epoch, "valid")
+        assert figures["accuracy"] == history["valid_accuracy"][epoch]
+        assert figures["f1"] == history["valid_f1"][epoch]
+        assert figures["images"] == 7
+
+
+def test_best_and_last_are_kept_and_other_epochs_are_not(prepared: Prepare) -> None:
+    loaded = prepared(lambda tree: tree["train"].update(epochs=4))
+    train.run(*loaded, "baseline", 0)
+    model = model_json(loaded)
+    assert model["kept_epochs"] == sorted({model["best_epoch"], 3})
+    assert set(outcome(loaded)) == {"best.safetensors", "last.safetensors", "history.csv"}
+    lost = next(epoch for epoch in range(4) if epoch not in model["kept_epochs"])
+    with pytest.raises(WeightsError) as caught:
+        score.epoch(*loaded, "baseline", 0, lost, "valid")
+    kept = ", ".join(map(str, model["kept_epochs"]))
+    assert str(caught.value) == (
+        f"epoch {lost} of baseline-0 was not kept; kept are {kept}. To keep every epoch, set train.keep to all"
+    )
+
+
+def test_the_best_epoch_is_the_first_of_equals() -> None:
+    rows = [{"valid_f1": f1, "valid_loss": loss} for f1, loss in [(0.5, 0.9), (0.8, 0.4), (0.8, 0.3), (0.7, 0.3)]]
+    assert Run(Path(), "valid_f1", keep_all=False, rows=rows).best == 1
+    assert Run(Path(), "valid_loss", keep_all=False, rows=rows).best == 2
+
+
+def test_published_mode_scores_the_test_side_after_every_epoch(prepared: Prepare) -> None:
+    def publish(tree: small.Tree) -> None:
+        tree["split"]["valid"] = 0
+        tree["train"]["select_on"] = "test"
+
+    loaded = prepared(publish)
+    train.run(*loaded, "baseline", 0)
+    history = files.read_table(loaded[1].model("baseline", 0) / "history.csv")
+    assert list(history.columns[-3:]) == ["test_loss", "test_accuracy", "test_f1"]
+    assert not [name for name in history.columns if name.startswith("valid")]
+    model = model_json(loaded)
+    assert (model["select_on"], model["best_epoch"]) == ("test", int(history["test_f1"].idxmax()))
+
+
+def test_by_default_training_never_reads_the_test_side(prepared: Prepare) -> None:
+    loaded = prepared()
+    train.run(*loaded, "baseline", 0)
+    whole = outcome(loaded)
+    table = loaded[1].split / "test_data.csv"
+    table.write_text(table.read_text().splitlines()[0] + "\n")
+    train.run(*loaded, "baseline", 0)
+    assert outcome(loaded) == whole
+
+
+def test_predictions_are_probabilities_of_every_image_that_did_not_train(prepared: Prepare) -> None:
+    loaded = prepared()
+    train.run(*loaded, "baseline", 0)
+    predict.run(*loaded, "baseline", 0)
+    table = files.read_table(loaded[1].prediction("baseline", 0))
+    assert list(table.columns) == ["checkpoint", "side", "id", "label", "p_Healthy", "p_TB"]
+    assert table.groupby(["checkpoint", "side"]).size().to_dict() == {
+        ("best", "test"): 12, ("best", "valid"): 7, ("last", "test"): 12, ("last", "valid"): 7,
+    }  # fmt: skip
+    assert (table["p_Healthy"] + table["p_TB"]).sub(1).abs().max() < 1e-6
+
+
+def test_a_loss_that_is_no_number_stops_the_run(prepared: Prepare) -> None:
+    loaded = prepared(lambda tree: tree["train"].update(lr=1e30, schedule="constant", optimizer="sgd", momentum=0.9))
+    with pytest.raises(TrainingError) as caught:
+        train.run(*loaded, "baseline", 0)
+    assert str(caught.value) == (
+        "the training loss is no longer a number in epoch 0: lower train.lr (a tenth is a good try), "
+        "or set train.precision to float32"
+    )
+    assert not loaded[1].model("baseline", 0).exists()
+
+
+def test_two_processes_do_not_train_the_same_run(tmp_path: Path) -> None:
+    with state.locked(tmp_path / "run"):
+        with (
+            pytest.raises(TrainingError, match=r"another process is training this very run \(run\)"),
+            state.locked(tmp_path / "run"),
+        ):
+            pass
+    with state.locked(tmp_path / "run"):
+        pass
+
+
+def test_missing_pretrained_files_are_named_before_anything_runs(prepared: Prepare) -> None:
+    loaded = prepared()
+    small.edit(loaded[1].root, lambda tree: tree["model"].update(pretrained="w/none.pth"))
+    small.edit(loaded[1].root, lambda tree: tree["experiments"]["l2"].update(model={"pretrained": "/no/such.pth"}))
+    with pytest.raises(WeightsError) as caught:
+        plan.run(*load(loaded[1].root))
+    root = loaded[1].root
+    assert caught.value.headline == (
+        "model.pretrained names weight files that do not exist; put them there, or set it to none:"
+    )
+    assert caught.value.problems[:2] == (f"baseline: {root}/w/none.pth", "l2: /no/such.pth")
+
+
+def test_a_pretrained_file_that_changed_since_the_plan_is_refused(prepared: Prepare) -> None:
+    loaded = prepared()
+    torch.save({"a": torch.zeros(1)}, loaded[1].root / "w.pth")
+    small.edit(loaded[1].root, lambda tree: tree["model"].update(pretrained="w.pth"))
+    loaded = load(loaded[1].root)
+    plan.run(*loaded)
+    torch.save({"a": torch.ones(1)}, loaded[1].root / "w.pth")
+    with pytest.raises(
+        WeightsError, match=r"w.pth has changed since the plan was made: `dvc repro --force --single-item plan`"
+    ):
+        train.run(*loaded, "baseline", 0)
+
+
+def test_plans_hold_what_is_resolved_and_prune_what_is_gone(prepared: Prepare) -> None:
+    loaded = prepared()
+    paths = loaded[1]
+    assert files.read_yaml(paths.plan("dropout"))["model"]["dropout"] == 0.5
+    assert sorted(path.stem for path in paths.plans.iterdir()) == ["baseline", "contrast", "dropout", "l2", "sharpness"]
+    for name in ("l2/0", "baseline/0", "baseline/1"):
+        (paths.models / name).mkdir(parents=True)
+        (paths.predictions / name).parent.mkdir(parents=True, exist_ok=True)
+        (paths.predictions / f"{name}.csv").touch()
+    small.edit(paths.root, lambda tree: tree["experiments"].pop("l2"))
+    plan.run(*load(paths.root))
+    assert not paths.plan("l2").exists()
+    assert sorted(path.relative_to(paths.root).as_posix() for path in paths.models.glob("*/*")) == ["models/baseline/0"]
+    assert sorted(path.relative_to(paths.root).as_posix() for path in paths.predictions.rglob("*.csv")) == [
+        "predictions/baseline/0.csv"
+    ]
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    weights.save(networks.build("resnet18", 2, 1, 0.0), tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match=r"w.safetensors holds the weights of another network"):
+        weights.restore(networks.build("resnet18", 3, 1, 0.0), tmp_path / "w.safetensors")
