@@ -26,9 +26,10 @@ PARTS = (
     ".dvc/.gitignore",
 )
 Tree = dict[str, Any]
+Change = Callable[[Tree], object]
 
 
-def study(folder: Path, change: Callable[[Tree], None] = lambda tree: None) -> Path:
+def study(folder: Path, change: Change = lambda tree: None) -> Path:
     """A copy of this repository's study in `folder`, shrunk, then changed by `change`."""
     for part in PARTS:
         source, target = REPOSITORY / part, folder / part
@@ -48,7 +49,7 @@ def shrink(tree: Tree) -> None:
     tree["train"].update(epochs=2, batch_size=8)
 
 
-def edit(folder: Path, change: Callable[[Tree], None]) -> None:
+def edit(folder: Path, change: Change) -> None:
     """Change a study's params.yaml, keeping the rest of it as it stands."""
     yaml = YAML()
     tree = yaml.load(folder / "params.yaml")
@@ -56,7 +57,7 @@ def edit(folder: Path, change: Callable[[Tree], None]) -> None:
     yaml.dump(tree, folder / "params.yaml")
 
 
-def use(source: Path, classes: list[str], positive: str | None) -> Callable[[Tree], None]:
+def use(source: Path, classes: list[str], positive: str | None) -> Change:
     """A change that points the study at other images."""
     return lambda tree: tree["data"].update(source=str(source), classes=classes, positive=positive)
 
