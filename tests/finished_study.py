@@ -19,14 +19,17 @@ def make(
     root: Path,
     changes: dict[str, Any] | None = None,
     images: dict[str, dict[str, int]] | None = None,
+    keep: tuple[str, ...] = ("baseline", "l2"),
     skill: float = 2.0,
 ) -> tuple[Params, Paths]:
-    """The shipped params.yaml with `changes`, and finished runs of its experiments under `root`.
+    """The shipped params.yaml with `changes`, and finished runs of the experiments to `keep` under `root`.
 
     `images`: side -> class -> number. `skill`: how far the true class's logit stands out.
     """
     paths = Paths(root)
-    files.write_yaml(params.merged(files.read_yaml(SHIPPED), changes or {}), paths.params)
+    tree = files.read_yaml(SHIPPED)
+    tree["experiments"] = {name: tree["experiments"][name] for name in keep}
+    files.write_yaml(params.merged(tree, changes or {}), paths.params)
     given = params.read(paths.params)
     counts = images or {side: dict.fromkeys(given.data.classes, 8) for side in SIDES}
     split = _write_data(paths, given, counts)

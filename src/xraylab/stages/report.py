@@ -125,7 +125,7 @@ def _experiments(paths: Paths, summary: dict[str, Any]) -> list[dict[str, Any]]:
 def _samples(paths: Paths, summary: dict[str, Any]) -> dict[str, Any]:
     """Test images as the first repeat of the best experiment sees them."""
     run = _runs(summary)[summary["top_two"][0]][0]
-    table = files.read_table(paths.evaluation / "confusion" / f"{_name(run)}.csv")
+    table = files.read_table(paths.evaluation / "images" / f"{_name(run)}.csv")
     pixels = np.load(paths.cache / "images.npy", mmap_mode="r")
     row_of = {name: row for row, name in enumerate(files.read_table(paths.cache / "rows.csv")["id"])}
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch.utils import deterministic
 
 from xraylab import files, params
 from xraylab.data import cache
@@ -30,7 +31,7 @@ def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
     plan = params.read_plan(paths.plan(experiment))
     machine = hardware.choose(plan.train.precision)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a check of torch itself, not a need of ours
+    deterministic.fill_uninitialized_memory = False  # a check of torch itself, not a need of ours
     key = state.key(
         plan.model_dump(), given.data.classes, given.data.positive, _inputs(paths), machine.record(), repeat
     )

@@ -1,0 +1,89 @@
+"""The study's answer in a few plain sentences."""
+
+from typing import Any
+
+from xraylab.report.text import decimal, listed, percent, plural
+
+DAGGER = "†"
+SIDE_NAMES = {"valid": "validation", "test": "test"}
+RANKED_BY = {"f1": "F1", "accuracy": "accuracy", "loss": "loss"}
+
+Means = dict[tuple[str, str, str], dict[str, Any]]  # (experiment, checkpoint, side) -> figures
+
+
+def sentences(summary: dict[str, Any], means: Means, test_images: int) -> list[str]:
+    """Who comes first, its test figures, the baseline's, and what the comparison cannot say."""
+    first, baseline = summary["top_two"][0], summary["baseline"]
+    others = [name for name in (baseline, *summary["top_two"]) if name != first][:1]
+    said = [_first(summary), _scores(summary, means, first, test_images)]
+    said += [_against(summary, means, first, other, test_images) for other in others]
+    return [*said, "This version makes no significance test, so a small difference may be chance.", _chosen(summary)]
+
+
+def mark(summary: dict[str, Any], experiment: str) -> str:
+    """A dagger for the figures of an experiment whose epoch was chosen on the test images."""
+    return DAGGER if experiment in summary["chosen_on_test"] else ""
+
+
+def f1_name(summary: dict[str, Any]) -> str:
+    return f"F1 of {summary['positive']}" if summary["positive"] else "mean F1 over the classes"
+
+
+def _first(summary: dict[str, Any]) -> str:
+    by, side, ranking = summary["ranked_by"], SIDE_NAMES[summary["ranked_on"]], summary["ranking"]
+    column = "log_loss" if by == "loss" else by
+    figures = [decimal(row[column]) + mark(summary, row["experiment"]) for row in ranking]
+    name = f1_name(summary) if by == "f1" else RANKED_BY[by]
+    best = f"On the {side} images, {ranking[0]['experiment']} has the {'lowest' if by == 'loss' else 'highest'} {name}"
+    if len(ranking) == 1:
+        return f"The study has one experiment, {ranking[0]['experiment']}."
+    if ranking[0][column] == ranking[1][column]:
+        same = "the same" if by == "loss" else "the same, and no lower loss"
+        return f"{best} ({figures[0]}); {ranking[1]['experiment']} has {same}."
+    return f"{best} ({figures[0]}), followed by {ranking[1]['experiment']} ({figures[1]})."
+
+
+def _scores(summary: dict[str, Any], means: Means, experiment: str, images: int) -> str:
+    row, dagger = means[experiment, "best", "test"], mark(summary, experiment)
+    auroc = "no AUROC" if row["auroc"] is None else f"an AUROC of {decimal(row['auroc'])}{dagger}"
+    return (
+        f"On the {images} test images, {experiment} reaches an accuracy of {percent(row['accuracy'])} %{dagger}, "
+        f"an F1 of {decimal(row['f1'])}{dagger} and {auroc}; {_wrong(row, images)} wrong{_averaged(summary)}."
+    )
+
+
+def _against(summary: dict[str, Any], means: Means, first: str, other: str, images: int) -> str:
+    ours, theirs = means[first, "best", "test"], means[other, "best", "test"]
+    dagger = mark(summary, other)
+    difference = round(ours["f1"] - theirs["f1"], 4)
+    compared = (
+        f"{decimal(abs(difference))} {'higher' if difference > 0 else 'lower'} than" if difference else "equal to"
+    )
+    name = f"The baseline ({other})" if other == summary["baseline"] else f"The next, {other},"
+    name = "The baseline" if other == "baseline" == summary["baseline"] else name
+    return (
+        f"{name} reaches {percent(theirs['accuracy'])} %{dagger} and {decimal(theirs['f1'])}{dagger} "
+        f"({_wrong(theirs, images)} wrong): the F1 of {first} is {compared} that."
+    )
+
+
+def _wrong(row: dict[str, Any], images: int) -> str:
+    return plural((1 - row["accuracy"]) * images, "image")
+
+
+def _averaged(summary: dict[str, Any]) -> str:
+    repeats = {run["repeat"] for run in summary["runs"]}
+    return f" (every figure is the mean of {len(repeats)} repeats)" if len(repeats) > 1 else ""
+
+
+def _chosen(summary: dict[str, Any]) -> str:
+    on_test = summary["chosen_on_test"]
+    if not on_test:
+        return "Every epoch was chosen on the validation images; the test images served once, for the figures above."
+    whose = "Every epoch" if _all_on_test(summary) else f"The epoch of {listed(on_test)}"
+    order = ", and so was the order of the experiments" if summary["ranked_on"] == "test" else ""
+    return f"{whose} was chosen on the test images themselves{order}: the figures marked {DAGGER} are too favourable."
+
+
+def _all_on_test(summary: dict[str, Any]) -> bool:
+    return set(summary["chosen_on_test"]) == {run["experiment"] for run in summary["runs"]}

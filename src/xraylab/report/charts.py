@@ -1,0 +1,127 @@
+"""Curves as inline SVG. Axes and the baseline are in the page's own ink, so they follow its light or dark colours."""
+
+import io
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+INK = "#010101"  # stands for the page's text colour
+# Okabe and Ito, Color Universal Design, 2008: apart for every kind of colour vision
+COLOURS = (INK, "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DASHES = ("solid", "dashed", "dotted")
+SIDES = {"train": ("#0072B2", "dashed"), "valid": ("#D55E00", "solid"), "test": ("#009E73", "solid")}
+STYLE = {
+    "axes.edgecolor": INK,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.sans-serif": "DejaVu Sans",
+    "font.size": 7.5,
+    "grid.alpha": 0.15,
+    "grid.color": INK,
+    "grid.linewidth": 0.5,
+    "svg.fonttype": "none",
+    "xtick.color": INK,
+    "xtick.major.size": 2.5,
+    "xtick.major.width": 0.6,
+    "ytick.color": INK,
+    "ytick.major.size": 2.5,
+    "ytick.major.width": 0.6,
+}
+
+History = tuple[pd.DataFrame, int]  # one run's history.csv and its best epoch
+
+
+def line_style(number: int) -> tuple[str, str]:
+    """Colour and dash of the experiment with that number; the first is in ink."""
+    return COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
+
+
+def css_colour(colour: str) -> str:
+    return "currentColor" if colour == INK else colour
+
+
+def limits(histories: Iterable[pd.DataFrame], measure: str) -> tuple[float, float]:
+    """The range of loss, accuracy or f1 over every run and side; that of a loss begins at 0, the others end at 1."""
+    values = pd.concat([_numbers(table[name]) for table in histories for name in _columns(table, measure)])
+    finite = values[values.abs() < float("inf")]
+    margin = 0.04 * max(finite.max() - finite.min(), 0.05)
+    return (0, finite.max() + margin) if measure == "loss" else (finite.min() - margin, 1 + margin / 2)
+
+
+def learning_curve(runs: list[History], measure: str, chosen_on: str, ylim: tuple[float, float], alt: str) -> Markup:
+    """One measure over the epochs: a line per side and repeat, and a dot at each repeat's best epoch."""
+    with matplotlib.rc_context(_style(alt)):
+        figure, axes = _panel(2.9, 2.0)
+        for table, best in runs:
+            for name in _columns(table, measure):
+                colour, dash = SIDES[name.split("_")[0]]
+                values = _numbers(table[name])
+                axes.plot(
+                    table["epoch"], values, color=colour, linestyle=dash, linewidth=1.5 if len(runs) == 1 else 0.8
+                )
+            chosen = _numbers(table[f"{chosen_on}_{measure}"])[best]
+            axes.axvline(best, color=INK, alpha=0.35, linewidth=0.7, linestyle="dotted")
+            axes.plot([best], [chosen], "o", color=SIDES[chosen_on][0], markersize=4.5, markeredgewidth=0)
+        axes.set(ylim=ylim, xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        return _svg(figure, alt)
+
+
+def roc(curves: dict[int, list[pd.DataFrame]], corner: float, alt: str) -> Markup:
+    """ROC curves (fpr, tpr), by the experiment's number, a line per repeat.
+
+    `corner`: how much of both axes to show, from the upper left corner; 1 is all.
+    """
+    with matplotlib.rc_context(_style(alt)):
+        figure, axes = _panel(2.9, 2.75)
+        axes.plot([0, 1], [0, 1], color=INK, alpha=0.3, linewidth=0.7, linestyle="dotted")
+        for number, repeats in curves.items():
+            colour, dash = line_style(number)
+            for table in repeats:
+                width = 1.4 if len(repeats) == 1 else 0.8
+                axes.plot(table["fpr"], table["tpr"], color=colour, linestyle=dash, linewidth=width)
+        edge = 0.015 * corner
+        axes.set(xlim=(-edge, corner + edge), ylim=(1 - corner - edge, 1 + edge))
+        axes.set(xlabel="false-positive rate (1 − specificity)", ylabel="true-positive rate (sensitivity)")
+        return _svg(figure, alt)
+
+
+def _columns(table: pd.DataFrame, measure: str) -> list[str]:
+    return [f"{side}_{measure}" for side in SIDES if f"{side}_{measure}" in table]
+
+
+def _numbers(column: "pd.Series[float]") -> "pd.Series[float]":
+    """A CSV holds an empty cell where a figure was not a number."""
+    return pd.to_numeric(column, errors="coerce")
+
+
+def _style(salt: str) -> Any:  # matplotlib types the keys as literals
+    return {**STYLE, "svg.hashsalt": salt}
+
+
+def _panel(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of that size in inches, with one axes."""
+    figure = Figure(figsize=(width, height), facecolor="none", layout="constrained")
+    axes = figure.add_subplot(facecolor="none")
+    return figure, axes
+
+
+def _svg(figure: Figure, alt: str) -> Markup:
+    """The figure as an <svg> element: no date, no ids that another chart has too, as wide as the page lets it be."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    text = buffer.getvalue()
+    text = re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg") :]).replace(INK, "currentColor")
+    box = f"0 0 {72 * figure.get_figwidth():g} {72 * figure.get_figheight():g}"
+    opening = f'<svg viewBox="{box}" role="img" aria-label="{escape(alt)}">'
+    return Markup(opening + text[text.index(">") + 1 :])  # noqa: S704 - matplotlib escapes what it draws

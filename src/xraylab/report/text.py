@@ -1,0 +1,36 @@
+"""Numbers as people read them."""
+
+NOT_AVAILABLE = "not available"
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    """A share from 0 to 1 in per cent, without the sign: 0.98913 is 98.91."""
+    return NOT_AVAILABLE if share is None else f"{100 * share:.{digits}f}"
+
+
+def decimal(value: float | None, digits: int = 4) -> str:
+    return NOT_AVAILABLE if value is None else f"{value:.{digits}f}"
+
+
+def grouped(count: int) -> str:
+    """Thousands apart by a thin space that does not break: 23 512 130."""
+    return f"{count:,}".replace(",", "\u202f")
+
+
+def duration(seconds: float) -> str:
+    """In the two largest units: 1 h 4 min, 3 min 12 s, 41 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def listed(names: list[str], last: str = "and") -> str:
+    """a, b and c."""
+    return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def plural(count: float, noun: str) -> str:
+    """1 image, 2 images, 2.5 images."""
+    return f"{round(count, 1):g} {noun}{'' if count == 1 else 's'}"

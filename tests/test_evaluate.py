@@ -1,0 +1,281 @@
+"""Figures against scikit-learn and scipy, and what the stage makes of a study's predictions."""
+
+from pathlib import Path
+from typing import Any
+
+import finished_study
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import mannwhitneyu
+from sklearn import metrics
+
+from xraylab import files
+from xraylab.errors import DataError, MissingError
+from xraylab.evaluate import compare, counts, figures
+from xraylab.params import Params
+from xraylab.paths import Paths
+from xraylab.stages import evaluate
+
+PUBLISHED = {"split": {"valid": 0.0}, "train": {"select_on": "test"}}
+THREE = {"data": {"classes": ["Normal", "Opacity", "Viral Pneumonia"], "positive": None}}
+DRAWS = {
+    "ordinary": lambda rng, classes: rng.integers(0, classes, (2, 40)),
+    "one class absent": lambda rng, classes: rng.integers(1, classes, (2, 40)),
+    "nothing predicted positive": lambda rng, classes: [rng.integers(0, classes, 40), np.zeros(40, int)],
+    "nothing positive": lambda rng, classes: [np.zeros(40, int), rng.integers(0, classes, 40)],
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("seed", range(3))
+def test_counts_agree_with_scikit_learn(draw: str, classes: int, seed: int) -> None:
+    actual, predicted = DRAWS[draw](np.random.default_rng(seed), classes)
+    labels = list(range(classes))
+    confusion = counts.confusion(actual, predicted, classes)
+    assert (confusion == metrics.confusion_matrix(actual, predicted, labels=labels)).all()
+    assert counts.accuracy(confusion) == metrics.accuracy_score(actual, predicted)
+    for ours, theirs in [
+        (counts.precision, metrics.precision_score),
+        (counts.recall, metrics.recall_score),
+        (counts.f1, metrics.f1_score),
+    ]:
+        single = theirs(actual, predicted, labels=[1], average=None, zero_division=0)[0]
+        macro = theirs(actual, predicted, labels=labels, average="macro", zero_division=0)
+        assert ours(confusion, 1) == pytest.approx(single)
+        assert ours(confusion, None) == pytest.approx(macro)
+
+
+def test_no_image_at_all_scores_zero() -> None:
+    assert counts.accuracy(np.zeros((2, 2), int)) == 0
+
+
+def _drawn(seed: int, classes: int) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    actual = rng.permutation(np.arange(60) % classes)
+    logits = rng.normal(size=(60, classes)).round(1) + np.eye(classes)[actual]
+    return actual, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_binary_auroc_is_the_mann_whitney_statistic_and_the_area_under_the_curve(seed: int) -> None:
+    actual, probabilities = _drawn(seed, 2)
+    scores = probabilities[:, 1]
+    u = mannwhitneyu(scores[actual == 1], scores[actual == 0]).statistic
+    expected = u / ((actual == 1).sum() * (actual == 0).sum())
+    curve = figures.roc(actual, probabilities, 1)
+    assert figures.auroc(actual, probabilities, 1) == pytest.approx(expected)
+    assert np.trapezoid(curve["tpr"], curve["fpr"]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_auroc_and_loss_of_three_classes_agree_with_scikit_learn(seed: int) -> None:
+    actual, probabilities = _drawn(seed, 3)
+    auroc = metrics.roc_auc_score(actual, probabilities, multi_class="ovr", average="macro")
+    assert figures.auroc(actual, probabilities, None) == pytest.approx(auroc)
+    assert figures.log_loss(actual, probabilities) == pytest.approx(metrics.log_loss(actual, probabilities))
+
+
+def test_auroc_is_none_where_a_class_has_no_image() -> None:
+    assert figures.auroc(np.array([1, 1]), np.array([[0.2, 0.8], [0.6, 0.4]]), 1) is None
+    assert figures.auroc(np.array([0, 1]), np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]]), None) is None
+
+
+def test_a_probability_of_zero_is_a_large_loss_and_not_an_infinite_one() -> None:
+    assert figures.log_loss(np.array([0]), np.array([[0.0, 1.0]])) == pytest.approx(87.336, abs=1e-3)
+
+
+def _mean(experiment: str, f1: float, log_loss: float, side: str = "valid") -> dict[str, Any]:
+    return {
+        "experiment": experiment,
+        "checkpoint": "best",
+        "side": side,
+        "f1": f1,
+        "accuracy": f1 / 2,
+        "log_loss": log_loss,
+    }
+
+
+@pytest.mark.parametrize(
+    ("select_by", "order"),
+    [("f1", ["c", "b", "d", "a"]), ("accuracy", ["c", "b", "d", "a"]), ("loss", ["a", "c", "b", "d"])],
+)
+def test_equal_experiments_are_ordered_by_loss_and_then_as_they_come(select_by: str, order: list[str]) -> None:
+    means = [_mean("a", 0.8, 0.1), _mean("b", 0.9, 0.3), _mean("c", 0.9, 0.2), _mean("d", 0.9, 0.3)]
+    on_test = [_mean("d", 1.0, 0.0, "test")]
+    assert [row["experiment"] for row in compare.rank(on_test + means, "valid", select_by)] == order
+
+
+def _evaluated(root: Path, changes: dict[str, Any] | None = None, **more: Any) -> tuple[Params, Paths]:
+    given, paths = finished_study.make(root, changes, **more)
+    evaluate.run(given, paths)
+    return given, paths
+
+
+def _summary(paths: Paths) -> Any:
+    return files.read_json(paths.evaluation / "summary.json")
+
+
+def test_the_tables_hold_what_scikit_learn_finds_in_the_predictions(tmp_path: Path) -> None:
+    _, paths = _evaluated(tmp_path)
+    table = files.read_table(paths.prediction("l2", 0))
+    part = table[(table["checkpoint"] == "last") & (table["side"] == "test")]
+    actual, predicted = part["label"] == "TB", part["p_TB"] > part["p_Healthy"]
+    rows = files.read_table(paths.comparison).set_index(["experiment", "repeat", "checkpoint", "side"])
+    row = rows.loc[("l2", 0, "last", "test")]
+    assert [row[["tn", "fp"]].tolist(), row[["fn", "tp"]].tolist()] == metrics.confusion_matrix(
+        actual, predicted
+    ).tolist()
+    assert row["f1"] == pytest.approx(metrics.f1_score(actual, predicted))
+    assert row["auroc"] == pytest.approx(metrics.roc_auc_score(actual, part["p_TB"]))
+    assert (row["epoch"], row["n"], row["chosen_on"]) == (5, 16, "none")
+
+
+def test_each_run_has_its_series(tmp_path: Path) -> None:
+    _, paths = _evaluated(tmp_path)
+    history = paths.model("l2", 0) / "history.csv"
+    assert (paths.evaluation / "curves/l2-0.csv").read_bytes() == history.read_bytes()
+    best = files.read_json(paths.metrics)["l2"]["test"]
+    roc = files.read_table(paths.evaluation / "roc/l2-0/TB.csv")
+    assert np.trapezoid(roc["tpr"], roc["fpr"]) == pytest.approx(best["auroc"], abs=1e-6)
+    images = files.read_table(paths.evaluation / "images/l2-0.csv")
+    assert list(images["id"]) == list(files.read_table(paths.split / "test_data.csv")["id"])
+    assert (images["actual"] == images["predicted"]).mean() == pytest.approx(best["accuracy"], abs=1e-6)
+
+
+def test_no_plot_holds_a_name_that_users_choose_freely(tmp_path: Path) -> None:
+    """`dvc plots show` writes every column into its page unescaped."""
+    _, paths = _evaluated(tmp_path)
+    plots = {kind: files.read_table(paths.evaluation / kind / "l2-0.csv") for kind in ("confusion", "curves")}
+    assert list(plots["confusion"]) == ["actual", "predicted"]
+    texts = {kind: set(table.select_dtypes("str").stack()) for kind, table in plots.items()}
+    assert texts == {"confusion": {"Healthy", "TB"}, "curves": {"all"}}
+
+
+def test_every_class_of_three_has_its_roc_curve(tmp_path: Path) -> None:
+    _, paths = _evaluated(tmp_path, THREE)
+    names = sorted(path.name for path in (paths.evaluation / "roc/baseline-0").iterdir())
+    assert names == ["Normal.csv", "Opacity.csv", "Viral Pneumonia.csv"]
+    assert "tp" not in files.read_table(paths.comparison)
+
+
+def _sharpen(paths: Paths, experiment: str, side: str, right: float) -> None:
+    """Make an experiment's probability of the right class `right` for every image of a side."""
+    path = paths.prediction(experiment, 0)
+    table = files.read_table(path)
+    here = table["side"] == side
+    for label in ("Healthy", "TB"):
+        table.loc[here, f"p_{label}"] = np.where(table.loc[here, "label"] == label, right, 1 - right)
+    files.write_table(table, path)
+
+
+def test_the_top_two_are_ranked_on_validation_though_the_test_says_otherwise(tmp_path: Path) -> None:
+    given, paths = finished_study.make(tmp_path, keep=("baseline", "l2", "dropout"))
+    for experiment, valid, test in [("baseline", 0.4, 0.9), ("l2", 0.9, 0.4), ("dropout", 0.8, 0.4)]:
+        _sharpen(paths, experiment, "valid", valid)
+        _sharpen(paths, experiment, "test", test)
+    evaluate.run(given, paths)
+    summary = _summary(paths)
+    assert (summary["ranked_on"], summary["top_two"]) == ("valid", ["l2", "dropout"])
+    assert [files.read_json(paths.metrics)[name]["test"]["f1"] for name in ("baseline", "l2")] == [1.0, 0.0]
+
+
+def test_published_mode_is_marked_everywhere(tmp_path: Path) -> None:
+    images = {side: {"Healthy": count, "TB": count} for side, count in [("train", 8), ("valid", 0), ("test", 8)]}
+    _, paths = _evaluated(tmp_path, PUBLISHED, images=images)
+    rows = files.read_table(paths.comparison)
+    assert set(rows["side"]) == {"test"}
+    assert set(zip(rows["checkpoint"], rows["chosen_on"], strict=True)) == {("best", "test"), ("last", "none")}
+    for row in files.read_json(paths.metrics).values():
+        assert set(row) == {"chosen_on", "test"}
+        assert row["chosen_on"] == "test"
+    summary = _summary(paths)
+    assert (summary["ranked_on"], summary["chosen_on_test"]) == ("test", ["baseline", "l2"])
+
+
+def test_one_experiment_that_chooses_on_test_is_marked_alone(tmp_path: Path) -> None:
+    _, paths = _evaluated(tmp_path, {"experiments": {"l2": {"train": {"select_on": "test"}}}})
+    assert {name: row["chosen_on"] for name, row in files.read_json(paths.metrics).items()} == {
+        "baseline": "valid",
+        "l2": "test",
+    }
+    assert _summary(paths)["chosen_on_test"] == ["l2"]
+
+
+def test_metrics_are_means_over_repeats(tmp_path: Path) -> None:
+    _, paths = _evaluated(tmp_path, {"study": {"repeats": [0, 3]}}, skill=1.0)
+    rows = files.read_table(paths.comparison)
+    best = rows[(rows["experiment"] == "l2") & (rows["checkpoint"] == "best") & (rows["side"] == "test")]
+    assert list(best["repeat"]) == [0, 3]
+    assert best["f1"].nunique() == 2
+    assert files.read_json(paths.metrics)["l2"]["test"] == {
+        name: pytest.approx(best[name].mean(), abs=1e-6) for name in ("accuracy", "f1", "auroc")
+    }
+
+
+def test_the_baseline_comes_first(tmp_path: Path) -> None:
+    _, paths = _evaluated(tmp_path, {"study": {"baseline": "l2"}})
+    assert list(files.read_json(paths.metrics)) == ["l2", "baseline"]
+
+
+def test_a_test_side_of_one_class_has_no_auroc_and_no_curve(tmp_path: Path) -> None:
+    images = {"train": {"Healthy": 4, "TB": 4}, "valid": {"Healthy": 4, "TB": 4}, "test": {"Healthy": 4, "TB": 0}}
+    _, paths = _evaluated(tmp_path, images=images)
+    assert files.read_json(paths.metrics)["l2"]["test"]["auroc"] is None
+    assert not (paths.evaluation / "roc").exists()
+
+
+def test_missing_predictions_are_named_with_the_remedy(tmp_path: Path) -> None:
+    given, paths = finished_study.make(tmp_path)
+    path = paths.prediction("l2", 0)
+    path.unlink()
+    with pytest.raises(MissingError) as error:
+        evaluate.run(given, paths)
+    assert str(error.value) == f"{path} does not exist: `dvc repro` makes it"
+
+
+def _refused(given: Params, paths: Paths, table: pd.DataFrame) -> str:
+    files.write_table(table, paths.prediction("l2", 0))
+    with pytest.raises(DataError) as error:
+        evaluate.run(given, paths)
+    assert not paths.metrics.exists()
+    return str(error.value)
+
+
+def test_predictions_of_another_split_are_refused(tmp_path: Path) -> None:
+    given, paths = finished_study.make(tmp_path)
+    table = files.read_table(paths.prediction("l2", 0))
+    on_test = (table["checkpoint"] == "last") & (table["side"] == "test")
+    table.loc[on_test & (table["id"] == "TB/test3.png"), "label"] = "Healthy"
+    dropped = on_test & table["id"].isin(["Healthy/test5.png", "Healthy/test6.png"])
+    assert _refused(given, paths, table[~dropped]) == (
+        f"{paths.prediction('l2', 0)} does not match data/split; `dvc repro` makes it anew:\n"
+        "  - last, test: 3 images have no prediction, such as Healthy/test5.png (Healthy)\n"
+        "  - last, test: 1 image is predicted but not in the split, such as TB/test3.png (Healthy)"
+    )
+
+
+def test_an_image_predicted_twice_is_refused(tmp_path: Path) -> None:
+    given, paths = finished_study.make(tmp_path)
+    table = files.read_table(paths.prediction("l2", 0))
+    assert _refused(given, paths, pd.concat([table, table.iloc[:1]])) == (
+        f"{paths.prediction('l2', 0)} does not match data/split; `dvc repro` makes it anew:\n"
+        "  - best, valid: 1 image is predicted but not in the split, such as Healthy/valid0.png (Healthy)"
+    )
+
+
+def test_predictions_without_a_class_are_refused(tmp_path: Path) -> None:
+    given, paths = finished_study.make(tmp_path)
+    table = files.read_table(paths.prediction("l2", 0)).drop(columns="p_TB")
+    assert _refused(given, paths, table) == f"{paths.prediction('l2', 0)} has no column p_TB: `dvc repro` makes it anew"
+
+
+@pytest.mark.parametrize("value", [None, float("inf"), -0.1])
+def test_what_is_no_probability_is_refused(tmp_path: Path, value: float | None) -> None:
+    given, paths = finished_study.make(tmp_path)
+    table = files.read_table(paths.prediction("l2", 0))
+    table.loc[3, "p_TB"] = value
+    assert _refused(given, paths, table) == (
+        f"{paths.prediction('l2', 0)} holds a probability that is not a number from 0 to 1: `dvc repro` makes it anew"
+    )

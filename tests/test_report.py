@@ -1,0 +1,324 @@
+"""The page: what it says, what it escapes, and that it needs nothing but itself."""
+
+import base64
+import io
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import finished_study
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from xraylab import files
+from xraylab.errors import MissingError
+from xraylab.paths import Paths
+from xraylab.report import answer, charts, images, tables, text
+from xraylab.stages import evaluate, report
+
+NO_VALIDATION = {side: {"Healthy": count, "TB": count} for side, count in [("train", 8), ("valid", 0), ("test", 8)]}
+PUBLISHED = {"split": {"valid": 0.0}, "train": {"select_on": "test"}}
+SCRIPT = "<script>alert(1)</script>"
+
+
+def _page(
+    root: Path, changes: dict[str, Any] | None = None, edit: Callable[[Paths], None] | None = None, **more: Any
+) -> str:
+    given, paths = finished_study.make(root, changes, **more)
+    evaluate.run(given, paths)
+    if edit:
+        edit(paths)
+    report.run(given, paths)
+    return paths.report.read_text(encoding="utf-8")
+
+
+def _edit_json(path: Path, **values: Any) -> None:
+    files.write_json(files.read_json(path) | values, path)
+
+
+class _Cells(HTMLParser):
+    """The first table's body: one list of cell texts per row."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        start = html.index("<tbody>")
+        self.feed(html[start : html.index("</tbody>", start)])
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("th", "td"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data.strip()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return _page(tmp_path_factory.mktemp("default"))
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return _page(tmp_path_factory.mktemp("published"), PUBLISHED, images=NO_VALIDATION)
+
+
+def test_the_page_loads_nothing(page: str) -> None:
+    loads = re.findall(
+        r'(?:\ssrc|href|srcset|data)="(?!data:image/png;base64,|#)[^"]*"|url\((?!#)[^)]*\)|@import|<link|<script', page
+    )
+    assert loads == []
+    assert "http" not in page
+
+
+def test_no_two_elements_share_an_id(page: str) -> None:
+    ids = re.findall(r'\sid="([^"]*)"', page)
+    assert len(ids) > 10
+    assert len(ids) == len(set(ids))
+
+
+def test_the_page_is_the_same_bytes_wherever_the_study_lies(page: str, tmp_path: Path) -> None:
+    assert _page(tmp_path / "elsewhere") == page
+
+
+def test_what_users_name_is_escaped(tmp_path: Path) -> None:
+    def edit(paths: Paths) -> None:
+        split = files.read_json(paths.split / "summary.json")
+        split["sides"]["test"]["TB"]["first"] = SCRIPT
+        shared = {"patient": SCRIPT, "sides": ["train", "test"], "images": 2}
+        files.write_json(
+            split | {"shared_patients": [shared], "shared_duplicates": [[SCRIPT, "b"]]}, paths.split / "summary.json"
+        )
+        _edit_json(paths.audit, patients="pattern", unused_folders=[SCRIPT])
+        for path in (paths.evaluation / "images").iterdir():
+            path.write_text(path.read_text().replace("/test", f"/{SCRIPT}"))
+        rows = paths.cache / "rows.csv"
+        rows.write_text(rows.read_text().replace("/test", f"/{SCRIPT}"))
+
+    html = _page(tmp_path, {"study": {"title": SCRIPT}, "data": {"source": SCRIPT}}, edit)
+    assert "<script" not in html
+    escaped = html.count("&lt;script&gt;alert(1)&lt;/script&gt;")
+    assert escaped > 2 * 10  # title twice, source twice, the data's names, and two per sample
+
+
+def test_a_chart_escapes_its_text() -> None:
+    history = pd.DataFrame({"epoch": [0, 1], "valid_loss": [0.5, 0.4]})
+    chart = charts.learning_curve([(history, 1)], "loss", "valid", (0, 1), f'"{SCRIPT}')
+    assert 'aria-label="&#34;&lt;script&gt;alert(1)&lt;/script&gt;"' in chart
+    assert "<script" not in chart
+
+
+def test_the_comparison_shows_the_evaluated_figures(tmp_path: Path) -> None:
+    rows = _Cells(_page(tmp_path)).rows
+    table = files.read_table(Paths(tmp_path).comparison).set_index(["experiment", "checkpoint", "side"])
+    best, last = table.loc[("l2", "best", "test")], table.loc[("l2", "last", "test")]
+    shown = next(row for row in rows if row[0].startswith("l2"))
+    assert shown[1] == f"{table.loc[('l2', 'best', 'valid')]['f1']:.4f}"
+    for cells, row in [(shown[2:7], best), (shown[7:12], last)]:
+        confusion = "".join(str(row[name]) for name in ("tn", "fp", "fn", "tp"))
+        assert cells == [
+            str(row["epoch"]),
+            f"{100 * row['accuracy']:.2f}",
+            f"{row['f1']:.4f}",
+            f"{row['auroc']:.4f}",
+            confusion,
+        ]
+
+
+def test_published_mode_marks_every_figure_that_was_chosen(published: str) -> None:
+    assert '<div class="box" role="note"><p><strong>Chosen on test data.</strong>' in published
+    for row in _Cells(published).rows:
+        assert all(cell.endswith("†") for cell in row[:6])
+        assert not any(cell.endswith("†") for cell in row[6:])
+    assert len(re.findall(r"AUROC \d\.\d{4}†", published)) == 2
+    assert len(re.findall(r"<b>(?:baseline|l2)†</b>", published)) == 2
+    assert re.search(r"what (baseline|l2) says of them†", published)
+
+
+def test_nothing_is_marked_when_validation_chose(page: str) -> None:
+    assert "†" not in page
+    assert "Chosen on test data" not in page
+    assert "Every epoch was chosen on the validation images" in page
+
+
+def test_repeats_have_a_row_each_under_their_mean(tmp_path: Path) -> None:
+    rows = _Cells(_page(tmp_path, {"study": {"repeats": [0, 7]}})).rows
+    assert [row[0] for row in rows if not row[0].startswith(("baseline", "l2"))] == ["repeat 0", "repeat 7"] * 2
+    accuracies = [float(row[3]) for row in rows[:3]]
+    assert accuracies[0] == pytest.approx(sum(accuracies[1:]) / 2, abs=0.011)
+
+
+def test_three_classes_have_means_and_a_chart_each(tmp_path: Path) -> None:
+    html = _page(tmp_path, {"data": {"classes": ["Normal", "Opacity", "Viral Pneumonia"], "positive": None}})
+    assert "F1 is the mean F1 over the classes" in html
+    assert html.count("against the rest on the test images, upper left corner") == 3
+    assert "TN FP" not in html
+
+
+def test_a_test_side_of_one_class_says_so(tmp_path: Path) -> None:
+    sides = {"train": {"Healthy": 4, "TB": 4}, "valid": {"Healthy": 4, "TB": 4}, "test": {"Healthy": 4, "TB": 0}}
+    html = _page(tmp_path, images=sides)
+    assert "AUROC not available" in html
+    assert "<p>Not available: the test images are all of one class.</p>" in html
+    assert "no AUROC" in html
+
+
+def test_patients_are_spoken_of(page: str, tmp_path: Path) -> None:
+    def share(paths: Paths) -> None:
+        shared = [{"patient": f"p{number}", "sides": ["train", "test"], "images": 3} for number in range(23)]
+        _edit_json(paths.split / "summary.json", shared_patients=shared)
+        _edit_json(paths.audit, patients="patients.csv")
+
+    assert "The patients are unknown." in page
+    html = _page(tmp_path / "shared", edit=share)
+    assert "23 patients with images on two sides:" in html
+    assert "p19 (train and test, 3 images); and 3 more in" in html
+    known = _page(tmp_path / "known", edit=lambda paths: _edit_json(paths.audit, patients="patients.csv"))
+    assert "No patient has images on two sides (patients from patients.csv)." in known
+
+
+def test_only_a_resnet50_brings_the_note_on_counting(page: str, tmp_path: Path) -> None:
+    assert "4.087 G" not in page
+    assert "4.087 G" in _page(tmp_path, {"experiments": {"l2": {"model": {"arch": "resnet50"}}}})
+
+
+def test_a_missing_evaluation_is_named_with_the_remedy(tmp_path: Path) -> None:
+    given, paths = finished_study.make(tmp_path)
+    with pytest.raises(MissingError) as error:
+        report.run(given, paths)
+    assert str(error.value) == f"{paths.evaluation / 'summary.json'} does not exist: `dvc repro` makes it"
+
+
+def _summary(**changes: Any) -> dict[str, Any]:
+    ranking = [
+        {"experiment": "l2", "f1": 0.98, "accuracy": 0.99, "log_loss": 0.05},
+        {"experiment": "baseline", "f1": 0.95, "accuracy": 0.98, "log_loss": 0.06},
+    ]
+    runs = [{"experiment": name, "repeat": 0, "select_on": "valid"} for name in ("baseline", "l2")]
+    return {
+        "positive": "TB",
+        "baseline": "baseline",
+        "ranked_on": "valid",
+        "ranked_by": "f1",
+        "ranking": ranking,
+        "top_two": ["l2", "baseline"],
+        "chosen_on_test": [],
+        "runs": runs,
+    } | changes
+
+
+MEANS = {
+    ("baseline", "best", "test"): {"accuracy": 0.97, "f1": 0.92, "auroc": 0.985},
+    ("l2", "best", "test"): {"accuracy": 0.985, "f1": 0.9611, "auroc": 0.99},
+}
+NO_TEST = "This version makes no significance test, so a small difference may be chance."
+
+
+def test_the_answer() -> None:
+    assert answer.sentences(_summary(), MEANS, 200) == [
+        "On the validation images, l2 has the highest F1 of TB (0.9800), followed by baseline (0.9500).",
+        "On the 200 test images, l2 reaches an accuracy of 98.50 %, an F1 of 0.9611 and an AUROC of 0.9900; "
+        "3 images wrong.",
+        "The baseline reaches 97.00 % and 0.9200 (6 images wrong): the F1 of l2 is 0.0411 higher than that.",
+        NO_TEST,
+        "Every epoch was chosen on the validation images; the test images served once, for the figures above.",
+    ]
+
+
+def test_the_answer_in_published_mode() -> None:
+    chosen = _summary(ranked_on="test", chosen_on_test=["baseline", "l2"])
+    assert answer.sentences(chosen, MEANS, 200) == [
+        "On the test images, l2 has the highest F1 of TB (0.9800†), followed by baseline (0.9500†).",
+        "On the 200 test images, l2 reaches an accuracy of 98.50 %†, an F1 of 0.9611† and an AUROC of 0.9900†; "
+        "3 images wrong.",
+        "The baseline reaches 97.00 %† and 0.9200† (6 images wrong): the F1 of l2 is 0.0411 higher than that.",
+        NO_TEST,
+        "Every epoch was chosen on the test images themselves, and so was the order of the experiments: "
+        "the figures marked † are too favourable.",
+    ]
+
+
+def test_the_answer_where_the_baseline_wins_and_two_are_equal() -> None:
+    tied = _summary(top_two=["baseline", "l2"], ranked_by="loss", baseline="baseline")
+    tied["ranking"] = [row | {"log_loss": 0.05} for row in reversed(tied["ranking"])]
+    said = answer.sentences(tied, MEANS, 200)
+    assert said[0] == "On the validation images, baseline has the lowest loss (0.0500); l2 has the same."
+    assert (
+        said[2]
+        == "The next, l2, reaches 98.50 % and 0.9611 (3 images wrong): the F1 of baseline is 0.0411 lower than that."
+    )
+
+
+def test_the_answer_where_the_loss_decides() -> None:
+    tied = _summary()
+    tied["ranking"] = [row | {"f1": 0.95} for row in tied["ranking"]]
+    said = answer.sentences(tied, MEANS, 200)[0]
+    assert (
+        said
+        == "On the validation images, l2 has the highest F1 of TB (0.9500); baseline has the same, and no lower loss."
+    )
+
+
+def test_the_answer_where_one_experiment_chose_on_test() -> None:
+    said = answer.sentences(_summary(chosen_on_test=["l2"]), MEANS, 200)
+    assert (
+        said[-1] == "The epoch of l2 was chosen on the test images themselves: the figures marked † are too favourable."
+    )
+
+
+def test_what_an_experiment_changes() -> None:
+    baseline = {"model": {"dropout": 0.0, "arch": "resnet18"}, "loss": {"l2": 0.0}}
+    plan = {"model": {"dropout": 0.5, "arch": "resnet18"}, "loss": {"l2": 0.001}}
+    assert tables.changes(plan, baseline) == [("model.dropout", 0.0, 0.5), ("loss.l2", 0.0, 0.001)]
+
+
+def test_samples_run_from_the_surest_to_the_least_sure() -> None:
+    table = pd.DataFrame(
+        [
+            ("a", "TB", "TB", 0.7),
+            ("b", "TB", "TB", 0.9),
+            ("c", "TB", "Healthy", 0.6),
+            ("d", "TB", "TB", 0.8),
+            ("e", "Healthy", "TB", 0.99),
+        ],
+        columns=["id", "actual", "predicted", "probability"],
+    )
+    assert list(images.right(table, "TB", 2)["id"]) == ["b", "a"]
+    assert list(images.right(table, "TB", 9)["id"]) == ["b", "d", "a"]
+    assert list(images.right(table, "Healthy", 2)["id"]) == []
+    assert list(images.mistakes(table, 9)["id"]) == ["e", "c"]
+
+
+def test_small_images_are_shown_pixel_by_pixel_and_large_ones_smaller() -> None:
+    def shown(pixels: Any) -> Any:
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(images.data_uri(pixels).split(",")[1]))))
+
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 24), np.uint8)
+    assert (shown(pixels) == pixels).all()
+    assert shown(np.zeros((400, 300), np.uint8)).shape == (160, 120)
+
+
+def test_limits_pass_over_what_is_not_a_number() -> None:
+    table = pd.DataFrame({"train_loss": [0.4, 0.2], "valid_loss": ["", "inf"], "valid_f1": [0.5, 0.9]})
+    assert charts.limits([table], "loss") == pytest.approx((0, 0.408))
+    assert charts.limits([table], "f1") == pytest.approx((0.484, 1.008))
+
+
+def test_numbers_as_people_read_them() -> None:
+    assert [text.percent(0.98913), text.percent(None), text.decimal(0.96857)] == ["98.91", "not available", "0.9686"]
+    assert text.grouped(23512130) == "23\u202f512\u202f130"
+    assert [text.duration(seconds) for seconds in (40.6, 192.4, 3839.7)] == ["41 s", "3 min 12 s", "1 h 4 min"]
+    assert [text.listed(names) for names in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
+        "",
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
+    assert [text.plural(count, "image") for count in (0, 1, 2.5)] == ["0 images", "1 image", "2.5 images"]
