@@ -1,8 +1,8 @@
 """How long the shipped study takes, and what of it is the network alone: `make bench`.
 
-In a clean clone: `dvc repro` (time, highest memory of a process), `dvc repro` again, `xraylab --help`; and the images per
-second of the bare network (forward, backward, optimizer step; same precision, size and batch), measured before and after
-the study. Writes bench/results/study.json.
+In a clean clone: `dvc repro` (time, highest memory of a process), `dvc repro` again, `xraylab --help`; and the images
+per second of the bare network (forward, backward, optimizer step; same precision, size and batch), measured before and
+after the study. Writes bench/results/study.json.
 """
 
 import json

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision.models as tv
+from fastai.callback.core import Callback, TrainEvalCallback
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from safetensors.torch import save_file
@@ -163,8 +164,6 @@ def test_adam_couples_weight_decay_and_adamw_does_not() -> None:
 def fastai_rates(method: str, **arguments: object) -> dict[str, list[object]]:
     """What fastai's own fit methods set, batch by batch."""
     recorded: dict[str, list[object]] = {"lr": [], "mom": []}
-    from fastai.callback.core import Callback, TrainEvalCallback
-
     class Record(Callback):
         order = 61
         run_valid = False

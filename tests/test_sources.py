@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import small
+from conftest import load
 
 from xraylab import files
 from xraylab.data import sources
@@ -145,8 +146,6 @@ def test_a_source_that_is_nowhere_is_an_error(tmp_path: Path) -> None:
 def test_where_the_source_is_absent_its_recorded_version_stays(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from conftest import load
-
     study = small.study(tmp_path / "study", small.use(images, ["A", "B"], "B"))
     source.run(*load(study))
     recorded = Paths(study).source.read_text()

@@ -239,12 +239,12 @@ def test_a_loss_that_is_no_number_stops_the_run(prepared: Prepare) -> None:
 
 
 def test_two_processes_do_not_train_the_same_run(tmp_path: Path) -> None:
-    with state.locked(tmp_path / "run"):
-        with (
-            pytest.raises(TrainingError, match=r"another process is training this very run \(run\)"),
-            state.locked(tmp_path / "run"),
-        ):
-            pass
+    with (
+        state.locked(tmp_path / "run"),
+        pytest.raises(TrainingError, match=r"another process is training this very run \(run\)"),
+        state.locked(tmp_path / "run"),
+    ):
+        pass
     with state.locked(tmp_path / "run"):
         pass
 

@@ -263,7 +263,9 @@ def _contradictions(experiment: Experiment, params: Params) -> dict[str, str]:
     if (train.optimizer == "sgd") != (train.momentum is not None):
         found["train.momentum"] = _belongs("train.optimizer", "sgd", train.momentum)
     if isinstance(loss.class_weights, list) and len(loss.class_weights) != len(params.data.classes):
-        found["loss.class_weights"] = f"{len(loss.class_weights)} weights for the classes {', '.join(params.data.classes)}"
+        found["loss.class_weights"] = (
+            f"{len(loss.class_weights)} weights for the classes {', '.join(params.data.classes)}"
+        )
     if model.pixels > params.images.pixels:
         found["model.pixels"] = (
             f"{model.pixels} is more than images.pixels ({params.images.pixels}): raise images.pixels"

@@ -31,7 +31,7 @@ def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
     plan = params.read_plan(paths.plan(experiment))
     machine = hardware.choose(plan.train.precision)
     torch.use_deterministic_algorithms(True)
-    deterministic.fill_uninitialized_memory = False  # a check of torch itself, not a need of ours
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property that stubs do not see
     key = state.key(
         plan.model_dump(), given.data.classes, given.data.positive, _inputs(paths), machine.record(), repeat
     )
