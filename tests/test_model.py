@@ -164,6 +164,7 @@ def test_adam_couples_weight_decay_and_adamw_does_not() -> None:
 def fastai_rates(method: str, **arguments: object) -> dict[str, list[object]]:
     """What fastai's own fit methods set, batch by batch."""
     recorded: dict[str, list[object]] = {"lr": [], "mom": []}
+
     class Record(Callback):
         order = 61
         run_valid = False

@@ -1,11 +1,13 @@
 """What this machine has, and how to use it: chosen when training starts, recorded in model.json."""
 
 import contextlib
+import os
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch.utils import deterministic
 
 from xraylab.errors import TrainingError
 
@@ -28,6 +30,14 @@ class Hardware:
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def deterministic_algorithms() -> None:
+    """The same seed on the same machine gives the same bits; on a GPU, an operation that cannot says so in a warning."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # switched on along with it, this fills every new tensor with NaN: a check of torch itself that costs time
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property that mypy does not see
 
 
 def choose(precision: str) -> Hardware:

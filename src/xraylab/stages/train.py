@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch.utils import deterministic
+from torchvision.models import ResNet
 
 from xraylab import files, params
 from xraylab.data import cache
 from xraylab.data.loaders import MEAN, STD, Augmentation, TrainingBatches, dataloaders
 from xraylab.errors import WeightsError
 from xraylab.model import cost, hardware, losses, networks, optimizers, schedules, weights
-from xraylab.model.hardware import Hardware
+from xraylab.model.hardware import Hardware, deterministic_algorithms
 from xraylab.params import Params, Plan
 from xraylab.paths import Paths
 from xraylab.train import callbacks, state
@@ -30,8 +30,7 @@ def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
     end_with_parent()
     plan = params.read_plan(paths.plan(experiment))
     machine = hardware.choose(plan.train.precision)
-    torch.use_deterministic_algorithms(True)
-    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property that stubs do not see
+    deterministic_algorithms()
     key = state.key(
         plan.model_dump(), given.data.classes, given.data.positive, _inputs(paths), machine.record(), repeat
     )
@@ -87,7 +86,7 @@ def _rows(table: pd.DataFrame, row_of: dict[str, int], classes: list[str]) -> tu
     )
 
 
-def _load_pretrained(network: torch.nn.Module, plan: Plan, paths: Paths) -> None:
+def _load_pretrained(network: ResNet, plan: Plan, paths: Paths) -> None:
     chosen = plan.model.pretrained
     if chosen == "none":
         return
