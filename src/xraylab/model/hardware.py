@@ -33,7 +33,7 @@ class Hardware:
 
 
 def deterministic_algorithms() -> None:
-    """The same seed on the same machine gives the same bits; on a GPU, an operation that cannot says so in a warning."""
+    """The same seed on the same machine gives the same bits; an operation of a GPU that cannot says so in a warning."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     # switched on along with it, this fills every new tensor with NaN: a check of torch itself that costs time
