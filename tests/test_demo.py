@@ -1,0 +1,202 @@
+"""The synthetic radiographs: the same bytes everywhere, no patient on two sides, and no clue but the findings."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from xraylab import files
+from xraylab.data import demo, layout, split
+from xraylab.data.demo import anatomy, dataset, film, findings, projection
+from xraylab.data.demo.dataset import SEVERAL, TEST_FRACTION, plan
+from xraylab.data.demo.radiograph import Patient, Radiograph, draw_patient, expose
+
+SMALL = {"healthy": 12, "tb": 10, "pixels": 48, "seed": 3}
+PIXELS = 96
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    demo.write(folder, **SMALL)
+    return folder
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): files.sha256(path) for path in folder.rglob("*.*")}
+
+
+def pixels_of(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def one(diseased: bool, seed: int = 0) -> Patient:
+    return draw_patient(np.random.default_rng(seed), diseased)
+
+
+def exposed(patient: Patient, seed: int = 0, pixels: int = PIXELS) -> Radiograph:
+    return expose(patient, pixels, np.random.default_rng([seed, 1]))
+
+
+def with_finding(kind: str, subtlety: float, seed: int = 0) -> Patient:
+    """The same patient and the same place for every subtlety."""
+    healthy = one(False, seed)
+    return replace(healthy, findings=[findings.DRAW[kind](healthy.anatomy, np.random.default_rng([seed, 2]), subtlety)])
+
+
+def change(patient: Patient, seed: int = 0) -> np.ndarray:
+    """How many gray levels the findings move each pixel."""
+    clean = exposed(replace(patient, findings=[]), seed).gray
+    return np.abs(exposed(patient, seed).gray.astype(int) - clean)
+
+
+def test_the_folder_holds_every_promised_file_and_nothing_else(written: Path) -> None:
+    healthy = {f"Healthy/h{n:04}.png" for n in range(1, 13)}
+    tb = {f"{folder}/tb{n:04}.png" for n in range(1, 11) for folder in ("TB", "masks")}
+    assert set(hashes(written)) == healthy | tb | {"patients.csv", "findings.csv"}
+    images = [Image.open(path) for path in written.rglob("*.png")]
+    assert {(image.size, image.mode) for image in images} == {((48, 48), "L")}
+
+
+def test_the_index_reads_names_and_patients(written: Path) -> None:
+    found = layout.find(written, ["Healthy", "TB"])
+    assert found["label"].value_counts().to_dict() == {"Healthy": 12, "TB": 10}
+    patients, how = layout.patients(found, written, None)
+    table = files.read_table(written / "patients.csv")
+    assert how == "patients.csv"
+    assert patients == list(table["patient"])
+    assert table["age"].between(16, 90).all()
+    assert set(table["sex"]) == {"F", "M"}
+    assert table["patient"].str.fullmatch(r"p\d{4}").all()
+    whose = table.assign(label=table["image"].str.split("/").str[0]).groupby("patient")
+    assert (whose[["label", "age", "sex"]].nunique() == 1).all(axis=None)
+
+
+def test_a_patient_s_number_does_not_tell_the_class(written: Path) -> None:
+    table = files.read_table(written / "patients.csv")
+    label = table.sort_values("patient")["image"].str.split("/").str[0]
+    assert (label != label.shift()).sum() > 4
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_processes(written: Path, tmp_path: Path) -> None:
+    demo.write(tmp_path, **SMALL, workers=2)
+    assert hashes(tmp_path) == hashes(written)
+
+
+def test_another_seed_draws_other_images(written: Path, tmp_path: Path) -> None:
+    demo.write(tmp_path, **{**SMALL, "seed": 4, "tb": 1, "healthy": 2})
+    assert not set(hashes(tmp_path).values()) & set(hashes(written).values())
+
+
+@pytest.mark.parametrize("label", ["Healthy", "TB"])
+@pytest.mark.parametrize("seed", range(3))
+def test_no_patient_lies_on_both_sides_of_the_study_s_split(label: str, seed: int) -> None:
+    for count in [*range(1, 130), 200, 800, 950, 3800]:
+        shots = plan(label, count, seed)
+        tested = split.share(TEST_FRACTION, count)
+        assert [shot.name for shot in shots] == sorted({shot.name for shot in shots})
+        assert len(shots) == count
+        assert not {shot.person for shot in shots[:tested]} & {shot.person for shot in shots[tested:]}
+
+
+def test_some_patients_have_two_to_four_images() -> None:
+    visits = pd.Series([shot.person for shot in plan("Healthy", 4000, 0)]).value_counts()
+    assert set(visits) == {1, 2, 3, 4}
+    assert (visits > 1).mean() == pytest.approx(SEVERAL, abs=0.03)
+
+
+def test_names_still_sort_by_number_beyond_four_digits() -> None:
+    names = [shot.image for shot in plan("TB", 10_001, 0)]
+    assert (names[0], names[-1]) == ("TB/tb00001.png", "TB/tb10001.png")
+    assert names == sorted(names)
+
+
+def test_findings_and_masks_tell_the_same(written: Path) -> None:
+    table = pd.read_csv(written / "findings.csv")
+    codes = {kind: code for code, kind in enumerate(findings.DRAW, start=1)}
+    assert set(table["image"]) == {f"TB/tb{n:04}.png" for n in range(1, 11)}
+    for image, rows in table.groupby("image"):
+        mask = pixels_of(written / str(image).replace("TB/", "masks/"))
+        assert set(np.unique(mask)) - {0} == {codes[kind] for kind in rows["finding"]}
+        for row in rows.itertuples():
+            box = np.zeros(mask.shape, bool)
+            box[row.y : row.y + row.height, row.x : row.x + row.width] = True
+            assert box.sum() == row.width * row.height
+            assert 0 <= row.subtlety <= 1
+            assert not (mask[~box] == codes[row.finding]).any()
+
+
+def test_the_codes_are_those_of_the_documented_table() -> None:
+    documented = [
+        line.split("|")[1:3] for line in (findings.__doc__ or "").splitlines() if line[:3].strip("| ").isdigit()
+    ]
+    assert [(int(code), kind.strip()) for code, kind in documented] == list(enumerate(findings.DRAW, start=1))
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_every_finding_shows_in_the_mask_however_small_the_image(seed: int) -> None:
+    patient = one(True, seed)
+    taken = exposed(patient, seed, pixels=32)
+    assert set(np.unique(taken.mask)) == {0} | {finding.code for finding in patient.findings}
+
+
+@pytest.mark.parametrize("kind", findings.DRAW)
+def test_a_finding_changes_the_image_in_its_mask_and_hardly_elsewhere(kind: str) -> None:
+    for seed in range(2):
+        patient = with_finding(kind, 0.2, seed)
+        mask = exposed(patient, seed).mask > 0
+        moved = change(patient, seed)
+        far = ~ndimage.binary_dilation(mask, iterations=PIXELS // 12)
+        assert moved[mask].mean() > 5
+        assert moved[far].mean() < 1.5 < 0.3 * moved[mask].mean()
+
+
+@pytest.mark.parametrize("kind", findings.DRAW)
+def test_a_subtle_finding_changes_less_than_a_plain_one(kind: str) -> None:
+    for seed in range(2):
+        plain, middle, subtle = (change(with_finding(kind, subtlety, seed), seed).sum() for subtlety in (0, 0.4, 0.8))
+        assert plain > middle > subtle > 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_without_its_findings_a_diseased_patient_is_a_healthy_one(seed: int) -> None:
+    healthy, diseased = one(False, seed), one(True, seed)
+    assert diseased.findings
+    assert not healthy.findings
+    without = exposed(replace(diseased, findings=[]), seed)
+    np.testing.assert_array_equal(without.gray, exposed(healthy, seed).gray)
+    assert not without.mask.any()
+
+
+def test_two_films_of_a_patient_show_the_same_findings_in_another_place_and_tone() -> None:
+    patient = dataset.person("TB", 0, seed=5)
+    first, second = (dataset.film(dataset.Shot("TB", "", 0, visit), patient, PIXELS, seed=5) for visit in (0, 1))
+    assert [finding for finding, _ in first.boxes] == [finding for finding, _ in second.boxes] == patient.findings
+    assert [box for _, box in first.boxes] != [box for _, box in second.boxes]
+    assert np.abs(first.gray.astype(float) - second.gray).mean() > 5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_size_changes_the_resolution_and_not_what_is_seen(seed: int) -> None:
+    patient = one(False, seed)
+    large = np.asarray(Image.fromarray(exposed(patient, seed, 192).gray).reduce(3), float)
+    small = exposed(patient, seed, 64).gray.astype(float)
+    assert np.corrcoef(large.ravel(), small.ravel())[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_lungs_are_dark_and_the_heart_lies_on_the_patient_s_left(seed: int) -> None:
+    drawn = anatomy.draw(np.random.default_rng(seed))
+    view = replace(film.draw(np.random.default_rng(seed)), angle=0, zoom=1, shift=(0, 0), borders=(-0.1,) * 4)
+    seen = projection.project(drawn, [], view.frame(PIXELS))
+    gray = film.develop(seen.tissue - film.LUNG * seen.air + seen.dense, view, np.random.default_rng(seed))
+    u, v = view.frame(PIXELS).grid()
+    chest = (np.abs(v - 0.45) < 0.1) & (np.abs(u) < 0.03)
+    assert gray[seen.air > 0.5].mean() + 60 < gray[chest].mean()
+    level = np.abs(v - drawn.dome[0] + 0.05) < 0.02
+    right, left = (seen.air[level & (side * u > 0.05) & (side * u < 0.3)].mean() for side in (-1, 1))
+    assert left < 0.85 * right
