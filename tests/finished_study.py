@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xraylab import files, params
+from xraylab import files, params, tables
 from xraylab.params import Params
 from xraylab.paths import Paths
 
@@ -53,7 +53,7 @@ def _write_data(paths: Paths, given: Params, counts: dict[str, dict[str, int]]) 
     table = pd.DataFrame(rows, columns=["id", "label", "patient", "side"])
     table.insert(1, "path", table["id"])
     for side in SIDES:
-        files.write_table(table[table["side"] == side].drop(columns="side"), paths.split / f"{side}_data.csv")
+        tables.write(table[table["side"] == side].drop(columns="side"), paths.split / f"{side}_data.csv")
     summary = {
         side: {
             label: _range(table[(table["side"] == side) & (table["label"] == label)]) for label in given.data.classes
@@ -64,7 +64,7 @@ def _write_data(paths: Paths, given: Params, counts: dict[str, dict[str, int]]) 
     files.write_json({"strategy": "sorted-id", "sides": summary, **shared}, paths.split / "summary.json")
     audit = {"images": len(table), "patients": "unknown", "duplicates": [], "unused_folders": []}
     files.write_json(audit, paths.audit)
-    files.write_table(table[["id"]], paths.cache / "rows.csv")
+    tables.write(table[["id"]], paths.cache / "rows.csv")
     pixels = np.random.default_rng(1).integers(0, 256, (len(table), PIXELS, PIXELS), np.uint8)
     np.save(paths.cache / "images.npy", pixels)
     return table
@@ -99,7 +99,7 @@ def write_run(paths: Paths, given: Params, experiment: str, repeat: int) -> None
         "hardware": {"device": "cpu", "name": "AVX2", "precision": "float32", "threads": 2, "torch": "2.15.0"},
     }
     files.write_json(model, folder / "model.json")
-    files.write_table(_history(given, epochs, resolved.train.select_on, repeat), folder / "history.csv")
+    tables.write(_history(given, epochs, resolved.train.select_on, repeat), folder / "history.csv")
 
 
 def _history(given: Params, epochs: int, select_on: str, repeat: int) -> pd.DataFrame:
@@ -135,4 +135,4 @@ def write_predictions(
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         columns = {f"p_{label}": probabilities[:, number] for number, label in enumerate(classes)}
         parts.append(scored[["side", "id", "label"]].assign(checkpoint=checkpoint, **columns))
-    files.write_table(pd.concat(parts), paths.prediction(experiment, repeat))
+    tables.write(pd.concat(parts), paths.prediction(experiment, repeat))

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from xraylab import files
+from xraylab import files, tables
 from xraylab.data import demo, layout, split
 from xraylab.data.demo import anatomy, dataset, film, findings, projection
 from xraylab.data.demo.dataset import SEVERAL, TEST_FRACTION, plan
@@ -66,7 +66,7 @@ def test_the_index_reads_names_and_patients(written: Path) -> None:
     found = layout.find(written, ["Healthy", "TB"])
     assert found["label"].value_counts().to_dict() == {"Healthy": 12, "TB": 10}
     patients, how = layout.patients(found, written, None)
-    table = files.read_table(written / "patients.csv")
+    table = tables.read(written / "patients.csv")
     assert how == "patients.csv"
     assert patients == list(table["patient"])
     assert table["age"].between(16, 90).all()
@@ -77,7 +77,7 @@ def test_the_index_reads_names_and_patients(written: Path) -> None:
 
 
 def test_a_patient_s_number_does_not_tell_the_class(written: Path) -> None:
-    table = files.read_table(written / "patients.csv")
+    table = tables.read(written / "patients.csv")
     label = table.sort_values("patient")["image"].str.split("/").str[0]
     assert (label != label.shift()).sum() > 4
 

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import mannwhitneyu
 from sklearn import metrics
 
-from xraylab import files
+from xraylab import files, tables
 from xraylab.errors import DataError, MissingError
 from xraylab.evaluate import compare, counts, figures
 from xraylab.params import Params
@@ -119,10 +119,10 @@ def _summary(paths: Paths) -> Any:
 
 def test_the_tables_hold_what_scikit_learn_finds_in_the_predictions(tmp_path: Path) -> None:
     _, paths = _evaluated(tmp_path)
-    table = files.read_table(paths.prediction("l2", 0))
+    table = tables.read(paths.prediction("l2", 0))
     part = table[(table["checkpoint"] == "last") & (table["side"] == "test")]
     actual, predicted = part["label"] == "TB", part["p_TB"] > part["p_Healthy"]
-    rows = files.read_table(paths.comparison).set_index(["experiment", "repeat", "checkpoint", "side"])
+    rows = tables.read(paths.comparison).set_index(["experiment", "repeat", "checkpoint", "side"])
     row = rows.loc[("l2", 0, "last", "test")]
     assert [row[["tn", "fp"]].tolist(), row[["fn", "tp"]].tolist()] == metrics.confusion_matrix(
         actual, predicted
@@ -137,17 +137,17 @@ def test_each_run_has_its_series(tmp_path: Path) -> None:
     history = paths.model("l2", 0) / "history.csv"
     assert (paths.evaluation / "curves/l2-0.csv").read_bytes() == history.read_bytes()
     best = files.read_json(paths.metrics)["l2"]["test"]
-    roc = files.read_table(paths.evaluation / "roc/l2-0/TB.csv")
+    roc = tables.read(paths.evaluation / "roc/l2-0/TB.csv")
     assert np.trapezoid(roc["tpr"], roc["fpr"]) == pytest.approx(best["auroc"], abs=1e-6)
-    images = files.read_table(paths.evaluation / "images/l2-0.csv")
-    assert list(images["id"]) == list(files.read_table(paths.split / "test_data.csv")["id"])
+    images = tables.read(paths.evaluation / "images/l2-0.csv")
+    assert list(images["id"]) == list(tables.read(paths.split / "test_data.csv")["id"])
     assert (images["actual"] == images["predicted"]).mean() == pytest.approx(best["accuracy"], abs=1e-6)
 
 
 def test_no_plot_holds_a_name_that_users_choose_freely(tmp_path: Path) -> None:
     """`dvc plots show` writes every column into its page unescaped."""
     _, paths = _evaluated(tmp_path)
-    plots = {kind: files.read_table(paths.evaluation / kind / "l2-0.csv") for kind in ("confusion", "curves")}
+    plots = {kind: tables.read(paths.evaluation / kind / "l2-0.csv") for kind in ("confusion", "curves")}
     assert list(plots["confusion"]) == ["actual", "predicted"]
     texts = {kind: set(table.select_dtypes("str").stack()) for kind, table in plots.items()}
     assert texts == {"confusion": {"Healthy", "TB"}, "curves": {"all"}}
@@ -157,17 +157,17 @@ def test_every_class_of_three_has_its_roc_curve(tmp_path: Path) -> None:
     _, paths = _evaluated(tmp_path, THREE)
     names = sorted(path.name for path in (paths.evaluation / "roc/baseline-0").iterdir())
     assert names == ["Normal.csv", "Opacity.csv", "Viral Pneumonia.csv"]
-    assert "tp" not in files.read_table(paths.comparison)
+    assert "tp" not in tables.read(paths.comparison)
 
 
 def _sharpen(paths: Paths, experiment: str, side: str, right: float) -> None:
     """Make an experiment's probability of the right class `right` for every image of a side."""
     path = paths.prediction(experiment, 0)
-    table = files.read_table(path)
+    table = tables.read(path)
     here = table["side"] == side
     for label in ("Healthy", "TB"):
         table.loc[here, f"p_{label}"] = np.where(table.loc[here, "label"] == label, right, 1 - right)
-    files.write_table(table, path)
+    tables.write(table, path)
 
 
 def test_the_top_two_are_ranked_on_validation_though_the_test_says_otherwise(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_the_top_two_are_ranked_on_validation_though_the_test_says_otherwise(tmp
 def test_published_mode_is_marked_everywhere(tmp_path: Path) -> None:
     images = {side: {"Healthy": count, "TB": count} for side, count in [("train", 8), ("valid", 0), ("test", 8)]}
     _, paths = _evaluated(tmp_path, PUBLISHED, images=images)
-    rows = files.read_table(paths.comparison)
+    rows = tables.read(paths.comparison)
     assert set(rows["side"]) == {"test"}
     assert set(zip(rows["checkpoint"], rows["chosen_on"], strict=True)) == {("best", "test"), ("last", "none")}
     for row in files.read_json(paths.metrics).values():
@@ -205,7 +205,7 @@ def test_one_experiment_that_chooses_on_test_is_marked_alone(tmp_path: Path) -> 
 
 def test_metrics_are_means_over_repeats(tmp_path: Path) -> None:
     _, paths = _evaluated(tmp_path, {"study": {"repeats": [0, 3]}}, skill=1.0)
-    rows = files.read_table(paths.comparison)
+    rows = tables.read(paths.comparison)
     best = rows[(rows["experiment"] == "l2") & (rows["checkpoint"] == "best") & (rows["side"] == "test")]
     assert list(best["repeat"]) == [0, 3]
     assert best["f1"].nunique() == 2
@@ -236,7 +236,7 @@ def test_missing_predictions_are_named_with_the_remedy(tmp_path: Path) -> None:
 
 
 def _refused(given: Params, paths: Paths, table: pd.DataFrame) -> str:
-    files.write_table(table, paths.prediction("l2", 0))
+    tables.write(table, paths.prediction("l2", 0))
     with pytest.raises(DataError) as error:
         evaluate.run(given, paths)
     assert not paths.metrics.exists()
@@ -245,7 +245,7 @@ def _refused(given: Params, paths: Paths, table: pd.DataFrame) -> str:
 
 def test_predictions_of_another_split_are_refused(tmp_path: Path) -> None:
     given, paths = finished_study.make(tmp_path)
-    table = files.read_table(paths.prediction("l2", 0))
+    table = tables.read(paths.prediction("l2", 0))
     on_test = (table["checkpoint"] == "last") & (table["side"] == "test")
     table.loc[on_test & (table["id"] == "TB/test3.png"), "label"] = "Healthy"
     dropped = on_test & table["id"].isin(["Healthy/test5.png", "Healthy/test6.png"])
@@ -258,7 +258,7 @@ def test_predictions_of_another_split_are_refused(tmp_path: Path) -> None:
 
 def test_an_image_predicted_twice_is_refused(tmp_path: Path) -> None:
     given, paths = finished_study.make(tmp_path)
-    table = files.read_table(paths.prediction("l2", 0))
+    table = tables.read(paths.prediction("l2", 0))
     assert _refused(given, paths, pd.concat([table, table.iloc[:1]])) == (
         f"{paths.prediction('l2', 0)} does not match data/split; `dvc repro` makes it anew:\n"
         "  - best, valid: 1 image is predicted but not in the split, such as Healthy/valid0.png (Healthy)"
@@ -267,14 +267,14 @@ def test_an_image_predicted_twice_is_refused(tmp_path: Path) -> None:
 
 def test_predictions_without_a_class_are_refused(tmp_path: Path) -> None:
     given, paths = finished_study.make(tmp_path)
-    table = files.read_table(paths.prediction("l2", 0)).drop(columns="p_TB")
+    table = tables.read(paths.prediction("l2", 0)).drop(columns="p_TB")
     assert _refused(given, paths, table) == f"{paths.prediction('l2', 0)} has no column p_TB: `dvc repro` makes it anew"
 
 
 @pytest.mark.parametrize("value", [None, float("inf"), -0.1])
 def test_what_is_no_probability_is_refused(tmp_path: Path, value: float | None) -> None:
     given, paths = finished_study.make(tmp_path)
-    table = files.read_table(paths.prediction("l2", 0))
+    table = tables.read(paths.prediction("l2", 0))
     table.loc[3, "p_TB"] = value
     assert _refused(given, paths, table) == (
         f"{paths.prediction('l2', 0)} holds a probability that is not a number from 0 to 1: `dvc repro` makes it anew"

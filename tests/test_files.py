@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from xraylab import files
+from xraylab import files, tables
 from xraylab.errors import DataError, MissingError
 
 
@@ -34,15 +34,15 @@ def test_a_failed_folder_leaves_the_old_one_and_no_other(tmp_path: Path) -> None
 
 def test_identifiers_stay_text_and_floats_come_back_exactly(tmp_path: Path) -> None:
     table = pd.DataFrame({"id": ["007", "NA"], "patient": ["", "1e5"], "value": [0.1 + 0.2, 1e-17]})
-    files.write_table(table, tmp_path / "t.csv")
-    back = files.read_table(tmp_path / "t.csv")
+    tables.write(table, tmp_path / "t.csv")
+    back = tables.read(tmp_path / "t.csv")
     assert back.to_dict("list") == table.to_dict("list")
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+x", "-x", "@x"])
 def test_a_cell_that_a_spreadsheet_would_run_is_refused(cell: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        files.write_table(pd.DataFrame({"patient": [cell]}), tmp_path / "t.csv")
+        tables.write(pd.DataFrame({"patient": [cell]}), tmp_path / "t.csv")
     assert str(caught.value) == (
         f"t.csv: '{cell}' in column patient would run as a formula in a spreadsheet: "
         "rename it so that it does not begin with one of = + - @"
@@ -53,5 +53,5 @@ def test_a_cell_that_a_spreadsheet_would_run_is_refused(cell: str, tmp_path: Pat
 def test_a_missing_file_names_the_command_that_makes_it(tmp_path: Path) -> None:
     path = tmp_path / "index.csv"
     with pytest.raises(MissingError) as caught:
-        files.read_table(path)
+        tables.read(path)
     assert str(caught.value) == f"{path} does not exist: `dvc repro` makes it"

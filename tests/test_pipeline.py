@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import small
 
-from xraylab import files
+from xraylab import files, tables
 
 Ran = list[str]
 
@@ -77,7 +77,7 @@ def test_one_command_makes_everything_to_the_report(finished: Path) -> None:
     }  # fmt: skip
     page = (finished / "reports/index.html").read_text()
     assert "sharpness" in page
-    comparison = files.read_table(finished / "reports/comparison.csv")
+    comparison = tables.read(finished / "reports/comparison.csv")
     assert len(comparison) == 5 * 2 * 2  # experiments, best and last, validation and test
     status = subprocess.run(["git", "status", "--short"], cwd=finished, capture_output=True, text=True, check=True)
     assert status.stdout == ""
@@ -95,6 +95,8 @@ def test_a_tried_change_retrains_what_it_touches_and_the_metrics_say_what_it_did
     diff = succeed(finished, "metrics", "diff")
     assert "baseline.test.auroc" in diff
     assert "dropout.test" not in diff
+    succeed(finished, "plots", "diff")
+    assert "baseline-0" in (finished / "dvc_plots/index.html").read_text()
     small.git(finished, "checkout", "--quiet", "--", ".")
     succeed(finished, "checkout")
 

@@ -6,7 +6,7 @@ import pytest
 import small
 from conftest import load
 
-from xraylab import files
+from xraylab import files, tables
 from xraylab.stages import cache, evaluate, fetch, index, plan, predict, report, source, split, train
 
 pytestmark = pytest.mark.real
@@ -49,7 +49,7 @@ def test_covid3_whose_patients_are_in_two_classes(tmp_path: Path, real_data: Pat
     study = small.study(tmp_path, point)
     small.edit(study, two_experiments)
     run(study)
-    table = files.read_table(study / "data/index.csv")
+    table = tables.read(study / "data/index.csv")
     classes = table.groupby("patient")["label"].nunique()
     assert (classes > 1).sum() == 21
     shared = files.read_json(study / "data/split/summary.json")["shared_patients"]

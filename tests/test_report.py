@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from xraylab import files
+from xraylab import files, tables
 from xraylab.errors import MissingError
 from xraylab.paths import Paths
-from xraylab.report import answer, charts, images, tables, text
+from xraylab.report import answer, charts, images, rows, text
 from xraylab.stages import evaluate, report
 
 NO_VALIDATION = {side: {"Healthy": count, "TB": count} for side, count in [("train", 8), ("valid", 0), ("test", 8)]}
@@ -117,7 +117,7 @@ def test_a_chart_escapes_its_text() -> None:
 
 def test_the_comparison_shows_the_evaluated_figures(tmp_path: Path) -> None:
     rows = _Cells(_page(tmp_path)).rows
-    table = files.read_table(Paths(tmp_path).comparison).set_index(["experiment", "checkpoint", "side"])
+    table = tables.read(Paths(tmp_path).comparison).set_index(["experiment", "checkpoint", "side"])
     best, last = table.loc[("l2", "best", "test")], table.loc[("l2", "last", "test")]
     shown = next(row for row in rows if row[0].startswith("l2"))
     assert shown[1] == f"{table.loc[('l2', 'best', 'valid')]['f1']:.4f}"
@@ -276,7 +276,7 @@ def test_the_answer_where_one_experiment_chose_on_test() -> None:
 def test_what_an_experiment_changes() -> None:
     baseline = {"model": {"dropout": 0.0, "arch": "resnet18"}, "loss": {"l2": 0.0}}
     plan = {"model": {"dropout": 0.5, "arch": "resnet18"}, "loss": {"l2": 0.001}}
-    assert tables.changes(plan, baseline) == [("model.dropout", 0.0, 0.5), ("loss.l2", 0.0, 0.001)]
+    assert rows.changes(plan, baseline) == [("model.dropout", 0.0, 0.5), ("loss.l2", 0.0, 0.001)]
 
 
 def test_samples_run_from_the_surest_to_the_least_sure() -> None:

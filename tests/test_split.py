@@ -7,7 +7,7 @@ import pytest
 import small
 from conftest import load
 
-from xraylab import files
+from xraylab import files, tables
 from xraylab.data import layout, split
 from xraylab.errors import DataError
 from xraylab.stages import fetch, index, source
@@ -107,7 +107,7 @@ def test_the_stage_writes_three_tables_and_says_who_is_where(
     study = small.study(tmp_path / "study", small.use(images, ["Healthy", "TB"], "TB"))
     for each in (source, fetch, index, stage):
         each.run(*load(study))
-    sides = {name: files.read_table(study / f"data/split/{name}_data.csv") for name in split.SIDES}
+    sides = {name: tables.read(study / f"data/split/{name}_data.csv") for name in split.SIDES}
     assert {name: len(side) for name, side in sides.items()} == {"train": 41, "valid": 7, "test": 12}
     assert list(sides["test"].columns) == ["id", "path", "label", "patient"]
     printed = capsys.readouterr().out

@@ -10,7 +10,7 @@ from conftest import Loaded, load
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from xraylab import files
+from xraylab import files, tables
 from xraylab.errors import TrainingError, WeightsError
 from xraylab.model import networks, weights
 from xraylab.predict import score
@@ -149,7 +149,7 @@ def test_frozen_epochs_train_the_head_alone(prepared: Prepare) -> None:
 def test_learning_separates_what_can_be_separated(prepared: Prepare) -> None:
     loaded = prepared(lambda tree: tree["train"].update(epochs=6, lr=3e-3))
     train.run(*loaded, "baseline", 0)
-    history = files.read_table(loaded[1].model("baseline", 0) / "history.csv")
+    history = tables.read(loaded[1].model("baseline", 0) / "history.csv")
     assert list(history.columns) == [
         "epoch", "phase", "lr", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "valid_f1",
     ]  # fmt: skip
@@ -162,7 +162,7 @@ def test_the_history_is_what_the_kept_weights_give(prepared: Prepare) -> None:
     """Any kept epoch can be scored later, and gives the figures that were recorded for it."""
     loaded = prepared(lambda tree: tree["train"].update(keep="all", epochs=3))
     train.run(*loaded, "baseline", 0)
-    history = files.read_table(loaded[1].model("baseline", 0) / "history.csv")
+    history = tables.read(loaded[1].model("baseline", 0) / "history.csv")
     for epoch in range(3):
         figures = score.epoch(*loaded, "baseline", 0, epoch, "valid")
         assert figures["accuracy"] == history["valid_accuracy"][epoch]
@@ -198,7 +198,7 @@ def test_published_mode_scores_the_test_side_after_every_epoch(prepared: Prepare
 
     loaded = prepared(publish)
     train.run(*loaded, "baseline", 0)
-    history = files.read_table(loaded[1].model("baseline", 0) / "history.csv")
+    history = tables.read(loaded[1].model("baseline", 0) / "history.csv")
     assert list(history.columns[-3:]) == ["test_loss", "test_accuracy", "test_f1"]
     assert not [name for name in history.columns if name.startswith("valid")]
     model = model_json(loaded)
@@ -219,7 +219,7 @@ def test_predictions_are_probabilities_of_every_image_that_did_not_train(prepare
     loaded = prepared()
     train.run(*loaded, "baseline", 0)
     predict.run(*loaded, "baseline", 0)
-    table = files.read_table(loaded[1].prediction("baseline", 0))
+    table = tables.read(loaded[1].prediction("baseline", 0))
     assert list(table.columns) == ["checkpoint", "side", "id", "label", "p_Healthy", "p_TB"]
     assert table.groupby(["checkpoint", "side"]).size().to_dict() == {
         ("best", "test"): 12, ("best", "valid"): 7, ("last", "test"): 12, ("last", "valid"): 7,

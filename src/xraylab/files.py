@@ -10,14 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-import pandas as pd
 from ruamel.yaml import YAML
 
-from xraylab.errors import DataError, MissingError
+from xraylab.errors import MissingError
 
 T = TypeVar("T")
-
-FORMULA_STARTS = ("=", "+", "-", "@")
 
 
 @contextmanager
@@ -67,7 +64,7 @@ def write_json(value: Any, path: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return _read(path, json.load)
+    return read(path, json.load)
 
 
 def write_yaml(value: Any, path: Path) -> None:
@@ -79,32 +76,11 @@ def write_yaml(value: Any, path: Path) -> None:
 
 def read_yaml(path: Path) -> Any:
     """YAML 1.2, as DVC reads it: `1e-3` is a number."""
-    return _read(path, YAML(typ="safe").load)
+    return read(path, YAML(typ="safe").load)
 
 
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV whose floats read back exactly; refuse cells that a spreadsheet would run as formulas."""
-    for column in table.select_dtypes(include=["object", "string"]):
-        texts = table[column].dropna().astype(str)
-        for text in texts[texts.str.startswith(FORMULA_STARTS)]:
-            raise DataError(
-                f"{path.name}: {text!r} in column {column} would run as a formula in a spreadsheet: "
-                f"rename it so that it does not begin with one of {' '.join(FORMULA_STARTS)}"
-            )
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
-
-
-def read_table(path: Path, text_columns: tuple[str, ...] = ("id", "path", "label", "patient")) -> pd.DataFrame:
-    """Read a CSV; identifiers stay text (`007` is not 7, `NA` is a name) and an empty one is ''."""
-
-    def parse(file: IO[str]) -> pd.DataFrame:
-        return pd.read_csv(file, dtype=dict.fromkeys(text_columns, str), keep_default_na=False)
-
-    return _read(path, parse)
-
-
-def _read(path: Path, parse: Callable[[IO[str]], T]) -> T:
+def read(path: Path, parse: Callable[[IO[str]], T]) -> T:
+    """What `parse` makes of the open text file. Errors: MissingError where there is none."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return parse(file)

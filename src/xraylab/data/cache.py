@@ -5,18 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from xraylab import files, progress
+from xraylab import progress, tables
 from xraylab.data import pixels
-
-IMAGES = "images.npy"
-ROWS = "rows.csv"
 
 
 def write(folder: Path, raw: Path, index: pd.DataFrame, size: int, fit: str) -> None:
     """Write images.npy, uint8 (images, size, size), and rows.csv, the ids in the array's order."""
-    images = np.lib.format.open_memmap(folder / IMAGES, mode="w+", dtype=np.uint8, shape=(len(index), size, size))
+    images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=(len(index), size, size))
 
     def decode(row: int) -> None:
         gray, _ = pixels.read(raw / index["path"].iloc[row])
@@ -26,10 +22,4 @@ def write(folder: Path, raw: Path, index: pd.DataFrame, size: int, fit: str) -> 
         for _ in progress.bar(pool.map(decode, range(len(index))), len(index), "decoding images"):
             pass
     images.flush()
-    files.write_table(index[["id"]], folder / ROWS)
-
-
-def load(folder: Path) -> tuple[NDArray[np.uint8], dict[str, int]]:
-    """The array, memory-mapped and read-only, and each id's row in it."""
-    ids = files.read_table(folder / ROWS)["id"]
-    return np.load(folder / IMAGES, mmap_mode="r"), {name: row for row, name in enumerate(ids)}
+    tables.write(index[["id"]], folder / "rows.csv")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from xraylab import files
+from xraylab import tables
 from xraylab.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
@@ -88,7 +88,7 @@ def _by_pattern(table: pd.DataFrame, pattern: str) -> list[str]:
 
 
 def _by_file(table: pd.DataFrame, path: Path) -> list[str]:
-    listed = files.read_table(path, ("image", "patient"))
+    listed = tables.read(path, ("image", "patient"))
     if not {"image", "patient"} <= set(listed.columns):
         raise DataError(f"{path.name}: needs the columns image and patient, has {', '.join(listed.columns)}")
     if listed["image"].duplicated().any():

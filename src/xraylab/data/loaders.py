@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from fastai.data.load import DataLoader
 from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
+
+from xraylab import tables
 
 # ImageNet's mean and standard deviation of a channel in [0, 1]; for gray, the mean over the three
 MEAN = {3: (0.485, 0.456, 0.406), 1: (0.449,)}
@@ -36,6 +39,12 @@ class Augmentation:
             factors = 1 + self.contrast * (2 * draws[:, 1] - 1)
             batch = torch.stack([F.adjust_contrast(one, factor) for one, factor in zip(batch, factors, strict=True)])
         return batch
+
+
+def load(folder: Path) -> tuple[Images, dict[str, int]]:
+    """What the stage `cache` wrote: the array, memory-mapped and read-only, and each id's row in it."""
+    ids = tables.read(folder / "rows.csv")["id"]
+    return np.load(folder / "images.npy", mmap_mode="r"), {name: row for row, name in enumerate(ids)}
 
 
 class TrainingBatches:

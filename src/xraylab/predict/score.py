@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from xraylab import files
+from xraylab import files, tables
 from xraylab.evaluate import counts
 from xraylab.params import Params
 from xraylab.paths import Paths
@@ -19,7 +19,7 @@ def epoch(given: Params, paths: Paths, experiment: str, repeat: int, number: int
     folder = paths.model(experiment, repeat)
     model = files.read_json(folder / "model.json")
     chosen = kept.epoch_of(model, "best") if number is None else number
-    images = files.read_table(paths.split / f"{side}_data.csv")[["id", "label"]]
+    images = tables.read(paths.split / f"{side}_data.csv")[["id", "label"]]
     scored = table.probabilities(folder, model, chosen, images, paths.cache)
     classes = model["classes"]
     actual = np.array([classes.index(label) for label in scored["label"]], np.int64)

@@ -6,15 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xraylab.data import cache
-from xraylab.data.loaders import scoring_batches
+from xraylab.data.loaders import load, scoring_batches
 from xraylab.model import hardware, scoring
 from xraylab.predict import kept
 
 
 def probabilities(folder: Path, model: dict[str, Any], epoch: int, images: pd.DataFrame, cached: Path) -> pd.DataFrame:
     """`images` (id, label, ...) with one column p_<class> per class: the softmax after that epoch."""
-    pixels, row_of = cache.load(cached)
+    pixels, row_of = load(cached)
     rows = np.array([row_of[name] for name in images["id"]], np.int64)
     batches = scoring_batches(pixels, rows, model["channels"], model["pixels"])
     machine = hardware.choose(model["hardware"]["precision"])

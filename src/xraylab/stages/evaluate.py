@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xraylab import files
+from xraylab import files, tables
 from xraylab.evaluate import compare, figures, predictions
 from xraylab.evaluate.compare import Result
 from xraylab.params import Params
@@ -24,14 +24,14 @@ def run(params: Params, paths: Paths) -> None:
     with files.replacing_folder(paths.evaluation) as folder:
         for experiment, repeat in _planned(params):
             model = files.read_json(paths.model(experiment, repeat) / "model.json")
-            table = files.read_table(paths.prediction(experiment, repeat))
+            table = tables.read(paths.prediction(experiment, repeat))
             predictions.check(table, sides, classes, paths.prediction(experiment, repeat))
             runs.append(model)
             results += _results(model, table, list(sides), classes, number)
             _write_series(folder, paths, model, table, classes, number)
         summary = _summary(params, runs, results, "valid" if "valid" in sides else "test")
         files.write_json(summary, folder / "summary.json")
-    files.write_table(_comparison(results, number), paths.comparison)
+    tables.write(_comparison(results, number), paths.comparison)
     files.write_json(_metrics(results), paths.metrics)
 
 
@@ -43,7 +43,7 @@ def _planned(params: Params) -> list[tuple[str, int]]:
 
 def _sides(paths: Paths) -> dict[str, pd.DataFrame]:
     """The sides that did not train and have images."""
-    tables = {side: files.read_table(paths.split / f"{side}_data.csv") for side in ("valid", "test")}
+    tables = {side: tables.read(paths.split / f"{side}_data.csv") for side in ("valid", "test")}
     return {side: table for side, table in tables.items() if len(table)}
 
 
@@ -71,17 +71,17 @@ def _write_series(
     """Curves of one run; images, confusion and ROC of its best epoch on the test side."""
     experiment, repeat = model["experiment"], model["repeat"]
     name = f"{experiment}-{repeat}"
-    history = files.read_table(paths.model(experiment, repeat) / "history.csv")
-    files.write_table(history, folder / f"curves/{name}.csv")
+    history = tables.read(paths.model(experiment, repeat) / "history.csv")
+    tables.write(history, folder / f"curves/{name}.csv")
     images = predictions.by_image(table, "best", "test", classes)
-    files.write_table(images, folder / f"images/{name}.csv")
+    tables.write(images, folder / f"images/{name}.csv")
     # `dvc plots` puts every column into its page as it stands, and an id may hold what a browser would run
-    files.write_table(images[["actual", "predicted"]], folder / f"confusion/{name}.csv")
+    tables.write(images[["actual", "predicted"]], folder / f"confusion/{name}.csv")
     actual, probabilities = predictions.arrays(table, "best", "test", classes)
     for label in range(len(classes)) if positive is None else [positive]:
         if figures.has_curve(actual, label):
             roc = figures.roc(actual, probabilities, label)
-            files.write_table(roc, folder / f"roc/{name}/{classes[label]}.csv")
+            tables.write(roc, folder / f"roc/{name}/{classes[label]}.csv")
 
 
 def _summary(params: Params, runs: list[dict[str, Any]], results: list[Result], ranked_on: str) -> dict[str, Any]:

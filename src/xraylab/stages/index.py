@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from xraylab import files
+from xraylab import files, tables
 from xraylab.data import index, layout
 from xraylab.params import Params
 from xraylab.paths import Paths
@@ -22,7 +22,7 @@ def run(params: Params, paths: Paths) -> None:
         "duplicates": duplicates,
         "unused_folders": [name for name in layout.folders_of(top) if name not in classes],
     }
-    files.write_table(table, paths.index)
+    tables.write(table, paths.index)
     files.write_json(audit, paths.audit)
     print(f"{len(table)} images of {len(classes)} classes; patients: {known_by}")
     if duplicates:

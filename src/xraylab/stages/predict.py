@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from xraylab import files
+from xraylab import files, tables
 from xraylab.params import Params
 from xraylab.paths import Paths
 from xraylab.predict import kept, table
@@ -13,7 +13,7 @@ SIDES = ("valid", "test")
 def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
     folder = paths.model(experiment, repeat)
     model = files.read_json(folder / "model.json")
-    sides = [files.read_table(paths.split / f"{side}_data.csv").assign(side=side) for side in SIDES]
+    sides = [tables.read(paths.split / f"{side}_data.csv").assign(side=side) for side in SIDES]
     images = pd.concat(sides, ignore_index=True)[["side", "id", "label"]]
     epochs = {checkpoint: kept.epoch_of(model, checkpoint) for checkpoint in kept.CHECKPOINTS}
     scored = {
@@ -22,4 +22,4 @@ def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
     parts = [scored[epoch].assign(checkpoint=checkpoint) for checkpoint, epoch in epochs.items()]
     result = pd.concat(parts, ignore_index=True)
     columns = ["checkpoint", *[name for name in result.columns if name != "checkpoint"]]
-    files.write_table(result[columns], paths.prediction(experiment, repeat))
+    tables.write(result[columns], paths.prediction(experiment, repeat))

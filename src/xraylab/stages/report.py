@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xraylab import files
+from xraylab import files, tables
 from xraylab.params import Params, read_plan
 from xraylab.paths import Paths
-from xraylab.report import answer, charts, images, page, tables
+from xraylab.report import answer, charts, images, page, rows
 
 MEASURES = {"loss": "Loss", "accuracy": "Accuracy", "f1": "F1"}
 CORNER = 0.2  # of the ROC axes, shown larger
@@ -28,11 +28,11 @@ def run(params: Params, paths: Paths) -> None:
         summary=summary,
         f1_name=answer.f1_name(summary),
         answer=answer.sentences(summary, means, totals["test"]),
-        comparison=tables.comparison(summary, means),
+        comparison=rows.comparison(summary, means),
         learning_curves=_learning_curves(paths, summary),
         rocs=_rocs(paths, summary),
         lines=_lines(summary, means),
-        confusions=tables.confusions(summary),
+        confusions=rows.confusions(summary),
         experiments=_experiments(paths, summary),
         versions=sorted({run["hardware"]["torch"] for run in summary["runs"]}),
         split=split,
@@ -58,7 +58,7 @@ def _name(run: dict[str, Any]) -> str:
 def _learning_curves(paths: Paths, summary: dict[str, Any]) -> list[dict[str, Any]]:
     """Per experiment: its charts, all of one measure with the same limits."""
     folder = paths.evaluation / "curves"
-    histories = {_name(run): files.read_table(folder / f"{_name(run)}.csv") for run in summary["runs"]}
+    histories = {_name(run): tables.read(folder / f"{_name(run)}.csv") for run in summary["runs"]}
     limits = {measure: charts.limits(histories.values(), measure) for measure in MEASURES}
     curves = []
     for experiment, runs in _runs(summary).items():
@@ -85,7 +85,7 @@ def _rocs(paths: Paths, summary: dict[str, Any]) -> list[dict[str, Any]]:
         curves: dict[int, list[pd.DataFrame]] = {}
         for number, runs in enumerate(_runs(summary).values()):
             found = [paths.evaluation / "roc" / _name(run) / f"{label}.csv" for run in runs]
-            curves[number] = [files.read_table(path) for path in found if path.is_file()]
+            curves[number] = [tables.read(path) for path in found if path.is_file()]
         if any(curves.values()):
             alt = f"ROC curves of {label} against the rest on the test images"
             drawn = [charts.roc(curves, 1, alt), charts.roc(curves, CORNER, f"{alt}, upper left corner")]
@@ -114,9 +114,9 @@ def _experiments(paths: Paths, summary: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "experiment": experiment,
             "plan": plans[experiment],
-            "changes": tables.changes(plans[experiment].model_dump(), baseline),
+            "changes": rows.changes(plans[experiment].model_dump(), baseline),
             "runs": runs,
-            "machines": tables.machines(runs),
+            "machines": rows.machines(runs),
         }
         for experiment, runs in _runs(summary).items()
     ]
@@ -125,9 +125,9 @@ def _experiments(paths: Paths, summary: dict[str, Any]) -> list[dict[str, Any]]:
 def _samples(paths: Paths, summary: dict[str, Any]) -> dict[str, Any]:
     """Test images as the first repeat of the best experiment sees them."""
     run = _runs(summary)[summary["top_two"][0]][0]
-    table = files.read_table(paths.evaluation / "images" / f"{_name(run)}.csv")
+    table = tables.read(paths.evaluation / "images" / f"{_name(run)}.csv")
     pixels = np.load(paths.cache / "images.npy", mmap_mode="r")
-    row_of = {name: row for row, name in enumerate(files.read_table(paths.cache / "rows.csv")["id"])}
+    row_of = {name: row for row, name in enumerate(tables.read(paths.cache / "rows.csv")["id"])}
 
     def shown(chosen: pd.DataFrame) -> list[Any]:
         uris = [images.data_uri(pixels[row_of[name]]) for name in chosen["id"]]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from xraylab import files
+from xraylab import files, tables
 from xraylab.data import split
 from xraylab.params import Params
 from xraylab.paths import Paths
@@ -12,7 +12,7 @@ NAMED_PATIENTS = 20
 
 
 def run(params: Params, paths: Paths) -> None:
-    index = files.read_table(paths.index)
+    index = tables.read(paths.index)
     side = split.by_sorted_id(index, params.split.test, params.split.valid, params.split.seed)
     summary = {
         "strategy": params.split.strategy,
@@ -22,7 +22,7 @@ def run(params: Params, paths: Paths) -> None:
     }
     with files.replacing_folder(paths.split) as folder:
         for name in split.SIDES:
-            files.write_table(index.loc[side == name, COLUMNS], folder / f"{name}_data.csv")
+            tables.write(index.loc[side == name, COLUMNS], folder / f"{name}_data.csv")
         files.write_json(summary, folder / "summary.json")
     _print(summary)
 

@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torchvision.models import ResNet
 
-from xraylab import files, params
-from xraylab.data import cache
-from xraylab.data.loaders import MEAN, STD, Augmentation, TrainingBatches, dataloaders
+from xraylab import files, params, tables
+from xraylab.data.loaders import MEAN, STD, Augmentation, TrainingBatches, dataloaders, load
 from xraylab.errors import WeightsError
 from xraylab.model import cost, hardware, losses, networks, optimizers, schedules, weights
 from xraylab.model.hardware import Hardware, deterministic_algorithms
@@ -44,9 +43,9 @@ def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
 
 def _train(given: Params, paths: Paths, plan: Plan, machine: Hardware, folder: Path, seed: int, title: str) -> Run:
     classes = given.data.classes
-    sides = {name: files.read_table(paths.split / f"{name}_data.csv") for name in ("train", "valid", "test")}
+    sides = {name: tables.read(paths.split / f"{name}_data.csv") for name in ("train", "valid", "test")}
     scored = _scored(sides, plan.train.select_on)
-    images, row_of = cache.load(paths.cache)
+    images, row_of = load(paths.cache)
     rows, labels = _rows(sides["train"], row_of, classes)
     torch.manual_seed(seed)
     network = networks.build(plan.model.arch, len(classes), plan.model.channels, plan.model.dropout)
@@ -114,7 +113,7 @@ def _write(
     if finished.keep_all:
         for epoch in finished.kept:
             shutil.copyfile(finished.weights(epoch), folder / finished.weights(epoch).name)
-    files.write_table(pd.DataFrame(finished.rows), folder / "history.csv")
+    tables.write(pd.DataFrame(finished.rows), folder / "history.csv")
     facts = {"experiment": experiment, "repeat": repeat, **_described(plan, given), **_outcome(finished)}
     files.write_json({**facts, "hardware": machine.record()}, folder / "model.json")
 

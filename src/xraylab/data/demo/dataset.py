@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from xraylab import files, progress
+from xraylab import progress, tables
 from xraylab.data.demo.radiograph import Patient, Radiograph, draw_patient, expose
 
 PREFIXES = {"Healthy": "h", "TB": "tb"}
@@ -63,8 +63,8 @@ def write(folder: Path, healthy: int, tb: int, pixels: int, seed: int, workers: 
     shots = [shot for label, count in counts.items() for shot in plan(label, count, seed)]
     take = functools.partial(_take, folder=folder, pixels=pixels, seed=seed)
     taken = list(progress.bar(_shared(take, shots, workers), len(shots), "drawing radiographs"))
-    files.write_table(_patients(shots, taken, seed), folder / "patients.csv")
-    files.write_table(_findings(shots, taken), folder / "findings.csv")
+    tables.write(_patients(shots, taken, seed), folder / "patients.csv")
+    tables.write(_findings(shots, taken), folder / "findings.csv")
 
 
 def plan(label: str, count: int, seed: int) -> list[Shot]:

@@ -1,0 +1,33 @@
+"""Tables as CSV: exact, and safe to open in a spreadsheet. Apart from files.py, since pandas takes time to import."""
+
+from pathlib import Path
+from typing import IO
+
+import pandas as pd
+
+from xraylab import files
+from xraylab.errors import DataError
+
+FORMULA_STARTS = ("=", "+", "-", "@")
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    """Write a CSV whose floats read back exactly; refuse cells that a spreadsheet would run as formulas."""
+    for column in table.select_dtypes(include=["object", "string"]):
+        texts = table[column].dropna().astype(str)
+        for text in texts[texts.str.startswith(FORMULA_STARTS)]:
+            raise DataError(
+                f"{path.name}: {text!r} in column {column} would run as a formula in a spreadsheet: "
+                f"rename it so that it does not begin with one of {' '.join(FORMULA_STARTS)}"
+            )
+    with files.replacing(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def read(path: Path, text_columns: tuple[str, ...] = ("id", "path", "label", "patient")) -> pd.DataFrame:
+    """Read a CSV; identifiers stay text (`007` is not 7, `NA` is a name) and an empty one is ''."""
+
+    def parse(file: IO[str]) -> pd.DataFrame:
+        return pd.read_csv(file, dtype=dict.fromkeys(text_columns, str), keep_default_na=False)
+
+    return files.read(path, parse)
