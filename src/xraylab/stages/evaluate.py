@@ -43,8 +43,8 @@ def _planned(params: Params) -> list[tuple[str, int]]:
 
 def _sides(paths: Paths) -> dict[str, pd.DataFrame]:
     """The sides that did not train and have images."""
-    tables = {side: tables.read(paths.split / f"{side}_data.csv") for side in ("valid", "test")}
-    return {side: table for side, table in tables.items() if len(table)}
+    read = {side: tables.read(paths.split / f"{side}_data.csv") for side in ("valid", "test")}
+    return {side: table for side, table in read.items() if len(table)}
 
 
 def _results(
