@@ -55,3 +55,26 @@ def test_a_missing_file_names_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(MissingError) as caught:
         tables.read(path)
     assert str(caught.value) == f"{path} does not exist: `dvc repro` makes it"
+
+
+@pytest.mark.parametrize("content", [b"", b"image,patient\na,b\nc,d,e,f\n", "image\nä\n".encode("latin-1")])
+def test_a_broken_table_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "patients.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        tables.read(path)
+    assert str(caught.value).startswith(f"{path} cannot be read: ")
+
+
+def test_broken_yaml_and_json_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("a: [1")
+    for read in (files.read_yaml, files.read_json):
+        with pytest.raises(DataError) as caught:
+            read(path)
+        assert str(caught.value).startswith(f"{path} cannot be read: ")
+
+
+def test_classes_named_by_digits_stay_text(tmp_path: Path) -> None:
+    tables.write(pd.DataFrame({"actual": ["0", "001"], "predicted": ["1", "0"]}), tmp_path / "t.csv")
+    assert tables.read(tmp_path / "t.csv")["actual"].tolist() == ["0", "001"]

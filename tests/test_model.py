@@ -234,3 +234,10 @@ def test_precision_follows_the_hardware_unless_named(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     with pytest.raises(TrainingError, match="this GPU has no bfloat16; set it to auto or float32"):
         hardware.choose("bfloat16")
+
+
+def test_an_older_file_without_batch_counters_is_accepted() -> None:
+    older = {name: tensor for name, tensor in pretrained().items() if not name.endswith("num_batches_tracked")}
+    network = networks.build("resnet18", classes=2, channels=3, dropout=0.0)
+    weights.load_pretrained(network, older, "old.pth")
+    assert torch.equal(network.bn1.running_mean, older["bn1.running_mean"])

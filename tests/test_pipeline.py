@@ -183,14 +183,17 @@ def test_a_queued_experiment_runs_the_code_of_its_own_checkout(tmp_path: Path) -
     study = committed(tmp_path / "study", only("baseline"))
     succeed(study, "repro", "plan")
     small.commit(study)
-    succeed(study, "exp", "run", "--queue", "-S", "split.seed=7", "plan")
-    code = study / "src/xraylab/stages/split.py"
+    succeed(study, "exp", "run", "--queue", "-S", "train.epochs=3", "plan")
+    code = study / "src/xraylab/stages/plan.py"
     code.write_text("raise SystemExit('this is the code of the workspace')\n")
     installed = {"PYTHONPATH": str(study / "src")}  # as an editable install of the workspace would have it
+    workspace = subprocess.run(
+        [sys.executable, "src", "plan"], cwd=study, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert "this is the code of the workspace" in workspace.stderr
     succeed(study, "queue", "start", **installed)
-    wait_for(lambda: "Success" in succeed(study, "queue", "status") or "Failed" in succeed(study, "queue", "status"))
-    status = succeed(study, "queue", "status")
-    assert "Success" in status, status
+    wait_for(lambda: re.search("Success|Failed", succeed(study, "queue", "status")) is not None)
+    assert "Success" in succeed(study, "queue", "status")
 
 
 def test_an_unknown_parameter_stops_dvc_before_anything_is_written(tmp_path: Path) -> None:

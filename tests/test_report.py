@@ -121,13 +121,12 @@ def test_the_comparison_shows_the_evaluated_figures(tmp_path: Path) -> None:
     best, last = table.loc[("l2", "best", "test")], table.loc[("l2", "last", "test")]
     shown = next(row for row in rows if row[0].startswith("l2"))
     assert shown[1] == f"{table.loc[('l2', 'best', 'valid')]['f1']:.4f}"
-    for cells, row in [(shown[2:7], best), (shown[7:12], last)]:
+    for cells, row in [(shown[2:9], best), (shown[9:16], last)]:
         confusion = "".join(str(row[name]) for name in ("tn", "fp", "fn", "tp"))
         assert cells == [
             str(row["epoch"]),
             f"{100 * row['accuracy']:.2f}",
-            f"{row['f1']:.4f}",
-            f"{row['auroc']:.4f}",
+            *(f"{row[name]:.4f}" for name in ("precision", "recall", "f1", "auroc")),
             confusion,
         ]
 
@@ -135,8 +134,8 @@ def test_the_comparison_shows_the_evaluated_figures(tmp_path: Path) -> None:
 def test_published_mode_marks_every_figure_that_was_chosen(published: str) -> None:
     assert '<div class="box" role="note"><p><strong>Chosen on test data.</strong>' in published
     for row in _Cells(published).rows:
-        assert all(cell.endswith("†") for cell in row[:6])
-        assert not any(cell.endswith("†") for cell in row[6:])
+        assert all(cell.endswith("†") for cell in row[:8])
+        assert not any(cell.endswith("†") for cell in row[8:])
     assert len(re.findall(r"AUROC \d\.\d{4}†", published)) == 2
     assert len(re.findall(r"<b>(?:baseline|l2)†</b>", published)) == 2
     assert re.search(r"what (baseline|l2) says of them†", published)

@@ -156,3 +156,35 @@ def test_where_the_source_is_absent_its_recorded_version_stays(
     small.edit(study, small.use(tmp_path / "another", ["A", "B"], "B"))
     with pytest.raises(DataError, match="another does not exist"):
         source.run(*load(study))
+
+
+@pytest.mark.parametrize("place", ["data/raw", "data/raw/inner", ".", "data", "reports"])
+def test_a_source_that_the_study_itself_writes_is_refused(place: str, tmp_path: Path) -> None:
+    study = small.study(tmp_path / "study", lambda tree: tree["data"].update(source=place))
+    (study / place).mkdir(parents=True, exist_ok=True)
+    with pytest.raises(DataError, match="which the study itself writes, lie one in the other: keep the images"):
+        source.run(*load(study))
+    assert not Paths(study).source.exists()
+
+
+def test_a_dangling_link_is_named(images: Path, tmp_path: Path) -> None:
+    (images / "A/gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(DataError) as caught:
+        sources.describe(images, tmp_path / "hashes.json")
+    assert str(caught.value) == (
+        f"data.source: {images}/A/gone.png cannot be read (No such file or directory): mend or remove it"
+    )
+
+
+def test_an_encrypted_zip_is_an_error_with_a_remedy(images: Path, tmp_path: Path) -> None:
+    path = zipped(images, tmp_path / "images.zip")
+    content = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # set the flag "encrypted" of every member
+        at = content.find(signature)
+        while at >= 0:
+            content[at + offset] |= 1
+            at = content.find(signature, at + 1)
+    path.write_bytes(content)
+    (tmp_path / "raw").mkdir()
+    with pytest.raises(DataError, match=r"cannot be unpacked \(.*encrypted.*\): unpack it, and name the folder"):
+        sources.copy(path, tmp_path / "raw")

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from xraylab import files, tables
-from xraylab.errors import TrainingError, WeightsError
+from xraylab.errors import DataError, TrainingError, WeightsError
 from xraylab.model import networks, weights
 from xraylab.predict import score
 from xraylab.stages import plan, predict, train
@@ -164,7 +164,7 @@ def test_the_history_is_what_the_kept_weights_give(prepared: Prepare) -> None:
     train.run(*loaded, "baseline", 0)
     history = tables.read(loaded[1].model("baseline", 0) / "history.csv")
     for epoch in range(3):
-        figures = score.epoch(*loaded, "baseline", 0, epoch, "valid")
+        figures = score.epoch(loaded[1], "baseline", 0, epoch, "valid")
         assert figures["accuracy"] == history["valid_accuracy"][epoch]
         assert figures["f1"] == history["valid_f1"][epoch]
         assert figures["images"] == 7
@@ -178,7 +178,7 @@ def test_best_and_last_are_kept_and_other_epochs_are_not(prepared: Prepare) -> N
     assert set(outcome(loaded)) == {"best.safetensors", "last.safetensors", "history.csv"}
     lost = next(epoch for epoch in range(4) if epoch not in model["kept_epochs"])
     with pytest.raises(WeightsError) as caught:
-        score.epoch(*loaded, "baseline", 0, lost, "valid")
+        score.epoch(loaded[1], "baseline", 0, lost, "valid")
     kept = ", ".join(map(str, model["kept_epochs"]))
     assert str(caught.value) == (
         f"epoch {lost} of baseline-0 was not kept; kept are {kept}. To keep every epoch, set train.keep to all"
@@ -203,6 +203,9 @@ def test_published_mode_scores_the_test_side_after_every_epoch(prepared: Prepare
     assert not [name for name in history.columns if name.startswith("valid")]
     model = model_json(loaded)
     assert (model["select_on"], model["best_epoch"]) == ("test", int(history["test_f1"].idxmax()))
+    assert score.epoch(loaded[1], "baseline", 0, None, "test")["f1"] == history["test_f1"].max()
+    with pytest.raises(DataError, match=r"the valid side has no images \(split.valid is 0\): score the other side"):
+        score.epoch(loaded[1], "baseline", 0, None, "valid")
 
 
 def test_by_default_training_never_reads_the_test_side(prepared: Prepare) -> None:
@@ -297,3 +300,12 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     weights.save(networks.build("resnet18", 2, 1, 0.0), tmp_path / "w.safetensors")
     with pytest.raises(WeightsError, match=r"w.safetensors holds the weights of another network"):
         weights.restore(networks.build("resnet18", 3, 1, 0.0), tmp_path / "w.safetensors")
+
+
+def test_other_data_than_the_runs_own_are_not_scored(prepared: Prepare) -> None:
+    loaded = prepared()
+    train.run(*loaded, "baseline", 0)
+    table = loaded[1].split / "test_data.csv"
+    table.write_text(table.read_text().replace("Healthy,", "Normal,"))
+    with pytest.raises(DataError, match=r"trained on Healthy, TB, the data now hold Normal: `dvc repro`"):
+        score.epoch(loaded[1], "baseline", 0, None, "test")

@@ -132,8 +132,8 @@ def score(
     """Score any kept epoch: accuracy, precision, recall, F1 and confusion."""
     from xraylab.predict import score
 
-    given, paths = _study()
-    figures = score.epoch(given, paths, experiment, repeat, epoch, side)
+    _, paths = _study()
+    figures = score.epoch(paths, experiment, repeat, epoch, side)
     if side == "test":
         print("Test figures of several epochs, compared, are no longer test figures: choose on validation.")
     for name, value in figures.items():

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-from xraylab.errors import MissingError
+from xraylab.errors import DataError, MissingError
 
 T = TypeVar("T")
 
@@ -80,12 +81,14 @@ def read_yaml(path: Path) -> Any:
 
 
 def read(path: Path, parse: Callable[[IO[str]], T]) -> T:
-    """What `parse` makes of the open text file. Errors: MissingError where there is none."""
+    """What `parse` makes of the open text file. Errors: MissingError, and DataError where it is broken."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return parse(file)
     except FileNotFoundError:
         raise MissingError(f"{path} does not exist: `dvc repro` makes it") from None
+    except (ValueError, YAMLError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
 
 
 def sha256(path: Path) -> str:

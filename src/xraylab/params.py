@@ -113,7 +113,7 @@ class Train(Section):
     optimizer: Literal["adam", "adamw", "sgd"]
     momentum: Fraction | None
     weight_decay: NonNegativeFloat
-    batch_size: PositiveInt
+    batch_size: Annotated[int, Field(ge=2)]
     select_on: Literal["valid", "test"]
     select_by: Literal["f1", "accuracy", "loss"]
     keep: Literal["best_and_last", "all"]

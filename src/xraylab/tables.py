@@ -9,6 +9,7 @@ from xraylab import files
 from xraylab.errors import DataError
 
 FORMULA_STARTS = ("=", "+", "-", "@")
+TEXT = ("id", "path", "label", "patient", "actual", "predicted")
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
@@ -24,10 +25,10 @@ def write(table: pd.DataFrame, path: Path) -> None:
         table.to_csv(temporary, index=False, lineterminator="\n")
 
 
-def read(path: Path, text_columns: tuple[str, ...] = ("id", "path", "label", "patient")) -> pd.DataFrame:
+def read(path: Path, text_columns: tuple[str, ...] = TEXT) -> pd.DataFrame:
     """Read a CSV; identifiers stay text (`007` is not 7, `NA` is a name) and an empty one is ''."""
 
     def parse(file: IO[str]) -> pd.DataFrame:
-        return pd.read_csv(file, dtype=dict.fromkeys(text_columns, str), keep_default_na=False)
+        return pd.read_csv(file, dtype=dict.fromkeys(text_columns, str), keep_default_na=False, index_col=False)
 
     return files.read(path, parse)

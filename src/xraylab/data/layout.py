@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from xraylab import tables
-from xraylab.errors import DataError
+from xraylab.errors import DataError, MissingError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 PATIENTS_FILE = "patients.csv"
@@ -18,6 +18,8 @@ def find(raw: Path, classes: list[str]) -> pd.DataFrame:
     The class folders lie in `raw` or below a chain of single folders, as archives often have it.
     Errors: DataError naming every class folder that is missing or holds no image.
     """
+    if not raw.is_dir():
+        raise MissingError(f"{raw} does not exist: `dvc repro` makes it")
     top = top_folder(raw, classes)
     problems, rows = [], []
     for label in classes:

@@ -1,14 +1,17 @@
 """Where images come from: what a source holds now, and a copy of it under data/raw."""
 
+import gzip
+import lzma
 import os
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 from xraylab import files, progress
 from xraylab.errors import DataError
@@ -16,6 +19,7 @@ from xraylab.errors import DataError
 ZIP_SUFFIXES = (".zip",)
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 COPY_BLOCK = 1 << 20
+DAMAGED = (zipfile.BadZipFile, tarfile.ReadError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 
 
 def kind(source: Path) -> str:
@@ -69,7 +73,7 @@ def copy(source: Path, target: Path) -> None:
 def _files_below(folder: Path) -> Iterator[Path]:
     """Every file that is not hidden, in a fixed order; links to files count as files."""
     linked = []
-    for top, folders, names in os.walk(folder):
+    for top, folders, names in os.walk(folder, onerror=_refuse_unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         linked += [Path(top, name) for name in folders if Path(top, name).is_symlink()]
         yield from (Path(top, name) for name in sorted(names) if not name.startswith("."))
@@ -80,11 +84,18 @@ def _files_below(folder: Path) -> Iterator[Path]:
         )
 
 
+def _refuse_unreadable(error: OSError) -> NoReturn:
+    raise DataError(f"data.source: {error.filename} cannot be read ({error.strerror}): mend or remove it") from None
+
+
 def _hashes(names: list[Path], known_hashes: Path) -> dict[Path, str]:
     known = files.read_json(known_hashes) if known_hashes.exists() else {}
 
     def look(name: Path) -> tuple[str, list[Any]]:
-        status = name.stat()
+        try:
+            status = name.stat()
+        except OSError as error:
+            _refuse_unreadable(error)
         key, stamp = str(name.absolute()), [status.st_size, status.st_mtime_ns]
         row = known.get(key)
         return key, row if row and row[:2] == stamp else [*stamp, files.sha256(name)]
@@ -116,8 +127,10 @@ def _unpack_zip(source: Path, target: Path) -> None:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(member) as packed, place.open("wb") as plain:
                     shutil.copyfileobj(packed, plain, COPY_BLOCK)
-    except zipfile.BadZipFile as error:
+    except DAMAGED as error:
         raise DataError(f"data.source: {source} is not a whole zip archive ({error}): download it again") from None
+    except (RuntimeError, NotImplementedError) as error:
+        raise DataError(f"data.source: {source} cannot be unpacked ({error}): unpack it, and name the folder") from None
 
 
 def _unpack_tar(source: Path, target: Path) -> None:
@@ -129,7 +142,7 @@ def _unpack_tar(source: Path, target: Path) -> None:
             wanted = [member for member in members if not _hidden(member.name)]
             for member in progress.bar(wanted, len(wanted), "unpacking the source"):
                 archive.extract(member, target, filter="data")
-    except (tarfile.ReadError, EOFError) as error:
+    except DAMAGED as error:
         raise DataError(f"data.source: {source} is not a whole tar archive ({error}): download it again") from None
 
 

@@ -16,6 +16,7 @@ from xraylab.errors import WeightsError
 
 State = dict[str, Tensor]
 HEAD = "fc."
+UNUSED = "num_batches_tracked"  # a counter that older files lack, and that batch norm here does not use
 
 
 def save(network: nn.Module, path: Path) -> None:
@@ -88,12 +89,14 @@ def load_pretrained(network: tv.ResNet, state: State, name: str) -> None:
     problems = [
         f"{key}: {'missing' if key not in state else f'{tuple(state[key].shape)} instead of {tuple(tensor.shape)}'}"
         for key, tensor in wanted.items()
-        if not key.startswith(HEAD) and (key not in state or state[key].shape != tensor.shape)
+        if not key.startswith(HEAD)
+        and not (key not in state and key.endswith(UNUSED))
+        and (key not in state or state[key].shape != tensor.shape)
     ]
     if problems:
         raise WeightsError(f"{name} does not fit model.arch:", problems[:10])
     head_fits = all(key in state and state[key].shape == wanted[key].shape for key in wanted if key.startswith(HEAD))
-    taken = {key: state[key] for key in wanted if head_fits or not key.startswith(HEAD)}
+    taken = {key: state[key] for key in wanted if key in state and (head_fits or not key.startswith(HEAD))}
     network.load_state_dict(wanted | taken)
 
 

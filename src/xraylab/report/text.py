@@ -33,4 +33,5 @@ def listed(names: list[str], last: str = "and") -> str:
 
 def plural(count: float, noun: str) -> str:
     """1 image, 2 images, 2.5 images."""
-    return f"{round(count, 1):g} {noun}{'' if count == 1 else 's'}"
+    rounded = round(count, 1)
+    return f"{rounded:g} {noun}{'' if rounded == 1 else 's'}"
