@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -137,9 +138,9 @@ def test_a_killed_training_ends_with_its_dvc_and_goes_on_to_the_same_bytes(tmp_p
         assert (study / "models/baseline/0" / name).read_bytes() == (whole / "models/baseline/0" / name).read_bytes()
 
 
-def wait_for(condition: object, seconds: float = 180) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
     end = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
+    while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
 

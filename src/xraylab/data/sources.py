@@ -129,7 +129,7 @@ def _unpack_zip(source: Path, target: Path) -> None:
                     shutil.copyfileobj(packed, plain, COPY_BLOCK)
     except DAMAGED as error:
         raise DataError(f"data.source: {source} is not a whole zip archive ({error}): download it again") from None
-    except (RuntimeError, NotImplementedError) as error:
+    except RuntimeError as error:  # encrypted, or packed by a method that zipfile does not know
         raise DataError(f"data.source: {source} cannot be unpacked ({error}): unpack it, and name the folder") from None
 
 

@@ -20,6 +20,8 @@ from xraylab.model.losses import l2_penalty
 
 Row = dict[str, Any]
 
+# fastai carries no types, so to mypy each callback subclasses Any: hence the ignores below
+
 
 class Autocast(Callback):  # type: ignore[misc]
     """Forward pass and loss in the chosen precision, weights and predictions in float32.
