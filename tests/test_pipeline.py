@@ -118,7 +118,7 @@ def test_a_removed_experiment_leaves_nothing_behind(finished: Path) -> None:
 
 
 def test_a_killed_training_ends_with_its_dvc_and_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
-    longer: small.Change = lambda tree: tree["train"].update(epochs=5)  # noqa: E731
+    longer: small.Change = lambda tree: tree["train"].update(epochs=30)  # noqa: E731
     whole = committed(tmp_path / "whole", only("baseline"), longer)
     succeed(whole, "repro", "train")
     study = committed(tmp_path / "killed", only("baseline"), longer)
@@ -126,14 +126,14 @@ def test_a_killed_training_ends_with_its_dvc_and_goes_on_to_the_same_bytes(tmp_p
         process = subprocess.Popen(
             [sys.executable, "-m", "dvc", "repro", "train"], cwd=study, env=environment(), stdout=log, stderr=log
         )
-        wait_for(lambda: "epoch 2/5" in (tmp_path / "log").read_text())
+        wait_for(lambda: "epoch 2/30" in (tmp_path / "log").read_text())
         process.send_signal(signal.SIGKILL)
         process.wait()
     wait_for(lambda: not processes_in(study))
-    assert "epoch 5/5" not in (tmp_path / "log").read_text()
+    assert "epoch 30/30" not in (tmp_path / "log").read_text()
     output = succeed(study, "repro", "train")
-    assert "epoch 2/5" not in output
-    assert "epoch 5/5" in output
+    assert "epoch 2/30" not in output
+    assert "epoch 30/30" in output
     for name in ("best.safetensors", "last.safetensors", "history.csv"):
         assert (study / "models/baseline/0" / name).read_bytes() == (whole / "models/baseline/0" / name).read_bytes()
 

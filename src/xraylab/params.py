@@ -67,22 +67,36 @@ class Demo(Section):
 
 class Data(Section):
     source: Annotated[str, Field(min_length=1)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
+    layout: Literal[
+        "auto", "class-folders", "tbx11k", "covid-radiography", "covidx", "kermany", "acse4", "nih", "shenzhen", "table"
+    ]
     classes: Annotated[list[ClassName], Field(min_length=2)]
+    labels: dict[str, Annotated[list[str], Field(min_length=1)]] | None
     positive: str | None
     patient: Pattern | None
+    on_bad_image: Literal["fail", "skip"]
     demo: Demo
 
 
 class Split(Section):
-    strategy: Literal["sorted-id"]
-    test: Annotated[float, Field(gt=0, lt=1)]
-    valid: Fraction
+    strategy: Literal["sorted-id", "random", "given", "hash", "folds"]
+    files: Annotated[str, Field(min_length=1)] | None
+    folds: Annotated[int, Field(ge=2)] | None
+    test: Annotated[float, Field(gt=0, lt=1)] | None
+    valid: Fraction | None
     seed: NonNegativeInt
+    train_per_class: Literal["all", "smallest"] | PositiveInt
+    accept: list[Literal["patients", "duplicates", "near-duplicates"]]
 
 
 class Images(Section):
     pixels: Annotated[int, Field(ge=16, le=2048)]
     fit: Literal["squash", "crop", "pad"]
+    crop_border: bool
+    window: Annotated[list[Annotated[float, Field(ge=0, le=100)]], Field(min_length=2, max_length=2)] | None
+    clahe: PositiveFloat | None
+    pyramid_sharpening: NonNegativeFloat
 
 
 class Model(Section):
@@ -224,10 +238,43 @@ def _study_problems(params: Params) -> list[str]:
         problems.append(f"data.positive: must be one of {', '.join(data.classes)}, got {data.positive!r}")
     if len(data.classes) > 2 and data.positive is not None:
         problems.append("data.positive: must be null with more than two classes, whose F1 is the mean over classes")
+    problems += _label_problems(data)
+    problems += _split_problems(params.split)
+    if params.images.window and params.images.window[0] >= params.images.window[1]:
+        problems.append(f"images.window: the lower percentile comes first, got {params.images.window}")
     if study.baseline not in params.experiments:
         problems.append(f"study.baseline: {study.baseline!r} is not one of the experiments")
     if len(set(study.repeats)) < len(study.repeats):
         problems.append("study.repeats: names a repeat twice")
+    return problems
+
+
+def _label_problems(data: Data) -> list[str]:
+    if data.labels is None:
+        return []
+    problems = []
+    if set(data.labels) != set(data.classes):
+        problems.append(f"data.labels: needs the keys {', '.join(data.classes)}, has {', '.join(data.labels)}")
+    listed = [label for labels in data.labels.values() for label in labels]
+    problems += [f"data.labels: {label!r} is listed twice" for label in set(listed) if listed.count(label) > 1]
+    return problems
+
+
+def _split_problems(split: Split) -> list[str]:
+    problems = []
+    draws_test = split.strategy in {"sorted-id", "random", "hash"}
+    if draws_test != (split.test is not None):
+        problems.append(
+            f"split.test: split.strategy is {split.strategy}, which needs a fraction here"
+            if draws_test
+            else f"split.test: split.strategy {split.strategy} knows the test side; set it to null"
+        )
+    if (split.strategy == "folds") != (split.folds is not None):
+        problems.append(f"split.folds: {_belongs('split.strategy', 'folds', split.folds)}")
+    if split.files is not None and split.strategy != "given":
+        problems.append(f"split.files: {_belongs('split.strategy', 'given', split.files)}")
+    if split.valid is None and split.strategy != "given":
+        problems.append("split.valid: null keeps the given validation side, which split.strategy given alone has")
     return problems
 
 
