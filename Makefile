@@ -10,7 +10,7 @@ study: $(INSTALLED)
 	dvc repro
 	@echo
 	@echo "The report is reports/index.html. To have something to compare the next run with, commit this one:"
-	@echo "    git add dvc.lock data/source.json && git commit -m 'First run'"
+	@echo "    git add dvc.lock data/source.json data/sides.csv && git commit -m 'First run'"
 
 test: $(INSTALLED)
 	pytest
@@ -26,6 +26,7 @@ format: $(INSTALLED)
 	ruff format
 
 bench: $(INSTALLED)
+	python bench/data.py
 	python bench/study.py
 
 .venv: $(INSTALLED)

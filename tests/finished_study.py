@@ -24,7 +24,8 @@ def make(
 ) -> tuple[Params, Paths]:
     """The shipped params.yaml with `changes`, and finished runs of the experiments to `keep` under `root`.
 
-    `images`: side -> class -> number. `skill`: how far the true class's logit stands out.
+    `images`: side -> class -> number; with split.folds, of each class every k-th image is tested in one fold.
+    `skill`: how far the true class's logit stands out.
     """
     paths = Paths(root)
     tree = files.read_yaml(SHIPPED)
@@ -32,18 +33,19 @@ def make(
     files.write_yaml(params.merged(tree, changes or {}), paths.params)
     given = params.read(paths.params)
     counts = images or {side: dict.fromkeys(given.data.classes, 8) for side in SIDES}
-    split = _write_data(paths, given, counts)
+    splits = _write_data(paths, given, counts)
     rng = np.random.default_rng(0)
     for name in given.experiments:
         plan = given.experiment(name).model_dump() | {"pretrained_sha256": None}
         files.write_yaml(plan, paths.plan(name))
         for repeat in given.study.repeats:
             write_run(paths, given, name, repeat)
-            write_predictions(paths, given, name, repeat, split, rng, skill)
+            write_predictions(paths, given, name, repeat, splits[repeat % len(splits)], rng, skill)
     return given, paths
 
 
-def _write_data(paths: Paths, given: Params, counts: dict[str, dict[str, int]]) -> pd.DataFrame:
+def _write_data(paths: Paths, given: Params, counts: dict[str, dict[str, int]]) -> list[pd.DataFrame]:
+    """The images with their sides, once per fold."""
     rows = [
         {"id": f"{label}/{side}{number}.png", "label": label, "patient": "", "side": side}
         for side, classes in counts.items()
@@ -52,22 +54,48 @@ def _write_data(paths: Paths, given: Params, counts: dict[str, dict[str, int]]) 
     ]
     table = pd.DataFrame(rows, columns=["id", "label", "patient", "side"])
     table.insert(1, "path", table["id"])
-    for side in SIDES:
-        tables.write(table[table["side"] == side].drop(columns="side"), paths.split / f"{side}_data.csv")
-    summary = {
-        side: {
-            label: _range(table[(table["side"] == side) & (table["label"] == label)]) for label in given.data.classes
-        }
-        for side in SIDES
-    }
-    shared = {"shared_patients": [], "shared_duplicates": []}
-    files.write_json({"strategy": "sorted-id", "sides": summary, **shared}, paths.split / "summary.json")
-    audit = {"images": len(table), "patients": "unknown", "duplicates": [], "unused_folders": []}
-    files.write_json(audit, paths.audit)
+    folds = given.split.folds
+    splits = [table] if folds is None else [_fold(table, folds, number) for number in range(folds)]
+    for number, split in enumerate(splits):
+        folder = paths.split if folds is None else paths.split / f"fold-{number}"
+        for side in SIDES:
+            tables.write(split[split["side"] == side].drop(columns="side"), folder / f"{side}_data.csv")
+    parts = [_part(split, given.data.classes) for split in splits]
+    summary = {"strategy": given.split.strategy, "folds": folds, **parts[0], "each_fold": parts if folds else []}
+    files.write_json(summary, paths.split / "summary.json")
+    files.write_json([], paths.split / "audit.json")
+    files.write_json(_audit(table), paths.audit)
+    tables.write(table.assign(width=PIXELS, height=PIXELS), paths.index)
     tables.write(table[["id"]], paths.cache / "rows.csv")
     pixels = np.random.default_rng(1).integers(0, 256, (len(table), PIXELS, PIXELS), np.uint8)
     np.save(paths.cache / "images.npy", pixels)
-    return table
+    return splits
+
+
+def _audit(table: pd.DataFrame) -> dict[str, Any]:
+    images = table["label"].value_counts(sort=False)
+    return {
+        "images": len(table),
+        "layout": "class-folders",
+        "why": "there is a folder for each class",
+        "patients": "unknown",
+        "classes": {label: {"images": int(count), "patients": 0} for label, count in images.items()},
+        "findings": [],
+        "shortcuts": {"cramers_v": {}, "model": None},
+    }
+
+
+def _fold(table: pd.DataFrame, folds: int, number: int) -> pd.DataFrame:
+    place = (table.groupby("label").cumcount() - number) % folds
+    return table.assign(side=place.map({0: "test", 1: "valid"}).fillna("train"))
+
+
+def _part(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
+    held = {
+        side: {label: _range(table[(table["side"] == side) & (table["label"] == label)]) for label in classes}
+        for side in SIDES
+    }
+    return {"sides": held, "unused": dict.fromkeys(classes, 0)}
 
 
 def _range(rows: pd.DataFrame) -> dict[str, Any]:

@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import small
+
+from xraylab import files
 
 MAIN = Path(small.REPOSITORY / "src")
 
@@ -53,10 +56,11 @@ def test_a_bad_source_leaves_no_half_written_output(tmp_path: Path) -> None:
     done = run(study, "index")
     assert done.returncode == 1
     assert done.stderr == (
-        "error: 1 of 60 images cannot be read; mend or remove them in the source:\n"
+        "error: 1 of 60 images cannot be read; mend or remove them in the source, "
+        "or set data.on_bad_image to skip:\n"
         f"  - {study}/data/raw/TB/tb0003.png: cannot identify image file\n"
     )
-    assert sorted(path.name for path in (study / "data").iterdir()) == ["raw", "source.json"]
+    assert sorted(path.name for path in (study / "data").iterdir()) == ["raw", "sides.csv", "source.json"]
 
 
 def test_a_score_of_an_untrained_experiment_says_so(tmp_path: Path) -> None:
@@ -64,3 +68,40 @@ def test_a_score_of_an_untrained_experiment_says_so(tmp_path: Path) -> None:
     done = run(study, "score", "baseline")
     assert done.returncode == 1
     assert done.stderr == f"error: {study}/models/baseline/0/model.json does not exist: `dvc repro` makes it\n"
+
+
+def test_any_folder_is_audited_without_a_study(tmp_path: Path) -> None:
+    images = small.two_classes(tmp_path / "images", healthy=6, tb=4)
+    (images / "TB/again.png").write_bytes((images / "TB/tb0001.png").read_bytes())
+    done = run(tmp_path, "audit", "images", "--json", "audit.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[:6] == [
+        "layout: class-folders (images lie in folders, and no other layout fits)",
+        "11 images; patients: unknown",
+        "    Healthy: 6 images",
+        "    TB: 5 images",
+        "warning: 11 images are smaller than 64 pixels",
+        "    Healthy/h0001.png",
+    ]
+    assert (
+        "warning: 1 group of images that are the same pixel for pixel\n    TB/again.png = TB/tb0001.png\n"
+        in done.stdout
+    )
+    assert files.read_json(tmp_path / "audit.json")["images"] == 11
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "nowhere is not a folder: name the folder that holds the images"),
+        (["images", "--patient", "(x"], "--patient '(x' not a regular expression: missing ), "
+            "unterminated subpattern at position 0"),
+        (["images", "--patient", "x"], "--patient 'x' has no group (?P<patient>...)"),
+        (["images", "--layout", "nhi"], "there is no layout 'nhi': there is auto, tbx11k, covid-radiography, "
+            "covidx, kermany, acse4, nih, shenzhen, table, class-folders"),
+    ],
+)  # fmt: skip
+def test_a_wrong_audit_is_an_error_without_a_traceback(arguments: list[str], message: str, tmp_path: Path) -> None:
+    small.two_classes(tmp_path / "images", healthy=2, tb=2)
+    done = run(tmp_path, "audit", *arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"error: {message}\n")

@@ -10,10 +10,11 @@ from PIL import Image
 from scipy import ndimage
 
 from xraylab import files, tables
-from xraylab.data import demo, layout, split
+from xraylab.data import demo, layouts
 from xraylab.data.demo import anatomy, dataset, film, findings, projection
 from xraylab.data.demo.dataset import SEVERAL, TEST_FRACTION, plan
 from xraylab.data.demo.radiograph import Patient, Radiograph, draw_patient, expose
+from xraylab.data.split.strategies import share
 
 SMALL = {"healthy": 12, "tb": 10, "pixels": 48, "seed": 3}
 PIXELS = 96
@@ -63,13 +64,14 @@ def test_the_folder_holds_every_promised_file_and_nothing_else(written: Path) ->
 
 
 def test_the_index_reads_names_and_patients(written: Path) -> None:
-    found = layout.find(written, ["Healthy", "TB"])
-    assert found["label"].value_counts().to_dict() == {"Healthy": 12, "TB": 10}
-    patients, how = layout.patients(found, written, None)
+    found = layouts.read(written, "auto", ["Healthy", "TB"], None, None)
+    assert found.layout == "class-folders"
+    assert found.table["label"].value_counts().to_dict() == {"Healthy": 12, "TB": 10}
     table = tables.read(written / "patients.csv")
-    assert how == "patients.csv"
-    assert patients == list(table["patient"])
-    assert table["age"].between(16, 90).all()
+    assert found.patients == "patients.csv"
+    for column in ("patient", "sex", "age"):
+        assert list(found.table[column]) == list(table[column].astype(str))
+    assert table["age"].astype(int).between(16, 90).all()
     assert set(table["sex"]) == {"F", "M"}
     assert table["patient"].str.fullmatch(r"p\d{4}").all()
     whose = table.assign(label=table["image"].str.split("/").str[0]).groupby("patient")
@@ -97,7 +99,7 @@ def test_another_seed_draws_other_images(written: Path, tmp_path: Path) -> None:
 def test_no_patient_lies_on_both_sides_of_the_study_s_split(label: str, seed: int) -> None:
     for count in [*range(1, 130), 200, 800, 950, 3800]:
         shots = plan(label, count, seed)
-        tested = split.share(TEST_FRACTION, count)
+        tested = share(TEST_FRACTION, count)
         assert [shot.name for shot in shots] == sorted({shot.name for shot in shots})
         assert len(shots) == count
         assert not {shot.person for shot in shots[:tested]} & {shot.person for shot in shots[tested:]}

@@ -18,6 +18,7 @@ from xraylab.paths import Paths
 from xraylab.stages import evaluate
 
 PUBLISHED = {"split": {"valid": 0.0}, "train": {"select_on": "test"}}
+FOLDS = {"split": {"strategy": "folds", "folds": 3, "test": None}}
 THREE = {"data": {"classes": ["Normal", "Opacity", "Viral Pneumonia"], "positive": None}}
 DRAWS = {
     "ordinary": lambda rng, classes: rng.integers(0, classes, (2, 40)),
@@ -212,6 +213,69 @@ def test_metrics_are_means_over_repeats(tmp_path: Path) -> None:
     assert files.read_json(paths.metrics)["l2"]["test"] == {
         name: pytest.approx(best[name].mean(), abs=1e-6) for name in ("accuracy", "f1", "auroc")
     }
+
+
+def _of_fold(paths: Paths, repeat: int, checkpoint: str = "best") -> pd.DataFrame:
+    table = tables.read(paths.prediction("l2", repeat))
+    return table[(table["checkpoint"] == checkpoint) & (table["side"] == "test")]
+
+
+def _pooled(paths: Paths, **wanted: Any) -> dict[str, Any]:
+    (row,) = (row for row in _summary(paths)["pooled"] if all(row[key] == value for key, value in wanted.items()))
+    return row
+
+
+def test_figures_pooled_over_folds_are_those_of_every_image_tested_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, paths = _evaluated(tmp_path, FOLDS | {"study": {"repeats": [2, 0, 1]}}, skill=1.0)
+    assert "note:" not in capsys.readouterr().out
+    for checkpoint in ("best", "last"):
+        together = pd.concat([_of_fold(paths, repeat, checkpoint) for repeat in range(3)])
+        assert len(together) == together["id"].nunique() == 48
+        row = _pooled(paths, experiment="l2", checkpoint=checkpoint)
+        actual, predicted = together["label"] == "TB", together["p_TB"] > together["p_Healthy"]
+        assert row["confusion"] == metrics.confusion_matrix(actual, predicted).tolist()
+        assert row["f1"] == pytest.approx(metrics.f1_score(actual, predicted))
+        assert row["auroc"] == pytest.approx(metrics.roc_auc_score(actual, together["p_TB"]))
+        assert (row["n"], row["round"], row["folds"], row["side"]) == (48, 0, [0, 1, 2], "test")
+    best = _pooled(paths, experiment="l2", checkpoint="best")
+    apart = (
+        tables.read(paths.comparison).set_index(["experiment", "checkpoint", "side", "repeat"]).sort_index()["auroc"]
+    )
+    shown = files.read_json(paths.metrics)["l2"]
+    assert shown["test"] == {name: pytest.approx(best[name], abs=1e-6) for name in ("accuracy", "f1", "auroc")}
+    assert shown["test"]["auroc"] != pytest.approx(apart["l2", "best", "test"].mean(), abs=1e-6)
+    assert list(shown) == ["chosen_on", "valid", "test"]
+
+
+def test_a_second_round_of_folds_is_pooled_by_itself_and_the_metrics_are_the_mean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, paths = _evaluated(tmp_path, FOLDS | {"study": {"repeats": [0, 1, 2, 3, 5]}}, skill=1.0)
+    first, second = (_pooled(paths, experiment="l2", checkpoint="best", round=number) for number in (0, 1))
+    assert (second["folds"], second["n"]) == ([0, 2], len(_of_fold(paths, 3)) + len(_of_fold(paths, 5)))
+    shown = files.read_json(paths.metrics)["l2"]["test"]
+    assert shown["f1"] == pytest.approx((first["f1"] + second["f1"]) / 2, abs=1e-6)
+    assert (
+        "note: round 1 of the repeats tests fold 0, 2 of 3 alone; its figures pool these\n" in capsys.readouterr().out
+    )
+
+
+def test_predictions_of_another_fold_are_refused(tmp_path: Path) -> None:
+    given, paths = finished_study.make(tmp_path, FOLDS | {"study": {"repeats": [0, 1, 2]}})
+    tables.write(tables.read(paths.prediction("l2", 2)), paths.prediction("l2", 1))
+    with pytest.raises(DataError) as error:
+        evaluate.run(given, paths)
+    assert error.value.headline == (
+        f"{paths.prediction('l2', 1)} does not match data/split/fold-1; `dvc repro` makes it anew:"
+    )
+    assert error.value.problems[0] == "best, valid: 16 images have no prediction, such as Healthy/test1.png (Healthy)"
+
+
+def test_without_folds_nothing_is_pooled(tmp_path: Path) -> None:
+    _, paths = _evaluated(tmp_path)
+    assert (_summary(paths)["folds"], _summary(paths)["pooled"]) == (None, [])
 
 
 def test_the_baseline_comes_first(tmp_path: Path) -> None:

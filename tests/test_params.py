@@ -103,6 +103,42 @@ CONTRADICTIONS = {
         lambda tree: tree["study"].update(baseline="base"),
         "study.baseline: 'base' is not one of the experiments",
     ),
+    "labels of other classes": (
+        lambda tree: tree["data"].update(labels={"Healthy": ["health"], "Sick": ["sick"]}),
+        "data.labels: needs the keys Healthy, TB, has Healthy, Sick",
+    ),
+    "a label of two classes": (
+        lambda tree: tree["data"].update(labels={"Healthy": ["health"], "TB": ["tb", "health"]}),
+        "data.labels: 'health' is listed twice",
+    ),
+    "no test fraction": (
+        lambda tree: tree["split"].update(test=None),
+        "split.test: split.strategy is sorted-id, which needs a fraction here",
+    ),
+    "a test fraction where the sides are given": (
+        lambda tree: tree["split"].update(strategy="given"),
+        "split.test: split.strategy given knows the test side; set it to null",
+    ),
+    "folds without their number": (
+        lambda tree: tree["split"].update(strategy="folds", test=None),
+        "split.folds: split.strategy is folds, which needs a number here",
+    ),
+    "folds of another strategy": (
+        lambda tree: tree["split"].update(folds=5),
+        "split.folds: only split.strategy: folds uses it; set it to null",
+    ),
+    "lists of another strategy": (
+        lambda tree: tree["split"].update(files="lists"),
+        "split.files: only split.strategy: given uses it; set it to null",
+    ),
+    "a validation side that nobody gives": (
+        lambda tree: tree["split"].update(valid=None),
+        "split.valid: null keeps the given validation side, which split.strategy given alone has",
+    ),
+    "percentiles the wrong way round": (
+        lambda tree: tree["images"].update(window=[99.0, 1.0]),
+        "images.window: the lower percentile comes first, got [99.0, 1.0]",
+    ),
     "a pattern without a patient": (
         lambda tree: tree["data"].update(patient=r"(\d+)"),
         "data.patient: has no group (?P<patient>...), got '(\\\\d+)'",

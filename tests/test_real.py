@@ -6,7 +6,8 @@ import pytest
 import small
 from conftest import load
 
-from xraylab import files, tables
+from xraylab import files
+from xraylab.data.audit import folder
 from xraylab.stages import cache, evaluate, fetch, index, plan, predict, report, source, split, train
 
 pytestmark = pytest.mark.real
@@ -32,6 +33,7 @@ def two_experiments(tree: small.Tree) -> None:
 
 def test_tb(tmp_path: Path, real_data: Path) -> None:
     study = small.study(tmp_path, small.use(real_data / "tb", ["Normal", "TB"], "TB"))
+    small.edit(study, lambda tree: tree["split"].update(accept=["near-duplicates"]))
     small.edit(study, two_experiments)
     run(study)
     sides = files.read_json(study / "data/split/summary.json")["sides"]
@@ -44,16 +46,32 @@ def test_tb(tmp_path: Path, real_data: Path) -> None:
 def test_covid3_whose_patients_are_in_two_classes(tmp_path: Path, real_data: Path) -> None:
     def point(tree: small.Tree) -> None:
         small.use(real_data / "covid3", ["Covid-19", "No_findings", "Pneumonia"], None)(tree)
-        tree["data"]["patient"] = r"^(?P<patient>\d{8}(?=_\d{3}\.)|.+(?=\.))"
+        tree["split"]["accept"] = ["patients"]
 
     study = small.study(tmp_path, point)
     small.edit(study, two_experiments)
     run(study)
-    table = tables.read(study / "data/index.csv")
-    classes = table.groupby("patient")["label"].nunique()
-    assert (classes > 1).sum() == 21
-    shared = files.read_json(study / "data/split/summary.json")["shared_patients"]
-    assert shared
-    assert all("test" in row["sides"] for row in shared)
+    record = files.read_json(study / "data/audit.json")
+    assert record["classes"] == {
+        "Covid-19": {"images": 124, "patients": 0},
+        "No_findings": {"images": 500, "patients": 332},
+        "Pneumonia": {"images": 500, "patients": 371},
+    }
+    found = {each["kind"]: each for each in record["findings"]}
+    assert found["patients_in_two_classes"]["count"] == 21
+    assert record["shortcuts"]["cramers_v"]["source"] > 0.99
+    (leak,) = files.read_json(study / "data/split/audit.json")
+    assert (leak["kind"], leak["severity"]) == ("patients_across_sides", "accepted")
+    assert all("test" in example for example in leak["examples"])
     metrics = files.read_json(study / "reports/metrics.json")
     assert metrics["baseline"]["test"]["auroc"] > 0.6
+
+
+def test_kermany_has_thirty_groups_of_duplicates_and_no_patient_on_two_given_sides(real_data: Path) -> None:
+    audited = folder.any_folder(real_data / "kermany", "auto", None)
+    record = folder.with_given_sides(audited)
+    found = {each["kind"]: each for each in record["findings"]}
+    assert (record["layout"], record["sides"]) == ("kermany", {"test": 624, "train": 5216})
+    assert found["duplicates"]["count"] == found["duplicate_files"]["count"] == 30
+    assert "patients_across_sides" not in found
+    assert (audited.index["patient"] != "").all()

@@ -16,8 +16,10 @@ from PIL import Image
 
 from xraylab import files, tables
 from xraylab.errors import MissingError
+from xraylab.params import Split
 from xraylab.paths import Paths
 from xraylab.report import answer, charts, images, rows, text
+from xraylab.report import split as split_in_words
 from xraylab.stages import evaluate, report
 
 NO_VALIDATION = {side: {"Healthy": count, "TB": count} for side, count in [("train", 8), ("valid", 0), ("test", 8)]}
@@ -92,11 +94,12 @@ def test_what_users_name_is_escaped(tmp_path: Path) -> None:
     def edit(paths: Paths) -> None:
         split = files.read_json(paths.split / "summary.json")
         split["sides"]["test"]["TB"]["first"] = SCRIPT
-        shared = {"patient": SCRIPT, "sides": ["train", "test"], "images": 2}
-        files.write_json(
-            split | {"shared_patients": [shared], "shared_duplicates": [[SCRIPT, "b"]]}, paths.split / "summary.json"
-        )
-        _edit_json(paths.audit, patients="pattern", unused_folders=[SCRIPT])
+        files.write_json(split, paths.split / "summary.json")
+        found = {"kind": "patients_across_sides", "severity": "accepted", "count": 1, "says": SCRIPT}
+        leak = found | {"examples": [SCRIPT], "fold": None}
+        files.write_json([leak], paths.split / "audit.json")
+        shortcuts = {"cramers_v": {SCRIPT: 0.5}, "model": None}
+        _edit_json(paths.audit, patients=SCRIPT, why=SCRIPT, layout=SCRIPT, findings=[leak], shortcuts=shortcuts)
         for path in (paths.evaluation / "images").iterdir():
             path.write_text(path.read_text().replace("/test", f"/{SCRIPT}"))
         rows = paths.cache / "rows.csv"
@@ -154,6 +157,17 @@ def test_repeats_have_a_row_each_under_their_mean(tmp_path: Path) -> None:
     assert accuracies[0] == pytest.approx(sum(accuracies[1:]) / 2, abs=0.011)
 
 
+def test_folds_are_pooled(tmp_path: Path) -> None:
+    html = _page(tmp_path, {"split": {"strategy": "folds", "test": None, "folds": 2}, "study": {"repeats": [0, 1]}})
+    summary = files.read_json(Paths(tmp_path).evaluation / "summary.json")
+    pooled = {(row["experiment"], row["checkpoint"]): row for row in summary["pooled"]}
+    images = sum(map(sum, pooled["l2", "best"]["confusion"]))
+    assert f"{images} images, each tested in one of 2 folds, of 2 classes" in html
+    assert "(the test sides of 2 folds taken together)" in html
+    assert _Cells(html).rows[0][3] == f"{100 * pooled['baseline', 'best']['accuracy']:.2f}"
+    assert "The table and the chart show the first of 2 folds." in html
+
+
 def test_three_classes_have_means_and_a_chart_each(tmp_path: Path) -> None:
     html = _page(tmp_path, {"data": {"classes": ["Normal", "Opacity", "Viral Pneumonia"], "positive": None}})
     assert "F1 is the mean F1 over the classes" in html
@@ -169,18 +183,66 @@ def test_a_test_side_of_one_class_says_so(tmp_path: Path) -> None:
     assert "no AUROC" in html
 
 
-def test_patients_are_spoken_of(page: str, tmp_path: Path) -> None:
-    def share(paths: Paths) -> None:
-        shared = [{"patient": f"p{number}", "sides": ["train", "test"], "images": 3} for number in range(23)]
-        _edit_json(paths.split / "summary.json", shared_patients=shared)
-        _edit_json(paths.audit, patients="patients.csv")
+LEAK = {
+    "kind": "patients_across_sides",
+    "severity": "accepted",
+    "count": 23,
+    "says": "patients have images on two sides",
+    "examples": [f"p{number} (train+test)" for number in range(20)],
+    "fold": None,
+}
 
-    assert "The patients are unknown." in page
-    html = _page(tmp_path / "shared", edit=share)
-    assert "23 patients with images on two sides:" in html
-    assert "p19 (train and test, 3 images); and 3 more in" in html
-    known = _page(tmp_path / "known", edit=lambda paths: _edit_json(paths.audit, patients="patients.csv"))
-    assert "No patient has images on two sides (patients from patients.csv)." in known
+
+def test_accepted_leakage_stands_on_top_and_in_the_audit(page: str, tmp_path: Path) -> None:
+    html = _page(tmp_path, edit=lambda paths: files.write_json([LEAK], paths.split / "audit.json"))
+    top = html[: html.index('<div class="answer">')]
+    assert "<strong>Leakage across sides was accepted.</strong>" in top
+    assert "23 patients have images on two sides." in top
+    assert "<li>p19 (train+test)</li>" in html
+    assert "20 of them" in html
+    assert "lies on two sides" not in html
+    assert "Leakage" not in page
+    assert "No patient, no picture and no near duplicate of one lies on two sides, as far as can be told" in page
+
+
+def test_the_audit_is_shown_with_severity_and_examples(tmp_path: Path) -> None:
+    found = {"kind": "tiny", "severity": "warning", "count": 1, "says": "image is smaller", "examples": ["a.png"]}
+    shortcuts = {"cramers_v": {"format": 0.91}, "model": {"auroc": 0.87, "images": 9, "facts": ["format"]}}
+    html = _page(tmp_path, edit=lambda paths: _edit_json(paths.audit, findings=[found], shortcuts=shortcuts))
+    assert '<td class="left severity warning">warning</td><td>1</td>' in html
+    assert "<summary>which</summary>" in html
+    assert "format 0.91." in html
+    assert "cross-validated AUROC of <b>0.87</b>" in html
+
+
+def test_every_class_is_shown_and_counted(page: str) -> None:
+    for label in ("Healthy", "TB"):
+        assert len(re.findall(rf'alt="Radiograph {label}/[^"]*: {label}" loading', page)) == 7
+    assert 'aria-label="Number of images per side and class"' in page
+    assert 'aria-label="Width and height of the images of each class"' in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "within each class, ascending by name, the first 20 % are the test side; of the rest, 15 % are the "
+             "validation side, drawn by whole patients."),
+        ({"strategy": "random", "test": 0.125, "valid": 0.0},
+         "about 12.5 % of each class, drawn by whole patients, are the test side; there is no validation side."),
+        ({"strategy": "given", "test": None, "valid": None, "train_per_class": "smallest"},
+         "the data set's own sides were kept; the validation side too. Of each class, no more training images were "
+         "used than the smallest one has."),
+        ({"strategy": "given", "test": None, "files": "lists", "train_per_class": 1500},
+         "the sides were taken from the lists in lists; of the rest, 15 % are the validation side, drawn by whole "
+         "patients. Of each class, at most 1\u202f500 training images were used."),
+        ({"strategy": "folds", "test": None, "folds": 5},
+         "each of 5 folds of whole patients is the test side of one repeat; of the rest, 15 % are the validation side, "
+         "drawn by whole patients."),
+    ],
+)  # fmt: skip
+def test_the_split_in_words(changes: dict[str, Any], said: str) -> None:
+    shipped = files.read_yaml(finished_study.SHIPPED)["split"]
+    assert split_in_words.sentences(Split.model_validate(shipped | changes)) == said
 
 
 def test_only_a_resnet50_brings_the_note_on_counting(page: str, tmp_path: Path) -> None:
@@ -210,6 +272,7 @@ def _summary(**changes: Any) -> dict[str, Any]:
         "top_two": ["l2", "baseline"],
         "chosen_on_test": [],
         "runs": runs,
+        "folds": None,
     } | changes
 
 

@@ -6,6 +6,7 @@ Every command imports its own stage, so that `--help` answers at once.
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -23,6 +24,9 @@ app = typer.Typer(
     help="Rapid, honest and versioned experiments with X-ray classifiers. "
     "Usually `dvc repro` runs the stages; each can be run alone in a study's top folder.",
 )
+
+data = typer.Typer(no_args_is_help=True, help="The study's images.")
+app.add_typer(data, name="data", rich_help_panel="Tools")
 
 Experiment = Annotated[str, typer.Argument(help="A name under `experiments` in params.yaml.")]
 Repeat = Annotated[int, typer.Argument(help="One of study.repeats; it is the seed.")]
@@ -138,6 +142,37 @@ def score(
         print("Test figures of several epochs, compared, are no longer test figures: choose on validation.")
     for name, value in figures.items():
         print(f"{name:10} {value:.6f}" if isinstance(value, float) else f"{name:10} {value}")
+
+
+@app.command(rich_help_panel=TOOLS)
+def audit(
+    folder: Annotated[Path, typer.Argument(help="Any folder of X-rays.")],
+    layout: Annotated[str, typer.Option(help="As data.layout in params.yaml.")] = "auto",
+    patient: Annotated[str | None, typer.Option(help="A regular expression with a group (?P<patient>...).")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the whole audit to this file.")] = None,
+) -> None:
+    """Say what is in a folder of X-rays and what is wrong with it: duplicates, labels, patients, shortcuts."""
+    from xraylab import files
+    from xraylab.data.audit import folder as read
+
+    record = read.with_given_sides(read.any_folder(folder, layout, patient))
+    if json:
+        files.write_json(record, json)
+    for line in read.lines(record):
+        print(line)
+
+
+@data.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    link: Annotated[bool, typer.Option("--link", help="Links to the files below data/raw instead of copies.")] = False,
+    fold: Annotated[int, typer.Option(help="With split.strategy folds: which one.")] = 0,
+) -> None:
+    """Write the used images as class folders below train, valid and test, for other tools."""
+    from xraylab.data import export
+
+    _, paths = _study()
+    export.write(folder, paths, link, fold)
 
 
 def _study() -> "tuple[Params, Paths]":

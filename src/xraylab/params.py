@@ -37,7 +37,8 @@ def _class_name(name: str) -> str:
     return name
 
 
-def _pattern(text: str) -> str:
+def pattern(text: str) -> str:
+    """`text`, where it is a regular expression that finds a patient. Errors: ValueError."""
     try:
         groups = re.compile(text).groupindex
     except re.error as error:
@@ -49,7 +50,7 @@ def _pattern(text: str) -> str:
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 ClassName = Annotated[str, AfterValidator(_class_name)]
-Pattern = Annotated[str, AfterValidator(_pattern)]
+Pattern = Annotated[str, AfterValidator(pattern)]
 
 
 class Study(Section):
@@ -238,6 +239,8 @@ def _study_problems(params: Params) -> list[str]:
         problems.append(f"data.positive: must be one of {', '.join(data.classes)}, got {data.positive!r}")
     if len(data.classes) > 2 and data.positive is not None:
         problems.append("data.positive: must be null with more than two classes, whose F1 is the mean over classes")
+    if data.sha256 and data.source == "demo":
+        problems.append("data.sha256: belongs to an https address; set it to null with data.source: demo")
     problems += _label_problems(data)
     problems += _split_problems(params.split)
     if params.images.window and params.images.window[0] >= params.images.window[1]:

@@ -44,6 +44,10 @@ class Paths:
         return self.root / "data/source.json"
 
     @property
+    def sides(self) -> Path:
+        return self.root / "data/sides.csv"
+
+    @property
     def raw(self) -> Path:
         return self.root / "data/raw"
 
@@ -52,12 +56,25 @@ class Paths:
         return self.root / "data/index.csv"
 
     @property
+    def near_duplicates(self) -> Path:
+        return self.root / "data/near_duplicates.csv"
+
+    @property
     def audit(self) -> Path:
         return self.root / "data/audit.json"
 
     @property
     def split(self) -> Path:
         return self.root / "data/split"
+
+    @property
+    def folds(self) -> int | None:
+        """How many folds the split has; None where it has none."""
+        return len(list(self.split.glob("fold-*"))) or None
+
+    def split_of(self, repeat: int) -> Path:
+        """The folder of train_data.csv, valid_data.csv and test_data.csv of a repeat: of fold (repeat mod folds)."""
+        return self.split / f"fold-{repeat % self.folds}" if self.folds else self.split
 
     @property
     def cache(self) -> Path:

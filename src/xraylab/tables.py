@@ -9,7 +9,10 @@ from xraylab import files
 from xraylab.errors import DataError
 
 FORMULA_STARTS = ("=", "+", "-", "@")
-TEXT = ("id", "path", "label", "patient", "actual", "predicted")
+TEXT = (
+    "id", "other", "path", "label", "patient", "side", "source", "sex", "age", "view", "mode", "format",
+    "file_hash", "pixel_hash", "perceptual_hash", "burned_in", "window", "actual", "predicted",
+)  # fmt: skip
 
 
 def write(table: pd.DataFrame, path: Path) -> None:

@@ -1,21 +1,33 @@
-"""What every image file holds, and which files hold the same picture."""
+"""What every image file holds."""
 
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import imagehash
+import numpy as np
 import pandas as pd
+from PIL import Image
 
 from xraylab import files, progress
-from xraylab.data import pixels
+from xraylab.data import pixels, prepare
 from xraylab.errors import DataError
 
+HASH_SIZE = 16  # squared, in bits
+HEADER = ("sex", "age", "view")
+MEASURED = (
+    "width", "height", "mode", "format", "bytes", "file_hash", "pixel_hash", "perceptual_hash",
+    "brightness", "contrast", "border", "burned_in", "window",
+)  # fmt: skip
 
-def measure(raw: Path, names: list[str]) -> pd.DataFrame:
-    """Read every image once: width, height, mode, file_hash, pixel_hash, one row per name.
 
-    Errors: one DataError that names every file that cannot be read.
+def measure(raw: Path, found: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Read every image of `found` once: its rows with what the files hold, and why each of the others cannot be read.
+
+    Adds width and height (pixels), mode and format (how the file stores it), bytes, file_hash (SHA-256), pixel_hash
+    (SHA-256 of the upright gray levels), perceptual_hash (256 bits, hex), brightness and contrast (mean and standard
+    deviation of the gray levels, 0 to 1), border (share of the area in uniform edges), burned_in and window (DICOM).
+    Sex, age and view come from a DICOM header where the table does not know them.
     """
 
     def look(name: str) -> dict[str, Any] | DataError:
@@ -24,29 +36,40 @@ def measure(raw: Path, names: list[str]) -> pd.DataFrame:
         except DataError as error:
             return error
 
-    with ThreadPoolExecutor() as pool:
-        rows = list(progress.bar(pool.map(look, names), len(names), "reading images"))
-    unreadable = [str(row) for row in rows if isinstance(row, DataError)]
-    if unreadable:
-        raise DataError(
-            f"{len(unreadable)} of {len(rows)} images cannot be read; mend or remove them in the source:", unreadable
-        )
-    return pd.DataFrame(rows)
-
-
-def duplicates(index: pd.DataFrame) -> list[list[str]]:
-    """The ids of images with identical pixels, group by group."""
-    groups = index.groupby("pixel_hash", sort=False)["id"].agg(list)
-    return [group for group in groups if len(group) > 1]
+    rows = list(progress.mapped(look, list(found["path"]), "reading images"))
+    good = [not isinstance(row, DataError) for row in rows]
+    table = found[good].reset_index(drop=True)
+    measured = pd.DataFrame([row for row in rows if not isinstance(row, DataError)], columns=[*MEASURED, *HEADER])
+    for column in HEADER:
+        table[column] = table[column].where(table[column] != "", measured[column])
+    return pd.concat([table, measured[list(MEASURED)]], axis=1), [
+        str(row) for row in rows if isinstance(row, DataError)
+    ]
 
 
 def _row(path: Path) -> dict[str, Any]:
-    gray, mode = pixels.read(path)
-    height, width = gray.shape
+    picture = pixels.decode(path)
+    levels, gray = picture.levels, pixels.gray(picture.levels)
+    height, width = levels.shape
+    top, bottom, left, right = prepare.border(gray)
+    inside = (height - top - bottom) * (width - left - right)
     return {
         "width": width,
         "height": height,
-        "mode": mode,
+        "mode": picture.mode,
+        "format": picture.format,
+        "bytes": path.stat().st_size,
         "file_hash": files.sha256(path),
-        "pixel_hash": sha256(f"{width}x{height}".encode() + gray.tobytes()).hexdigest(),
+        "pixel_hash": sha256(f"{width}x{height} {levels.dtype}".encode() + levels.tobytes()).hexdigest(),
+        "perceptual_hash": _perceptual_hash(gray),
+        "brightness": round(float(gray.mean()) / 255, 4),
+        "contrast": round(float(gray.std()) / 255, 4),
+        "border": round(1 - inside / (height * width), 4),
+        **{name: picture.facts.get(name, "") for name in (*HEADER, "burned_in", "window")},
     }
+
+
+def _perceptual_hash(gray: pixels.Gray) -> str:
+    """The signs of the 256 lowest frequencies about their median (ImageHash's pHash)."""
+    bits = imagehash.phash(Image.fromarray(gray), hash_size=HASH_SIZE).hash
+    return np.packbits(bits.ravel()).tobytes().hex()

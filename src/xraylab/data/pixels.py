@@ -1,34 +1,63 @@
 """From an image file to gray levels: the one way for the index, the cache and prediction."""
 
-import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from xraylab.errors import DataError
 
 Gray = NDArray[np.uint8]
+Levels = NDArray[np.uint8] | NDArray[np.uint16]
+
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+DICOM_SUFFIXES = (".dcm", ".dicom")
+DICOM_PREAMBLE = 128
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-FULL_SCALE_16_BIT = 65535
+FULL_SCALE = 65535
+TIFF_BITS, TIFF_PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An upright image: gray `levels` (height, width), and what the file says of itself."""
+
+    levels: Levels
+    mode: str
+    """How the file stores it: Pillow's mode (`L`, `RGBA`, `I;16`), or such as `MONOCHROME1 10 bit`."""
+    format: str
+    """What the content is, whatever the suffix: PNG, JPEG, WEBP, TIFF, BMP or DICOM."""
+    facts: dict[str, str] = field(default_factory=dict)
+    """From DICOM only, those that are known of sex, age, view, modality, burned_in and window."""
+
+
+def decode(path: Path) -> Picture:
+    """Read one image: uint8 levels as they are stored, all deeper ones as uint16.
+
+    16-bit levels are kept at full scale, 32-bit ones and those of DICOM are spread from their own minimum to
+    maximum, colours become luma (ITU-R BT.601). Errors: DataError with the file's path.
+    """
+    try:
+        with path.open("rb") as file:
+            return _decode_dicom(file, path) if _is_dicom(file, path) else _decode_picture(file)
+    except Exception as error:  # decoders raise whatever they like at a damaged file
+        raise DataError(f"{path}: {_reason(error)}") from None
 
 
 def read(path: Path) -> tuple[Gray, str]:
-    """The upright image as uint8 gray levels (height, width), and the mode in which the file stores it.
+    """The gray levels of `decode` in 8 bits, and its mode."""
+    picture = decode(path)
+    return gray(picture.levels), picture.mode
 
-    16-bit images are scaled, not clipped; 32-bit ones from their own minimum to maximum. Errors: DataError with
-    the file's path, also for decompression bombs.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                mode = image.mode
-                upright = ImageOps.exif_transpose(image)
-                return _gray(upright), mode
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{path}: {_reason(error, path)}") from None
+
+def gray(levels: Levels) -> Gray:
+    """Levels in 8 bits: deeper ones are rounded to the nearest."""
+    if levels.dtype == np.uint8:
+        return levels.astype(np.uint8, copy=False)
+    return ((levels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def fit(gray: Gray, pixels: int, how: str) -> Gray:
@@ -44,20 +73,83 @@ def fit(gray: Gray, pixels: int, how: str) -> Gray:
     return np.asarray(fitted, dtype=np.uint8)
 
 
-def _gray(image: Image.Image) -> Gray:
-    if image.mode in DEEP_MODES:
-        return _scaled(np.asarray(image).astype(np.float64), sixteen_bit=image.mode.startswith("I;16"))
-    return np.asarray(image.convert("L"), dtype=np.uint8)
+def _is_dicom(file: BinaryIO, path: Path) -> bool:
+    start = file.read(DICOM_PREAMBLE + 4)
+    file.seek(0)
+    return start[DICOM_PREAMBLE:] == b"DICM" or path.suffix.lower() in DICOM_SUFFIXES
 
 
-def _scaled(levels: NDArray[np.float64], sixteen_bit: bool) -> Gray:
-    low, high = (0.0, float(FULL_SCALE_16_BIT)) if sixteen_bit else (float(levels.min()), float(levels.max()))
+def _decode_dicom(file: BinaryIO, path: Path) -> Picture:
+    from xraylab.data import dicom  # noqa: PLC0415 - pydicom takes time to import, and most images are no DICOM
+
+    levels, mode, facts = dicom.read(file, Image.MAX_IMAGE_PIXELS)
+    return Picture(_spread(levels), mode, "DICOM", facts)
+
+
+def _decode_picture(file: BinaryIO) -> Picture:
+    with Image.open(file, formats=FORMATS) as image:
+        _refuse(image)
+        stored = "JPEG" if image.format == "MPO" else str(image.format)  # MPO: a JPEG with previews beside the picture
+        picture = Picture(_levels(image), image.mode, stored)
+    if stored == "PNG":
+        _check_sums(file)
+    return picture
+
+
+def _check_sums(file: BinaryIO) -> None:
+    """Look at all checksums of a PNG: loading looks at some only."""
+    file.seek(0)
+    with Image.open(file, formats=FORMATS) as image:
+        image.verify()
+
+
+def _refuse(image: Image.Image) -> None:
+    width, height = image.size
+    if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
+        raise ValueError(f"Image size ({width * height} pixels) exceeds limit of {Image.MAX_IMAGE_PIXELS} pixels")
+    count = getattr(image, "n_frames", 1)
+    if count > 1 and image.format != "MPO":
+        parts = "pages" if image.format == "TIFF" else "frames"
+        raise ValueError(f"holds {count} {parts}; save the one to use as a file of its own")
+
+
+def _levels(image: Image.Image) -> Levels:
+    # Transparency is left out: the levels are what the pixels say, also where a viewer would show its own background.
+    # Exported X-rays are opaque; laying them over black or white would darken or bleach a picture whose alpha is wrong.
+    image.info.pop("transparency", None)
+    tags = getattr(image, "tag_v2", {})
+    bits, white_is_zero = tags.get(TIFF_BITS, (16,))[0], tags.get(TIFF_PHOTOMETRIC) == WHITE_IS_ZERO
+    upright = ImageOps.exif_transpose(image)
+    if image.mode not in DEEP_MODES:
+        return np.asarray(upright.convert("L"), dtype=np.uint8)
+    levels = np.asarray(upright)
+    deep = _from_bits(levels, bits) if image.mode.startswith("I;16") else _spread(levels)
+    # Pillow turns bilevel and 8-bit images of this kind itself
+    return np.invert(deep) if white_is_zero else deep
+
+
+def _from_bits(levels: NDArray[np.uint16], bits: int) -> NDArray[np.uint16]:
+    """16 bits as they are; the 12 bits of some TIFF files raised to full scale."""
+    full = (1 << bits) - 1
+    if full == FULL_SCALE:
+        return levels.astype(np.uint16)
+    return np.round(levels * (FULL_SCALE / full)).astype(np.uint16)
+
+
+def _spread(levels: NDArray[np.generic]) -> NDArray[np.uint16]:
+    """Any numbers as uint16, from their minimum to their maximum."""
+    numbers = levels.astype(np.float64)
+    low, high = float(numbers.min()), float(numbers.max())
     if not np.isfinite([low, high]).all():
         raise ValueError("holds values that are not numbers")
-    span = high - low or 1.0
-    return np.round((levels - low) / span * 255).astype(np.uint8)
+    return np.round((numbers - low) / (high - low or 1.0) * FULL_SCALE).astype(np.uint16)
 
 
-def _reason(error: BaseException, path: Path) -> str:
-    text = str(error).replace(f" {str(path)!r}", "").strip()
-    return text or type(error).__name__
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "cannot identify image file"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, (OSError, SyntaxError, ValueError, Image.DecompressionBombError)) and str(error):
+        return " ".join(str(error).split())
+    return f"is damaged ({type(error).__name__})"

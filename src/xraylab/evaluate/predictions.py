@@ -12,8 +12,11 @@ from xraylab.evaluate.counts import Floats, Ints
 CHECKPOINTS = ("best", "last")
 
 
-def check(table: pd.DataFrame, sides: dict[str, pd.DataFrame], classes: list[str], path: Path) -> None:
-    """Errors: DataError unless `table` has every image of every side once per checkpoint, with probabilities."""
+def check(table: pd.DataFrame, sides: dict[str, pd.DataFrame], classes: list[str], path: Path, split: str) -> None:
+    """Errors: DataError unless `table` has every image of every side once per checkpoint, with probabilities.
+
+    `split` names the folder of the sides in the message.
+    """
     columns = ["checkpoint", "side", "id", "label", *_columns(classes)]
     missing = [column for column in columns if column not in table]
     if missing:
@@ -25,7 +28,7 @@ def check(table: pd.DataFrame, sides: dict[str, pd.DataFrame], classes: list[str
         for problem in _differences(_part(table, checkpoint, side), split)
     ]
     if problems:
-        raise DataError(f"{path} does not match data/split; `dvc repro` makes it anew:", problems)
+        raise DataError(f"{path} does not match {split}; `dvc repro` makes it anew:", problems)
     numbers = table[_columns(classes)].apply(pd.to_numeric, errors="coerce")
     if not numbers.stack(future_stack=True).between(0, 1).all():
         raise DataError(f"{path} holds a probability that is not a number from 0 to 1: `dvc repro` makes it anew")

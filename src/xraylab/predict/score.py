@@ -21,7 +21,7 @@ def epoch(paths: Paths, experiment: str, repeat: int, number: int | None, side: 
     folder = paths.model(experiment, repeat)
     model = files.read_json(folder / "model.json")
     chosen = kept.epoch_of(model, "best") if number is None else number
-    images = tables.read(paths.split / f"{side}_data.csv")[["id", "label"]]
+    images = tables.read(paths.split_of(repeat) / f"{side}_data.csv")[["id", "label"]]
     _refuse_other_data(images, model["classes"], side)
     scored = table.probabilities(folder, model, chosen, images, paths.cache)
     classes = model["classes"]

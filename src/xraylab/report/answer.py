@@ -73,6 +73,9 @@ def _wrong(row: dict[str, Any], images: int) -> str:
 
 def _averaged(summary: dict[str, Any]) -> str:
     repeats = {run["repeat"] for run in summary["runs"]}
+    if summary["folds"]:
+        tested = {repeat % summary["folds"] for repeat in repeats}
+        return f" (the test sides of {plural(len(tested), 'fold')} taken together)"
     return f" (every figure is the mean of {len(repeats)} repeats)" if len(repeats) > 1 else ""
 
 

@@ -38,6 +38,8 @@ STYLE = {
     "ytick.major.width": 0.6,
 }
 
+MANY_SIZES = 300  # more different sizes than these are rounded to 32 pixels: the page need not hold a dot for each
+
 History = tuple[pd.DataFrame, int]  # one run's history.csv and its best epoch
 
 
@@ -93,6 +95,40 @@ def roc(curves: dict[int, list[pd.DataFrame]], corner: float, alt: str) -> Marku
         edge = 0.015 * corner
         axes.set(xlim=(-edge, corner + edge), ylim=(1 - corner - edge, 1 + edge))
         axes.set(xlabel="false-positive rate (1 − specificity)", ylabel="true-positive rate (sensitivity)")
+        return _svg(figure, alt)
+
+
+def balance(counts: dict[str, dict[str, int]], alt: str) -> Markup:
+    """Bars of side -> class -> number of images, the number beside each."""
+    with matplotlib.rc_context(_style(alt)):
+        labels = list(next(iter(counts.values())))
+        figure, axes = _panel(2.9, 0.5 + 0.2 * len(labels) * len(counts))
+        height = 0.8 / len(labels)
+        for number, label in enumerate(labels):
+            places = [side + (number - (len(labels) - 1) / 2) * height for side in range(len(counts))]
+            bars = axes.barh(places, [part[label] for part in counts.values()], height, color=line_style(number)[0])
+            axes.bar_label(bars, padding=2, color=INK, fontsize=6.5)
+        axes.set_yticks(range(len(counts)), list(counts))
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.margins(x=0.14)
+        axes.set(xlabel="images")
+        return _svg(figure, alt)
+
+
+def sizes(index: pd.DataFrame, classes: list[str], alt: str) -> Markup:
+    """Width and height of the images, a dot per size and class, larger where there are more images."""
+    with matplotlib.rc_context(_style(alt)):
+        figure, axes = _panel(2.9, 2.5)
+        stored = index[["width", "height"]]
+        step = 1 if len(stored.drop_duplicates()) <= MANY_SIZES else 32
+        rounded = index.assign(**(stored // step * step))
+        for number, label in enumerate(classes):
+            found = rounded[rounded["label"] == label].groupby(["width", "height"]).size().reset_index(name="images")
+            area = 6 + 60 * found["images"] / len(index)
+            colour = line_style(number)[0]
+            axes.scatter(found["width"], found["height"], s=area, color=colour, alpha=0.5, linewidth=0)
+        axes.set(xlabel="width", ylabel="height")
         return _svg(figure, alt)
 
 

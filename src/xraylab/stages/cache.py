@@ -1,12 +1,15 @@
-"""cache: decode every image once."""
+"""cache: decode and prepare every image once."""
 
 from xraylab import files, tables
 from xraylab.data import cache
+from xraylab.data.prepare import Preparation
 from xraylab.params import Params
 from xraylab.paths import Paths
 
 
 def run(params: Params, paths: Paths) -> None:
     index = tables.read(paths.index)
+    images = params.images
+    preparation = Preparation(images.crop_border, images.window, images.clahe, images.pyramid_sharpening)
     with files.replacing_folder(paths.cache) as folder:
-        cache.write(folder, paths.raw, index, params.images.pixels, params.images.fit)
+        cache.write(folder, paths.raw, index, images.pixels, images.fit, preparation)

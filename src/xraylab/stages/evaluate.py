@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from xraylab import files, tables
-from xraylab.evaluate import compare, figures, predictions
+from xraylab.evaluate import compare, figures, pool, predictions
 from xraylab.evaluate.compare import Result
 from xraylab.params import Params
 from xraylab.paths import Paths
@@ -19,20 +19,30 @@ SHOWN = {"test": ("accuracy", "f1", "auroc"), "valid": ("f1",)}
 def run(params: Params, paths: Paths) -> None:
     classes, positive = params.data.classes, params.data.positive
     number = None if positive is None else classes.index(positive)
-    sides = _sides(paths)
-    runs, results = [], []
+    folds = paths.folds
+    runs: list[dict[str, Any]] = []
+    results: list[Result] = []
+    tested: pool.Tested = {}
     with files.replacing_folder(paths.evaluation) as folder:
         for experiment, repeat in _planned(params):
             model = files.read_json(paths.model(experiment, repeat) / "model.json")
             table = tables.read(paths.prediction(experiment, repeat))
-            predictions.check(table, sides, classes, paths.prediction(experiment, repeat))
+            sides = _checked(paths, experiment, repeat, table, classes)
             runs.append(model)
-            results += _results(model, table, list(sides), classes, number)
+            results += _results(model, table, sides, classes, number)
+            tested[experiment, repeat] = {
+                name: predictions.arrays(table, name, "test", classes) for name in predictions.CHECKPOINTS
+            }
             _write_series(folder, paths, model, table, classes, number)
-        summary = _summary(params, runs, results, "valid" if "valid" in sides else "test")
+        pooled = pool.results(tested, folds, number) if folds else []
+        ranked_on = "valid" if any(row["side"] == "valid" for row in results) else "test"
+        means = _means(results, pooled)
+        summary = {**_summary(params, runs, means, ranked_on), "results": results, "folds": folds, "pooled": pooled}
         files.write_json(summary, folder / "summary.json")
     tables.write(_comparison(results, number), paths.comparison)
-    files.write_json(_metrics(results), paths.metrics)
+    files.write_json(_metrics(results, means), paths.metrics)
+    if folds:
+        _say_which_folds(params.study.repeats, folds)
 
 
 def _planned(params: Params) -> list[tuple[str, int]]:
@@ -41,10 +51,14 @@ def _planned(params: Params) -> list[tuple[str, int]]:
     return [(name, repeat) for name in names for repeat in params.study.repeats]
 
 
-def _sides(paths: Paths) -> dict[str, pd.DataFrame]:
-    """The sides that did not train and have images."""
-    read = {side: tables.read(paths.split / f"{side}_data.csv") for side in ("valid", "test")}
-    return {side: table for side, table in read.items() if len(table)}
+def _checked(paths: Paths, experiment: str, repeat: int, table: pd.DataFrame, classes: list[str]) -> list[str]:
+    """The sides that did not train and have images, after a look whether the predictions are theirs."""
+    split = paths.split_of(repeat)
+    read = {side: tables.read(split / f"{side}_data.csv") for side in ("valid", "test")}
+    sides = {side: images for side, images in read.items() if len(images)}
+    where = split.relative_to(paths.root).as_posix()
+    predictions.check(table, sides, classes, paths.prediction(experiment, repeat), where)
+    return list(sides)
 
 
 def _results(
@@ -84,9 +98,14 @@ def _write_series(
             tables.write(roc, folder / f"roc/{name}/{classes[label]}.csv")
 
 
-def _summary(params: Params, runs: list[dict[str, Any]], results: list[Result], ranked_on: str) -> dict[str, Any]:
+def _means(results: list[Result], pooled: list[Result]) -> list[Result]:
+    """Each figure's mean over repeats; with folds, on the test side over the rounds of pooled folds."""
+    apart = [row for row in results if row["side"] != "test" or not pooled]
+    return compare.means([*apart, *pooled])
+
+
+def _summary(params: Params, runs: list[dict[str, Any]], means: list[Result], ranked_on: str) -> dict[str, Any]:
     """What the report needs besides the series."""
-    means = compare.means(results)
     ranking = compare.rank(means, ranked_on, params.train.select_by)
     return {
         "classes": params.data.classes,
@@ -98,7 +117,6 @@ def _summary(params: Params, runs: list[dict[str, Any]], results: list[Result], 
         "ranking": ranking,
         "top_two": [row["experiment"] for row in ranking[:2]],
         "means": means,
-        "results": results,
         "runs": runs,
     }
 
@@ -118,14 +136,21 @@ def _comparison(results: list[Result], positive: int | None) -> pd.DataFrame:
     )
 
 
-def _metrics(results: list[Result]) -> dict[str, Any]:
+def _metrics(results: list[Result], means: list[Result]) -> dict[str, Any]:
     """The few figures that `dvc metrics diff` shows, of the best epochs."""
     metrics: dict[str, Any] = {row["experiment"]: {"chosen_on": row["chosen_on"]} for row in results if _best(row)}
-    for row in compare.means(results):
+    for row in means:
         if _best(row):
             shown = {name: _rounded(row[name]) for name in SHOWN[row["side"]]}
             metrics[row["experiment"]][row["side"]] = shown
     return metrics
+
+
+def _say_which_folds(repeats: list[int], folds: int) -> None:
+    for number, members in pool.rounds(repeats, folds).items():
+        if len(members) < folds:
+            tested = ", ".join(str(repeat % folds) for repeat in members)
+            print(f"note: round {number} of the repeats tests fold {tested} of {folds} alone; its figures pool these")
 
 
 def _best(row: Result) -> bool:

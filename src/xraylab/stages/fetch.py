@@ -7,8 +7,10 @@ from xraylab.paths import Paths
 
 
 def run(params: Params, paths: Paths) -> None:
+    """What was downloaded stays in `.xraylab/downloads`, so that a second time needs no network."""
     with files.replacing_folder(paths.raw) as raw:
         if params.data.source == "demo":
             demo.write(raw, **params.data.demo.model_dump())
         else:
-            sources.copy(paths.from_home(params.data.source), raw)
+            source = sources.placed(params.data.source, paths.home, params.data.sha256)
+            sources.copy(source, raw, paths.state / "downloads")

@@ -1,29 +1,25 @@
-"""index: one row per image, and what is wrong with the files."""
-
-import pandas as pd
+"""index: one row per image, and what is wrong with files, labels and patients."""
 
 from xraylab import files, tables
-from xraylab.data import index, layout
+from xraylab.data import layouts
+from xraylab.data.audit import folder
+from xraylab.errors import DataError
 from xraylab.params import Params
 from xraylab.paths import Paths
 
 
 def run(params: Params, paths: Paths) -> None:
-    classes = params.data.classes
-    found = layout.find(paths.raw, classes)
-    top = layout.top_folder(paths.raw, classes)
-    patients, known_by = layout.patients(found, top, params.data.patient)
-    measured = index.measure(paths.raw, list(found["path"]))
-    table = pd.concat([found.assign(patient=patients), measured], axis=1)
-    duplicates = index.duplicates(table)
-    audit = {
-        "images": len(table),
-        "patients": known_by,
-        "duplicates": duplicates,
-        "unused_folders": [name for name in layout.folders_of(top) if name not in classes],
-    }
-    tables.write(table, paths.index)
-    files.write_json(audit, paths.audit)
-    print(f"{len(table)} images of {len(classes)} classes; patients: {known_by}")
-    if duplicates:
-        print(f"warning: {len(duplicates)} groups of images have identical pixels; see {paths.audit.name}")
+    data = params.data
+    found = layouts.read(paths.raw, data.layout, data.classes, data.labels, data.patient)
+    audited = folder.look(paths.raw, found)
+    if audited.unreadable and data.on_bad_image == "fail":
+        raise DataError(
+            f"{len(audited.unreadable)} of {len(found.table)} images cannot be read; mend or remove them in the "
+            "source, or set data.on_bad_image to skip:",
+            audited.unreadable,
+        )
+    tables.write(audited.index, paths.index)
+    tables.write(audited.near, paths.near_duplicates)
+    files.write_json(audited.record, paths.audit)
+    for line in folder.lines(audited.record):
+        print(line)

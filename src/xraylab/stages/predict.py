@@ -13,7 +13,7 @@ SIDES = ("valid", "test")
 def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
     folder = paths.model(experiment, repeat)
     model = files.read_json(folder / "model.json")
-    sides = [tables.read(paths.split / f"{side}_data.csv").assign(side=side) for side in SIDES]
+    sides = [tables.read(paths.split_of(repeat) / f"{side}_data.csv").assign(side=side) for side in SIDES]
     images = pd.concat(sides, ignore_index=True)[["side", "id", "label"]]
     epochs = {checkpoint: kept.epoch_of(model, checkpoint) for checkpoint in kept.CHECKPOINTS}
     scored = {

@@ -9,9 +9,11 @@ from xraylab import files, tables
 from xraylab.params import Params, read_plan
 from xraylab.paths import Paths
 from xraylab.report import answer, charts, images, page, rows
+from xraylab.report.split import sentences
 
 MEASURES = {"loss": "Loss", "accuracy": "Accuracy", "f1": "F1"}
 CORNER = 0.2  # of the ROC axes, shown larger
+SAMPLES_PER_CLASS = 7
 RIGHT_PER_CLASS = 6
 MISTAKES = 12
 SIDES = ("train", "valid", "test")
@@ -20,14 +22,14 @@ SIDES = ("train", "valid", "test")
 def run(params: Params, paths: Paths) -> None:
     summary = files.read_json(paths.evaluation / "summary.json")
     split = files.read_json(paths.split / "summary.json")
-    totals = {side: sum(part["images"] for part in split["sides"][side].values()) for side in SIDES}
+    totals = _totals(split["sides"])
     means = {(row["experiment"], row["checkpoint"], row["side"]): row for row in summary["means"]}
     html = page.render(
         params=params,
         params_text=paths.params.read_text(encoding="utf-8"),
         summary=summary,
         f1_name=answer.f1_name(summary),
-        answer=answer.sentences(summary, means, totals["test"]),
+        answer=answer.sentences(summary, means, _tested(split, params.study.repeats)),
         comparison=rows.comparison(summary, means),
         learning_curves=_learning_curves(paths, summary),
         rocs=_rocs(paths, summary),
@@ -37,10 +39,26 @@ def run(params: Params, paths: Paths) -> None:
         versions=sorted({run["hardware"]["torch"] for run in summary["runs"]}),
         split=split,
         totals=totals,
+        tested=_tested(split, params.study.repeats),
         audit=files.read_json(paths.audit),
+        split_by=sentences(params.split),
+        leaks=files.read_json(paths.split / "audit.json"),
         samples=_samples(paths, summary),
+        class_samples=_class_samples(paths, params.data.classes),
+        **_data_charts(paths, params.data.classes, split),
     )
     files.write_text(html, paths.report)
+
+
+def _totals(sides: dict[str, Any]) -> dict[str, int]:
+    return {side: sum(part["images"] for part in sides[side].values()) for side in SIDES}
+
+
+def _tested(split: dict[str, Any], repeats: list[int]) -> int:
+    """How many images are tested; with folds, in all of those that the repeats test."""
+    folds = split["folds"]
+    parts = [split] if folds is None else [split["each_fold"][fold] for fold in {repeat % folds for repeat in repeats}]
+    return sum(_totals(part["sides"])["test"] for part in parts)
 
 
 def _runs(summary: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -120,6 +138,32 @@ def _experiments(paths: Paths, summary: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for experiment, runs in _runs(summary).items()
     ]
+
+
+def _data_charts(paths: Paths, classes: list[str], split: dict[str, Any]) -> dict[str, Any]:
+    """How many images of each class, of which sizes, and the colour of each class in these charts."""
+    counts = {
+        name: {label: split["sides"][side][label]["images"] for label in classes}
+        for side, name in {"train": "training", "valid": "validation", "test": "test"}.items()
+    }
+    index = tables.read(paths.index)
+    return {
+        "balance": charts.balance(counts, "Number of images per side and class"),
+        "sizes": charts.sizes(index, classes, "Width and height of the images of each class"),
+        "class_colours": {label: charts.line_style(number)[0] for number, label in enumerate(classes)},
+    }
+
+
+def _class_samples(paths: Paths, classes: list[str]) -> dict[str, list[dict[str, str]]]:
+    """Some images of each class, evenly through the index, as the cache holds them."""
+    pixels = np.load(paths.cache / "images.npy", mmap_mode="r")
+    index = tables.read(paths.index)
+    samples = {}
+    for label in classes:
+        rows = np.flatnonzero(index["label"] == label)
+        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, SAMPLES_PER_CLASS).astype(int))]
+        samples[label] = [{"id": index["id"].iloc[row], "image": images.data_uri(pixels[row])} for row in chosen]
+    return samples
 
 
 def _samples(paths: Paths, summary: dict[str, Any]) -> dict[str, Any]:

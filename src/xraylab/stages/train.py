@@ -31,7 +31,7 @@ def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
     machine = hardware.choose(plan.train.precision)
     deterministic_algorithms()
     key = state.key(
-        plan.model_dump(), given.data.classes, given.data.positive, _inputs(paths), machine.record(), repeat
+        plan.model_dump(), given.data.classes, given.data.positive, _inputs(paths, repeat), machine.record(), repeat
     )
     folder = paths.state / "runs" / f"{experiment}-{repeat}-{key}"
     with state.locked(folder):
@@ -41,17 +41,17 @@ def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
         shutil.rmtree(folder)
 
 
-def _train(given: Params, paths: Paths, plan: Plan, machine: Hardware, folder: Path, seed: int, title: str) -> Run:
+def _train(given: Params, paths: Paths, plan: Plan, machine: Hardware, folder: Path, repeat: int, title: str) -> Run:
     classes = given.data.classes
-    sides = {name: tables.read(paths.split / f"{name}_data.csv") for name in ("train", "valid", "test")}
+    sides = {name: tables.read(paths.split_of(repeat) / f"{name}_data.csv") for name in ("train", "valid", "test")}
     scored = _scored(sides, plan.train.select_on)
     images, row_of = load(paths.cache)
     rows, labels = _rows(sides["train"], row_of, classes)
-    torch.manual_seed(seed)
+    torch.manual_seed(repeat)
     network = networks.build(plan.model.arch, len(classes), plan.model.channels, plan.model.dropout)
     _load_pretrained(network, plan, paths)
     augmentation = Augmentation(**plan.augment.model_dump())
-    batches = TrainingBatches(images, rows, labels, plan.model.channels, plan.model.pixels, augmentation, seed)
+    batches = TrainingBatches(images, rows, labels, plan.model.channels, plan.model.pixels, augmentation, repeat)
     dls = dataloaders(batches, *_rows(scored, row_of, classes), plan.train.batch_size, machine.device)
     loss = losses.cross_entropy(losses.class_weights(plan.loss.class_weights, labels, len(classes))).to(machine.device)
     penalty = [callbacks.L2Penalty(plan.loss.l2)] if plan.loss.l2 > 0 else []
@@ -60,7 +60,7 @@ def _train(given: Params, paths: Paths, plan: Plan, machine: Hardware, folder: P
     progress = Run(folder, f"{plan.train.select_on}_{plan.train.select_by}", plan.train.keep == "all")
     positive = classes.index(given.data.positive) if given.data.positive else None
     history = callbacks.History(progress.rows, scored["side"].to_numpy(str), len(classes), positive)
-    fit(learn, _phases(plan), progress, history, batches, seed, title)
+    fit(learn, _phases(plan), progress, history, batches, repeat, title)
     return progress
 
 
@@ -98,9 +98,9 @@ def _load_pretrained(network: ResNet, plan: Plan, paths: Paths) -> None:
     weights.load_pretrained(network, state_dict, str(file))
 
 
-def _inputs(paths: Paths) -> list[str]:
+def _inputs(paths: Paths, repeat: int) -> list[str]:
     """What the run reads and is made of: a change in any of it starts the run anew."""
-    data = [*sorted(paths.split.glob("*.csv")), *sorted(paths.cache.iterdir())]
+    data = [*sorted(paths.split_of(repeat).glob("*.csv")), *sorted(paths.cache.iterdir())]
     code = sorted(Path(params.__file__).parent.rglob("*.py"))
     return [files.sha256(path) for path in [*data, *code]]
 

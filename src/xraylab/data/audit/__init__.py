@@ -1,0 +1,1 @@
+"""What is wrong with files, pictures, labels and patients."""

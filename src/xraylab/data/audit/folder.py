@@ -1,0 +1,108 @@
+"""What a folder of images holds and what is wrong with it, as a record and as people read it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from xraylab.data import index, layouts
+from xraylab.data.audit import duplicates, findings
+from xraylab.data.layouts.records import Found
+from xraylab.errors import DataError
+from xraylab.params import pattern
+
+SHOWN = 3  # examples in the log; the record has more
+
+
+@dataclass(frozen=True)
+class Audited:
+    """data/index.csv, near_duplicates.csv and audit.json, and why each file that is not in them cannot be read."""
+
+    index: pd.DataFrame
+    near: pd.DataFrame
+    record: dict[str, Any]
+    unreadable: list[str]
+
+
+def look(raw: Path, found: Found) -> Audited:
+    """Read every image that the layout found, and say what is wrong with them."""
+    table, unreadable = index.measure(raw, found.table)
+    near = duplicates.near(table)
+    of_shortcuts, shortcuts = findings.of_shortcuts(table)
+    every = [
+        *findings.of_files(table, unreadable, found.missing, found.left_out),
+        *findings.of_pictures(table, near),
+        *findings.of_people(table, found.patients),
+        *of_shortcuts,
+    ]
+    record = {
+        "images": len(table),
+        "layout": found.layout,
+        "why": found.why,
+        "patients": found.patients,
+        "classes": _classes(table),
+        "findings": sorted(every, key=lambda each: findings.SEVERITIES.index(each["severity"])),
+        "shortcuts": shortcuts,
+    }
+    return Audited(table, near, record, unreadable)
+
+
+def any_folder(folder: Path, layout: str, patient: str | None) -> Audited:
+    """The same without a study: every label counts as a class. Errors: DataError."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder: name the folder that holds the images")
+    try:
+        return look(folder, layouts.read(folder, layout, None, None, patient and pattern(patient)))
+    except ValueError as error:
+        raise DataError(f"--patient {patient!r} {error}") from None
+
+
+def with_given_sides(audited: Audited) -> dict[str, Any]:
+    """The record, and what crosses the sides that the data set itself gives."""
+    table = audited.index
+    sides = _counts(table["side"][table["side"] != ""])
+    if not sides:
+        return audited.record
+    crossing = findings.across_sides(table, audited.near, table["side"], accept=[])
+    return audited.record | {"sides": sides, "findings": crossing + audited.record["findings"]}
+
+
+def lines(record: dict[str, Any]) -> Iterator[str]:
+    """The record as people read it in a log."""
+    yield f"layout: {record['layout']} ({record['why']})"
+    yield f"{record['images']} images; patients: {record['patients']}"
+    for label, held in record["classes"].items():
+        patients = f", {held['patients']} patients" if held["patients"] else ""
+        yield f"    {label}: {held['images']} images{patients}"
+    if "sides" in record:
+        crossing = {each["kind"]: each["count"] for each in record["findings"]}
+        counts = [f"{crossing.get(f'{kind}_across_sides', 0)} {kind}" for kind in findings.LEAKS]
+        yield f"given sides: {_listed(record['sides'])}; on two of them: {', '.join(counts)}"
+    for each in record["findings"]:
+        yield from told(each)
+
+
+def told(finding: findings.Finding) -> Iterator[str]:
+    """One finding and its first examples."""
+    yield f"{finding['severity']}: {finding['count']} {finding['says']}"
+    yield from (f"    {example}" for example in finding["examples"][:SHOWN])
+    if len(finding["examples"]) > SHOWN:
+        yield f"    and {finding['count'] - SHOWN} more"
+
+
+def _classes(table: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Class -> its images and its known patients."""
+    return {
+        str(label): {"images": len(rows), "patients": rows["patient"][rows["patient"] != ""].nunique()}
+        for label, rows in table.groupby("label", sort=False)
+    }
+
+
+def _counts(values: pd.Series) -> dict[str, int]:
+    return {str(value): int(count) for value, count in values.value_counts(sort=False).items()}
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())

@@ -1,0 +1,115 @@
+"""From an image file to what the network is shown, before it is normalised: for the cache, prediction and export."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xraylab.data import pixels
+from xraylab.data.pixels import Gray, Levels
+
+CLAHE_TILES = (8, 8)
+PYRAMID_LEVELS = 3
+BORDER_TOLERANCE = 10  # gray levels: more than the noise and the JPEG ringing of a border
+BORDER_OUTLIERS = 0.02  # the share of an edge line that may be specks
+
+Borders = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What happens to an image between decoding and fitting, in this order."""
+
+    crop_border: bool
+    window: Sequence[float] | None
+    """The two percentiles of its levels that become black and white."""
+    clahe: float | None
+    """The clip limit of contrast-limited adaptive histogram equalisation."""
+    pyramid_sharpening: float
+
+
+def read(path: Path, preparation: Preparation, size: int, fit: str) -> Gray:
+    """The image as uint8 (size, size): decoded, prepared and fitted. Errors: DataError with the file's path."""
+    return pixels.fit(prepare(pixels.decode(path).levels, preparation), size, fit)
+
+
+def prepare(levels: Levels, preparation: Preparation) -> Gray:
+    """uint8 or uint16 levels to uint8 ones, of the same size unless a border is cropped."""
+    if preparation.crop_border:
+        top, bottom, left, right = border(pixels.gray(levels))
+        levels = levels[top : levels.shape[0] - bottom, left : levels.shape[1] - right]
+    gray = pixels.gray(levels) if preparation.window is None else stretch(levels, *preparation.window)
+    if preparation.clahe is not None:
+        gray = equalise(gray, preparation.clahe)
+    return sharpen(gray, preparation.pyramid_sharpening) if preparation.pyramid_sharpening > 0 else gray
+
+
+def border(gray: Gray) -> Borders:
+    """How many edge rows and columns are nearly uniform: top, bottom, left, right.
+
+    Each side has one level of its own; specks in it and slight noise are passed over. A picture that is uniform from
+    edge to edge has no border in that direction, so that something always remains.
+    """
+    top, bottom, left, right = 0, 0, 0, 0
+    while True:
+        rest = gray[top : gray.shape[0] - bottom, left : gray.shape[1] - right]
+        above, below = _sides(rest)
+        before, after = _sides(rest[above : rest.shape[0] - below].T)
+        if not above + below + before + after:
+            return top, bottom, left, right
+        top, bottom, left, right = top + above, bottom + below, left + before, right + after
+
+
+def stretch(levels: Levels, low: float, high: float) -> Gray:
+    """Percentile `low` and all below become black, `high` and all above white, what lies between in proportion."""
+    black, white = np.percentile(levels, [low, high])
+    scaled: NDArray[np.float64] = (levels.astype(np.float64) - black) / (white - black or 1.0)
+    return np.round(scaled.clip(0, 1) * 255).astype(np.uint8)
+
+
+def equalise(gray: Gray, clip_limit: float) -> Gray:
+    """Contrast-limited adaptive histogram equalisation (Zuiderveld 1994) over 8 x 8 tiles."""
+    import cv2  # noqa: PLC0415 - takes time to import, and most studies do without
+
+    return np.asarray(cv2.createCLAHE(clipLimit=clip_limit, tileGridSize=CLAHE_TILES).apply(gray), dtype=np.uint8)
+
+
+def sharpen(gray: Gray, strength: float) -> Gray:
+    """Multiply the three finest levels of the Laplacian pyramid (Burt & Adelson 1983) by 1 + `strength`.
+
+    Every level is raised alike and expanding is linear, so their sum, the image less its expanded coarse rest, does.
+    """
+    import cv2  # noqa: PLC0415 - takes time to import, and most studies do without
+
+    fine = gray.astype(np.float32)
+    pyramid = [fine]
+    for _ in range(PYRAMID_LEVELS):
+        pyramid.append(np.asarray(cv2.pyrDown(pyramid[-1]), dtype=np.float32))
+    coarse = pyramid.pop()
+    for level in reversed(pyramid):
+        coarse = np.asarray(cv2.pyrUp(coarse, dstsize=level.shape[::-1]), dtype=np.float32)
+    return np.round(np.clip(fine + strength * (fine - coarse), 0, 255)).astype(np.uint8)
+
+
+def _sides(gray: Gray) -> tuple[int, int]:
+    """How many rows at the top and at the bottom are nearly uniform; none where all are."""
+    above, below = _uniform_rows(gray), _uniform_rows(gray[::-1])
+    return (above, below) if above + below < len(gray) else (0, 0)
+
+
+def _uniform_rows(gray: Gray) -> int:
+    """How many rows from the first on are nearly of the first one's middle level."""
+    middle = int(np.sort(gray[0])[gray.shape[1] // 2])
+    if _outlying(gray[:1], middle)[0]:
+        return 0
+    uneven = _outlying(gray, middle)
+    return int(uneven.argmax()) if uneven.any() else len(gray)
+
+
+def _outlying(rows: Gray, middle: int) -> NDArray[np.bool_]:
+    """Which rows have too many pixels far from `middle`."""
+    low, high = max(middle - BORDER_TOLERANCE, 0), min(middle + BORDER_TOLERANCE, 255)
+    far = rows - np.uint8(low) > high - low  # what is below `low` wraps round and is above, too
+    return np.asarray(far.sum(axis=1, dtype=np.min_scalar_type(rows.shape[1])) > BORDER_OUTLIERS * rows.shape[1])

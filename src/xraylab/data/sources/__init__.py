@@ -1,0 +1,78 @@
+"""Where images come from: what a source holds now, and a copy of it under data/raw."""
+
+import re
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from xraylab.data.sources import https, kaggle, local, remotes
+from xraylab.data.sources.address import Address, UnreachableError
+from xraylab.errors import DataError
+
+__all__ = ["KINDS", "Address", "UnreachableError", "copy", "describe", "placed"]
+
+
+class Kind(Protocol):
+    """A module that knows sources of one kind."""
+
+    def describe(self, address: Address) -> dict[str, Any]:
+        """What the source holds now, cheaply. Errors: UnreachableError, DataError."""
+
+    def copy(self, address: Address, target: Path, downloads: Path) -> None:
+        """Bring its files into the existing folder `target`, by way of the folder `downloads`."""
+
+
+KINDS: dict[str, Kind] = {"https": https, "kaggle": kaggle}
+"""By what the address begins with; every other kind of address that DVC or fsspec knows is one of `remotes`."""
+
+
+def placed(source: str, home: Path, sha256: str | None) -> Path | Address:
+    """What `data.source` names: a path on this machine, relative ones read from `home`, or an address.
+
+    Errors: DataError for an address that is refused, and for a `sha256` where none belongs.
+    """
+    address = Address(source, sha256, home)
+    elsewhere = bool(re.match(r"kaggle:|[a-z][a-z0-9+.-]*://", source.lower()))
+    if elsewhere:
+        _refuse_address(address)
+    if sha256 and not (elsewhere and address.scheme == "https"):
+        raise DataError(f"data.sha256 belongs to an https address: set it to null while data.source is {source}")
+    path = (None if address.scheme in KINDS else remotes.local_folder(address)) if elsewhere else Path(source)
+    return address if path is None else home / path.expanduser()
+
+
+def describe(source: Path | Address, known_hashes: Path) -> dict[str, Any]:
+    """What the source holds now: its kind, its name, and what changes when its files do.
+
+    `known_hashes` is a table that spares reading unchanged local files again. Errors: UnreachableError, DataError.
+    """
+    if isinstance(source, Path):
+        return local.describe(source, known_hashes)
+    return KINDS.get(source.scheme, remotes).describe(source)
+
+
+def copy(source: Path | Address, target: Path, downloads: Path) -> None:
+    """Copy the source's files into the existing folder `target`, archives unpacked."""
+    if isinstance(source, Path):
+        local.copy(source, target)
+    else:
+        KINDS.get(source.scheme, remotes).copy(source, target, downloads)
+
+
+def _refuse_address(address: Address) -> None:
+    if address.scheme == "http":
+        raise DataError(f"data.source: {address.url} is refused, since http can be changed on its way: write https://")
+    if address.scheme not in KINDS and not remotes.known(address.scheme):
+        raise DataError(
+            f"data.source: {address.url}: neither DVC nor fsspec knows {address.scheme}://; name a folder, an archive, "
+            "https://..., kaggle:..., or a remote such as s3://, gs://, azure://, ssh://, webdavs:// and remote://"
+        )
+    try:
+        password = urlsplit(address.url).password
+    except ValueError as error:
+        raise DataError(f"data.source: {address.url} is no address ({error})") from None
+    if password:
+        raise DataError(
+            f"data.source: the address on {urlsplit(address.url).hostname} holds a password, and params.yaml belongs "
+            "to git: keep it in `dvc remote modify --local`, for https in ~/.netrc"
+        )

@@ -1,0 +1,101 @@
+"""Folders and archives on this machine."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NoReturn
+
+from xraylab import files, progress
+from xraylab.data.sources import archives
+from xraylab.data.sources.address import UnreachableError
+from xraylab.errors import DataError
+
+
+def kind(source: Path) -> str:
+    """`folder`, `zip` or `tar`. Errors: UnreachableError if it is not there, DataError for anything else."""
+    if source.is_dir():
+        return "folder"
+    if not source.exists():
+        remedy = "name a folder, a .zip or .tar archive, an address, or demo"
+        raise UnreachableError(f"{source} is not on this machine", remedy, source.name)
+    if found := archives.kind(source.name):
+        return found
+    suffixes = " ".join(suffix for each in archives.SUFFIXES.values() for suffix in each)
+    raise DataError(f"data.source: {source} is neither a folder nor an archive ({suffixes})")
+
+
+def describe(source: Path, known_hashes: Path) -> dict[str, Any]:
+    """Number of files, bytes, and one SHA-256 over names and contents.
+
+    A file whose size and modification time are those in the table `known_hashes` is not read again. The source's
+    own path does not enter: the same images elsewhere are the same source.
+    """
+    what = kind(source)
+    names = list(_files_below(source)) if what == "folder" else [source]
+    hashes = _hashes(names, known_hashes)
+    top = source if what == "folder" else source.parent
+    total = sha256()
+    for name in names:
+        total.update(f"{hashes[name]} {name.relative_to(top).as_posix()}\n".encode())
+    return {
+        "kind": what,
+        "name": source.name,
+        "files": len(names),
+        "bytes": sum(name.stat().st_size for name in names),
+        "sha256": total.hexdigest(),
+    }
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy the source's files into the existing folder `target`, archives unpacked."""
+    what = kind(source)
+    if what == "folder":
+        _copy_folder(source, target)
+    else:
+        archives.unpack(what, source, target, source)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Every file that is not hidden, in a fixed order; links to files count as files."""
+    linked = []
+    for top, folders, names in os.walk(folder, onerror=_refuse_unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        linked += [Path(top, name) for name in folders if Path(top, name).is_symlink()]
+        yield from (Path(top, name) for name in sorted(names) if not name.startswith("."))
+    if linked:
+        raise DataError(
+            "data.source holds links to folders: put the folders themselves there",
+            [f"{link} -> {link.readlink()}" for link in linked],
+        )
+
+
+def _refuse_unreadable(error: OSError) -> NoReturn:
+    raise DataError(f"data.source: {error.filename} cannot be read ({error.strerror}): mend or remove it") from None
+
+
+def _hashes(names: list[Path], known_hashes: Path) -> dict[Path, str]:
+    known = files.read_json(known_hashes) if known_hashes.exists() else {}
+
+    def look(name: Path) -> tuple[str, list[Any]]:
+        try:
+            status = name.stat()
+        except OSError as error:
+            _refuse_unreadable(error)
+        key, stamp = str(name.absolute()), [status.st_size, status.st_mtime_ns]
+        row = known.get(key)
+        return key, row if row and row[:2] == stamp else [*stamp, files.sha256(name)]
+
+    fresh = dict(progress.mapped(look, names, "hashing the source"))
+    if any(known.get(key) != row for key, row in fresh.items()):
+        files.write_json(known | fresh, known_hashes)
+    return {name: fresh[str(name.absolute())][2] for name in names}
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    names = list(_files_below(source))
+    for name in progress.bar(names, len(names), "copying the source"):
+        place = target / name.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(name, place)

@@ -1,0 +1,1 @@
+"""Who trains, who chooses the epoch, and who is only tested."""

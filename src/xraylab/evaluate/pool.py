@@ -1,0 +1,47 @@
+"""With folds, each repeat tests another part of the images: their test predictions taken together.
+
+Repeats 0 to folds - 1 are one round, in which every image is tested once; the next `folds` repeats are the next round.
+A pooled AUROC compares probabilities of different networks, so it can be lower than the mean over the folds.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from xraylab.evaluate import figures
+from xraylab.evaluate.compare import Result
+from xraylab.evaluate.counts import Floats, Ints
+
+Tested = dict[tuple[str, int], dict[str, tuple[Ints, Floats]]]
+"""(experiment, repeat) -> checkpoint -> actual class numbers (n,) and class probabilities (n, classes) of its fold."""
+
+
+def results(tested: Tested, folds: int, positive: int | None) -> list[Result]:
+    """The figures of each experiment, round and checkpoint, over the folds that its repeats tested.
+
+    Their mean over rounds is `compare.means` of them.
+    """
+    rows = []
+    for experiment in dict.fromkeys(name for name, _ in tested):
+        repeats = sorted(repeat for name, repeat in tested if name == experiment)
+        for number, members in rounds(repeats, folds).items():
+            runs = [tested[experiment, repeat] for repeat in members]
+            known = {"experiment": experiment, "round": number, "folds": [repeat % folds for repeat in members]}
+            rows += [
+                {**known, "checkpoint": checkpoint, "side": "test", **_figures(runs, checkpoint, positive)}
+                for checkpoint in runs[0]
+            ]
+    return rows
+
+
+def rounds(repeats: list[int], folds: int) -> dict[int, list[int]]:
+    """Round (repeat // folds) -> its repeats, both ascending."""
+    found: dict[int, list[int]] = {}
+    for repeat in sorted(repeats):
+        found.setdefault(repeat // folds, []).append(repeat)
+    return found
+
+
+def _figures(runs: list[dict[str, tuple[Ints, Floats]]], checkpoint: str, positive: int | None) -> dict[str, Any]:
+    actual, probabilities = zip(*(run[checkpoint] for run in runs), strict=True)
+    return figures.figures(np.concatenate(actual), np.concatenate(probabilities), positive)

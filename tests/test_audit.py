@@ -1,0 +1,167 @@
+"""The audit says what is wrong, and of what; and leakage stops the study unless it is accepted by name."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import small
+from PIL import Image
+from scipy.stats.contingency import association
+from sklearn.metrics import roc_auc_score
+
+from xraylab.data import layouts
+from xraylab.data.audit import confounding, findings, folder
+
+BLANK = {
+    "patient": "", "side": "", "source": "", "sex": "", "age": "", "view": "", "width": 100, "height": 100, "mode": "L",
+    "format": "PNG", "bytes": 5000, "brightness": 0.5, "contrast": 0.2, "border": 0.0, "burned_in": "", "window": "",
+}  # fmt: skip
+NO_PAIRS = pd.DataFrame({"id": [], "other": [], "bits": []})
+
+
+def index(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """A table as data/index.csv, of rows that say only what matters; everything else is the same for all."""
+    table = pd.DataFrame([BLANK | {"id": f"{at}.png", "label": "A"} | row for at, row in enumerate(rows)])
+    for column in ("path", "file_hash", "pixel_hash"):
+        table[column] = table["id"] if column not in table else table[column].fillna(table["id"])
+    return table
+
+
+def audited(top: Path) -> folder.Audited:
+    return folder.look(top, layouts.read(top, "auto", None, None, None))
+
+
+def kinds(found: list[findings.Finding]) -> dict[str, tuple[str, int]]:
+    return {each["kind"]: (each["severity"], each["count"]) for each in found}
+
+
+def test_every_flaw_of_a_folder_is_found_and_named(tmp_path: Path) -> None:
+    small.write_images(tmp_path, [f"A/{number}.png" for number in range(8)], pixels=80)
+    small.write_images(tmp_path, ["B/tiny.png"], pixels=20, seed=1)
+    (tmp_path / "A/again.png").write_bytes((tmp_path / "A/0.png").read_bytes())
+    (tmp_path / "B/same.png").write_bytes((tmp_path / "A/1.png").read_bytes())
+    Image.open(tmp_path / "A/2.png").save(tmp_path / "A/jpeg.png", "JPEG")
+    Image.new("L", (80, 80), 255).save(tmp_path / "B/white.png")
+    (tmp_path / "B/cut.png").write_bytes((tmp_path / "A/3.png").read_bytes()[:500])
+    record = audited(tmp_path).record
+    found = {each["kind"]: each for each in record["findings"]}
+    assert record["images"] == 13
+    assert record["classes"] == {"A": {"images": 10, "patients": 0}, "B": {"images": 3, "patients": 0}}
+    assert found["unreadable"]["examples"] == [f"{tmp_path}/B/cut.png: image file is truncated"]
+    assert found["wrong_extension"]["examples"] == ["A/jpeg.png"]
+    assert found["constant"]["examples"] == ["B/white.png"]
+    assert found["tiny"]["examples"] == ["B/tiny.png"]
+    assert found["duplicates"]["examples"] == ["A/0.png = A/again.png", "A/1.png = B/same.png"]
+    assert found["label_conflict"]["examples"] == ["A/1.png = B/same.png"]
+    assert found["near_duplicates"]["count"] == 1
+    assert found["imbalance"]["says"] == "times as many images of A (10) as of B (3)"
+    assert found["patients_unknown"]["count"] == 13
+    severities = [findings.SEVERITIES.index(each["severity"]) for each in record["findings"]]
+    assert severities == sorted(severities)
+
+
+def test_a_clean_folder_has_no_warning(tmp_path: Path) -> None:
+    small.write_images(tmp_path, [f"{label}/{label}{number}.png" for label in "AB" for number in range(12)], pixels=80)
+    assert {each["severity"] for each in audited(tmp_path).record["findings"]} <= {"note"}
+
+
+def test_patients_in_two_classes_are_named() -> None:
+    table = index([{"patient": "7"}, {"patient": "7", "label": "B"}, {"patient": "8"}, {"label": "B"}, {"label": "A"}])
+    found = {each["kind"]: each for each in findings.of_people(table, "file names")}
+    assert found["patients_in_two_classes"]["examples"] == ["7"]
+    assert found["patients_unknown"]["count"] == 2
+
+
+LEAKY = index(
+    [
+        {"patient": "p"}, {"patient": "p"}, {"patient": "q"}, {"patient": "q"},
+        {"pixel_hash": "x"}, {"pixel_hash": "x"}, {}, {},
+    ]
+)  # fmt: skip
+NEAR = pd.DataFrame({"id": ["6.png", "6.png"], "other": ["7.png", "0.png"], "bits": [4, 9]})
+SIDES = pd.Series(["train", "test", "valid", "valid", "train", "test", "train", "valid"])
+
+
+def test_what_crosses_sides_stops_the_study() -> None:
+    found = findings.across_sides(LEAKY, NEAR, SIDES, accept=[])
+    assert [(each["kind"], each["severity"], each["examples"]) for each in found] == [
+        ("patients_across_sides", "stop", ["p (train+test)"]),
+        ("duplicates_across_sides", "stop", ["4.png = 5.png (train+test)"]),
+        ("near-duplicates_across_sides", "stop", ["6.png ~ 7.png (4 bits of 256)"]),
+    ]
+
+
+def test_leakage_is_accepted_by_name_alone() -> None:
+    found = findings.across_sides(LEAKY, NEAR, SIDES, accept=["patients", "near-duplicates"])
+    assert [each["severity"] for each in found] == ["accepted", "stop", "accepted"]
+
+
+def test_images_that_are_not_used_leak_nothing() -> None:
+    unused = SIDES.where(~SIDES.index.isin([1, 5, 7]), "unused")
+    assert findings.across_sides(LEAKY, NEAR, unused, accept=[]) == []
+
+
+def test_cramers_v_is_that_of_scipy_without_its_bias() -> None:
+    rng = np.random.default_rng(0)
+    label = pd.Series(rng.choice(["A", "B", "C"], 4000))
+    fact = label.where(rng.random(4000) < 0.4, pd.Series(rng.choice(["A", "B", "C"], 4000)))
+    biased = association(pd.crosstab(fact, label).to_numpy(), method="cramer")
+    assert confounding.cramers_v(fact, label) == pytest.approx(biased, abs=0.002)
+    assert confounding.cramers_v(label, label) == pytest.approx(1)
+    assert confounding.cramers_v(pd.Series(["x"] * 4000), label) == 0
+
+
+def test_cramers_v_of_nothing_is_nothing_even_with_many_values() -> None:
+    rng = np.random.default_rng(1)
+    label = pd.Series(rng.choice(["A", "B"], 200))
+    fact = pd.Series(rng.integers(0, 60, 200).astype(str))
+    assert confounding.cramers_v(fact, label) < 0.15
+
+
+def test_a_class_that_has_a_format_of_its_own_is_told_from_the_file() -> None:
+    rows = [{"label": "AB"[at % 2], "format": "JPEG" if at % 2 else "PNG", "brightness": at / 100} for at in range(60)]
+    found, record = findings.of_shortcuts(index(rows))
+    assert record["cramers_v"]["format"] > 0.9
+    assert record["model"]["auroc"] > 0.99
+    assert kinds(found)["told_from_the_file"][0] == "warning"
+    assert "format: Cramér's V 1.00" in found[0]["examples"]
+
+
+def test_a_class_that_is_not_told_from_the_file_is_not_said_to_be() -> None:
+    rng = np.random.default_rng(0)
+    rows = [{"label": "AB"[at % 2], "brightness": float(rng.random())} for at in range(400)]
+    found, record = findings.of_shortcuts(index(rows))
+    assert 0.4 < record["model"]["auroc"] < 0.6
+    assert kinds(found)["hardly_told_from_the_file"][0] == "note"
+
+
+def test_the_forest_never_sees_a_patient_that_it_is_asked_about() -> None:
+    rng = np.random.default_rng(0)
+    looks = {patient: float(rng.random()) for patient in range(80)}
+    labels = {patient: str(rng.choice(["A", "B"])) for patient in range(80)}
+    rows = [{"patient": str(at % 80), "label": labels[at % 80], "brightness": looks[at % 80]} for at in range(800)]
+    by_patient = confounding.auroc(index(rows))
+    by_image = confounding.auroc(index([row | {"patient": ""} for row in rows]))
+    assert by_patient["auroc"] < 0.7
+    assert by_image["auroc"] > 0.95
+
+
+def test_the_auroc_is_the_mean_over_classes() -> None:
+    rng = np.random.default_rng(0)
+    rows = [{"label": "ABC"[at % 3], "brightness": (at % 3) / 3 + float(rng.random())} for at in range(300)]
+    table = index(rows)
+    single = [roc_auc_score(table["label"] == "C", table["brightness"])]
+    found = confounding.auroc(table)
+    assert found is not None
+    assert 0.5 < found["auroc"] < single[0]
+
+
+def test_sites_are_compared_not_addresses() -> None:
+    rows = [{"label": "AB"[at % 2], "source": f"https://site{at % 2}.org/{at}.png"} for at in range(40)]
+    assert confounding.facts(index(rows))["source"].unique().tolist() == ["site0.org", "site1.org"]
+
+
+def test_too_few_images_are_not_judged() -> None:
+    assert confounding.auroc(index([{"label": "AB"[at % 2], "brightness": at} for at in range(12)])) is None
