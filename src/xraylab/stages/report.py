@@ -13,7 +13,7 @@ from xraylab.report.split import sentences
 
 MEASURES = {"loss": "Loss", "accuracy": "Accuracy", "f1": "F1"}
 CORNER = 0.2  # of the ROC axes, shown larger
-SAMPLES_PER_CLASS = 7
+SAMPLES_PER_CLASS = 6
 RIGHT_PER_CLASS = 6
 MISTAKES = 12
 SIDES = ("train", "valid", "test")
@@ -147,9 +147,11 @@ def _data_charts(paths: Paths, classes: list[str], split: dict[str, Any]) -> dic
         for side, name in {"train": "training", "valid": "validation", "test": "test"}.items()
     }
     index = tables.read(paths.index)
+    several = len(index[["width", "height"]].drop_duplicates()) > 1
     return {
         "balance": charts.balance(counts, "Number of images per side and class"),
-        "sizes": charts.sizes(index, classes, "Width and height of the images of each class"),
+        "sizes": charts.sizes(index, classes, "Width and height of the images of each class") if several else None,
+        "size": index[["width", "height"]].iloc[0].tolist(),
         "class_colours": {label: charts.line_style(number)[0] for number, label in enumerate(classes)},
     }
 
