@@ -133,6 +133,8 @@ def test_a_named_layout_is_read_though_another_would_be_detected(tmp_path: Path)
     touch(tmp_path, ["train/NORMAL/IM-0001-0001.jpeg", "train/PNEUMONIA/person1_virus_1.jpeg"])
     touch(tmp_path, ["test/NORMAL/IM-0002-0001.jpeg", "test/PNEUMONIA/person2_virus_1.jpeg"])
     found = layouts.read(tmp_path, "class-folders", ["NORMAL", "PNEUMONIA"], None, None)
+    assert (found.layout, found.why) == ("class-folders", "named by data.layout")
+    assert found.patients == "file names of Kermany"
     assert auto(tmp_path).layout == "kermany"
 
 

@@ -175,6 +175,25 @@ def export(
     export.write(folder, paths, link, fold)
 
 
+@app.command(rich_help_panel=TOOLS)
+def run(
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many experiments at once; without it one per GPU, or one. More than one job shares the cores out:"
+            " each computes in (cores / N) threads. The number of threads changes the last bits of a result,"
+            " is written to its model.json, and must stay the same for a stopped training to go on where it was.",
+        ),
+    ] = None,
+) -> None:
+    """Bring the study up to date like `dvc repro`, with its experiments side by side."""
+    from xraylab.jobs import run
+
+    _, paths = _study()
+    run.run(paths, jobs)
+
+
 def _study() -> "tuple[Params, Paths]":
     from xraylab import params
     from xraylab.paths import Paths

@@ -100,15 +100,25 @@ class Images(Section):
     pyramid_sharpening: NonNegativeFloat
 
 
+class Freeze(Section):
+    upto: Literal["layer1", "layer2", "layer3", "layer4", "head"] | None
+    cache: bool
+
+
 class Model(Section):
     arch: Literal["resnet18", "resnet34", "resnet50"]
     pretrained: Annotated[str, Field(min_length=1)]
     channels: Literal[1, 3]
     pixels: Annotated[int, Field(ge=16, le=2048)]
     dropout: Fraction
+    freeze: Freeze
 
 
 class Augment(Section):
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    shift: Annotated[float, Field(ge=0, lt=1)]
+    zoom: Annotated[float, Field(ge=0, lt=1)]
+    brightness: Annotated[float, Field(ge=0, le=1)]
     sharpness_factor: NonNegativeFloat
     sharpness_p: Annotated[float, Field(ge=0, le=1)]
     contrast: Annotated[float, Field(ge=0, le=1)]
@@ -320,12 +330,30 @@ def _contradictions(experiment: Experiment, params: Params) -> dict[str, str]:
         found["model.pixels"] = (
             f"{model.pixels} is more than images.pixels ({params.images.pixels}): raise images.pixels"
         )
+    if model.freeze.cache and (problem := _not_exact(experiment)):
+        found["model.freeze.cache"] = problem
     if params.split.valid == 0 and train.select_on == "valid":
         found["train.select_on"] = (
             "there is no validation side to select on (split.valid is 0): set split.valid to a fraction such as 0.15, "
             "or train.select_on to test, the published mode"
         )
     return found
+
+
+def _not_exact(experiment: Experiment) -> str | None:
+    """Why the frozen part's output cannot be computed once and for all."""
+    if experiment.model.freeze.upto is None:
+        return "nothing is frozen, so there is nothing to compute once: set model.freeze.upto, or this to false"
+    augment = experiment.augment
+    strengths = {name: getattr(augment, name) for name in ("rotation", "shift", "zoom", "brightness", "contrast")}
+    strengths["sharpness_p"] = augment.sharpness_p
+    changing = [f"augment.{name}" for name, strength in strengths.items() if strength > 0]
+    if changing:
+        return (
+            f"{' and '.join(changing)} shows the frozen part another image in every epoch, so its output cannot be "
+            "computed once: set that to 0, or this to false"
+        )
+    return None
 
 
 def _belongs(chooser: str, choice: str, value: Any) -> str:

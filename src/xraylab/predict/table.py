@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xraylab.data.loaders import load, scoring_batches
+from xraylab.data.batches import load, scoring_batches
 from xraylab.model import hardware, scoring
 from xraylab.predict import kept
 

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torchvision.models import ResNet
 
 from xraylab import files, params, tables
-from xraylab.data.loaders import MEAN, STD, Augmentation, TrainingBatches, dataloaders, load
+from xraylab.data.augment import Augmentation
+from xraylab.data.batches import MEAN, STD, TrainingBatches, load
+from xraylab.data.loaders import dataloaders
 from xraylab.errors import WeightsError
 from xraylab.model import cost, hardware, losses, networks, optimizers, schedules, weights
 from xraylab.model.hardware import Hardware, deterministic_algorithms

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xraylab import progress
-from xraylab.data.loaders import TrainingBatches
+from xraylab.data.batches import TrainingBatches
 from xraylab.errors import TrainingError
 from xraylab.evaluate import counts
 from xraylab.model.hardware import Hardware

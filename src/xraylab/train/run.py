@@ -13,7 +13,7 @@ from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from torchvision.models import ResNet
 
-from xraylab.data.loaders import TrainingBatches
+from xraylab.data.batches import TrainingBatches
 from xraylab.model import networks, weights
 from xraylab.model.hardware import Hardware
 from xraylab.model.schedules import Phase
