@@ -78,3 +78,12 @@ def test_broken_yaml_and_json_are_named(tmp_path: Path) -> None:
 def test_classes_named_by_digits_stay_text(tmp_path: Path) -> None:
     tables.write(pd.DataFrame({"actual": ["0", "001"], "predicted": ["1", "0"]}), tmp_path / "t.csv")
     assert tables.read(tmp_path / "t.csv")["actual"].tolist() == ["0", "001"]
+
+
+def test_what_is_large_is_announced_and_needs_room(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files.require_room(tmp_path, 2_500_000, "the cache of 9 images")
+    assert capsys.readouterr().out == "the cache of 9 images takes 2 MB\n"
+    with pytest.raises(
+        DataError, match=r"the cache of 9 images needs 1000000000.00 GB, and .* GB free: make room there"
+    ):
+        files.require_room(tmp_path, 10**18, "the cache of 9 images")

@@ -7,7 +7,7 @@ import torch
 from xraylab.data import augment, loaders
 from xraylab.data import batches as module
 from xraylab.data.augment import Augmentation
-from xraylab.data.batches import TrainingBatches
+from xraylab.data.batches import Store, TrainingBatches
 
 NONE = Augmentation(0.0, 0.0, 0.0, 0.0, sharpness_factor=1.2, sharpness_p=0.0, contrast=0.0)
 STRONG = Augmentation(0.0, 0.0, 0.0, 0.0, sharpness_factor=3.0, sharpness_p=0.5, contrast=0.5)
@@ -19,7 +19,7 @@ def images(count: int = 20, pixels: int = 16) -> np.ndarray:
 
 def batches(augmentation: Augmentation = NONE, channels: int = 1, pixels: int = 16, seed: int = 0) -> TrainingBatches:
     rows = np.arange(20)[::-1].copy()
-    return TrainingBatches(images(), rows, rows % 2, channels, pixels, augmentation, seed)
+    return TrainingBatches(Store(images(), channels, pixels, "cpu"), rows, rows % 2, augmentation, seed)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

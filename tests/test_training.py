@@ -8,7 +8,7 @@ import small
 import torch
 from conftest import Loaded, load
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from tiny import Tiny
 
 from xraylab import files, tables
 from xraylab.errors import DataError, TrainingError, WeightsError
@@ -29,20 +29,6 @@ def outcome(loaded: Loaded, experiment: str = "baseline", repeat: int = 0) -> di
 
 def model_json(loaded: Loaded, experiment: str = "baseline") -> dict[str, object]:
     return files.read_json(loaded[1].model(experiment, 0) / "model.json")
-
-
-class Tiny(nn.Module):
-    """A network with a ResNet's parts and a thousandth of its weights."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(3, 8, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(8)
-        self.layer1, self.layer2, self.layer3 = (nn.Sequential(nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8)) for _ in range(3))
-        self.layer4, self.fc = nn.ReLU(), nn.Linear(8, 1000)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.layer2(self.layer1(self.bn1(self.conv1(x)).relu()).relu()).relu()
-        return self.fc(self.layer4(self.layer3(x)).mean(dim=(2, 3)))
 
 
 @pytest.fixture(autouse=True)

@@ -95,6 +95,14 @@ def plan() -> None:
 
 
 @app.command(rich_help_panel=STAGES)
+def features() -> None:
+    """Compute once what frozen parts of networks make of the images (features)."""
+    from xraylab.stages import features
+
+    _run(features.run)
+
+
+@app.command(rich_help_panel=STAGES)
 def train(experiment: Experiment, repeat: Repeat = 0) -> None:
     """Train one experiment, from its last finished epoch if it was stopped (models)."""
     from xraylab.stages import train
@@ -189,9 +197,9 @@ def run(
 ) -> None:
     """Bring the study up to date like `dvc repro`, with its experiments side by side."""
     from xraylab.jobs import run
+    from xraylab.paths import Paths
 
-    _, paths = _study()
-    run.run(paths, jobs)
+    run.run(Paths.here(), jobs)
 
 
 def _study() -> "tuple[Params, Paths]":

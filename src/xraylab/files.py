@@ -55,6 +55,14 @@ def _umask() -> int:
     return mask
 
 
+def require_room(folder: Path, size: int, what: str) -> None:
+    """Say how large `what` will be. Errors: DataError where the disk of `folder` has no room for `size` bytes."""
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise DataError(f"{what} needs {size / 1e9:.2f} GB, and {folder} has {free / 1e9:.2f} GB free: make room there")
+    print(f"{what} takes {size / 1e6:,.0f} MB")  # noqa: T201 - before the wait that it announces
+
+
 def write_text(text: str, path: Path) -> None:
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

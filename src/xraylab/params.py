@@ -330,6 +330,11 @@ def _contradictions(experiment: Experiment, params: Params) -> dict[str, str]:
         found["model.pixels"] = (
             f"{model.pixels} is more than images.pixels ({params.images.pixels}): raise images.pixels"
         )
+    if model.freeze.upto is not None and model.pretrained == "none":
+        found["model.freeze.upto"] = (
+            "model.pretrained is none, so what would be frozen has learnt nothing: set model.pretrained to default or "
+            "a file, or this to null"
+        )
     if model.freeze.cache and (problem := _not_exact(experiment)):
         found["model.freeze.cache"] = problem
     if params.split.valid == 0 and train.select_on == "valid":

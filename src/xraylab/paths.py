@@ -88,6 +88,25 @@ class Paths:
         return self.plans / f"{experiment}.yaml"
 
     @property
+    def features(self) -> Path:
+        return self.root / "features"
+
+    def feature(self, experiment: str) -> Path:
+        """Which array of features an experiment trains on."""
+        return self.features / f"{experiment}.json"
+
+    def feature_array(self, key: str) -> Path:
+        return self.features / f"{key}.npy"
+
+    @property
+    def feature_store(self) -> Path:
+        return self.state / "features"
+
+    def stored_features(self, key: str) -> Path:
+        """The same array where it outlives the stage, whose outputs DVC deletes before it runs."""
+        return self.feature_store / f"{key}.npy"
+
+    @property
     def models(self) -> Path:
         return self.root / "models"
 

@@ -9,7 +9,7 @@ from fastai.data.load import DataLoader
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xraylab.data.batches import SCORING_BATCH, Rows, TrainingBatches, network_input
+from xraylab.data.batches import SCORING_BATCH, Rows, TrainingBatches
 
 
 def dataloaders(
@@ -27,8 +27,7 @@ def dataloaders(
 
     def scored(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
         chosen = np.asarray(positions)
-        batch = network_input(training.images, scored_rows[chosen], training.channels, training.pixels)
-        return batch, torch.from_numpy(scored_labels[chosen])
+        return training.store.plain(scored_rows[chosen]), torch.from_numpy(scored_labels[chosen])
 
     def loader(length: int, size: int, make: Callable[..., tuple[Tensor, Tensor]], **options: bool) -> DataLoader:
         return DataLoader(

@@ -1,16 +1,43 @@
-"""A network's opinion of images."""
+"""Networks' opinions of images, as fast as this machine gives them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from xraylab.data.batches import SCORING_BATCH
+from xraylab.model import compiling, folding
+from xraylab.model.compiling import Forward
 from xraylab.model.hardware import Hardware
 
 
-def probabilities(network: nn.Module, batches: Iterable[Tensor], hardware: Hardware) -> Tensor:
-    """Softmax of the logits, float32 (images, classes), on the CPU."""
-    network = network.to(memory_format=torch.channels_last).to(hardware.device).eval()
+def prepared(
+    network: nn.Module, hardware: Hardware, images: int, input_shape: tuple[int, int, int], multiply_adds: int
+) -> tuple[Forward, list[str]]:
+    """The network made ready to score so many images of `input_shape` (channels, height, width), and how, in words.
+
+    It is compiled or not by the number of images and multiply-adds alone, so that the same study has the same bits.
+    """
+    ours, fold = folding.folded(network)
+    ours = ours.to(memory_format=torch.channels_last).to(hardware.device)
+    least = compiling.least_images(multiply_adds, hardware)
+    if least is None:
+        return ours, [fold, f"not compiled: never repaid on {hardware.device} in {hardware.precision}"]
+    if images < least:
+        return ours, [fold, f"not compiled: {images} images do not repay it, {least} would"]
+    channels, height, width = input_shape
+    # strides as batches have them: `contiguous` would leave one channel alone, and the first batch compile anew
+    example = torch.zeros(SCORING_BATCH, height, width, channels, device=hardware.device).permute(0, 3, 1, 2)
+    quick, how = compiling.compiled(ours, example, hardware)
+    return quick, [fold, how]
+
+
+def probabilities(networks: Sequence[Forward], batches: Iterable[Tensor], hardware: Hardware) -> list[Tensor]:
+    """Softmax of each network's logits, float32 (images, classes), on the CPU; each batch is made once for all."""
+    logits: list[list[Tensor]] = [[] for _ in networks]
     with torch.inference_mode(), hardware.autocast():
-        logits = [network(batch.to(hardware.device)).float().cpu() for batch in batches]
-    return torch.cat(logits).softmax(dim=1)
+        for batch in batches:
+            there = batch.to(hardware.device)
+            for network, so_far in zip(networks, logits, strict=True):
+                so_far.append(network(there).float())  # stays on the device: a GPU goes on while the next batch is made
+    return [torch.cat(each).softmax(dim=1).cpu() for each in logits]

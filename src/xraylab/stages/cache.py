@@ -11,5 +11,7 @@ def run(params: Params, paths: Paths) -> None:
     index = tables.read(paths.index)
     images = params.images
     preparation = Preparation(images.crop_border, images.window, images.clahe, images.pyramid_sharpening)
+    size = len(index) * images.pixels**2
+    files.require_room(paths.cache.parent, size, f"the cache of {len(index)} images")
     with files.replacing_folder(paths.cache) as folder:
         cache.write(folder, paths.raw, index, images.pixels, images.fit, preparation)

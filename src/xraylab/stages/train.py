@@ -1,69 +1,141 @@
 """train: one experiment, one repeat."""
 
 import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
+from fastai.data.core import DataLoaders
+from torch import nn
 from torchvision.models import ResNet
 
 from xraylab import files, params, tables
 from xraylab.data.augment import Augmentation
-from xraylab.data.batches import MEAN, STD, TrainingBatches, load
+from xraylab.data.batches import MEAN, STD, Store, TrainingBatches
 from xraylab.data.loaders import dataloaders
-from xraylab.errors import WeightsError
-from xraylab.model import cost, hardware, losses, networks, optimizers, schedules, weights
+from xraylab.model import cost, features, hardware, losses, memory, networks, optimizers, schedules, start, weights
+from xraylab.model.features import Features
 from xraylab.model.hardware import Hardware, deterministic_algorithms
 from xraylab.params import Params, Plan
 from xraylab.paths import Paths
-from xraylab.train import callbacks, state
+from xraylab.train import callbacks, frozen, inputs, state
+from xraylab.train.inputs import Inputs
 from xraylab.train.lifetime import end_with_parent
-from xraylab.train.run import Run, fit, learner
+from xraylab.train.run import Run, fit, learner, threads
 
-Rows = NDArray[np.int64]
+
+@dataclass(frozen=True)
+class Network:
+    """The network that a run begins with, and the two parts that it is divided into."""
+
+    whole: ResNet
+    frozen: nn.Sequential
+    trained: nn.Module
+    body: str  # identifies the weights that it began with
 
 
 def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
     """Train from the last finished epoch, or from the start, and write models/<experiment>/<repeat>/."""
     end_with_parent()
+    memory.keep_freed()
     plan = params.read_plan(paths.plan(experiment))
     machine = hardware.choose(plan.train.precision)
     deterministic_algorithms()
-    key = state.key(
-        plan.model_dump(), given.data.classes, given.data.positive, _inputs(paths, repeat), machine.record(), repeat
-    )
-    folder = paths.state / "runs" / f"{experiment}-{repeat}-{key}"
+    read = inputs.read(paths.split_of(repeat), paths.cache, given.data.classes, plan.train.select_on)
+    network = _network(plan, paths, len(given.data.classes), repeat)
+    cached = _hashes(paths.cache.iterdir())
+    array = _features(network, read, cached, plan, paths, experiment, machine) if plan.model.freeze.cache else None
+    # what the run reads and is made of: a change in any of it starts the run anew
+    split, code = paths.split_of(repeat).glob("*.csv"), Path(params.__file__).parent.rglob("*.py")
+    sources = [*cached, *_hashes(split), *_hashes(code), array and array.sha256]
+    key = state.key(plan.model_dump(), given.data.classes, given.data.positive, sources, machine.record(), repeat)
+    name = f"{experiment}-{repeat}"
+    folder = paths.state / "runs" / f"{name}-{key}"
     with state.locked(folder):
-        finished = _train(given, paths, plan, machine, folder, repeat, f"{experiment}-{repeat}")
+        progress = Run(folder, f"{plan.train.select_on}_{plan.train.select_by}", plan.train.keep == "all")
+        _train(progress, given, plan, machine, read, network, array, repeat, name)
         with files.replacing_folder(paths.model(experiment, repeat)) as output:
-            _write(finished, plan, machine, output, experiment, repeat, given)
+            _write(progress, network, output)
+            facts = {"experiment": experiment, "repeat": repeat, **_described(plan, given), **_frozen(network, plan)}
+            files.write_json({**facts, **_outcome(progress), "hardware": machine.record()}, output / "model.json")
         shutil.rmtree(folder)
 
 
-def _train(given: Params, paths: Paths, plan: Plan, machine: Hardware, folder: Path, repeat: int, title: str) -> Run:
-    classes = given.data.classes
-    sides = {name: tables.read(paths.split_of(repeat) / f"{name}_data.csv") for name in ("train", "valid", "test")}
-    scored = _scored(sides, plan.train.select_on)
-    images, row_of = load(paths.cache)
-    rows, labels = _rows(sides["train"], row_of, classes)
-    torch.manual_seed(repeat)
-    network = networks.build(plan.model.arch, len(classes), plan.model.channels, plan.model.dropout)
-    _load_pretrained(network, plan, paths)
-    augmentation = Augmentation(**plan.augment.model_dump())
-    batches = TrainingBatches(images, rows, labels, plan.model.channels, plan.model.pixels, augmentation, repeat)
-    dls = dataloaders(batches, *_rows(scored, row_of, classes), plan.train.batch_size, machine.device)
-    loss = losses.cross_entropy(losses.class_weights(plan.loss.class_weights, labels, len(classes))).to(machine.device)
-    penalty = [callbacks.L2Penalty(plan.loss.l2)] if plan.loss.l2 > 0 else []
-    opt_func = optimizers.factory(plan.train.optimizer, plan.train.weight_decay, plan.train.momentum)
-    learn = learner(dls, network, loss, opt_func, machine, penalty)
-    progress = Run(folder, f"{plan.train.select_on}_{plan.train.select_by}", plan.train.keep == "all")
+def _network(plan: Plan, paths: Paths, classes: int, seed: int) -> Network:
+    model = plan.model
+    place = paths.from_home(model.pretrained)
+    file, body = start.pretrained(model.pretrained, model.arch, place, plan.pretrained_sha256)
+    torch.manual_seed(seed)
+    whole = start.network(model.arch, classes, model.channels, model.dropout, file)
+    return Network(whole, *networks.divided(whole, model.freeze.upto), body)
+
+
+def _features(
+    network: Network, read: Inputs, cached: list[str], plan: Plan, paths: Paths, experiment: str, machine: Hardware
+) -> Features:
+    """What the stage `features` made for this experiment on such a machine; where that is absent, our own."""
+    model, upto = plan.model, plan.model.freeze.upto
+    key = features.key(model.arch, model.channels, model.pixels, upto, network.body, cached, machine.precision)
+    everything = np.arange(len(read.images))
+    published = files.read_json(paths.feature(experiment)) if paths.feature(experiment).is_file() else {"key": None}
+    if published["key"] == key and paths.feature_array(key).is_file():
+        return features.read(paths.feature_array(key), everything, published["sha256"])
+    stored = paths.stored_features(key)
+    if stored.is_file():
+        return features.read(stored, everything)
+    own = paths.stored_features(features.part(key, read.used))
+    if not own.is_file():
+        features.write(own, network.frozen, read.images, read.used, model.channels, model.pixels, machine, print)
+    return features.read(own, read.used)
+
+
+def _hashes(paths: Iterable[Path]) -> list[str]:
+    return [files.sha256(path) for path in sorted(paths)]
+
+
+def _train(
+    progress: Run,
+    given: Params,
+    plan: Plan,
+    machine: Hardware,
+    read: Inputs,
+    network: Network,
+    array: Features | None,
+    seed: int,
+    title: str,
+) -> None:
+    """Train to the end of the last phase; `progress` knows how far it is."""
+    classes, train = given.data.classes, plan.train
+    batches, dls = _batches(plan, machine, read, array, seed)
+    weighting = losses.class_weights(plan.loss.class_weights, read.training.labels, len(classes))
+    loss = losses.cross_entropy(weighting).to(machine.device)
+    cbs = [callbacks.L2Penalty(plan.loss.l2)] if plan.loss.l2 > 0 else []
+    if array is None and len(network.frozen) > 0:
+        cbs.append(frozen.FrozenPart(network.frozen))
+    opt_func = optimizers.factory(train.optimizer, train.weight_decay, train.momentum)
+    learn = learner(dls, network.trained, loss, opt_func, machine, cbs)
     positive = classes.index(given.data.positive) if given.data.positive else None
-    history = callbacks.History(progress.rows, scored["side"].to_numpy(str), len(classes), positive)
-    fit(learn, _phases(plan), progress, history, batches, repeat, title)
-    return progress
+    history = callbacks.History(progress.rows, read.sides, len(classes), positive)
+    vectors = array is not None and array.array.ndim == 2
+    with threads(1 if vectors else machine.threads):  # what a head computes is less than what dividing it costs
+        fit(learn, _phases(plan), progress, history, batches, seed, title)
+
+
+def _batches(
+    plan: Plan, machine: Hardware, read: Inputs, array: Features | None, seed: int
+) -> tuple[TrainingBatches | None, DataLoaders]:
+    """Batches of features where there are any, for which nothing is drawn; else of images."""
+    training, scored, size = read.training, read.scored, plan.train.batch_size
+    if array is not None:
+        return None, inputs.feature_loaders(array, training, scored, size, machine.device)
+    augmentation = Augmentation(**plan.augment.model_dump())
+    store = Store(read.images, plan.model.channels, plan.model.pixels, machine.device)
+    batches = TrainingBatches(store, training.rows, training.labels, augmentation, seed)
+    return batches, dataloaders(batches, scored.rows, scored.labels, size, machine.device)
 
 
 def _phases(plan: Plan) -> list[schedules.Phase]:
@@ -73,56 +145,22 @@ def _phases(plan: Plan) -> list[schedules.Phase]:
     return schedules.SCHEDULES[train.schedule](train.epochs, train.lr, networks.PARTS, cycle_momentum, **own)
 
 
-def _scored(sides: dict[str, pd.DataFrame], select_on: str) -> pd.DataFrame:
-    """What is scored after every epoch: the validation side, and the test side in published mode alone."""
-    names = ["valid", "test"] if select_on == "test" else ["valid"]
-    return pd.concat([sides[name].assign(side=name) for name in names], ignore_index=True)
-
-
-def _rows(table: pd.DataFrame, row_of: dict[str, int], classes: list[str]) -> tuple[Rows, Rows]:
-    """Each image's row in the cache, and its class number."""
-    return (
-        np.array([row_of[name] for name in table["id"]], np.int64),
-        np.array([classes.index(label) for label in table["label"]], np.int64),
-    )
-
-
-def _load_pretrained(network: ResNet, plan: Plan, paths: Paths) -> None:
-    chosen = plan.model.pretrained
-    if chosen == "none":
-        return
-    file = weights.default_file(plan.model.arch) if chosen == "default" else paths.from_home(chosen)
-    state_dict = weights.read(file)
-    if chosen != "default" and files.sha256(file) != plan.pretrained_sha256:
-        raise WeightsError(
-            f"{file} has changed since the plan was made: `dvc repro --force --single-item plan`, then `dvc repro`"
-        )
-    weights.load_pretrained(network, state_dict, str(file))
-
-
-def _inputs(paths: Paths, repeat: int) -> list[str]:
-    """What the run reads and is made of: a change in any of it starts the run anew."""
-    data = [*sorted(paths.split_of(repeat).glob("*.csv")), *sorted(paths.cache.iterdir())]
-    code = sorted(Path(params.__file__).parent.rglob("*.py"))
-    return [files.sha256(path) for path in [*data, *code]]
-
-
-def _write(
-    finished: Run, plan: Plan, machine: Hardware, folder: Path, experiment: str, repeat: int, given: Params
-) -> None:
-    shutil.copyfile(finished.weights(finished.best), folder / "best.safetensors")
-    shutil.copyfile(finished.weights(finished.last), folder / "last.safetensors")
+def _write(finished: Run, network: Network, folder: Path) -> None:
+    """The whole network after each kept epoch, put together from what was frozen and what was trained; the history."""
+    names = {"best": finished.best, "last": finished.last}
     if finished.keep_all:
-        for epoch in finished.kept:
-            shutil.copyfile(finished.weights(epoch), folder / finished.weights(epoch).name)
+        names |= {finished.weights(epoch).stem: epoch for epoch in finished.kept}
+    for name, epoch in names.items():
+        weights.restore(network.trained, finished.weights(epoch))
+        weights.save(network.whole, folder / f"{name}.safetensors")
     tables.write(pd.DataFrame(finished.rows), folder / "history.csv")
-    facts = {"experiment": experiment, "repeat": repeat, **_described(plan, given), **_outcome(finished)}
-    files.write_json({**facts, "hardware": machine.record()}, folder / "model.json")
 
 
 def _described(plan: Plan, given: Params) -> dict[str, Any]:
     model, classes = plan.model, given.data.classes
-    network = networks.build(model.arch, len(classes), model.channels, model.dropout)
+    with torch.device("meta"):  # shapes alone: nothing is drawn or computed
+        network = networks.build(model.arch, len(classes), model.channels, model.dropout)
+        multiply_adds = cost.multiply_adds(network, model.channels, model.pixels)
     return {
         "arch": model.arch,
         "classes": classes,
@@ -132,11 +170,17 @@ def _described(plan: Plan, given: Params) -> dict[str, Any]:
         "dropout": model.dropout,
         "normalise": {"mean": MEAN[model.channels], "std": STD[model.channels]},
         "parameters": cost.parameters(network),
-        "multiply_adds": cost.multiply_adds(network, model.channels, model.pixels),
+        "multiply_adds": multiply_adds,
         "multiply_adds_counted": cost.COUNTED,
         "select_on": plan.train.select_on,
         "select_by": plan.train.select_by,
     }
+
+
+def _frozen(network: Network, plan: Plan) -> dict[str, Any]:
+    modules = [name for name, module in network.frozen.named_children() if list(module.parameters())]
+    facts = {"upto": plan.model.freeze.upto, "modules": modules, "parameters": cost.parameters(network.frozen)}
+    return {"frozen": facts | {"cached": plan.model.freeze.cache}}
 
 
 def _outcome(finished: Run) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from fastai.callback.core import Callback
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from xraylab import progress
 from xraylab.data.batches import TrainingBatches
@@ -54,31 +54,10 @@ class L2Penalty(Callback):  # type: ignore[misc]
         self.learn.loss_grad = self.loss_grad + l2_penalty(self.model.parameters(), self.strength)
 
 
-class Frozen(Callback):  # type: ignore[misc]
-    """Holds parts of the network still: their weights, and their batch norm statistics too."""
-
-    def __init__(self, modules: list[nn.Module]) -> None:
-        self.modules = modules
-
-    def before_fit(self) -> None:
-        self._require_gradients(False)
-
-    def before_train(self) -> None:
-        for module in self.modules:
-            module.eval()
-
-    def after_fit(self) -> None:
-        self._require_gradients(True)
-
-    def _require_gradients(self, wanted: bool) -> None:
-        for module in self.modules:
-            module.requires_grad_(wanted)
-
-
 class Reseed(Callback):  # type: ignore[misc]
     """Makes every epoch's random numbers a function of (seed, epoch), so that a resumed run draws the same ones."""
 
-    def __init__(self, seed: int, first_epoch: int, batches: TrainingBatches) -> None:
+    def __init__(self, seed: int, first_epoch: int, batches: TrainingBatches | None) -> None:
         self.seed, self.first_epoch, self.batches = seed, first_epoch, batches
 
     def before_train(self) -> None:
@@ -88,7 +67,8 @@ class Reseed(Callback):  # type: ignore[misc]
         np.random.seed(seed)
         torch.manual_seed(seed)
         self.dls.train.rng.seed(seed)
-        self.batches.start(epoch)
+        if self.batches is not None:
+            self.batches.start(epoch)
 
 
 class History(Callback):  # type: ignore[misc]

@@ -1,7 +1,8 @@
 """One training run: a fastai Learner taken through its phases, resumable after every epoch."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,12 @@ from fastai.callback.core import TrainEvalCallback
 from fastai.callback.schedule import ParamScheduler
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
-from torchvision.models import ResNet
 
 from xraylab.data.batches import TrainingBatches
 from xraylab.model import networks, weights
 from xraylab.model.hardware import Hardware
 from xraylab.model.schedules import Phase
-from xraylab.train import callbacks, state
+from xraylab.train import callbacks, frozen, state
 from xraylab.train.callbacks import Row
 
 
@@ -63,9 +63,20 @@ class Run:
             self.weights(epoch).unlink(missing_ok=True)
 
 
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Let torch compute with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def learner(
     dls: DataLoaders,
-    network: ResNet,
+    network: torch.nn.Module,
     loss: torch.nn.Module,
     opt_func: Callable[..., Any],
     hardware: Hardware,
@@ -92,7 +103,7 @@ def fit(
     phases: list[Phase],
     run: Run,
     history: callbacks.History,
-    batches: TrainingBatches,
+    batches: TrainingBatches | None,
     seed: int,
     title: str,
 ) -> None:
@@ -118,7 +129,13 @@ def fit(
 
 
 def _fit_phase(
-    learn: Learner, phase: Phase, first: int, skip: int, history: callbacks.History, batches: TrainingBatches, seed: int
+    learn: Learner,
+    phase: Phase,
+    first: int,
+    skip: int,
+    history: callbacks.History,
+    batches: TrainingBatches | None,
+    seed: int,
 ) -> None:
     """One call of fastai's fit; a phase begins with a fresh optimizer, a resumed one goes on with its own."""
     if skip == 0:
@@ -127,7 +144,7 @@ def _fit_phase(
     cbs = [callbacks.Reseed(seed, first, batches), ParamScheduler(phase.curves)]
     if phase.frozen:
         body = [module for part in networks.groups(learn.model)[:-1] for module in part]
-        cbs.append(callbacks.Frozen(body))
+        cbs.append(frozen.Frozen(body))
     learn.fit(phase.epochs, cbs=cbs, start_epoch=skip)
 
 

@@ -1,0 +1,122 @@
+"""From rows of the memory-mapped cache to the network's input, augmented and normalised."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xraylab import tables
+from xraylab.data import augment, resident
+from xraylab.data.augment import Augmentation, Drawn, Gray
+
+# ImageNet's mean and standard deviation of a channel in [0, 1]; for gray, the mean over the three
+MEAN = {3: (0.485, 0.456, 0.406), 1: (0.449,)}
+STD = {3: (0.229, 0.224, 0.225), 1: (0.226,)}
+SCORING_BATCH = 64
+
+Images = NDArray[np.uint8]
+Rows = NDArray[np.int64]
+Numbers = NDArray[np.float32]
+PLAIN = augment.levels(1.0, 1.0, 0.0)
+
+
+def load(folder: Path) -> tuple[Images, dict[str, int]]:
+    """What the stage `cache` wrote: the array, memory-mapped and read-only, and each id's row in it."""
+    ids = tables.read(folder / "rows.csv")["id"]
+    return np.load(folder / "images.npy", mmap_mode="r"), {name: row for row, name in enumerate(ids)}
+
+
+class Store:
+    """The cached images and the way from there to the network: in the memory map, or in a GPU's memory if they fit."""
+
+    def __init__(self, images: Images, channels: int, pixels: int, device: str) -> None:
+        self.images, self.channels, self.pixels = images, channels, pixels
+        place = torch.device(device)
+        self.resident = resident.moved_in(images, place) if device != "cpu" and resident.fits(images, place) else None
+
+    def plain(self, rows: Rows) -> Tensor:
+        """The images of `rows`, resized and normalised: float32 (n, channels, pixels, pixels), channels last."""
+        if self.resident is not None:
+            return self._normalised(resident.plain(self._taken(self.resident, rows), self.pixels))
+        return network_input(self.images, rows, self.channels, self.pixels)
+
+    def changed(self, rows: Rows, drawn: Drawn, sharpness_factor: float) -> Tensor:
+        """The same with what was drawn for each of them."""
+        if self.resident is not None:
+            images = self._taken(self.resident, rows)
+            return self._normalised(resident.changed(images, drawn, sharpness_factor, self.pixels))
+
+        def change(number: int, image: Gray) -> tuple[Gray, Numbers]:
+            return _changed(image, drawn, number, sharpness_factor, self.pixels)
+
+        return _input(self.images, rows, self.channels, self.pixels, change)
+
+    def _taken(self, images: Tensor, rows: Rows) -> Tensor:
+        return images[torch.from_numpy(rows).to(images.device)]
+
+    def _normalised(self, levels: Tensor) -> Tensor:
+        return resident.normalised(levels, MEAN[self.channels], STD[self.channels])
+
+
+class TrainingBatches:
+    """Makes a batch from positions in `rows`, augmented by draws that depend on seed, epoch and position alone."""
+
+    def __init__(
+        self, store: Store, rows: Rows, labels: NDArray[np.int64], augmentation: Augmentation, seed: int
+    ) -> None:
+        self.store, self.rows, self.labels = store, rows, labels
+        self.augmentation, self.seed = augmentation, seed
+        self.start(epoch=0)
+
+    def start(self, epoch: int) -> None:
+        """Draw for every image what will happen to it in this epoch."""
+        uniform = np.random.default_rng([self.seed, epoch]).random((len(self.rows), augment.DRAWS))
+        self.drawn = self.augmentation.draw(uniform)
+
+    def __call__(self, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
+        chosen = np.asarray(positions)
+        batch = self.store.changed(self.rows[chosen], self.drawn.of(chosen), self.augmentation.sharpness_factor)
+        return batch, torch.from_numpy(self.labels[chosen])
+
+
+def network_input(images: Images, rows: Rows, channels: int, pixels: int) -> Tensor:
+    """The images of `rows`, resized and normalised: float32 (n, channels, pixels, pixels), channels last."""
+    return _input(images, rows, channels, pixels, lambda _, image: (augment.resized(image, pixels), PLAIN))
+
+
+def scoring_batches(images: Images, rows: Rows, channels: int, pixels: int) -> Iterator[Tensor]:
+    """The network's input for `rows`, in order."""
+    for start in range(0, len(rows), SCORING_BATCH):
+        yield network_input(images, rows[start : start + SCORING_BATCH], channels, pixels)
+
+
+def _changed(image: Gray, drawn: Drawn, number: int, sharpness_factor: float, pixels: int) -> tuple[Gray, Numbers]:
+    """One image as it is drawn in row `number`, and what becomes of its levels."""
+    if drawn.sharpen[number]:
+        image = augment.sharpened(image, sharpness_factor)
+    image = augment.resized(image, pixels)
+    brightness, contrast = float(drawn.brightness[number]), float(drawn.contrast[number])
+    mean = cv2.mean(image)[0] if contrast != 1 else 0.0
+    if drawn.matrices is not None:
+        image = augment.moved(image, drawn.matrices[number])
+    return image, augment.levels(brightness, contrast, mean)
+
+
+def _input(
+    images: Images, rows: Rows, channels: int, pixels: int, change: Callable[[int, Gray], tuple[Gray, Numbers]]
+) -> Tensor:
+    """`change` yields an image's gray levels and what each becomes; one lookup does that and normalises."""
+    batch = np.empty((len(rows), pixels, pixels, channels), np.float32)
+    mean, std = np.array(MEAN[channels], np.float32), np.array(STD[channels], np.float32)
+    for number, row in enumerate(rows):
+        image, table = change(number, images[row])
+        if channels == 1:
+            cv2.LUT(image, (table - mean[0]) / std[0], dst=batch[number, :, :, 0])
+        else:
+            planes = [cv2.LUT(image, (table - mean[channel]) / std[channel]) for channel in range(channels)]
+            cv2.merge(planes, dst=batch[number])
+    return torch.from_numpy(batch).permute(0, 3, 1, 2)

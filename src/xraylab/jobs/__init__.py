@@ -1,0 +1,1 @@
+"""Experiments side by side, over dvc's own `dvc repro --single-item`."""

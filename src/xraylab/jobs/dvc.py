@@ -1,0 +1,107 @@
+"""dvc as a process that can be ended with all that it started."""
+
+import asyncio
+import codecs
+import json
+import os
+import re
+import sys
+import time
+from asyncio import StreamReader
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from xraylab.errors import XraylabError
+from xraylab.jobs import guard
+
+CHUNK = 1 << 16
+
+
+class Dvc:
+    """Starts dvc in a study's folder, each time under a guard, and knows which ones live."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.live: set[Process] = set()
+
+    async def repro(self, *arguments: str) -> None:
+        """`dvc repro` on this terminal.
+
+        Errors: XraylabError where it fails; it has then said why itself.
+        """
+        async with self.started(["repro", *arguments], {}) as process:
+            code = await process.wait()
+        if code != 0:
+            raise XraylabError(f"`{' '.join(['dvc repro', *arguments])}` failed; what it printed above says why")
+
+    async def output(self, *arguments: str) -> str:
+        """What a command prints.
+
+        Errors: XraylabError with its message where it fails.
+        """
+        async with self.started(list(arguments), {}, stdout=PIPE, stderr=PIPE) as process:
+            out, err = await process.communicate()
+        if process.returncode != 0:
+            said = err.decode(errors="replace").strip().replace("\n", "\n    ")
+            raise XraylabError(f"`dvc {' '.join(arguments)}` failed", [said])
+        return out.decode()
+
+    @asynccontextmanager
+    async def started(
+        self, arguments: list[str], environment: dict[str, str], stdout: int | None = None, stderr: int | None = None
+    ) -> AsyncIterator[Process]:
+        """A running dvc that waits for dvc's lock as long as it takes; ended where the block is left early."""
+        process = await asyncio.create_subprocess_exec(
+            *[sys.executable, "-I", "-S", guard.__file__, str(os.getpid())],
+            *[sys.executable, "-m", "dvc", "--wait-for-lock", *arguments],
+            cwd=self.root, env=os.environ | environment, start_new_session=True,
+            stdin=asyncio.subprocess.DEVNULL, stdout=stdout, stderr=stderr,
+        )  # fmt: skip
+        self.live.add(process)
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                await process.wait()
+            self.live.remove(process)
+
+    def hurry(self) -> None:
+        """Those that are being ended in good order end at once."""
+        for process in self.live:
+            if process.returncode is None:
+                process.terminate()
+
+
+async def lines(stream: StreamReader) -> AsyncIterator[str]:
+    """The lines of a stream that are not blank; a carriage return ends one too."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    rest = ""
+    while chunk := await stream.read(CHUNK):
+        *whole, rest = re.split(r"[\r\n]+", rest + decoder.decode(chunk))
+        for line in whole:
+            if line.strip():
+                yield line.rstrip()
+    if rest.strip():
+        yield rest.rstrip()
+
+
+def mend(root: Path) -> None:
+    """Remove dvc's list of locks where it is torn: killed while it wrote it, dvc refuses every later command."""
+    file = root / ".dvc/tmp/rwlock"
+    if _torn(file):
+        time.sleep(1)  # or was it being written right now?
+        if _torn(file):
+            file.unlink()
+
+
+def _torn(file: Path) -> bool:
+    try:
+        json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        return True
+    return False

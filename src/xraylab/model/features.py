@@ -1,0 +1,127 @@
+"""What the frozen part of a network makes of every image, computed once and read by memory map."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from xraylab import files, progress
+from xraylab.data.batches import SCORING_BATCH, Images, Rows, network_input, scoring_batches
+from xraylab.errors import DataError
+from xraylab.model.hardware import Hardware
+
+CODE = (
+    "model/features.py",
+    "model/networks.py",
+    "model/start.py",
+    "model/weights.py",
+    "data/augment.py",
+    "data/batches.py",
+)
+DESCRIBED = {torch.float32: "<f4", torch.bfloat16: "<i2"}  # numpy has no bfloat16: its bits stand as integers
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features on disk, of which row i belongs to row `rows[i]` of the image cache; `rows` ascend."""
+
+    array: NDArray[Any]
+    rows: Rows
+    sha256: str
+
+    def of(self, rows: Rows) -> Tensor:
+        """What the frozen part hands on for these rows of the image cache: (n, channels[, height, width])."""
+        chosen = torch.from_numpy(self.array[np.searchsorted(self.rows, rows)])
+        typed = chosen.view(torch.bfloat16) if chosen.dtype == torch.int16 else chosen
+        return typed.permute(0, 3, 1, 2) if typed.ndim == 4 else typed
+
+
+def key(arch: str, channels: int, pixels: int, upto: str | None, body: str, images: list[str], precision: str) -> str:
+    """A name for features: the same choices, code and libraries give the same name.
+
+    `body` identifies the pretrained weights, and `images` are the hashes of the image cache's files.
+    """
+    package = Path(files.__file__).parent
+    code = [files.sha256(package / name) for name in CODE]
+    return _name([arch, channels, pixels, upto, body, images, precision, code, torch.__version__, cv2.__version__])
+
+
+def part(key: str, rows: Rows) -> str:
+    """A name for those features of `key` that belong to `rows`."""
+    return f"{key}-{_name(rows.tolist())}"
+
+
+def _name(facts: list[Any]) -> str:
+    return sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def handed_on(frozen: nn.Module, images: Tensor) -> Tensor:
+    """The frozen part's output, without a gradient: a block's as it is, pooled vectors in float32."""
+    with torch.no_grad():
+        output: Tensor = frozen(images)
+    return output.float() if output.ndim == 2 else output
+
+
+def write(
+    path: Path,
+    frozen: nn.Module,
+    images: Images,
+    rows: Rows,
+    channels: int,
+    pixels: int,
+    hardware: Hardware,
+    tell: Callable[[str], None],
+) -> None:
+    """Write the features of `rows` of the image cache, channels last, batch by batch; `tell` hears the size before.
+
+    Errors: DataError where the disk has no room for them.
+    """
+    frozen = frozen.to(memory_format=torch.channels_last).to(hardware.device)
+
+    def features(batch: Tensor) -> Tensor:
+        with hardware.autocast():
+            output = handed_on(frozen, batch.to(hardware.device))
+        return output.permute(0, 2, 3, 1).contiguous() if output.ndim == 4 else output
+
+    one = features(network_input(images, rows[:1], channels, pixels))[0]
+    size = len(rows) * one.numel() * one.element_size()
+    tell(f"features of {len(rows)} images, {size / 1e6:,.1f} MB, in {path}")
+    _refuse_without_room(path, size)
+    header = {"descr": DESCRIBED[one.dtype], "fortran_order": False, "shape": (len(rows), *one.shape)}
+    batches = scoring_batches(images, rows, channels, pixels)
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for batch in progress.bar(batches, -(-len(rows) // SCORING_BATCH), "computing features"):
+            file.write(_bits(features(batch)).cpu().numpy().data)
+
+
+def read(path: Path, rows: Rows, expected: str | None = None) -> Features:
+    """What `write` wrote of `rows`. Errors: DataError where the file's SHA-256 is not the expected one."""
+    found = files.sha256(path)
+    if expected not in {None, found}:
+        raise DataError(f"{path} has changed since it was made: `dvc repro --force --single-item features`")
+    return Features(np.load(path, mmap_mode="r").view(np.ndarray), rows, found)
+
+
+def _bits(output: Tensor) -> Tensor:
+    return output.view(torch.int16) if output.dtype == torch.bfloat16 else output
+
+
+def _refuse_without_room(path: Path, size: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(path.parent).free
+    if size > free:
+        raise DataError(
+            f"model.freeze.cache: the features need {size / 1e6:,.1f} MB, and {path.parent} has "
+            f"{free / 1e6:,.1f} MB free: make room, freeze up to a later block, whose output is smaller, "
+            "or set it to false"
+        )

@@ -1,0 +1,45 @@
+"""Parts of the network that do not train: for a phase, or throughout."""
+
+import torch
+from fastai.callback.core import Callback
+from torch import nn
+
+from xraylab.model import features
+
+# fastai carries no types, so to mypy each callback subclasses Any: hence the ignores below
+
+
+class Frozen(Callback):  # type: ignore[misc]
+    """Holds parts of the network still: their weights, and their batch norm statistics too."""
+
+    def __init__(self, modules: list[nn.Module]) -> None:
+        self.modules = modules
+
+    def before_fit(self) -> None:
+        self._require_gradients(False)
+
+    def before_train(self) -> None:
+        for module in self.modules:
+            module.eval()
+
+    def after_fit(self) -> None:
+        self._require_gradients(True)
+
+    def _require_gradients(self, wanted: bool) -> None:
+        for module in self.modules:
+            module.requires_grad_(wanted)
+
+
+class FrozenPart(Callback):  # type: ignore[misc]
+    """Shows the trained part what the frozen part makes of the images."""
+
+    order = 1  # within Autocast
+
+    def __init__(self, part: nn.Module) -> None:
+        self.part = part.to(memory_format=torch.channels_last)
+
+    def before_fit(self) -> None:
+        self.part.to(self.dls.device)
+
+    def before_batch(self) -> None:
+        self.learn.xb = (features.handed_on(self.part, *self.xb),)

@@ -1,0 +1,160 @@
+"""What is frozen stays as it was, costs no backward pass, and is not kept again after every epoch."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import small
+import tiny
+import torch
+from conftest import Loaded
+from safetensors.torch import load_file
+
+from xraylab import files, params
+from xraylab.errors import ParamsError
+from xraylab.model import features, networks
+from xraylab.stages import train
+from xraylab.train.run import Run
+
+Prepare = Callable[..., Loaded]
+Tensors = dict[str, torch.Tensor]
+BODY = ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4"]
+FROZEN = {"layer1": BODY[:3], "layer3": BODY[:5], "head": BODY}
+
+
+@pytest.fixture(autouse=True)
+def _tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(networks.NETWORKS, "resnet18", tiny.Tiny)
+
+
+def prepared_frozen(prepared: Prepare, tmp_path: Path, upto: str, change: small.Change = lambda tree: None) -> Loaded:
+    begin = tiny.pretrained(tmp_path / "start.safetensors")
+
+    def freeze(tree: small.Tree) -> None:
+        begin(tree)
+        tree["model"]["freeze"]["upto"] = upto
+        change(tree)
+
+    return prepared(freeze)
+
+
+def changed(before: Tensors, after: Tensors) -> set[str]:
+    """The blocks in which any number differs."""
+    names = [name for name in after if not name.startswith("fc.")]
+    return {name.split(".")[0] for name in names if not torch.equal(before[name], after[name])}
+
+
+HARD = {
+    "weight decay and penalty": lambda tree: (
+        tree["train"].update(optimizer="adamw", weight_decay=0.1, lr=0.01),
+        tree["loss"].update(l2=0.1),
+    ),
+    "fine_tune": lambda tree: tree["train"].update(schedule="fine_tune", epochs=2, freeze_epochs=1, lr_mult=10),
+    "sgd": lambda tree: tree["train"].update(optimizer="sgd", momentum=0.9, weight_decay=0.1, schedule="constant"),
+}
+
+
+@pytest.mark.parametrize("upto", FROZEN)
+@pytest.mark.parametrize("case", HARD)
+def test_frozen_weights_and_statistics_stay_as_they_were(
+    upto: str, case: str, prepared: Prepare, tmp_path: Path
+) -> None:
+    loaded = prepared_frozen(prepared, tmp_path, upto, HARD[case])
+    train.run(*loaded, "baseline", 0)
+    folder = loaded[1].model("baseline", 0)
+    after = load_file(folder / "last.safetensors")
+    before = load_file(tmp_path / "start.safetensors")
+    assert changed(before, after) == set(BODY) - set(FROZEN[upto])
+    count = sum(before[name].numel() for name in before if name.split(".")[0] in FROZEN[upto] and counted(name))
+    assert files.read_json(folder / "model.json")["frozen"] == {
+        "upto": upto, "modules": FROZEN[upto], "parameters": count, "cached": False,
+    }  # fmt: skip
+
+
+def counted(name: str) -> bool:
+    return not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+
+
+def test_the_frozen_phase_of_fine_tune_adds_to_what_is_frozen_anyway(prepared: Prepare, tmp_path: Path) -> None:
+    def tune(tree: small.Tree) -> None:
+        tree["train"].update(schedule="fine_tune", epochs=1, freeze_epochs=1, lr_mult=10, keep="all")
+
+    loaded = prepared_frozen(prepared, tmp_path, "layer3", tune)
+    train.run(*loaded, "baseline", 0)
+    start = load_file(tmp_path / "start.safetensors")
+    frozen, unfrozen = (load_file(loaded[1].model("baseline", 0) / f"epoch-00{n}.safetensors") for n in (0, 1))
+    assert changed(start, frozen) == set()
+    assert changed(frozen, unfrozen) == {"layer4"}
+    assert not torch.equal(frozen["fc.1.weight"], unfrozen["fc.1.weight"])
+
+
+def test_without_freezing_model_json_says_so(prepared: Prepare) -> None:
+    loaded = prepared()
+    train.run(*loaded, "baseline", 0)
+    assert files.read_json(loaded[1].model("baseline", 0) / "model.json")["frozen"] == {
+        "upto": None, "modules": [], "parameters": 0, "cached": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("arch", ["resnet34", "resnet50"])
+@pytest.mark.parametrize("upto", ["layer1", "layer2", "layer3", "layer4", "head"])
+def test_the_two_parts_make_the_whole(arch: str, upto: str) -> None:
+    torch.manual_seed(0)
+    network = networks.build(arch, classes=2, channels=1, dropout=0.0).eval()
+    frozen, trained = networks.divided(network, upto)
+    images = torch.randn(3, 1, 32, 32)
+    assert torch.equal(trained(features.handed_on(frozen, images)), network(images))
+    names = {**frozen.state_dict(), **trained.state_dict()}
+    assert set(names) == set(network.state_dict())
+    assert all(tensor.data_ptr() == network.state_dict()[name].data_ptr() for name, tensor in names.items())
+
+
+def test_nothing_runs_backward_through_what_is_frozen() -> None:
+    network = networks.build("resnet18", classes=2, channels=1, dropout=0.0)
+    frozen, trained = networks.divided(network, "layer2")
+    handed = features.handed_on(frozen, torch.randn(2, 1, 32, 32))
+    assert handed.grad_fn is None
+    trained(handed).sum().backward()
+    assert all(p.grad is None for p in frozen.parameters())
+    assert all(p.grad is not None for p in trained.parameters())
+
+
+def test_rates_of_what_is_left_are_those_of_the_whole_network() -> None:
+    network = networks.build("resnet18", classes=2, channels=1, dropout=0.0)
+    whole = networks.parameter_groups(network)
+    _, trained = networks.divided(network, "layer3")
+    left = networks.parameter_groups(trained)
+    assert len(left) == networks.PARTS
+    assert left[0] == []
+    layer4 = list(network.layer4.parameters())
+    assert [id(p) for p in left[1]] == [id(p) for p in layer4] == [id(p) for p in whole[1][-len(layer4) :]]
+    assert [id(p) for p in left[2]] == [id(p) for p in whole[2]]
+
+
+def test_an_epoch_keeps_the_trained_part_alone_and_the_result_is_whole(
+    prepared: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[set[str]] = []
+    save = Run.save
+
+    def look(self: Run, learn: object) -> None:
+        save(self, learn)
+        kept.append(set(load_file(self.weights(self.last))))
+
+    monkeypatch.setattr(Run, "save", look)
+    loaded = prepared_frozen(prepared, tmp_path, "head")
+    train.run(*loaded, "baseline", 0)
+    assert kept == [{"fc.1.weight", "fc.1.bias"}] * 2
+    whole = set(networks.build("resnet18", 2, 1, 0.0).state_dict())
+    assert set(load_file(loaded[1].model("baseline", 0) / "best.safetensors")) == whole
+
+
+def test_a_body_that_has_learnt_nothing_is_not_frozen(tmp_path: Path) -> None:
+    study = small.study(tmp_path, lambda tree: tree["model"]["freeze"].update(upto="head"))
+    with pytest.raises(ParamsError) as caught:
+        params.read(study / "params.yaml")
+    assert str(caught.value) == (
+        "params.yaml cannot be used:\n"
+        "  - model.freeze.upto: model.pretrained is none, so what would be frozen has learnt nothing: "
+        "set model.pretrained to default or a file, or this to null"
+    )
