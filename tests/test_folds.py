@@ -1,5 +1,6 @@
 """With folds, each repeat trains on, predicts and scores its own: looked at without training a network."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,10 @@ def test_a_repeat_predicts_and_scores_its_fold(
 ) -> None:
     given, paths = study
 
-    def probabilities(folder: Path, model: Any, epoch: int, images: pd.DataFrame, cached: Path) -> pd.DataFrame:
-        return images.assign(p_Healthy=1.0, p_TB=np.float64(0))
+    def probabilities(
+        folder: Path, model: Any, epochs: Sequence[int], images: pd.DataFrame, cached: Path
+    ) -> tuple[list[pd.DataFrame], list[str]]:
+        return [images.assign(p_Healthy=1.0, p_TB=np.float64(0)) for _ in epochs], []
 
     monkeypatch.setattr(table, "probabilities", probabilities)
     predict.run(given, paths, "l2", repeat)

@@ -67,7 +67,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped study on the demo data, shrunk, run and committed."""
     study = committed(tmp_path_factory.mktemp("finished"))
     output = succeed(study, "repro")
-    assert len(ran(output)) == len(set(ran(output))) == 6 + 5 + 5 + 2
+    assert len(ran(output)) == len(set(ran(output))) == 7 + 5 + 5 + 2
     small.commit(study)
     return study
 
