@@ -110,7 +110,7 @@ def test_an_evaluation_does_not_train(finished: Path) -> None:
 
 def test_a_removed_experiment_leaves_nothing_behind(finished: Path) -> None:
     small.edit(finished, lambda tree: tree["experiments"].pop("contrast"))
-    assert ran(succeed(finished, "repro")) == ["source", "plan", "evaluate", "report"]
+    assert ran(succeed(finished, "repro")) == ["source", "plan", "features", "evaluate", "report"]
     assert not (finished / "models/contrast").exists()
     assert "contrast" not in files.read_json(finished / "reports/metrics.json")
     small.git(finished, "checkout", "--quiet", "--", ".")
