@@ -152,11 +152,11 @@ def test_a_network_that_cannot_be_traced_is_scored_as_it_is() -> None:
 
 
 def test_whether_a_network_is_compiled_depends_on_the_work_alone() -> None:
-    assert compiling.least_images(10**9, CPU) == 5000
+    assert compiling.least_images(10**9, CPU) == 20_000
     assert compiling.least_images(10**9, Hardware("cpu", "test", "bfloat16", 4, "2")) == 80_000
     assert compiling.least_images(10**9, Hardware("cuda", "test", "bfloat16", 4, "2")) is None
-    _, notes = scoring.prepared(resnet(), CPU, 4999, (1, 64, 64), 10**9)
-    assert notes[1] == "not compiled: 4999 images do not repay it, 5000 would"
+    _, notes = scoring.prepared(resnet(), CPU, 19_999, (1, 64, 64), 10**9)
+    assert notes[1] == "not compiled: 19999 images do not repay it, 20000 would"
 
 
 def test_a_compiler_that_fails_is_said_and_the_network_scores_anyway(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from xraylab import files, progress
 from xraylab.data.batches import SCORING_BATCH, Images, Rows, network_input, scoring_batches
 from xraylab.errors import DataError
+from xraylab.model import folding
 from xraylab.model.hardware import Hardware
 
 CODE = (
     "model/features.py",
+    "model/folding.py",
     "model/networks.py",
     "model/start.py",
     "model/weights.py",
@@ -85,11 +87,12 @@ def write(
 
     Errors: DataError where the disk has no room for them.
     """
-    frozen = frozen.to(memory_format=torch.channels_last).to(hardware.device)
+    quick, _ = folding.folded(frozen)
+    quick = quick.to(memory_format=torch.channels_last).to(hardware.device)
 
     def features(batch: Tensor) -> Tensor:
         with hardware.autocast():
-            output = handed_on(frozen, batch.to(hardware.device))
+            output = handed_on(quick, batch.to(hardware.device))
         return output.permute(0, 2, 3, 1).contiguous() if output.ndim == 4 else output
 
     one = features(network_input(images, rows[:1], channels, pixels))[0]

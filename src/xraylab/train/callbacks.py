@@ -86,7 +86,8 @@ class History(Callback):  # type: ignore[misc]
         self.phase = name
 
     def before_train(self) -> None:
-        self.total, self.right, self.seen = torch.zeros(()), torch.zeros(()), 0
+        zero = torch.zeros((), device=self.dls.device)
+        self.total, self.right, self.seen = zero, zero, 0
 
     def before_validate(self) -> None:
         self.logits: list[Tensor] = []
@@ -97,10 +98,10 @@ class History(Callback):  # type: ignore[misc]
             self.logits.append(self.pred.cpu())
             self.labels.append(self.yb[0].cpu())
             return
-        labels = self.yb[0]
-        self.total = self.total.to(labels.device) + self.loss.detach() * len(labels)
-        self.right = self.right.to(labels.device) + (self.pred.argmax(dim=1) == labels).sum()
-        self.seen += len(labels)
+        learn, count = self.learn, len(self.learn.yb[0])
+        self.total = self.total + learn.loss.detach() * count
+        self.right = self.right + (learn.pred.argmax(dim=1) == learn.yb[0]).sum()
+        self.seen += count
 
     def after_train(self) -> None:
         if not torch.isfinite(self.total):
