@@ -4,7 +4,7 @@ import torch
 from fastai.callback.core import Callback
 from torch import nn
 
-from xraylab.model import features
+from xraylab.model import features, folding
 
 # fastai carries no types, so to mypy each callback subclasses Any: hence the ignores below
 
@@ -31,12 +31,13 @@ class Frozen(Callback):  # type: ignore[misc]
 
 
 class FrozenPart(Callback):  # type: ignore[misc]
-    """Shows the trained part what the frozen part makes of the images."""
+    """Shows the trained part what the frozen part makes of the images, with its batch norms folded, as features are."""
 
     order = 1  # within Autocast
 
     def __init__(self, part: nn.Module) -> None:
-        self.part = part.to(memory_format=torch.channels_last)
+        quick, _ = folding.folded(part)
+        self.part = quick.to(memory_format=torch.channels_last)
 
     def before_fit(self) -> None:
         self.part.to(self.dls.device)
