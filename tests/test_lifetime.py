@@ -11,9 +11,9 @@ import time
 from xraylab.train import lifetime
 lifetime.GRACE = 1
 lifetime.end_with_parent()
-print("ready", flush=True)
 while True:
     try:
+        print("ready", flush=True)
         time.sleep(60)
     except SystemExit:
         {answer}
