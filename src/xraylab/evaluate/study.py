@@ -118,7 +118,7 @@ def by_subgroup(
     found = []
     for experiment, own in by_experiment(runs).items():
         ids, sample = mean(own, "best")
-        images = index.set_index("id").loc[ids]
+        images = index.set_index("id").loc[ids.tolist()]
         known = {"experiment": experiment, "chosen_on": own[0].select_on}
         found += [known | row for row in subgroups.rows(sample, images, asked, bounds, smallest)]
     return pd.DataFrame(found, columns=list(GROUPED))

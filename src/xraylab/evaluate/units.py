@@ -66,7 +66,8 @@ class Sample:
     @cached_property
     def predicted(self) -> Ints:
         """The class with the highest probability, the first of equals."""
-        return self.probabilities.argmax(axis=1)
+        highest: Ints = self.probabilities.argmax(axis=1)
+        return highest
 
     @cached_property
     def units(self) -> Units:

@@ -146,7 +146,7 @@ def _write_tables(
     given = params.evaluate
     points = operating.points(given.sensitivities, given.specificities)
     groups = study.by_subgroup(runs, tables.read(paths.index), asked, given.age_bands, given.smallest_group)
-    tables.write(pd.DataFrame(rows), folder / "figures.csv")
+    tables.write(pd.DataFrame(rows).astype({"number": "Int64"}), folder / "figures.csv")
     tables.write(study.spread(rows), folder / "spread.csv")
     tables.write(study.operating_points(runs, asked, points), folder / "operating_points.csv")
     tables.write(groups, folder / "subgroups.csv")
