@@ -283,6 +283,15 @@ def _summary(**changes: Any) -> dict[str, Any]:
         "chosen_on_test": [],
         "runs": runs,
         "folds": None,
+        "comparisons": [
+            {"kind": kind, "first": first, "figure": figure, "sentence": sentence}
+            for kind, first, figure, sentence in [
+                ("baseline", "l2", "accuracy", "of accuracy"),
+                ("baseline", "l2", "f1", "l" + NOT_SHOWN[1:]),
+                ("top two", "l2", "f1", "of the two best"),
+                ("top two", "baseline", "f1", "baseline against l2"),
+            ]
+        ],
     } | changes
 
 
@@ -290,7 +299,7 @@ MEANS = {
     ("baseline", "best", "test"): {"accuracy": 0.97, "f1": 0.92, "auroc": 0.985},
     ("l2", "best", "test"): {"accuracy": 0.985, "f1": 0.9611, "auroc": 0.99},
 }
-NO_TEST = "This version makes no significance test, so a small difference may be chance."
+NOT_SHOWN = "L2 is not shown to differ from baseline: F1 +0.041, 95 % CI -0.010 to +0.090, p = 0.11."
 
 
 def test_the_answer() -> None:
@@ -299,7 +308,7 @@ def test_the_answer() -> None:
         "On the 200 test images, l2 reaches an accuracy of 98.50 %, an F1 of 0.9611 and an AUROC of 0.9900; "
         "3 images wrong.",
         "The baseline reaches 97.00 % and 0.9200 (6 images wrong): the F1 of l2 is 0.0411 higher than that.",
-        NO_TEST,
+        NOT_SHOWN,
         "Every epoch was chosen on the validation images; the test images served once, for the figures above.",
     ]
 
@@ -311,7 +320,7 @@ def test_the_answer_in_published_mode() -> None:
         "On the 200 test images, l2 reaches an accuracy of 98.50 %†, an F1 of 0.9611† and an AUROC of 0.9900†; "
         "3 images wrong.",
         "The baseline reaches 97.00 %† and 0.9200† (6 images wrong): the F1 of l2 is 0.0411 higher than that.",
-        NO_TEST,
+        NOT_SHOWN,
         "Every epoch was chosen on the test images themselves, and so was the order of the experiments: "
         "the figures marked † are too favourable.",
     ]
@@ -326,6 +335,12 @@ def test_the_answer_where_the_baseline_wins_and_two_are_equal() -> None:
         said[2]
         == "The next, l2, reaches 98.50 % and 0.9611 (3 images wrong): the F1 of baseline is 0.0411 lower than that."
     )
+    assert said[3] == "Baseline against l2"
+
+
+def test_the_answer_of_a_single_experiment() -> None:
+    alone = _summary(top_two=["l2"], baseline="l2", comparisons=[])
+    assert answer.sentences(alone, MEANS, 200)[-2] == "There is no other experiment to compare it with."
 
 
 def test_the_answer_where_the_loss_decides() -> None:

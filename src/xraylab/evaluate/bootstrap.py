@@ -11,15 +11,16 @@ import numpy as np
 from xraylab.evaluate.counts import Floats, Ints
 from xraylab.evaluate.units import Units
 
-CHUNK = 8  # draws at a time: weights, and what is summed over them, stay in a processor's cache
+CELLS = 160_000  # of weights at a time: they, and what is summed over them, stay in a processor's cache
 
 
 def weights(strata: Ints, draws: int, seed: int) -> Iterator[Floats]:
-    """How often each unit is drawn: (at most CHUNK, units) at a time, `draws` in all. `strata` is (units,)."""
+    """How often each unit is drawn: some draws (rows) at a time, `draws` in all. `strata` is (units,)."""
     rng = np.random.default_rng(seed)
     groups = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
-    for start in range(0, draws, CHUNK):
-        width = min(CHUNK, draws - start)
+    most = max(CELLS // len(strata), 1)
+    for start in range(0, draws, most):
+        width = min(most, draws - start)
         found = np.empty((width, len(strata)))
         for members in groups:
             found[:, members] = _times(len(members), width, rng)

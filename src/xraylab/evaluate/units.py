@@ -1,5 +1,6 @@
 """Who is drawn: patients where they are known, else images; and the strata that they are drawn from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -75,3 +76,11 @@ class Sample:
 
     def __getitem__(self, chosen: npt.NDArray[np.bool_]) -> "Sample":
         return Sample(self.actual[chosen], self.probabilities[chosen], self.patients[chosen])
+
+
+def joined(samples: Sequence[Sample]) -> Sample:
+    return Sample(
+        np.concatenate([sample.actual for sample in samples]),
+        np.concatenate([sample.probabilities for sample in samples]),
+        np.concatenate([sample.patients for sample in samples]),
+    )

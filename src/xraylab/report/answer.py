@@ -17,7 +17,7 @@ def sentences(summary: dict[str, Any], means: Means, test_images: int) -> list[s
     others = [name for name in (baseline, *summary["top_two"]) if name != first][:1]
     said = [_first(summary), _scores(summary, means, first, test_images)]
     said += [_against(summary, means, first, other, test_images) for other in others]
-    return [*said, "This version makes no significance test, so a small difference may be chance.", _chosen(summary)]
+    return [*said, _shown(summary), _chosen(summary)]
 
 
 def mark(summary: dict[str, Any], experiment: str) -> str:
@@ -65,6 +65,16 @@ def _against(summary: dict[str, Any], means: Means, first: str, other: str, imag
         f"{name} reaches {percent(theirs['accuracy'])} %{dagger} and {decimal(theirs['f1'])}{dagger} "
         f"({_wrong(theirs, images)} wrong): the F1 of {first} is {compared} that."
     )
+
+
+def _shown(summary: dict[str, Any]) -> str:
+    """What the paired test of F1 says of the first, against the baseline, or as the baseline against the next."""
+    first = summary["top_two"][0]
+    kind = "top two" if first == summary["baseline"] else "baseline"
+    for row in summary["comparisons"]:
+        if (row["kind"], row["first"], row["figure"]) == (kind, first, "f1"):
+            return str(row["sentence"][0].upper() + row["sentence"][1:])
+    return "There is no other experiment to compare it with."
 
 
 def _wrong(row: dict[str, Any], images: int) -> str:

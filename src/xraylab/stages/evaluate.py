@@ -46,6 +46,7 @@ def run(params: Params, paths: Paths) -> None:
         judged = _judged(params, runs, rows, asked)
         files.write_json(judged, folder / "goals.json")
         more = {"comparisons": compared, "goals": judged, "intervals": _intervals(runs, asked)}
+        more["mean_figures"] = [row for row in rows if row["kind"] == study.MEAN]
         files.write_json({**summary, **more}, folder / "summary.json")
     tables.write(_comparison(results, rows, asked), paths.comparison)
     files.write_json(_metrics(results, means), paths.metrics)
