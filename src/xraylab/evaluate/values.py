@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xraylab.evaluate import counts, rates
-from xraylab.evaluate.counts import Floats
+from xraylab.evaluate.counts import Floats, Ints
 from xraylab.evaluate.ranking import Ranking, areas, ranking
 from xraylab.evaluate.rates import Matrices, Named
 from xraylab.evaluate.units import Sample
@@ -42,7 +42,7 @@ def values(sample: Sample, asked: Asked) -> dict[Key, float]:
     return {key: float(drawn[0]) for key, drawn in found.items()}
 
 
-def confusion(sample: Sample, asked: Asked) -> Matrices:
+def confusion(sample: Sample, asked: Asked) -> Ints:
     return counts.confusion(sample.actual, sample.predicted, len(asked.classes))
 
 
