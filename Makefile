@@ -27,6 +27,7 @@ format: $(INSTALLED)
 
 bench: $(INSTALLED)
 	python bench/data.py
+	python bench/figures.py
 	python bench/study.py
 
 .venv: $(INSTALLED)

@@ -377,7 +377,7 @@ def test_figures_of_a_run_have_intervals_on_the_test_side_alone(tmp_path: Path) 
     right = int(((part["p_TB"] > 0.5) == (part["label"] == "TB")).sum())
     row = _figure(paths, experiment="l2", of="overall", figure="accuracy")
     assert (float(row["low"]), float(row["high"])) == pytest.approx(proportion_confint(right, 16, method="wilson"))
-    assert (row["by"], row["n"], row["number"]) == ("Wilson", 16, 0)
+    assert (row["by"], row["n"], row["number"]) == ("Wilson", 16, "0")
     assert set(_figures(paths, side="valid")["low"]) == {""}
     wide = tables.read(paths.comparison).set_index(["experiment", "checkpoint", "side"])
     assert wide.loc[("l2", "best", "test"), "accuracy_low"] == float(row["low"])
