@@ -99,6 +99,32 @@ def test_paired_delong_is_the_jackknife_of_the_difference() -> None:
     assert wide[2] == pytest.approx(0.05)
 
 
+# DeLong et al. 1988: ovarian cancer, 12 patients of one outcome and then 31 of the other
+TOTAL_PROTEIN = """
+    58 48 40 57 67 76 66 47 68 40 57 62
+    63 68 58 56 57 67 54 66 66 57 70 44 58 68 74 74 66 82 70 65 51 47 61 63 77 62 48 70 57 69 66
+"""
+K_G_SCORE = """
+    10 6 5 8 4 4 6 8 6 7 9 8
+    5 3 3 5 5 6 4 6 5 5 4 6 6 7 5 5 6 6 5 4 5 6 5 7 6 5 7 7 6 5 5
+"""
+
+
+def test_delongs_own_example_comes_out_as_published() -> None:
+    """The paper's 43 complete patients; areas, errors and contrast as the SAS/STAT manual prints them."""
+    positive = np.arange(43) < 12
+    protein, score = (np.array(text.split(), float) for text in (TOTAL_PROTEIN, K_G_SCORE))
+    shares = {"protein": delong.shares(positive, -protein), "score": delong.shares(positive, score)}
+    kinds = positive.astype(int)
+    areas = {name: (own.sum() / 2, np.sqrt(delong.variance(own, kinds))) for name, own in shares.items()}
+    assert areas["score"] == pytest.approx((0.7258, 0.1028), abs=5e-5)
+    assert areas["protein"] == pytest.approx((0.6478, 0.1000), abs=5e-5)
+    variance = delong.variance(shares["protein"] - shares["score"], kinds)
+    found = delong.test(areas["protein"][0] - areas["score"][0], variance, 0.95)
+    assert np.sqrt(variance) == pytest.approx(0.1046, abs=5e-5)
+    assert found == pytest.approx((-0.2830, 0.1271, 0.4561), abs=5e-5)
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("patients", [None, 25])
 def test_differences_are_drawn_together(classes: int, patients: int | None) -> None:

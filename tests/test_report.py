@@ -134,6 +134,18 @@ def test_the_comparison_shows_the_evaluated_figures(tmp_path: Path) -> None:
         ]
 
 
+def test_the_page_shows_intervals_tests_and_goals(tmp_path: Path) -> None:
+    html = _page(tmp_path, {"evaluate": {"goals": {"at_least": {"accuracy": 0.1}}}})
+    summary = files.read_json(Paths(tmp_path).evaluation / "summary.json")
+    assert len(summary["comparisons"]) == 6
+    for row in summary["comparisons"]:
+        assert row["sentence"] in html
+    accuracy = next(row for row in summary["mean_figures"] if row["figure"] == "accuracy")
+    assert f"<small>{accuracy['low']:.3f} to {accuracy['high']:.3f}</small>" in html
+    assert "patients are unknown, so each image counts as one patient" in html
+    assert html.count("accuracy at least 0.1: <b>met</b>") == 2
+
+
 def test_published_mode_marks_every_figure_that_was_chosen(published: str) -> None:
     assert '<div class="box" role="note"><p><strong>Chosen on test data.</strong>' in published
     for row in _Cells(published).rows:
@@ -336,6 +348,12 @@ def test_the_answer_where_the_baseline_wins_and_two_are_equal() -> None:
         == "The next, l2, reaches 98.50 % and 0.9611 (3 images wrong): the F1 of baseline is 0.0411 lower than that."
     )
     assert said[3] == "Baseline against l2"
+
+
+def test_the_answer_says_what_several_repeats_were_compared_by() -> None:
+    runs = [{"experiment": "l2", "repeat": repeat, "select_on": "valid"} for repeat in (0, 1)]
+    said = answer.sentences(_summary(runs=runs), MEANS, 200)[3]
+    assert said == "With probabilities averaged over the repeats, l" + NOT_SHOWN[1:]
 
 
 def test_the_answer_of_a_single_experiment() -> None:

@@ -73,7 +73,9 @@ def _shown(summary: dict[str, Any]) -> str:
     kind = "top two" if first == summary["baseline"] else "baseline"
     for row in summary["comparisons"]:
         if (row["kind"], row["first"], row["figure"]) == (kind, first, "f1"):
-            return str(row["sentence"][0].upper() + row["sentence"][1:])
+            said = str(row["sentence"])
+            several = len({run["repeat"] for run in summary["runs"]}) > 1 and not summary["folds"]
+            return f"With probabilities averaged over the repeats, {said}" if several else said[0].upper() + said[1:]
     return "There is no other experiment to compare it with."
 
 
