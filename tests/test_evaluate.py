@@ -380,7 +380,7 @@ def test_figures_of_a_run_have_intervals_on_the_test_side_alone(tmp_path: Path) 
     assert (row["by"], row["n"], row["number"]) == ("Wilson", 16, "0")
     assert set(_figures(paths, side="valid")["low"]) == {""}
     wide = tables.read(paths.comparison).set_index(["experiment", "checkpoint", "side"])
-    assert wide.loc[("l2", "best", "test"), "accuracy_low"] == float(row["low"])
+    assert float(wide.loc[("l2", "best", "test"), "accuracy_low"]) == float(row["low"])
     assert _summary(paths)["intervals"]["rests_on"] == "patients are unknown, so each image counts as one patient"
 
 
@@ -429,10 +429,29 @@ def test_every_experiment_is_held_against_the_baseline_and_corrected(tmp_path: P
         assert [(row["first"], row["second"]) for row in own] == [("l2", "baseline"), ("dropout", "baseline")]
         expected = multipletests([row["p"] for row in own], method="holm")[1]
         assert [row["p_holm"] for row in own] == pytest.approx(list(expected))
-    best = [row for row in rows if row["kind"] == "top two"]
-    assert [[row["first"], row["second"]] for row in best] == [_summary(paths)["top_two"]] * 3
-    assert all(row["p_holm"] == row["p"] for row in best)
     assert not any(row["chosen_on_test"] for row in rows)
+
+
+@pytest.mark.parametrize("weakest", ["baseline", "dropout"])
+def test_the_two_best_are_one_comparison(weakest: str, tmp_path: Path) -> None:
+    given, paths = finished_study.make(tmp_path, keep=("baseline", "l2", "dropout"), skill=1.0)
+    _sharpen(paths, weakest, "valid", 0.4)
+    evaluate.run(given, paths)
+    summary = _summary(paths)
+    best = [row for row in summary["comparisons"] if row["kind"] == "top two"]
+    assert len(best) == 3
+    if weakest == "baseline":
+        assert [[row["first"], row["second"]] for row in best] == [summary["top_two"]] * 3
+        assert all(row["p_holm"] == row["p"] for row in best)
+    else:
+        against = [row for row in summary["comparisons"] if (row["kind"], row["first"]) == ("baseline", "l2")]
+        assert best == [row | {"kind": "top two"} for row in against]
+
+
+def test_one_experiment_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
+    _, paths = _evaluated(tmp_path, keep=("baseline",))
+    assert _summary(paths)["comparisons"] == []
+    assert len(tables.read(paths.evaluation / "comparisons.csv")) == 0
 
 
 def test_pooled_folds_are_compared_on_every_image_once(tmp_path: Path) -> None:

@@ -68,11 +68,11 @@ def _against(summary: dict[str, Any], means: Means, first: str, other: str, imag
 
 
 def _shown(summary: dict[str, Any]) -> str:
-    """What the paired test of F1 says of the first, against the baseline, or as the baseline against the next."""
+    """What the paired test of F1 says of the first against the baseline, or of the baseline, if first, and the next."""
     first = summary["top_two"][0]
-    kind = "top two" if first == summary["baseline"] else "baseline"
+    wanted = ("top two", "f1") if first == summary["baseline"] else ("baseline", "f1", first)
     for row in summary["comparisons"]:
-        if (row["kind"], row["first"], row["figure"]) == (kind, first, "f1"):
+        if (row["kind"], row["figure"], row["first"])[: len(wanted)] == wanted:
             said = str(row["sentence"])
             several = len({run["repeat"] for run in summary["runs"]}) > 1 and not summary["folds"]
             return f"With probabilities averaged over the repeats, {said}" if several else said[0].upper() + said[1:]

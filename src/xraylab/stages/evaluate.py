@@ -40,7 +40,7 @@ def run(params: Params, paths: Paths) -> None:
         rows = study.figures(runs, asked, folds)
         _write_tables(folder, params, paths, runs, rows, asked)
         compared = comparisons.rows(runs, params.study.baseline, summary["top_two"], ranked_on, asked)
-        tables.write(pd.DataFrame(compared), folder / "comparisons.csv")
+        tables.write(pd.DataFrame(compared, columns=list(comparisons.COLUMNS)), folder / "comparisons.csv")
         judged = _judged(params, runs, rows, asked)
         files.write_json(judged, folder / "goals.json")
         more = {"comparisons": compared, "goals": judged, "intervals": study.rests_on(runs, asked)}
