@@ -134,6 +134,18 @@ def test_the_comparison_shows_the_evaluated_figures(tmp_path: Path) -> None:
         ]
 
 
+def test_the_page_shows_intervals_tests_and_goals(tmp_path: Path) -> None:
+    html = _page(tmp_path, {"evaluate": {"goals": {"at_least": {"accuracy": 0.1}}}})
+    summary = files.read_json(Paths(tmp_path).evaluation / "summary.json")
+    assert [row["kind"] for row in summary["comparisons"]] == ["baseline"] * 3 + ["top two"] * 3
+    for row in summary["comparisons"][:3]:
+        assert html.count(f"<li>{row['sentence']}") == 1
+    accuracy = next(row for row in summary["mean_figures"] if row["figure"] == "accuracy")
+    assert f"<small>{accuracy['low']:.3f} to {accuracy['high']:.3f}</small>" in html
+    assert "patients are unknown, so each image counts as one patient" in html
+    assert html.count("accuracy at least 0.1: <b>met</b>") == 2
+
+
 def test_published_mode_marks_every_figure_that_was_chosen(published: str) -> None:
     assert '<div class="box" role="note"><p><strong>Chosen on test data.</strong>' in published
     for row in _Cells(published).rows:
@@ -283,6 +295,14 @@ def _summary(**changes: Any) -> dict[str, Any]:
         "chosen_on_test": [],
         "runs": runs,
         "folds": None,
+        "comparisons": [
+            {"kind": kind, "first": first, "figure": figure, "sentence": sentence}
+            for kind, first, figure, sentence in [
+                ("baseline", "l2", "accuracy", "of accuracy"),
+                ("baseline", "l2", "f1", "l" + NOT_SHOWN[1:]),
+                ("top two", "l2", "f1", "of the two best"),
+            ]
+        ],
     } | changes
 
 
@@ -290,7 +310,7 @@ MEANS = {
     ("baseline", "best", "test"): {"accuracy": 0.97, "f1": 0.92, "auroc": 0.985},
     ("l2", "best", "test"): {"accuracy": 0.985, "f1": 0.9611, "auroc": 0.99},
 }
-NO_TEST = "This version makes no significance test, so a small difference may be chance."
+NOT_SHOWN = "L2 is not shown to differ from baseline: F1 +0.041, 95 % CI -0.010 to +0.090, p = 0.11."
 
 
 def test_the_answer() -> None:
@@ -299,7 +319,7 @@ def test_the_answer() -> None:
         "On the 200 test images, l2 reaches an accuracy of 98.50 %, an F1 of 0.9611 and an AUROC of 0.9900; "
         "3 images wrong.",
         "The baseline reaches 97.00 % and 0.9200 (6 images wrong): the F1 of l2 is 0.0411 higher than that.",
-        NO_TEST,
+        NOT_SHOWN,
         "Every epoch was chosen on the validation images; the test images served once, for the figures above.",
     ]
 
@@ -311,7 +331,7 @@ def test_the_answer_in_published_mode() -> None:
         "On the 200 test images, l2 reaches an accuracy of 98.50 %†, an F1 of 0.9611† and an AUROC of 0.9900†; "
         "3 images wrong.",
         "The baseline reaches 97.00 %† and 0.9200† (6 images wrong): the F1 of l2 is 0.0411 higher than that.",
-        NO_TEST,
+        NOT_SHOWN,
         "Every epoch was chosen on the test images themselves, and so was the order of the experiments: "
         "the figures marked † are too favourable.",
     ]
@@ -326,6 +346,18 @@ def test_the_answer_where_the_baseline_wins_and_two_are_equal() -> None:
         said[2]
         == "The next, l2, reaches 98.50 % and 0.9611 (3 images wrong): the F1 of baseline is 0.0411 lower than that."
     )
+    assert said[3] == "Of the two best"
+
+
+def test_the_answer_says_what_several_repeats_were_compared_by() -> None:
+    runs = [{"experiment": "l2", "repeat": repeat, "select_on": "valid"} for repeat in (0, 1)]
+    said = answer.sentences(_summary(runs=runs), MEANS, 200)[3]
+    assert said == "With probabilities averaged over the repeats, l" + NOT_SHOWN[1:]
+
+
+def test_the_answer_of_a_single_experiment() -> None:
+    alone = _summary(top_two=["l2"], baseline="l2", comparisons=[])
+    assert answer.sentences(alone, MEANS, 200)[-2] == "There is no other experiment to compare it with."
 
 
 def test_the_answer_where_the_loss_decides() -> None:

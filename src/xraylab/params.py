@@ -22,6 +22,7 @@ from xraylab.errors import ParamsError
 
 EXPERIMENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 CLASS_NAME = re.compile(r"[\w][\w .()-]{0,63}")
+AVERAGES = ("overall", "macro", "weighted")
 OVERRIDABLE = ("model", "augment", "loss", "train")
 
 
@@ -48,6 +49,7 @@ def pattern(text: str) -> str:
     return text
 
 
+Share = Annotated[float, Field(gt=0, lt=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 ClassName = Annotated[str, AfterValidator(_class_name)]
 Pattern = Annotated[str, AfterValidator(pattern)]
@@ -145,6 +147,31 @@ class Train(Section):
     precision: Literal["auto", "float32", "bfloat16"]
 
 
+Goal = Literal[
+    "accuracy", "balanced_accuracy", "mcc", "kappa", "brier", "log_loss", "sensitivity", "specificity", "ppv", "npv",
+    "fpr", "fnr", "f1", "auroc", "auprc", "train_test_gap", "epochs_to_highest_accuracy",
+]  # fmt: skip
+
+
+class Goals(Section):
+    at_least: dict[Goal, float]
+    at_most: dict[Goal, float]
+
+
+class Evaluate(Section):
+    confidence: Annotated[float, Field(ge=0.5, lt=1)]
+    draws: Annotated[int, Field(ge=100)]
+    seed: NonNegativeInt
+    normal: str | None
+    prevalence: Share | list[Share] | None
+    sensitivities: list[Share]
+    specificities: list[Share]
+    bins: Annotated[int, Field(ge=2, le=100)]
+    age_bands: Annotated[list[PositiveInt], Field(min_length=1)]
+    smallest_group: PositiveInt
+    goals: Goals
+
+
 class Experiment(Section):
     """The sections that an experiment may override, resolved."""
 
@@ -161,6 +188,7 @@ class Params(Experiment):
     data: Data
     split: Split
     images: Images
+    evaluate: Evaluate
     experiments: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
     def experiment(self, name: str) -> Experiment:
@@ -253,6 +281,7 @@ def _study_problems(params: Params) -> list[str]:
         problems.append("data.sha256: belongs to an https address; set it to null with data.source: demo")
     problems += _label_problems(data)
     problems += _split_problems(params.split)
+    problems += _evaluate_problems(params.evaluate, data)
     if params.images.window and params.images.window[0] >= params.images.window[1]:
         problems.append(f"images.window: the lower percentile comes first, got {params.images.window}")
     if study.baseline not in params.experiments:
@@ -270,6 +299,29 @@ def _label_problems(data: Data) -> list[str]:
         problems.append(f"data.labels: needs the keys {', '.join(data.classes)}, has {', '.join(data.labels)}")
     listed = [label for labels in data.labels.values() for label in labels]
     problems += [f"data.labels: {label!r} is listed twice" for label in set(listed) if listed.count(label) > 1]
+    return problems
+
+
+def _evaluate_problems(evaluate: Evaluate, data: Data) -> list[str]:
+    problems = []
+    if evaluate.normal is not None and evaluate.normal not in data.classes:
+        problems.append(f"evaluate.normal: must be one of {', '.join(data.classes)}, or null, got {evaluate.normal!r}")
+    if evaluate.normal is not None and evaluate.normal == data.positive:
+        problems.append("evaluate.normal: is data.positive, the class that is looked for; set it to null")
+    if isinstance(evaluate.prevalence, float) and data.positive is None:
+        problems.append("evaluate.prevalence: with more than two classes it needs a list, one per class in their order")
+    if isinstance(evaluate.prevalence, list) and len(evaluate.prevalence) != len(data.classes):
+        problems.append(
+            f"evaluate.prevalence: {len(evaluate.prevalence)} shares for the classes {', '.join(data.classes)}"
+        )
+    elif isinstance(evaluate.prevalence, list) and abs(sum(evaluate.prevalence) - 1) > 1e-6:
+        problems.append(f"evaluate.prevalence: must sum to 1, sums to {sum(evaluate.prevalence):g}")
+    if evaluate.age_bands != sorted(set(evaluate.age_bands)):
+        problems.append(f"evaluate.age_bands: must rise, got {evaluate.age_bands}")
+    both = sorted(set(evaluate.goals.at_least) & set(evaluate.goals.at_most))
+    problems += [f"evaluate.goals: {name} is in at_least and in at_most" for name in both]
+    averages = [name for name in AVERAGES if name in data.classes]
+    problems += [f"data.classes: {name} names figures of all classes; call the class otherwise" for name in averages]
     return problems
 
 

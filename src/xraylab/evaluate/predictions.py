@@ -4,10 +4,13 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from xraylab.errors import DataError
 from xraylab.evaluate.counts import Floats, Ints
+from xraylab.evaluate.units import Sample
 
 CHECKPOINTS = ("best", "last")
 
@@ -39,6 +42,18 @@ def arrays(table: pd.DataFrame, checkpoint: str, side: str, classes: list[str]) 
     part = _part(table, checkpoint, side)
     actual = part["label"].map(classes.index).to_numpy(int)
     return actual, part[_columns(classes)].to_numpy(float)
+
+
+def sample(table: pd.DataFrame, checkpoint: str, side: str, classes: list[str], images: pd.DataFrame) -> Sample:
+    """The same with the patients, which `images`, the side's own table, knows."""
+    patients = images.set_index("id")["patient"].astype(str)
+    own = patients.reindex(ids(table, checkpoint, side).tolist())
+    return Sample(*arrays(table, checkpoint, side, classes), own.to_numpy(str))
+
+
+def ids(table: pd.DataFrame, checkpoint: str, side: str) -> npt.NDArray[np.str_]:
+    """The images in the order of `arrays`."""
+    return _part(table, checkpoint, side)["id"].to_numpy(str)
 
 
 def by_image(table: pd.DataFrame, checkpoint: str, side: str, classes: list[str]) -> pd.DataFrame:

@@ -5,6 +5,9 @@ from typing import Any
 from xraylab.report.answer import Means, mark
 
 CHECKPOINTS = ("best", "last")
+OF_ALL = ("accuracy", "mcc", "brier")
+SURE = {"Accuracy": "accuracy", "Sensitivity": "sensitivity", "Specificity": "specificity", "PPV": "ppv", "NPV": "npv"}
+SURE |= {"F1": "f1", "AUROC": "auroc", "AUPRC": "auprc", "MCC": "mcc", "Brier": "brier"}
 
 
 def comparison(summary: dict[str, Any], means: Means) -> list[dict[str, Any]]:
@@ -68,3 +71,20 @@ def confusions(summary: dict[str, Any]) -> list[dict[str, Any]]:
         for row in summary["results"]
         if (row["checkpoint"], row["side"]) == ("best", "test")
     ]
+
+
+def evidence(figures: list[dict[str, Any]], summary: dict[str, Any]) -> dict[str, Any]:
+    """The table of figures with intervals: best epochs, test side, the mean probability over repeats."""
+    whose = summary["positive"] or "macro"
+    chosen = {
+        (row["experiment"], row["figure"]): row
+        for row in figures
+        if (row["checkpoint"], row["side"], row["kind"]) == ("best", "test", "mean")
+        and row["of"] == ("overall" if row["figure"] in OF_ALL else whose)
+    }
+    names = dict.fromkeys(experiment for experiment, _ in chosen)
+    rows = [
+        {"experiment": name, "mark": mark(summary, name), "figures": [chosen[name, key] for key in SURE.values()]}
+        for name in names
+    ]
+    return {"names": list(SURE), "rows": rows}

@@ -1,4 +1,4 @@
-"""evaluate: what every experiment scores, who comes first, and on which data that was chosen."""
+"""evaluate: what every experiment scores, how sure that is, who comes first, and on which data that was chosen."""
 
 from pathlib import Path
 from typing import Any
@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 
 from xraylab import files, tables
-from xraylab.evaluate import compare, figures, pool, predictions
+from xraylab.evaluate import compare, comparisons, figures, operating, pool, predictions, series, study, wide
 from xraylab.evaluate.compare import Result
+from xraylab.evaluate.runs import Run
+from xraylab.evaluate.values import Asked
 from xraylab.params import Params
 from xraylab.paths import Paths
 
@@ -17,32 +19,55 @@ SHOWN = {"test": ("accuracy", "f1", "auroc"), "valid": ("f1",)}
 
 
 def run(params: Params, paths: Paths) -> None:
-    classes, positive = params.data.classes, params.data.positive
-    number = None if positive is None else classes.index(positive)
-    folds = paths.folds
-    runs: list[dict[str, Any]] = []
+    asked, folds = _asked(params), paths.folds
+    models: list[dict[str, Any]] = []
     results: list[Result] = []
-    tested: pool.Tested = {}
+    runs: list[Run] = []
     with files.replacing_folder(paths.evaluation) as folder:
         for experiment, repeat in _planned(params):
             model = files.read_json(paths.model(experiment, repeat) / "model.json")
             table = tables.read(paths.prediction(experiment, repeat))
-            sides = _checked(paths, experiment, repeat, table, classes)
-            runs.append(model)
-            results += _results(model, table, sides, classes, number)
-            tested[experiment, repeat] = {
-                name: predictions.arrays(table, name, "test", classes) for name in predictions.CHECKPOINTS
-            }
-            _write_series(folder, paths, model, table, classes, number)
-        pooled = pool.results(tested, folds, number) if folds else []
+            sides = _checked(paths, experiment, repeat, table, params.data.classes)
+            models.append(model)
+            runs.append(_run(paths, model, table, sides, params.data.classes))
+            results += _results(model, runs[-1], asked)
+            _write_series(folder, runs[-1], table, asked, params)
+        tested = {(run.experiment, run.repeat): run.test for run in runs}
+        pooled = pool.results(tested, folds, asked.positive) if folds else []
         ranked_on = "valid" if any(row["side"] == "valid" for row in results) else "test"
         means = _means(results, pooled)
-        summary = {**_summary(params, runs, means, ranked_on), "results": results, "folds": folds, "pooled": pooled}
-        files.write_json(summary, folder / "summary.json")
-    tables.write(_comparison(results, number), paths.comparison)
+        summary = {**_summary(params, models, means, ranked_on), "results": results, "folds": folds, "pooled": pooled}
+        rows = study.figures(runs, asked, folds)
+        _write_tables(folder, params, paths, runs, rows, asked)
+        compared = comparisons.rows(runs, params.study.baseline, summary["top_two"], ranked_on, asked)
+        tables.write(pd.DataFrame(compared, columns=list(comparisons.COLUMNS)), folder / "comparisons.csv")
+        judged = _judged(params, runs, rows, asked)
+        files.write_json(judged, folder / "goals.json")
+        more = {"comparisons": compared, "goals": judged, "intervals": study.rests_on(runs, asked)}
+        more["mean_figures"] = [row for row in rows if row["kind"] == study.MEAN]
+        files.write_json({**summary, **more}, folder / "summary.json")
+    tables.write(wide.comparison(results, rows, asked), paths.comparison)
     files.write_json(_metrics(results, means), paths.metrics)
     if folds:
         _say_which_folds(params.study.repeats, folds)
+
+
+def _asked(params: Params) -> Asked:
+    data, given = params.data, params.evaluate
+    positive = None if data.positive is None else data.classes.index(data.positive)
+    normal = None if given.normal is None else data.classes.index(given.normal)
+    shares = given.prevalence
+    if isinstance(shares, float):
+        shares = [shares if label == data.positive else 1 - shares for label in data.classes]
+    return Asked(
+        classes=data.classes,
+        positive=positive,
+        normal=1 - positive if normal is None and positive is not None else normal,
+        prevalence=None if shares is None else np.array(shares),
+        confidence=given.confidence,
+        draws=given.draws,
+        seed=given.seed,
+    )
 
 
 def _planned(params: Params) -> list[tuple[str, int]]:
@@ -51,51 +76,88 @@ def _planned(params: Params) -> list[tuple[str, int]]:
     return [(name, repeat) for name in names for repeat in params.study.repeats]
 
 
-def _checked(paths: Paths, experiment: str, repeat: int, table: pd.DataFrame, classes: list[str]) -> list[str]:
+def _checked(
+    paths: Paths, experiment: str, repeat: int, table: pd.DataFrame, classes: list[str]
+) -> dict[str, pd.DataFrame]:
     """The sides that did not train and have images, after a look whether the predictions are theirs."""
     split = paths.split_of(repeat)
     read = {side: tables.read(split / f"{side}_data.csv") for side in ("valid", "test")}
     sides = {side: images for side, images in read.items() if len(images)}
     where = split.relative_to(paths.root).as_posix()
     predictions.check(table, sides, classes, paths.prediction(experiment, repeat), where)
-    return list(sides)
+    return sides
 
 
-def _results(
-    model: dict[str, Any], table: pd.DataFrame, sides: list[str], classes: list[str], positive: int | None
-) -> list[Result]:
+def _run(
+    paths: Paths, model: dict[str, Any], table: pd.DataFrame, sides: dict[str, pd.DataFrame], classes: list[str]
+) -> Run:
+    experiment, repeat = model["experiment"], model["repeat"]
+    samples = {
+        side: {name: predictions.sample(table, name, side, classes, images) for name in predictions.CHECKPOINTS}
+        for side, images in sides.items()
+    }
+    return Run(
+        experiment=experiment,
+        repeat=repeat,
+        select_on=model["select_on"],
+        ids=predictions.ids(table, "best", "test"),
+        test=samples["test"],
+        valid=samples.get("valid", {}),
+        history=tables.read(paths.model(experiment, repeat) / "history.csv"),
+        epochs={name: model[f"{name}_epoch"] for name in predictions.CHECKPOINTS},
+    )
+
+
+def _results(model: dict[str, Any], run: Run, asked: Asked) -> list[Result]:
+    sides = {"valid": run.valid, "test": run.test}
     return [
         {
-            "experiment": model["experiment"],
-            "repeat": model["repeat"],
+            "experiment": run.experiment,
+            "repeat": run.repeat,
             "checkpoint": checkpoint,
             "side": side,
             "epoch": model[f"{checkpoint}_epoch"],
-            "chosen_on": model["select_on"] if checkpoint == "best" else "none",
-            **figures.figures(*predictions.arrays(table, checkpoint, side, classes), positive),
+            "chosen_on": run.chosen_on(checkpoint),
+            **figures.figures(samples[checkpoint].actual, samples[checkpoint].probabilities, asked.positive),
         }
         for checkpoint in predictions.CHECKPOINTS
-        for side in sides
+        for side, samples in sides.items()
+        if samples
     ]
 
 
-def _write_series(
-    folder: Path, paths: Paths, model: dict[str, Any], table: pd.DataFrame, classes: list[str], positive: int | None
-) -> None:
-    """Curves of one run; images, confusion and ROC of its best epoch on the test side."""
-    experiment, repeat = model["experiment"], model["repeat"]
-    name = f"{experiment}-{repeat}"
-    history = tables.read(paths.model(experiment, repeat) / "history.csv")
-    tables.write(history, folder / f"curves/{name}.csv")
-    images = predictions.by_image(table, "best", "test", classes)
+def _write_series(folder: Path, run: Run, table: pd.DataFrame, asked: Asked, params: Params) -> None:
+    """Curves of one run; images, confusion, ROC and so on of its best epoch on the test side."""
+    name = f"{run.experiment}-{run.repeat}"
+    tables.write(run.history, folder / f"curves/{name}.csv")
+    images = predictions.by_image(table, "best", "test", params.data.classes)
     tables.write(images, folder / f"images/{name}.csv")
     # `dvc plots` puts every column into its page as it stands, and an id may hold what a browser would run
     tables.write(images[["actual", "predicted"]], folder / f"confusion/{name}.csv")
-    actual, probabilities = predictions.arrays(table, "best", "test", classes)
-    for label in range(len(classes)) if positive is None else [positive]:
-        if figures.has_curve(actual, label):
-            roc = figures.roc(actual, probabilities, label)
-            tables.write(roc, folder / f"roc/{name}/{classes[label]}.csv")
+    for each in series.of_run(run, asked, params.evaluate.bins):
+        tables.write(each.table, folder / each.path)
+
+
+def _write_tables(
+    folder: Path, params: Params, paths: Paths, runs: list[Run], rows: list[dict[str, Any]], asked: Asked
+) -> None:
+    """What docs/evaluation.md lists."""
+    given = params.evaluate
+    points = operating.points(given.sensitivities, given.specificities)
+    groups = study.by_subgroup(runs, tables.read(paths.index), asked, given.age_bands, given.smallest_group)
+    tables.write(pd.DataFrame(rows).astype({"number": "Int64"}), folder / "figures.csv")
+    tables.write(study.spread(rows), folder / "spread.csv")
+    tables.write(study.operating_points(runs, asked, points), folder / "operating_points.csv")
+    tables.write(groups, folder / "subgroups.csv")
+    tables.write(pd.DataFrame(study.learnt(runs)), folder / "epochs.csv")
+    files.write_json(study.calibrations(runs, asked.positive, given.bins), folder / "calibration.json")
+    files.write_json(study.matrices(runs, asked), folder / "confusion_matrices.json")
+
+
+def _judged(params: Params, runs: list[Run], rows: list[dict[str, Any]], asked: Asked) -> list[dict[str, Any]]:
+    given = params.evaluate.goals
+    at_least, at_most = ({str(name): goal for name, goal in own.items()} for own in (given.at_least, given.at_most))
+    return study.goal_rows(rows, study.learnt(runs), asked, at_least, at_most)
 
 
 def _means(results: list[Result], pooled: list[Result]) -> list[Result]:
@@ -119,21 +181,6 @@ def _summary(params: Params, runs: list[dict[str, Any]], means: list[Result], ra
         "means": means,
         "runs": runs,
     }
-
-
-def _comparison(results: list[Result], positive: int | None) -> pd.DataFrame:
-    """The table for people: one row per experiment, repeat, checkpoint and side."""
-    table = pd.DataFrame(results).drop(columns="confusion")
-    if positive is None:
-        return table
-    cells = np.array([row["confusion"] for row in results])
-    negative = 1 - positive
-    return table.assign(
-        tn=cells[:, negative, negative],
-        fp=cells[:, negative, positive],
-        fn=cells[:, positive, negative],
-        tp=cells[:, positive, positive],
-    )
 
 
 def _metrics(results: list[Result], means: list[Result]) -> dict[str, Any]:

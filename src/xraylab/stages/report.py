@@ -31,6 +31,7 @@ def run(params: Params, paths: Paths) -> None:
         f1_name=answer.f1_name(summary),
         answer=answer.sentences(summary, means, _tested(split, params.study.repeats)),
         comparison=rows.comparison(summary, means),
+        evidence=rows.evidence(summary["mean_figures"], summary),
         learning_curves=_learning_curves(paths, summary),
         rocs=_rocs(paths, summary),
         lines=_lines(summary, means),

@@ -1,0 +1,86 @@
+"""Who is drawn: patients where they are known, else images; and the strata that they are drawn from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from xraylab.evaluate.counts import Floats, Ints
+
+
+@dataclass(frozen=True)
+class Units:
+    """What is drawn as a whole.
+
+    `of` (n,) says to which unit each image belongs, `strata` (units,) from which group of units each is drawn: the
+    units whose images have the same set of labels.
+    """
+
+    of: Ints
+    strata: Ints
+    patients: int | None  # how many are known; None: no image has one
+
+    @property
+    def repeat(self) -> bool:
+        """Whether a unit has several images, so that images are not independent."""
+        return len(self.strata) < len(self.of)
+
+    @property
+    def why(self) -> str:
+        """What the intervals take as independent, in words."""
+        if self.patients is None:
+            return "patients are unknown, so each image counts as one patient"
+        return "patients are drawn with all their images" if self.repeat else "each image is of another patient"
+
+
+def units(actual: Ints, patients: npt.NDArray[np.str_]) -> Units:
+    """Images of one patient are one unit; an image whose patient is '' is one by itself. Both arrays are (n,)."""
+    known = patients != ""
+    _, of = np.unique(np.where(known, patients, ""), return_inverse=True)
+    alone = np.flatnonzero(~known)
+    of = of.astype(np.int64)
+    of[alone] = len(patients) + np.arange(len(alone))
+    _, of = np.unique(of, return_inverse=True)
+    return Units(of.astype(np.int64), _strata(actual, of), len(np.unique(patients[known])) or None)
+
+
+def _strata(actual: Ints, of: Ints) -> Ints:
+    """The number of each unit's set of labels."""
+    if not len(actual):
+        return np.zeros(0, np.int64)
+    has = np.zeros((int(of.max()) + 1, int(actual.max()) + 1), bool)
+    has[of, actual] = True
+    _, strata = np.unique(has, axis=0, return_inverse=True)
+    return strata.ravel().astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Images with their actual classes (n,), class probabilities (n, classes) and what is drawn."""
+
+    actual: Ints
+    probabilities: Floats
+    patients: npt.NDArray[np.str_]
+
+    @cached_property
+    def predicted(self) -> Ints:
+        """The class with the highest probability, the first of equals."""
+        highest: Ints = self.probabilities.argmax(axis=1)
+        return highest
+
+    @cached_property
+    def units(self) -> Units:
+        return units(self.actual, self.patients)
+
+    def __getitem__(self, chosen: npt.NDArray[np.bool_]) -> "Sample":
+        return Sample(self.actual[chosen], self.probabilities[chosen], self.patients[chosen])
+
+
+def joined(samples: Sequence[Sample]) -> Sample:
+    return Sample(
+        np.concatenate([sample.actual for sample in samples]),
+        np.concatenate([sample.probabilities for sample in samples]),
+        np.concatenate([sample.patients for sample in samples]),
+    )
