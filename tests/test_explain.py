@@ -243,7 +243,7 @@ def test_a_network_that_knows_the_finding_points_at_it_and_random_ones_do_not(me
     map_of = saliency.methods([method], PIXELS, patch=0.25, stride=0.125)[method]
     knows = localise.figures(map_of(detector(None), images, classes).numpy(), masks)
     assert knows["chance"] == pytest.approx(36 / PIXELS**2)
-    assert knows["hit_rate"] > 0.9
+    assert knows["hit_rate"] > 0.8
     assert knows["inside"] > 5 * knows["chance"]
     assert knows["hit_rate_elsewhere"] < 0.15
     random = [localise.figures(map_of(detector(seed), images, classes).numpy(), masks) for seed in range(1, 9)]

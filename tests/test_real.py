@@ -8,7 +8,7 @@ from conftest import load
 
 from xraylab import files
 from xraylab.data.audit import folder
-from xraylab.stages import cache, evaluate, fetch, index, plan, predict, report, source, split, train
+from xraylab.stages import cache, evaluate, explain, fetch, index, plan, predict, report, source, split, train
 
 pytestmark = pytest.mark.real
 
@@ -20,7 +20,7 @@ def run(study: Path) -> Path:
     for experiment in loaded[0].experiments:
         train.run(*loaded, experiment, 0)
         predict.run(*loaded, experiment, 0)
-    for stage in (evaluate, report):
+    for stage in (evaluate, explain, report):
         stage.run(*loaded)
     return study
 

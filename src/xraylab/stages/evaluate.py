@@ -39,6 +39,8 @@ def run(params: Params, paths: Paths) -> None:
         means = _means(results, pooled)
         summary = {**_summary(params, runs, means, ranked_on), "results": results, "folds": folds, "pooled": pooled}
         files.write_json(summary, folder / "summary.json")
+        # apart, so that `explain` runs again where these change and not where any figure does
+        files.write_json({name: summary[name] for name in ("ranked_on", "top_two")}, folder / "top_two.json")
     tables.write(_comparison(results, number), paths.comparison)
     files.write_json(_metrics(results, means), paths.metrics)
     if folds:

@@ -27,16 +27,16 @@ def run(given: Params, paths: Paths) -> None:
     """Write reports/explain/: summary.json, and the pictures that it names."""
     hardware.deterministic_algorithms()
     explain, repeat = given.explain, given.study.repeats[0]
-    evaluated = files.read_json(paths.evaluation / "summary.json")
+    best = files.read_json(paths.evaluation / "top_two.json")
     ranked = explain.experiments == "top-two"
-    names = evaluated["top_two"] if ranked else explain.experiments
+    names = best["top_two"] if ranked else explain.experiments
     subjects = [_subject(paths, name, repeat) for name in names]
     found = _masks(given, paths)
     metadata = files.read_json(paths.audit)["shortcuts"]["model"]
     with files.replacing_folder(paths.explanation) as folder:
         records = [_explained(each, explain, repeat, found, metadata, folder) for each in subjects]
         summary = {
-            "ranked_on": evaluated["ranked_on"] if ranked else None,
+            "ranked_on": best["ranked_on"] if ranked else None,
             "methods": explain.methods,
             "experiments": records,
             "feature_maps": _feature_maps(subjects, explain.feature_maps, folder),
