@@ -120,17 +120,11 @@ def test_without_fixed_thresholds_they_are_not_available(trained: Loaded, other:
 
 def test_thresholds_and_temperature_are_the_runs_own(trained: Loaded, other: Path) -> None:
     _, paths = trained
-    points = [
-        {"of": "TB", "point": "Youden", "threshold": 0.0},
-        {"of": "TB", "point": "specificity at least 99 %", "threshold": 1.01},
-        {"of": "TB", "point": "sensitivity at least 95 %", "threshold": None},
-    ]
-    runs = [{"experiment": "baseline", "repeat": 0, "temperature": 1e9, "points": points}]
-    files.write_json({"runs": runs}, paths.evaluation / fixed.FILE)
+    write_fixed(paths.evaluation, temperature=1e9)
     try:
         record, lines = run(trained, other)
     finally:
-        (paths.evaluation / fixed.FILE).unlink()
+        shutil.rmtree(paths.evaluation)
     # at such a temperature every probability is one half
     assert record["log_loss_calibrated"] == pytest.approx(np.log(2))
     assert [(each["sensitivity"], each["specificity"]) for each in record["operating_points"]] == [(1, 0), (0, 1)]
@@ -143,19 +137,25 @@ def test_one_degree_changes_no_probability() -> None:
     assert (fixed.cooled(p, 3.0).argmax(axis=1) == p.argmax(axis=1)).all()
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        [],
-        {},
-        {"runs": []},
-        {"runs": [{"experiment": "other", "repeat": 0}]},
-        {"runs": [{"experiment": "a", "repeat": 0}]},
-    ],
-)
-def test_whatever_is_absent_is_not_available(tmp_path: Path, content: object) -> None:
-    files.write_json(content, tmp_path / fixed.FILE)
-    assert fixed.read(tmp_path, "a", 0) == fixed.Fixed()
+def write_fixed(folder: Path, temperature: float | None) -> None:
+    """As `evaluate` does; one point could not be reached, and another run has one of its own."""
+    rows = [
+        ("baseline", 0, "TB", "Youden", 0.0),
+        ("baseline", 0, "TB", "specificity at least 99 %", 1.01),
+        ("baseline", 0, "TB", "sensitivity at least 95 %", None),
+        ("baseline", 1, "TB", "Youden", 0.25),
+    ]
+    table = pd.DataFrame(rows, columns=["experiment", "repeat", "of", "point", "threshold"])
+    tables.write(table, folder / fixed.POINTS)
+    files.write_json([{"experiment": "baseline", "repeat": 0, "temperature": temperature}], folder / fixed.TEMPERATURES)
+
+
+def test_whatever_is_absent_is_not_available(tmp_path: Path) -> None:
+    assert fixed.read(tmp_path, "baseline", 0) == fixed.Fixed([], None)
+    write_fixed(tmp_path, temperature=None)
+    assert fixed.read(tmp_path, "baseline", 0).temperature is None
+    assert fixed.read(tmp_path, "baseline", 1) == fixed.Fixed([fixed.Point("TB", "Youden", 0.25)], None)
+    assert fixed.read(tmp_path, "other", 0) == fixed.Fixed([], None)
 
 
 def test_other_names_of_classes(trained: Loaded, other: Path, tmp_path: Path) -> None:

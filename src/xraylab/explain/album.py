@@ -6,18 +6,24 @@ from typing import Any
 
 import pandas as pd
 
-from xraylab.explain import choose, maps, pictures
+from xraylab.explain import choose, maps, masks, pictures
+from xraylab.explain.masks import Mask
 from xraylab.explain.saliency import Method
 from xraylab.explain.subject import Subject, saliency_of
 
 Record = dict[str, Any]
 
 
-def write(subject: Subject, methods: dict[str, Method], count: int, folder: Path) -> Record:
+def write(subject: Subject, methods: dict[str, Method], count: int, findings: dict[str, Mask], folder: Path) -> Record:
     """Grids of right and wrong images and the greatest losses; their pictures go to `folder`/<experiment>/.
 
-    In a grid the evidence shown is that for the grid's class, in the losses that for what was predicted.
+    In a grid the evidence shown is that for the grid's class, in the losses that for what was predicted. Findings whose
+    mask is known are outlined.
     """
+
+    def drawn(rows: pd.DataFrame, labels: list[str], prefix: str) -> list[Record]:
+        return _drawn(subject, methods, rows, labels, findings, folder, prefix)
+
     images = choose.scored(subject.tested, subject.model["classes"])
     losses = choose.top_losses(images, count)
     cells = choose.cells(images, subject.model["classes"], subject.model["positive"], count)
@@ -27,11 +33,11 @@ def write(subject: Subject, methods: dict[str, Method], count: int, folder: Path
                 "kind": cell.kind,
                 "label": cell.label,
                 "found": cell.found,
-                "images": _drawn(subject, methods, cell.rows, [cell.label] * len(cell.rows), folder, f"grid-{number}"),
+                "images": drawn(cell.rows, [cell.label] * len(cell.rows), f"grid-{number}"),
             }
             for number, cell in enumerate(cells)
         ],
-        "top_losses": _drawn(subject, methods, losses, list(losses["predicted"]), folder, "loss"),
+        "top_losses": drawn(losses, list(losses["predicted"]), "loss"),
     }
 
 
@@ -48,7 +54,13 @@ def feature_maps(subjects: Sequence[Subject], name: str, most: int, folder: Path
 
 
 def _drawn(
-    subject: Subject, methods: dict[str, Method], rows: pd.DataFrame, labels: list[str], folder: Path, prefix: str
+    subject: Subject,
+    methods: dict[str, Method],
+    rows: pd.DataFrame,
+    labels: list[str],
+    findings: dict[str, Mask],
+    folder: Path,
+    prefix: str,
 ) -> list[Record]:
     if rows.empty:
         return []
@@ -56,7 +68,8 @@ def _drawn(
     drawn = []
     for number, (row, label) in enumerate(zip(rows.to_dict("index").values(), labels, strict=True)):
         gray = subject.gray(row["id"])
-        shown = {name: pictures.overlay(gray, each[number], None) for name, each in found.items()}
+        mask = masks.read(findings[row["id"]], subject.pixels) if row["id"] in findings else None
+        shown = {name: pictures.overlay(gray, each[number], mask) for name, each in found.items()}
         where = {name: f"{subject.name}/{prefix}-{number}-{name}.png" for name in ("image", *shown)}
         for name, picture in {"image": gray, **shown}.items():
             pictures.write(picture, folder / where[name])

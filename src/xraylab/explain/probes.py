@@ -1,14 +1,14 @@
 """What a network still tells with a part of every image blacked out: if that is nearly all, it needs no lungs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
-from xraylab.data.batches import SCORING_BATCH, Images, Rows, network_input
+from xraylab.data.batches import SCORING_BATCH, Images
+from xraylab.explain.subject import Subject
 from xraylab.model import scoring
-from xraylab.model.hardware import Hardware
 
 CHANCE = 0.5
 LEAST_SKILL = 0.1
@@ -33,13 +33,12 @@ def blacked_out(images: Images, part: str, share: float) -> Images:
     return result
 
 
-def probabilities(
-    network: nn.Module, model: dict[str, Any], images: Images, rows: Rows, hardware: Hardware, part: str, share: float
-) -> Tensor:
-    """Class probabilities (n, classes) of the images in `rows` of the cache, with that part blacked out."""
-    shape = (model["channels"], model["pixels"], model["pixels"])
-    ready, _ = scoring.prepared(network, hardware, len(rows), shape, model["multiply_adds"])
-    (scores,) = scoring.probabilities([ready], _batches(images, rows, shape, part, share), hardware)
+def probabilities(subject: Subject, ids: Sequence[str], part: str, share: float) -> Tensor:
+    """Class probabilities (n, classes) of these images with that part blacked out."""
+    model, machine = subject.model, subject.machine
+    shape = (model["channels"], subject.pixels, subject.pixels)
+    ready, _ = scoring.prepared(subject.network, machine, len(ids), shape, model["multiply_adds"])
+    (scores,) = scoring.probabilities([ready], _batches(subject, ids, part, share), machine)
     return scores
 
 
@@ -73,8 +72,8 @@ def warnings(real: float | None, centre: dict[str, Any], metadata: dict[str, Any
     return found
 
 
-def _batches(images: Images, rows: Rows, shape: tuple[int, int, int], part: str, share: float) -> Iterator[Tensor]:
-    channels, pixels, _ = shape
+def _batches(subject: Subject, ids: Sequence[str], part: str, share: float) -> Iterator[Tensor]:
+    rows = subject.rows(ids)
     for start in range(0, len(rows), SCORING_BATCH):
-        some = blacked_out(images[rows[start : start + SCORING_BATCH]], part, share)
-        yield network_input(some, np.arange(len(some)), channels, pixels)
+        some = blacked_out(subject.cached[rows[start : start + SCORING_BATCH]], part, share)
+        yield subject.shown(some, np.arange(len(some)))

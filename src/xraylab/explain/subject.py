@@ -37,10 +37,13 @@ class Subject:
     def rows(self, ids: Sequence[str]) -> Rows:
         return np.array([self.row_of[name] for name in ids], np.int64)
 
+    def shown(self, images: Images, rows: Rows) -> Tensor:
+        """What the network is shown of uint8 images as they are cached: float32 (n, channels, pixels, pixels)."""
+        return network_input(images, rows, self.model["channels"], self.pixels).to(self.machine.device)
+
     def input(self, ids: Sequence[str]) -> Tensor:
-        """What the network is shown: float32 (n, channels, pixels, pixels), on its device."""
-        made = network_input(self.cached, self.rows(ids), self.model["channels"], self.pixels)
-        return made.to(self.machine.device)
+        """The same of test images by name."""
+        return self.shown(self.cached, self.rows(ids))
 
     def gray(self, name: str) -> Gray:
         """The same image for people: uint8 (pixels, pixels)."""

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from xraylab import files
+from xraylab import files, tables
 from xraylab.evaluate.counts import Floats
 
-FILE = "operating_points.json"
+POINTS, TEMPERATURES = "operating_points.csv", "calibration.json"
 
 
 @dataclass(frozen=True)
@@ -30,22 +30,30 @@ class Fixed:
 
 
 def read(folder: Path, experiment: str, repeat: int) -> Fixed:
-    """What `folder`/operating_points.json says of a run.
+    """What operating_points.csv and calibration.json in `folder` say of a run.
 
-    It holds {"runs": [{experiment, repeat, temperature, points: [{of, point, threshold}, ...]}, ...]}. A file, run or
-    threshold that is not there is not available, and no error.
+    The first has the columns experiment, repeat, of, point and threshold, the second is a list of mappings with the
+    keys experiment, repeat and temperature. A file, run or number that is not there is not available, and no error.
     """
-    if not (folder / FILE).is_file():
-        return Fixed()
-    whole = files.read_json(folder / FILE)
-    runs = whole.get("runs", []) if isinstance(whole, dict) else []
-    ours = [run for run in runs if (run.get("experiment"), run.get("repeat")) == (experiment, repeat)]
-    return _fixed(ours[0]) if ours else Fixed()
+    return Fixed(_points(folder / POINTS, experiment, repeat), _temperature(folder / TEMPERATURES, experiment, repeat))
 
 
-def _fixed(run: dict[str, Any]) -> Fixed:
-    known = [row for row in run.get("points", []) if row.get("threshold") is not None]
-    return Fixed([Point(row["of"], row["point"], row["threshold"]) for row in known], run.get("temperature"))
+def _points(path: Path, experiment: str, repeat: int) -> list[Point]:
+    if not path.is_file():
+        return []
+    table = tables.read(path, ("experiment", "of", "point"))
+    thresholds = pd.to_numeric(table["threshold"], errors="coerce")
+    ours = table.assign(threshold=thresholds)[
+        (table["experiment"] == experiment) & (table["repeat"] == repeat) & thresholds.notna()
+    ]
+    rows = zip(ours["of"], ours["point"], ours["threshold"], strict=True)
+    return [Point(of, name, float(threshold)) for of, name, threshold in rows]
+
+
+def _temperature(path: Path, experiment: str, repeat: int) -> float | None:
+    runs = files.read_json(path) if path.is_file() else []
+    found = [run.get("temperature") for run in runs if (run["experiment"], run["repeat"]) == (experiment, repeat)]
+    return found[0] if found else None
 
 
 def cooled(probabilities: Floats, temperature: float) -> Floats:

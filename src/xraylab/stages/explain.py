@@ -72,7 +72,7 @@ def _explained(
         "experiment": subject.name,
         "repeat": repeat,
         "epoch": subject.model[f"{CHECKPOINT}_epoch"],
-        **album.write(subject, methods, explain.images, folder),
+        **album.write(subject, methods, explain.images, found, folder),
         "localisation": _localisation(subject, methods, explain.masked_images, repeat, found),
         "probes": _probes(subject, explain, metadata),
     }
@@ -113,11 +113,9 @@ def _probes(subject: Subject, explain: params.Explain, metadata: Record | None) 
     positive = classes.index(subject.model["positive"]) if subject.model["positive"] else None
     actual = tested["label"].map(classes.index).to_numpy(int)
     real = figures.auroc(actual, tested[[f"p_{label}" for label in classes]].to_numpy(float), positive)
-    rows, found = subject.rows(list(tested["id"])), {}
+    found = {}
     for part in probes.HIDDEN:
-        p = probes.probabilities(
-            subject.network, subject.model, subject.cached, rows, subject.machine, part, explain.centre
-        )
+        p = probes.probabilities(subject, list(tested["id"]), part, explain.centre)
         auroc = figures.auroc(actual, p.double().numpy(), positive)
         found[part] = probes.verdict(real, auroc, explain.nearly)
     told = probes.verdict(real, metadata["auroc"] if metadata else None, explain.nearly)
