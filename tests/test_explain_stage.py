@@ -1,5 +1,6 @@
 """The stage: from a trained study to what the report shows."""
 
+import contextlib
 from pathlib import Path
 
 import finished_study
@@ -30,7 +31,7 @@ def study(root: Path, changes: dict[str, object] | None = None, metadata: float 
         folder = paths.model(name, 0)
         model = files.read_json(folder / "model.json") | {"dropout": 0.0}
         files.write_json(model, folder / "model.json")
-        torch.manual_seed(number)
+        torch.manual_seed(7 + number)
         network = networks.build(model["arch"], len(model["classes"]), model["channels"], 0.0)
         weights.save(network, folder / "best.safetensors")
     if metadata:
@@ -61,7 +62,8 @@ def with_findings(paths: Paths, count: int) -> None:
 def explained(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     given, paths = study(tmp_path_factory.mktemp("explained"), metadata=0.99)
     with_findings(paths, 5)
-    explain.run(given, paths)
+    with (paths.root / "log").open("w") as log, contextlib.redirect_stdout(log):
+        explain.run(given, paths)
     return given, paths
 
 
@@ -119,11 +121,8 @@ def test_probes_black_out_what_the_network_is_shown(explained: Loaded) -> None:
     assert record["probes"]["centre"]["auroc"] == pytest.approx(above)
 
 
-def test_metadata_that_tell_the_class_are_a_warning_in_the_log_and_the_report(
-    explained: Loaded, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_metadata_that_tell_the_class_are_a_warning_in_the_log_and_the_report(explained: Loaded) -> None:
     given, paths = explained
-    explain.run(given, paths)
     report.run(given, paths)
     record = files.read_json(paths.explanation / "summary.json")["experiments"][0]
     assert record["probes"]["metadata"]["nearly"] is True
@@ -134,7 +133,7 @@ def test_metadata_that_tell_the_class_are_a_warning_in_the_log_and_the_report(
         "A model that sees only facts about the files (format, size), and no image, reaches an AUROC of 0.99 "
         "(whole images: "
     )
-    assert f"warning: {record['experiment']}: {warning}\n" in capsys.readouterr().out
+    assert f"warning: {record['experiment']}: {warning}\n" in (paths.root / "log").read_text()
     page = paths.report.read_text()
     assert f"<p><strong>{record['experiment']}: shortcut.</strong> {warning}</p>" in page
     assert "Random weights are the sanity check" in page
@@ -153,6 +152,20 @@ def test_the_page_shows_every_picture_and_says_what_it_is(explained: Loaded) -> 
                     method = explanation.METHODS[name]
                     alt = f"{method} of {image['id']}: where the evidence for {image['evidence_for']} is"
                 assert f'<img src="{uri}" alt="{alt}"' in page
+
+
+def test_hostile_names_do_nothing_on_the_page(explained: Loaded) -> None:
+    given, paths = explained
+    where, script = paths.explanation / "summary.json", "<script>alert(1)</script>"
+    text = where.read_text()
+    try:
+        where.write_text(text.replace("TB/test", f"TB/{script}test"))
+        report.run(given, paths)
+    finally:
+        where.write_text(text)
+    page = paths.report.read_text()
+    assert script not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;test" in page
 
 
 def test_a_study_that_explains_nothing_says_so(tmp_path: Path) -> None:
@@ -176,7 +189,7 @@ def test_chosen_experiments_without_findings(tmp_path: Path) -> None:
 
 def test_three_classes(tmp_path: Path) -> None:
     classes = {"data": {"classes": ["Covid", "Normal", "Pneumonia"], "positive": None}}
-    given, paths = study(tmp_path, classes | {"explain": FAST | {"methods": ["grad-cam"]}})
+    given, paths = study(tmp_path, classes | {"explain": FAST | {"methods": ["grad-cam"], "experiments": ["l2"]}})
     explain.run(given, paths)
     report.run(given, paths)
     record = files.read_json(paths.explanation / "summary.json")["experiments"][0]
