@@ -13,6 +13,7 @@ from xraylab.paths import Paths
 SHIPPED = Path(__file__).parents[1] / "params.yaml"
 PIXELS = 24
 SIDES = ("train", "valid", "test")
+NOT_EXPLAINED: dict[str, Any] = {"ranked_on": None, "methods": [], "experiments": [], "feature_maps": None}
 
 
 def make(
@@ -34,6 +35,7 @@ def make(
     given = params.read(paths.params)
     counts = images or {side: dict.fromkeys(given.data.classes, 8) for side in SIDES}
     splits = _write_data(paths, given, counts)
+    files.write_json(NOT_EXPLAINED, paths.explanation / "summary.json")
     rng = np.random.default_rng(0)
     for name in given.experiments:
         plan = given.experiment(name).model_dump() | {"pretrained_sha256": None}

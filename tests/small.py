@@ -47,6 +47,7 @@ def shrink(tree: Tree) -> None:
     tree["data"]["demo"].update(healthy=40, tb=20, pixels=64)
     tree["images"]["pixels"] = tree["model"]["pixels"] = 32
     tree["train"].update(epochs=2, batch_size=8)
+    tree["explain"].update(images=2, occlusion_patch=0.5, occlusion_stride=0.5)
 
 
 def edit(folder: Path, change: Change) -> None:

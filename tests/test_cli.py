@@ -29,7 +29,19 @@ def test_help_names_every_stage_and_imports_no_heavy_package() -> None:
         "print([name for name in ('torch', 'fastai', 'pandas', 'numpy', 'sklearn') if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for stage in ("source", "fetch", "index", "split", "cache", "plan", "train", "predict", "evaluate", "report"):
+    for stage in (
+        "source",
+        "fetch",
+        "index",
+        "split",
+        "cache",
+        "plan",
+        "train",
+        "predict",
+        "evaluate",
+        "explain",
+        "report",
+    ):
         assert f" {stage} " in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
 

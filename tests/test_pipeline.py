@@ -68,7 +68,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped study on the demo data, shrunk, run and committed."""
     study = committed(tmp_path_factory.mktemp("finished"))
     output = succeed(study, "repro")
-    assert len(ran(output)) == len(set(ran(output))) == 7 + 5 + 5 + 2
+    assert len(ran(output)) == len(set(ran(output))) == 7 + 5 + 5 + 3
     small.commit(study)
     return study
 
@@ -111,7 +111,7 @@ def test_an_evaluation_does_not_train(finished: Path) -> None:
 
 def test_a_removed_experiment_leaves_nothing_behind(finished: Path) -> None:
     small.edit(finished, lambda tree: tree["experiments"].pop("contrast"))
-    assert ran(succeed(finished, "repro")) == ["source", "plan", "features", "evaluate", "report"]
+    assert ran(succeed(finished, "repro")) == ["source", "plan", "features", "evaluate", "explain", "report"]
     assert not (finished / "models/contrast").exists()
     assert "contrast" not in files.read_json(finished / "reports/metrics.json")
     small.git(finished, "checkout", "--quiet", "--", ".")

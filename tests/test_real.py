@@ -8,7 +8,7 @@ from conftest import load
 
 from xraylab import files
 from xraylab.data.audit import folder
-from xraylab.stages import cache, evaluate, fetch, index, plan, predict, report, source, split, train
+from xraylab.stages import cache, evaluate, explain, fetch, index, plan, predict, report, source, split, train
 
 pytestmark = pytest.mark.real
 
@@ -20,7 +20,7 @@ def run(study: Path) -> Path:
     for experiment in loaded[0].experiments:
         train.run(*loaded, experiment, 0)
         predict.run(*loaded, experiment, 0)
-    for stage in (evaluate, report):
+    for stage in (evaluate, explain, report):
         stage.run(*loaded)
     return study
 
@@ -65,6 +65,10 @@ def test_covid3_whose_patients_are_in_two_classes(tmp_path: Path, real_data: Pat
     assert all("test" in example for example in leak["examples"])
     metrics = files.read_json(study / "reports/metrics.json")
     assert metrics["baseline"]["test"]["auroc"] > 0.6
+    summary = files.read_json(study / "reports/explain/summary.json")
+    probes = {each["experiment"]: each["probes"] for each in summary["experiments"]}["baseline"]
+    assert probes["metadata"]["nearly"] is True
+    assert "facts about the files (format" in probes["warnings"][-1]
 
 
 def test_kermany_has_thirty_groups_of_duplicates_and_no_patient_on_two_given_sides(real_data: Path) -> None:

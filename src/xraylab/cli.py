@@ -127,6 +127,14 @@ def evaluate() -> None:
 
 
 @app.command(rich_help_panel=STAGES)
+def explain() -> None:
+    """Where chosen experiments look, and what they could do without looking there (reports/explain)."""
+    from xraylab.stages import explain
+
+    _run(explain.run)
+
+
+@app.command(rich_help_panel=STAGES)
 def report() -> None:
     """One page of it all (reports/index.html)."""
     from xraylab.stages import report
@@ -150,6 +158,24 @@ def score(
         print("Test figures of several epochs, compared, are no longer test figures: choose on validation.")
     for name, value in figures.items():
         print(f"{name:10} {value:.6f}" if isinstance(value, float) else f"{name:10} {value}")
+
+
+@app.command(rich_help_panel=TOOLS)
+def external(
+    run: Annotated[str, typer.Argument(help="A trained run: an experiment, or experiment/repeat.")],
+    folder: Annotated[Path, typer.Argument(help="A folder of X-rays that the study has not seen.", metavar="PATH")],
+    layout: Annotated[str, typer.Option(help="As data.layout in params.yaml.")] = "auto",
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CLASS=LABEL", help="What PATH calls a class, where it is another name; repeatable."),
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Where to write it all, instead of reports/external/.")] = None,
+) -> None:
+    """Score a trained run on another data set, without the images that it has seen."""
+    from xraylab.predict import external
+
+    for line in external.run(*_study(), run, folder, layout, label or [], json):
+        print(line)
 
 
 @app.command(rich_help_panel=TOOLS)

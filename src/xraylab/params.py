@@ -172,6 +172,18 @@ class Evaluate(Section):
     goals: Goals
 
 
+class Explain(Section):
+    experiments: Literal["top-two"] | list[str]
+    images: PositiveInt
+    methods: Annotated[list[Literal["grad-cam", "occlusion"]], Field(min_length=1)]
+    occlusion_patch: Annotated[float, Field(gt=0, le=1)]
+    occlusion_stride: Annotated[float, Field(gt=0, le=1)]
+    masked_images: Annotated[int, Field(ge=2)]
+    feature_maps: PositiveInt
+    centre: Annotated[float, Field(gt=0, lt=1)]
+    nearly: Annotated[float, Field(gt=0, le=1)]
+
+
 class Experiment(Section):
     """The sections that an experiment may override, resolved."""
 
@@ -189,6 +201,7 @@ class Params(Experiment):
     split: Split
     images: Images
     evaluate: Evaluate
+    explain: Explain
     experiments: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
     def experiment(self, name: str) -> Experiment:
@@ -288,6 +301,24 @@ def _study_problems(params: Params) -> list[str]:
         problems.append(f"study.baseline: {study.baseline!r} is not one of the experiments")
     if len(set(study.repeats)) < len(study.repeats):
         problems.append("study.repeats: names a repeat twice")
+    return problems + _explain_problems(params)
+
+
+def _explain_problems(params: Params) -> list[str]:
+    explain, problems = params.explain, []
+    for name in explain.experiments if isinstance(explain.experiments, list) else ():
+        if name not in params.experiments:
+            there = ", ".join(params.experiments)
+            problems.append(f"explain.experiments: {name!r} is not one of the experiments; there is {there}")
+    for key in ("experiments", "methods"):
+        names = getattr(explain, key)
+        if isinstance(names, list) and len(set(names)) < len(names):
+            problems.append(f"explain.{key}: names one twice")
+    if explain.occlusion_stride > explain.occlusion_patch:
+        problems.append(
+            f"explain.occlusion_stride: {explain.occlusion_stride} is more than explain.occlusion_patch "
+            f"({explain.occlusion_patch}), so that some pixels would never be covered"
+        )
     return problems
 
 

@@ -137,5 +137,13 @@ class Paths:
         return self.reports / "evaluation"
 
     @property
+    def explanation(self) -> Path:
+        return self.reports / "explain"
+
+    @property
+    def external(self) -> Path:
+        return self.reports / "external"
+
+    @property
     def report(self) -> Path:
         return self.reports / "index.html"

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from torchvision.models import ResNet
 
 from xraylab.errors import WeightsError
@@ -18,9 +19,19 @@ def epoch_of(model: dict[str, Any], checkpoint: str) -> int:
 
 def network(folder: Path, model: dict[str, Any], epoch: int) -> ResNet:
     """The network with that epoch's weights. Errors: WeightsError naming the epochs that were kept."""
-    built = networks.build(model["arch"], len(model["classes"]), model["channels"], model["dropout"])
+    built = _built(model)
     weights.restore(built, folder / _file(model, epoch))
     return built
+
+
+def untrained(model: dict[str, Any], seed: int) -> ResNet:
+    """A network of the same architecture with random weights, for comparison."""
+    torch.manual_seed(seed)
+    return _built(model)
+
+
+def _built(model: dict[str, Any]) -> ResNet:
+    return networks.build(model["arch"], len(model["classes"]), model["channels"], model["dropout"])
 
 
 def _file(model: dict[str, Any], epoch: int) -> str:

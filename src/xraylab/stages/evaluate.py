@@ -46,6 +46,8 @@ def run(params: Params, paths: Paths) -> None:
         more = {"comparisons": compared, "goals": judged, "intervals": study.rests_on(runs, asked)}
         more["mean_figures"] = [row for row in rows if row["kind"] == study.MEAN]
         files.write_json({**summary, **more}, folder / "summary.json")
+        # apart, so that `explain` runs again where these change and not where any figure does
+        files.write_json({name: summary[name] for name in ("ranked_on", "top_two")}, folder / "top_two.json")
     tables.write(wide.comparison(results, rows, asked), paths.comparison)
     files.write_json(_metrics(results, means), paths.metrics)
     if folds:

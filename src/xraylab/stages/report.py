@@ -8,7 +8,7 @@ import pandas as pd
 from xraylab import files, tables
 from xraylab.params import Params, read_plan
 from xraylab.paths import Paths
-from xraylab.report import answer, charts, images, page, rows
+from xraylab.report import answer, charts, explanation, images, page, rows
 from xraylab.report.split import sentences
 
 MEASURES = {"loss": "Loss", "accuracy": "Accuracy", "f1": "F1"}
@@ -45,6 +45,8 @@ def run(params: Params, paths: Paths) -> None:
         split_by=sentences(params.split),
         leaks=files.read_json(paths.split / "audit.json"),
         samples=_samples(paths, summary),
+        explained=explanation.section(files.read_json(paths.explanation / "summary.json"), paths.explanation),
+        method_names=explanation.METHODS,
         class_samples=_class_samples(paths, params.data.classes),
         **_data_charts(paths, params.data.classes, split),
     )

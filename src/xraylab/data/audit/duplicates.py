@@ -9,6 +9,7 @@ NEAR = 30
 """Perceptual hashes that differ in at most so many of their 256 bits are one picture. Of chest radiographs, copies
 (JPEG, half the size, brighter) differ in 0 to 30 bits; of 9,264 real ones, different films differ in 34 or more."""
 ROUNDS, WINDOW = 32, 8
+CHUNK = 512  # pictures compared with all others at a time
 
 Pairs = NDArray[np.int64]
 
@@ -29,6 +30,38 @@ def near(index: pd.DataFrame) -> pd.DataFrame:
     pairs, bits = _close(hashes)
     ids = looked_at["id"].to_numpy()
     return pd.DataFrame({"id": ids[pairs[:, 0]], "other": ids[pairs[:, 1]], "bits": bits})
+
+
+def seen(pictures: pd.DataFrame, before: pd.DataFrame) -> pd.Series:
+    """For each of `pictures`, the id of the picture among `before` that it is a copy of, or ''.
+
+    Copies have perceptual hashes within NEAR bits; of several, the nearest is named, the first of equals. Every pair is
+    compared, so none is missed. Both tables have the columns id, perceptual_hash and contrast; images without contrast
+    are copies of nothing.
+    """
+    told, known = pictures[pictures["contrast"] > 0], before[before["contrast"] > 0]
+    names = pd.Series("", index=pictures.index, dtype=object)
+    if len(told) and len(known):
+        ids, words = known["id"].to_numpy(), _words(known)
+        rows = np.array_split(_words(told), -(-len(told) // CHUNK))
+        nearest = [_nearest(part, words) for part in rows]
+        at, bits = (np.concatenate(parts) for parts in zip(*nearest, strict=True))
+        names[told.index] = np.where(bits <= NEAR, ids[at], "")
+    return names
+
+
+def _words(index: pd.DataFrame) -> NDArray[np.uint64]:
+    """The perceptual hashes: (n, 4)."""
+    return np.frombuffer(bytes.fromhex("".join(index["perceptual_hash"])), np.uint64).reshape(len(index), -1)
+
+
+def _nearest(words: NDArray[np.uint64], others: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of each hash the nearest among the others, and in how many bits it differs."""
+    bits = np.zeros((len(words), len(others)), np.int64)
+    for number in range(words.shape[1]):
+        bits += np.bitwise_count(words[:, number, None] ^ others[None, :, number])
+    at = bits.argmin(axis=1)
+    return at, bits[np.arange(len(bits)), at]
 
 
 def _close(hashes: NDArray[np.uint8]) -> tuple[Pairs, NDArray[np.int64]]:

@@ -1,0 +1,71 @@
+"""Which test images to look at: right and wrong ones of each kind, and those with the greatest loss."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+WRONG = ("false positive", "false negative")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Images of one kind. `rows` has the columns id, actual, predicted, probability (of the predicted) and loss."""
+
+    kind: str
+    label: str  # the class of which they are true or false positives or negatives
+    rows: pd.DataFrame
+    found: int  # how many there are in all
+
+
+def scored(table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+    """One row per image of a prediction table (id, label, p_<class>): see `Cell`. The loss is -ln p of the actual."""
+    p = table[[f"p_{label}" for label in classes]].to_numpy(float)
+    actual = table["label"].map(classes.index).to_numpy(int)
+    own = np.maximum(p[np.arange(len(p)), actual], np.finfo(np.float32).tiny)
+    return pd.DataFrame(
+        {
+            "id": table["id"].to_numpy(),
+            "actual": table["label"].to_numpy(),
+            "predicted": [classes[number] for number in p.argmax(axis=1)],
+            "probability": p.max(axis=1),
+            "loss": -np.log(own),
+        }
+    )
+
+
+def cells(images: pd.DataFrame, classes: list[str], positive: str | None, count: int) -> list[Cell]:
+    """True and false positives and negatives of the positive class, at most `count` images of each.
+
+    With more than two classes, of each class against the rest, without true negatives, which would be shown as the true
+    positives of other classes. Right ones run from the surest to the least sure, of wrong ones the surest come first.
+    """
+    kinds = ("true positive", "false negative", "false positive")
+    wanted = [(kind, label) for label in classes for kind in kinds]
+    if positive is not None:
+        wanted = [(kind, positive) for kind in (*kinds, "true negative")]
+    found = [(kind, label, _found(images, kind, label)) for kind, label in wanted]
+    return [Cell(kind, label, _some(rows, kind in WRONG, count), len(rows)) for kind, label, rows in found]
+
+
+def top_losses(images: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The `count` images with the greatest loss, the greatest first."""
+    return images.sort_values("loss", ascending=False, kind="stable").head(count)
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most `most` of the numbers from 0 to `count` - 1, evenly spread, the first and the last among them."""
+    return sorted(set(np.linspace(0, count - 1, min(count, most)).astype(int).tolist())) if count else []
+
+
+def _found(images: pd.DataFrame, kind: str, label: str) -> pd.DataFrame:
+    right, says = kind.split()
+    predicted = (images["predicted"] == label) == (says == "positive")
+    found = images[predicted & ((images["actual"] == images["predicted"]) == (right == "true"))]
+    if kind == "false negative":  # of several classes, those of this one alone
+        found = found[found["actual"] == label]
+    return found.sort_values("probability", ascending=False, kind="stable")
+
+
+def _some(ordered: pd.DataFrame, wrong: bool, count: int) -> pd.DataFrame:
+    return ordered.head(count) if wrong else ordered.iloc[evenly(len(ordered), count)]

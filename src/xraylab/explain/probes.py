@@ -1,0 +1,79 @@
+"""What a network still tells with a part of every image blacked out: if that is nearly all, it needs no lungs."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from xraylab.data.batches import SCORING_BATCH, Images
+from xraylab.explain.subject import Subject
+from xraylab.model import scoring
+
+CHANCE = 0.5
+LEAST_SKILL = 0.1
+"""Below so much AUROC beyond chance a network knows too little for a share of it to mean anything."""
+HIDDEN = ("centre", "border")
+
+
+def blacked_out(images: Images, part: str, share: float) -> Images:
+    """A copy of uint8 images (n, height, width) whose `centre`, or all but it (`border`), is 0.
+
+    The centre is the middle rectangle of `share` of the height and of the width.
+    """
+    height, width = images.shape[1:]
+    above, before = round(height * (1 - share) / 2), round(width * (1 - share) / 2)
+    inside = np.s_[:, above : height - above, before : width - before]
+    if part == "centre":
+        result = images.copy()
+        result[inside] = 0
+    else:
+        result = np.zeros_like(images)
+        result[inside] = images[inside]
+    return result
+
+
+def probabilities(subject: Subject, ids: Sequence[str], part: str, share: float) -> Tensor:
+    """Class probabilities (n, classes) of these images with that part blacked out."""
+    model, machine = subject.model, subject.machine
+    shape = (model["channels"], subject.pixels, subject.pixels)
+    ready, _ = scoring.prepared(subject.network, machine, len(ids), shape, model["multiply_adds"])
+    (scores,) = scoring.probabilities([ready], _batches(subject, ids, part, share), machine)
+    return scores
+
+
+def verdict(real: float | None, probe: float | None, nearly: float) -> dict[str, Any]:
+    """The share of the real network's skill (AUROC beyond chance) that a probe keeps, and whether that is nearly all.
+
+    None where either AUROC is unknown or the network itself is hardly better than chance.
+    """
+    if real is None or probe is None or real - CHANCE < LEAST_SKILL:
+        return {"auroc": probe, "kept": None, "nearly": None}
+    kept = max(0.0, probe - CHANCE) / (real - CHANCE)
+    return {"auroc": probe, "kept": kept, "nearly": kept >= nearly}
+
+
+def warnings(real: float | None, centre: dict[str, Any], metadata: dict[str, Any]) -> list[str]:
+    """What the verdicts on the blacked-out centre and on the facts about the files mean, where it is nearly all."""
+    if real is None:
+        return []
+    whole, found = f"whole images: {real:.2f}", []
+    if centre["nearly"]:
+        found.append(
+            f"With the centre of every image blacked out, the network still reaches an AUROC of {centre['auroc']:.2f} "
+            f"({whole}), {centre['kept']:.0%} of what it knows beyond chance. It tells the classes without the lungs."
+        )
+    if metadata["nearly"]:
+        found.append(
+            f"A model that sees only facts about the files ({', '.join(metadata['facts'])}), and no image, reaches an "
+            f"AUROC of {metadata['auroc']:.2f} ({whole}), {metadata['kept']:.0%} of what the network knows beyond "
+            "chance. The network may tell the classes by where an image comes from."
+        )
+    return found
+
+
+def _batches(subject: Subject, ids: Sequence[str], part: str, share: float) -> Iterator[Tensor]:
+    rows = subject.rows(ids)
+    for start in range(0, len(rows), SCORING_BATCH):
+        some = blacked_out(subject.cached[rows[start : start + SCORING_BATCH]], part, share)
+        yield subject.shown(some, np.arange(len(some)))
