@@ -205,6 +205,17 @@ def test_the_rate_that_was_found_is_the_one_that_is_used(study: Loaded) -> None:
     assert tables.read(folder / "history.csv")["lr"].max() <= found
 
 
+def test_the_finder_can_be_asked_alone_and_leaves_nothing_behind(study: Loaded) -> None:
+    """Also where train.lr is a number; where it is to be found, the answer is the one that a run takes."""
+    kept = {path for path in study[1].root.rglob("*") if path.is_file()}
+    curve, rate = train.find_rate(*study, "found", 0)
+    assert {path for path in study[1].root.rglob("*") if path.is_file()} == kept
+    folder = trained(study, "found")
+    pd.testing.assert_frame_equal(curve, tables.read(folder / "lr_find.csv"))
+    assert rate == files.read_json(folder / "model.json")["lr_found"]
+    assert train.find_rate(*study, "flat_cos", 0)[1] > 1e-7
+
+
 def test_no_rate_is_found_where_the_loss_never_falls() -> None:
     curve = pd.DataFrame({"lr": np.geomspace(1e-7, 10, 100), "loss": np.linspace(1, 3, 100)})
     with pytest.raises(TrainingError) as caught:

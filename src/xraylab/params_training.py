@@ -22,6 +22,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "decay_factor": ("step", "plateau"),
 }
 UNCHANGING = {"crop_scale": 1.0}  # every other augmentation does nothing at 0
+BATCHWISE = ("mixup", "cutmix")  # augmentations that are not of single images
 WITH_MOMENTUM = ("sgd", "rmsprop")
 
 

@@ -27,7 +27,7 @@ from xraylab.model.features import Features
 from xraylab.model.hardware import Hardware, deterministic_algorithms
 from xraylab.model.schedules import Phase
 from xraylab.params import Params, Plan
-from xraylab.params_training import OPTIONS, TrainPhase
+from xraylab.params_training import BATCHWISE, OPTIONS, TrainPhase
 from xraylab.paths import Paths
 from xraylab.train import callbacks, finder, frozen, inputs, state, steps
 from xraylab.train.callbacks import Starts
@@ -221,7 +221,7 @@ def _batches(
 
 def _augmentation(plan: Plan) -> dict[str, float]:
     """What is drawn for single images; mixing is of batches."""
-    return plan.augment.model_dump(exclude={"mixup", "cutmix"})
+    return plan.augment.model_dump(exclude=set(BATCHWISE))
 
 
 def _parts(plan: Plan, found: float | None) -> list[Part]:
