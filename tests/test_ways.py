@@ -1,6 +1,8 @@
 """Every way of training: what it does to a run, and that stopping it after any epoch changes nothing."""
 
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -235,3 +237,47 @@ def test_memory_that_runs_out_says_what_to_set(study: Loaded, monkeypatch: pytes
     assert str(caught.value) == (
         "memory ran out with train.batch_size 8: set it to 4, and train.accumulate to 2, which takes the same steps"
     )
+
+
+def test_a_tracker_that_is_absent_or_unknown_is_named(study: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XRAYLAB_TRACKERS", "tensorbord")
+    with pytest.raises(TrainingError, match=r"^XRAYLAB_TRACKERS names 'tensorbord'; there is tensorboard, wandb$"):
+        train.run(*study, "plain", 0)
+    monkeypatch.setenv("XRAYLAB_TRACKERS", "wandb")
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as where it is not installed
+    with pytest.raises(TrainingError) as caught:
+        train.run(*study, "plain", 0)
+    assert str(caught.value) == (
+        "XRAYLAB_TRACKERS asks for wandb, which cannot be imported (import of wandb halted; None in sys.modules): "
+        "pip install 'xraylab[wandb]', or pip install wandb"
+    )
+
+
+def test_tensorboard_shows_the_history_and_changes_nothing(study: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[str, float, int]] = []
+
+    class Writer:
+        def __init__(self, log_dir: Path) -> None:
+            assert log_dir == study[1].state / "tensorboard/sgd_then_adam-0"
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            shown.append((name, float(value), step))
+
+        def close(self) -> None:
+            pass
+
+    whole = outcome(trained(study, "sgd_then_adam"))
+    monkeypatch.setenv("XRAYLAB_TRACKERS", "tensorboard")
+    monkeypatch.setitem(sys.modules, "tensorboard", ModuleType("tensorboard"))
+    board = ModuleType("torch.utils.tensorboard")
+    board.SummaryWriter = Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", board)
+    monkeypatch.delitem(sys.modules, "fastai.callback.tensorboard", raising=False)
+    folder = trained(study, "sgd_then_adam")
+    assert outcome(folder) == whole
+    table = tables.read(folder / "history.csv")
+    batches = 5
+    for name in ("valid_f1", "valid_loss"):
+        points = [(value, step) for figure, value, step in shown if figure == name]
+        assert [step for _, step in points] == [batches * epoch for epoch in range(1, 6)]
+        np.testing.assert_allclose([value for value, _ in points], table[name], rtol=1e-5)

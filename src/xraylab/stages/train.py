@@ -29,7 +29,7 @@ from xraylab.model.schedules import Phase
 from xraylab.params import Params, Plan
 from xraylab.params_training import BATCHWISE, OPTIONS, TrainPhase
 from xraylab.paths import Paths
-from xraylab.train import callbacks, finder, frozen, inputs, state, steps
+from xraylab.train import callbacks, finder, frozen, inputs, state, steps, trackers
 from xraylab.train.callbacks import Starts
 from xraylab.train.inputs import Inputs
 from xraylab.train.lifetime import end_with_parent
@@ -65,7 +65,7 @@ def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
     folder = paths.state / "runs" / f"{name}-{key}"
     with state.locked(folder):
         progress = Run(folder, _choice(plan), plan.train.keep == "all")
-        _train(progress, given, plan, machine, read, network, array, repeat, name)
+        _train(progress, given, plan, machine, read, network, array, repeat, name, paths.state)
         with files.replacing_folder(paths.model(experiment, repeat)) as output:
             _write(progress, network, output)
             facts = {"experiment": experiment, "repeat": repeat, **_described(plan, given), **_frozen(network, plan)}
@@ -138,15 +138,19 @@ def _train(
     array: Features | None,
     seed: int,
     title: str,
+    tracked: Path,
 ) -> None:
     """Train to the end of the last phase; `progress` knows how far it is."""
     train, classes = plan.train, given.data.classes
     learn, drawn, order, average = _prepared(given, plan, machine, read, network, array, seed)
     positive = classes.index(given.data.positive) if given.data.positive else None
     history = callbacks.History(progress.rows, read.sides, len(classes), positive, order, read.names)
+    sides = dict.fromkeys(read.sides.tolist())
+    watching, figures = trackers.callbacks(history, [f"{side}_f1" for side in sides], tracked, title)
+    learn.metrics += figures
     with _computing(plan, machine, array):
         found = _found_rate(plan, progress.folder, learn, drawn, seed)
-        fit(learn, _parts(plan, found), progress, history, drawn, seed, title, train.early_stop, average)
+        fit(learn, _parts(plan, found), progress, history, drawn, seed, title, train.early_stop, average, watching)
 
 
 def _prepared(

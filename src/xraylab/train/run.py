@@ -93,11 +93,12 @@ def fit(
     title: str,
     patience: int | None,
     average: steps.Average | None,
+    watching: list[Callback],
 ) -> None:
     """Train from wherever `run` stands to the end of the last phase, or until it stops; then average what is asked.
 
     `patience`: after so many epochs of the last phase without a better one the run stops. `average` is scored and kept
-    in the network's place.
+    in the network's place; `watching` are callbacks that change nothing.
     """
     network = learn.model
     done = _resume(learn, parts, run, average)
@@ -111,7 +112,7 @@ def fit(
     epochs = sum(part.phase.epochs for part in parts)
     last_begins = epochs - parts[-1].phase.epochs
     bar = callbacks.Bar(title, epochs + len(run.averages), history)
-    learn.add_cbs([history, callbacks.Checkpoint(save), bar])
+    learn.add_cbs([history, callbacks.Checkpoint(save), bar, *watching])
     bar.start(done)
     try:
         first = 0
