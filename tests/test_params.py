@@ -84,6 +84,15 @@ CONTRADICTIONS = {
         lambda tree: tree["loss"].update(class_weights=[1.0, 2.0, 3.0]),
         "loss.class_weights: 3 weights for the classes Healthy, TB",
     ),
+    "features of images that change": (
+        lambda tree: (
+            tree["model"].update(pretrained="default", freeze={"upto": "head", "cache": True}),
+            tree["augment"].update(mixup=0.2, crop_scale=0.8),
+            tree.update(experiments={"baseline": {}}),
+        ),
+        "model.freeze.cache: augment.crop_scale and augment.mixup shows the frozen part another image in every epoch, "
+        "so its output cannot be computed once: switch that off, or set this to false",
+    ),
     "two ways of mixing": (
         lambda tree: tree["augment"].update(mixup=0.2, cutmix=1.0),
         "augment.cutmix: augment.mixup mixes each batch already: set one of the two to 0",

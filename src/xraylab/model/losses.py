@@ -34,6 +34,8 @@ class Focal(nn.Module):
     the weights do not enter p.
     """
 
+    weights: Tensor | None
+
     def __init__(self, gamma: float, weights: Tensor | None) -> None:
         super().__init__()
         self.gamma = gamma

@@ -9,7 +9,7 @@ from xraylab import files, tables
 from xraylab.data import augment
 from xraylab.data.augment import Augmentation, Gray
 from xraylab.params import Params, read_plan
-from xraylab.params_training import BATCHWISE
+from xraylab.params_training import BATCHWISE, phases
 from xraylab.paths import Paths
 from xraylab.report import answer, charts, images, page, rows
 from xraylab.report.split import sentences
@@ -138,6 +138,7 @@ def _experiments(paths: Paths, summary: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "experiment": experiment,
             "plan": plans[experiment],
+            "schedule": ", ".join(dict.fromkeys(part.schedule for part in phases(plans[experiment].train))),
             "changes": rows.changes(plans[experiment].model_dump(), baseline),
             "runs": runs,
             "machines": rows.machines(runs),

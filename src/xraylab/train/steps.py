@@ -104,7 +104,8 @@ class Average(Callback):  # type: ignore[misc]
 
     def __init__(self, trained: nn.Module, decay: float) -> None:
         self.trained = trained
-        self.average = AveragedModel(trained, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+        moving = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(trained, multi_avg_fn=moving, use_buffers=True)
 
     def after_step(self) -> None:
         self.average.update_parameters(self.trained)
