@@ -12,6 +12,7 @@ from typing import Any
 from fastai.callback.core import Callback
 from fastai.learner import Recorder
 from fastai.metrics import ValueMetric
+from fastcore.basics import noop
 
 from xraylab.errors import TrainingError
 from xraylab.train.callbacks import History
@@ -21,12 +22,15 @@ ORDER = 69  # after the history has its row, and before fastai skips the epochs 
 
 
 class _Count(Callback):  # type: ignore[misc]
-    """Numbers batches through all phases, also after an interruption; fastai begins anew in each."""
+    """Numbers batches through all phases, also after an interruption; fastai begins anew in each, and prints."""
 
     order = -9
 
     def __init__(self, history: History) -> None:
         self.history = history
+
+    def before_fit(self) -> None:
+        self.learn.logger = noop
 
     def before_train(self) -> None:
         self.learn.train_iter = len(self.history.rows) * len(self.dls.train)
@@ -79,7 +83,16 @@ def _tensorboard(folder: Path, title: str) -> Callback:
 def _wandb(folder: Path, title: str) -> Callback:
     folder.mkdir(parents=True, exist_ok=True)
     import_module("wandb").init(project="xraylab", name=title, dir=str(folder), reinit="finish_previous")
-    return import_module("fastai.callback.wandb").WandbCallback(log_preds=False)
+    theirs = import_module("fastai.callback.wandb").WandbCallback
+
+    class Watch(theirs):  # type: ignore[misc, valid-type]
+        """Without the Learner's arguments, which fastai gathers from all that it holds, images included."""
+
+        def before_fit(self) -> None:
+            self.learn.gather_args = dict
+            super().before_fit()
+
+    return Watch(log_preds=False)
 
 
 TRACKERS: dict[str, Callable[[Path, str], Callback]] = {"tensorboard": _tensorboard, "wandb": _wandb}
