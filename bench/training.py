@@ -29,12 +29,25 @@ from torchvision.datasets import ImageFolder
 from xraylab.data.augment import Augmentation
 from xraylab.data.batches import Store, TrainingBatches
 from xraylab.data.loaders import dataloaders
+from xraylab.data.sampling import Order
 from xraylab.model import hardware, losses, memory, networks, optimizers, schedules
 from xraylab.train import callbacks
 from xraylab.train.run import learner
 
 AUGMENTATION = Augmentation(
-    rotation=10.0, shift=0.05, zoom=0.1, brightness=0.2, sharpness_factor=1.2, sharpness_p=0.2, contrast=0.2
+    rotation=10.0,
+    shift=0.05,
+    zoom=0.1,
+    shear=0.0,
+    hflip_p=0.0,
+    vflip_p=0.0,
+    crop_scale=1.0,
+    brightness=0.2,
+    sharpness_factor=1.2,
+    sharpness_p=0.2,
+    contrast=0.2,
+    noise=0.0,
+    erase_p=0.0,
 )
 FILES, FILE_PIXELS, CACHED = 64, 1024, 192
 ROUNDS = 5
@@ -80,11 +93,12 @@ def ours(arch: str, pixels: int, size: int, steps: int) -> Callable[[], int]:
     cached = np.random.default_rng(0).integers(0, 256, (steps * size, pixels, pixels), np.uint8)
     rows, labels = np.arange(len(cached)), np.arange(len(cached)) % 2
     store = Store(cached, 1, pixels, machine.device)
-    batches = TrainingBatches(store, rows, labels, AUGMENTATION, seed=0)
+    order = Order("none", labels, 0)
+    batches = TrainingBatches(store, rows, labels, order, AUGMENTATION, seed=0)
     dls = dataloaders(batches, rows[:2], labels[:2], size, machine.device)
     opt_func = optimizers.factory("adam", 1e-4, None)
-    learn = learner(dls, networks.build(arch, 2, 1, 0.0), losses.cross_entropy(None), opt_func, machine, [])
-    history = callbacks.History([], np.array(["valid"] * 2), 2, 1)
+    learn = learner(dls, networks.build(arch, 2, 1, 0.0), losses.cross_entropy(None, 0.0), opt_func, machine, [])
+    history = callbacks.History([], np.array(["valid"] * 2), 2, 1, order, [str(row) for row in rows])
     history.start_phase("bench")
     (phase,) = schedules.constant(1, 1e-3, networks.PARTS, cycle_momentum=True)
     learn.add_cbs([history, callbacks.Reseed(0, 0, batches)])
@@ -146,7 +160,8 @@ def fastai_defaults(folder: Path, workers: int) -> Callable[[], int]:
 def augmentation_alone() -> Callable[[], int]:
     cached = np.random.default_rng(0).integers(0, 256, (CACHED, 224, 224), np.uint8)
     store = Store(cached, 1, 224, "cpu")
-    batches = TrainingBatches(store, np.arange(CACHED), np.zeros(CACHED, np.int64), AUGMENTATION, seed=0)
+    labels = np.zeros(CACHED, np.int64)
+    batches = TrainingBatches(store, np.arange(CACHED), labels, Order("none", labels, 0), AUGMENTATION, seed=0)
 
     def work() -> int:
         for start in range(0, CACHED, 32):

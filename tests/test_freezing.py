@@ -14,7 +14,7 @@ from xraylab import files, params
 from xraylab.errors import ParamsError
 from xraylab.model import features, networks
 from xraylab.stages import train
-from xraylab.train.run import Run
+from xraylab.train.record import Run
 
 Prepare = Callable[..., Loaded]
 Tensors = dict[str, torch.Tensor]
@@ -137,8 +137,8 @@ def test_an_epoch_keeps_the_trained_part_alone_and_the_result_is_whole(
     kept: list[set[str]] = []
     save = Run.save
 
-    def look(self: Run, learn: object) -> None:
-        save(self, learn)
+    def look(self: Run, scored: torch.nn.Module, **states: object) -> None:
+        save(self, scored, **states)
         kept.append(set(load_file(self.weights(self.last))))
 
     monkeypatch.setattr(Run, "save", look)

@@ -3,23 +3,25 @@
 import numpy as np
 import pytest
 import torch
+from test_augment import STILL, strong
 
 from xraylab.data import augment, loaders
 from xraylab.data import batches as module
 from xraylab.data.augment import Augmentation
 from xraylab.data.batches import Store, TrainingBatches
+from xraylab.data.sampling import Order
 
-NONE = Augmentation(0.0, 0.0, 0.0, 0.0, sharpness_factor=1.2, sharpness_p=0.0, contrast=0.0)
-STRONG = Augmentation(0.0, 0.0, 0.0, 0.0, sharpness_factor=3.0, sharpness_p=0.5, contrast=0.5)
+STRONG = strong(sharpness_factor=3.0, sharpness_p=0.5, contrast=0.5, noise=0.05, erase_p=0.5)
 
 
 def images(count: int = 20, pixels: int = 16) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, pixels, pixels), dtype=np.uint8)
 
 
-def batches(augmentation: Augmentation = NONE, channels: int = 1, pixels: int = 16, seed: int = 0) -> TrainingBatches:
+def batches(augmentation: Augmentation = STILL, channels: int = 1, pixels: int = 16, seed: int = 0) -> TrainingBatches:
     rows = np.arange(20)[::-1].copy()
-    return TrainingBatches(Store(images(), channels, pixels, "cpu"), rows, rows % 2, augmentation, seed)
+    order = Order("none", rows % 2, seed)
+    return TrainingBatches(Store(images(), channels, pixels, "cpu"), rows, rows % 2, order, augmentation, seed)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -40,7 +42,9 @@ def test_what_the_network_sees_may_be_smaller_than_what_is_kept() -> None:
 
 
 def test_a_batch_is_augmented_image_by_image() -> None:
-    augmentation = Augmentation(10.0, 0.1, 0.1, 0.2, 2.0, 0.5, 0.3)
+    augmentation = strong(
+        rotation=10, shift=0.1, zoom=0.1, brightness=0.2, sharpness_factor=2.0, sharpness_p=0.5, contrast=0.3
+    )
     made = batches(augmentation, pixels=8)
     x, _ = made([3, 7])
     drawn = made.drawn

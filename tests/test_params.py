@@ -41,9 +41,11 @@ def test_every_problem_is_reported_at_once_under_its_dotted_path(tmp_path: Path)
         "images.fit: missing; it has no default outside params.yaml",
         "modle: unknown key; did you mean model?",
         "train.epochs: input should be greater than 0, got 0",
+        "train.lr: input should be 'find', got 'fast'",
         "train.lr: input should be a valid number, got 'fast'",
         "train.lrr: unknown key; did you mean train.lr?",
-        "train.schedule: input should be 'constant', 'one_cycle' or 'fine_tune', got 'cyclic'",
+        "train.schedule: input should be 'constant', 'one_cycle', 'flat_cos', 'cosine_restarts', 'step', 'plateau' or "
+        "'fine_tune', got 'cyclic'",
     ]
 
 
@@ -51,14 +53,14 @@ def test_experiments_are_checked_under_their_own_names(tmp_path: Path) -> None:
     def spoil(tree: small.Tree) -> None:
         tree["experiments"]["a; rm -rf x"] = {}
         tree["experiments"]["typo"] = {"train": {"lrr": 1}}
-        tree["experiments"]["elsewhere"] = {"split": {"valid": 0}}
+        tree["experiments"]["elsewhere"] = {"images": {"pixels": 32}}
         tree["experiments"]["tuned"] = {"train": {"schedule": "fine_tune", "lr_mult": 100}}
 
     assert problems(tmp_path, spoil) == [
         "experiments.a; rm -rf x: a name is up to 64 lower-case letters, digits, - and _, "
         "and begins with a letter or digit; it becomes a folder and part of a command",
         "experiments.typo.train.lrr: unknown key; did you mean experiments.typo.train.lr?",
-        "experiments.elsewhere.split: unknown key; there is model, augment, loss, train",
+        "experiments.elsewhere.images: unknown key; there is model, augment, sampling, loss, train",
         "experiments.tuned.train.freeze_epochs: train.schedule is fine_tune, which needs a number here",
     ]
 
@@ -76,11 +78,60 @@ CONTRADICTIONS = {
     ),
     "momentum without sgd": (
         lambda tree: tree["train"].update(momentum=0.9),
-        "train.momentum: only train.optimizer: sgd uses it; set it to null",
+        "train.momentum: only train.optimizer: sgd or rmsprop uses it; set it to null",
     ),
     "weights for other classes": (
         lambda tree: tree["loss"].update(class_weights=[1.0, 2.0, 3.0]),
         "loss.class_weights: 3 weights for the classes Healthy, TB",
+    ),
+    "features of images that change": (
+        lambda tree: (
+            tree["model"].update(pretrained="default", freeze={"upto": "head", "cache": True}),
+            tree["augment"].update(mixup=0.2, crop_scale=0.8),
+            tree.update(experiments={"baseline": {}}),
+        ),
+        "model.freeze.cache: augment.crop_scale and augment.mixup shows the frozen part another image in every epoch, "
+        "so its output cannot be computed once: switch that off, or set this to false",
+    ),
+    "two ways of mixing": (
+        lambda tree: tree["augment"].update(mixup=0.2, cutmix=1.0),
+        "augment.cutmix: augment.mixup mixes each batch already: set one of the two to 0",
+    ),
+    "a focal loss without its gamma": (
+        lambda tree: tree["loss"].update(name="focal"),
+        "loss.focal_gamma: loss.name is focal, which needs a number here",
+    ),
+    "smooth labels of the focal loss": (
+        lambda tree: tree["loss"].update(name="focal", focal_gamma=2.0, label_smoothing=0.1),
+        "loss.label_smoothing: only loss.name: cross_entropy uses it; set it to 0",
+    ),
+    "a step without its length": (
+        lambda tree: tree["train"].update(schedule="step", decay_factor=0.1),
+        "train.decay_epochs: train.schedule is step, which needs a number here",
+    ),
+    "a factor that nothing uses": (
+        lambda tree: tree["train"].update(decay_factor=0.1),
+        "train.decay_factor: only train.schedule: step or plateau uses it; set it to null",
+    ),
+    "an unknown key of a phase": (
+        lambda tree: tree["train"].update(phases=[{"epochs": 1}, {"optimiser": "sgd"}]),
+        "train.phases.1.optimiser: unknown key; did you mean train.phases.1.optimizer?",
+    ),
+    "a wrong value in a phase": (
+        lambda tree: tree["train"].update(phases=[{"epochs": 0}]),
+        "train.phases.0.epochs: input should be greater than 0, got 0",
+    ),
+    "a phase that lacks what its optimizer needs": (
+        lambda tree: tree["train"].update(phases=[{}, {"optimizer": "sgd"}]),
+        "train.phases.1.momentum: train.optimizer is sgd, which needs a number here",
+    ),
+    "a best epoch that never comes": (
+        lambda tree: tree["train"].update(phases=[{"epochs": 2}, {"epochs": 3}], min_epochs=5),
+        "train.min_epochs: 5 of 5 epochs leave none to be the best: lower it",
+    ),
+    "more epochs to average than there are": (
+        lambda tree: tree["train"].update(swa=3),
+        "train.swa: there are only 2 epochs to average 3 of: lower it",
     ),
     "more pixels than are kept": (
         lambda tree: tree["model"].update(pixels=64),

@@ -426,3 +426,16 @@ def test_numbers_as_people_read_them() -> None:
         "a, b and c",
     ]
     assert [text.plural(count, "image") for count in (0, 1, 2.5)] == ["0 images", "1 image", "2.5 images"]
+
+
+def test_what_training_shows_is_drawn_as_training_draws_it(tmp_path: Path) -> None:
+    title = "What training shows of an image"
+    assert title not in _page(tmp_path / "plain")
+    html = _page(tmp_path / "shown", {"model": {"pixels": 24}, "augment": {"rotation": 10.0}}, keep=("baseline",))
+    part = html[html.index(title) : html.index("Test images, and what")]
+    uris = re.findall(r'src="(data:[^"]*)"', part)
+    assert len(uris) == 2 * 6
+    pixels = np.load(tmp_path / "shown/data/cache/images.npy")
+    first = tables.read(tmp_path / "shown/data/cache/rows.csv")["id"].tolist().index("Healthy/train0.png")
+    assert uris[0] == images.data_uri(pixels[first])
+    assert len(set(uris)) == 12

@@ -16,7 +16,7 @@ from xraylab.model import networks, weights
 from xraylab.predict import score
 from xraylab.stages import plan, predict, train
 from xraylab.train import callbacks, state
-from xraylab.train.run import Run
+from xraylab.train.record import Choice
 
 Prepare = Callable[..., Loaded]
 
@@ -173,8 +173,9 @@ def test_best_and_last_are_kept_and_other_epochs_are_not(prepared: Prepare) -> N
 
 def test_the_best_epoch_is_the_first_of_equals() -> None:
     rows = [{"valid_f1": f1, "valid_loss": loss} for f1, loss in [(0.5, 0.9), (0.8, 0.4), (0.8, 0.3), (0.7, 0.3)]]
-    assert Run(Path(), "valid_f1", keep_all=False, rows=rows).best == 1
-    assert Run(Path(), "valid_loss", keep_all=False, rows=rows).best == 2
+    assert Choice("valid_f1", min_epochs=0, soup=0, swa=0).ranked(rows) == [1, 2, 3, 0]
+    assert Choice("valid_loss", min_epochs=0, soup=0, swa=0).ranked(rows) == [2, 3, 1, 0]
+    assert Choice("valid_f1", min_epochs=2, soup=0, swa=0).ranked(rows) == [2, 3]
 
 
 def test_published_mode_scores_the_test_side_after_every_epoch(prepared: Prepare) -> None:
@@ -220,10 +221,14 @@ def test_a_loss_that_is_no_number_stops_the_run(prepared: Prepare) -> None:
     loaded = prepared(lambda tree: tree["train"].update(lr=1e30, schedule="constant", optimizer="sgd", momentum=0.9))
     with pytest.raises(TrainingError) as caught:
         train.run(*loaded, "baseline", 0)
-    assert str(caught.value) == (
-        "the training loss is no longer a number in epoch 0: lower train.lr (a tenth is a good try), "
-        "or set train.precision to float32"
+    assert caught.value.headline == (
+        "the training loss is no longer a number in epoch 0, batch 1: lower train.lr (a tenth is a good try), set"
+        " train.clip, or set train.precision to float32. The batch's images, which may be at fault where it is the"
+        " first of all:"
     )
+    trained = set(tables.read(loaded[1].split / "train_data.csv")["id"])
+    assert len(caught.value.problems) == 8
+    assert set(caught.value.problems) < trained
     assert not loaded[1].model("baseline", 0).exists()
 
 

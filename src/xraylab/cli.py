@@ -179,6 +179,41 @@ def external(
 
 
 @app.command(rich_help_panel=TOOLS)
+def lr_find(
+    experiment: Experiment,
+    repeat: Repeat = 0,
+    out: Annotated[Path | None, typer.Option(help="Write the curve (lr, loss) to this CSV file.")] = None,
+) -> None:
+    """Suggest a learning rate: what `train.lr: find` would take. The experiment must be planned (`dvc repro plan`)."""
+    from xraylab import tables
+    from xraylab.stages import train
+
+    curve, suggestion = train.find_rate(*_study(), experiment, repeat)
+    if out:
+        tables.write(curve, out)
+    print(f"train.lr: {suggestion:.2g}")
+
+
+@app.command(rich_help_panel=TOOLS)
+def ensemble(
+    runs: Annotated[
+        list[str], typer.Argument(help="An experiment (all its repeats), or one run as experiment/repeat.")
+    ],
+    side: Annotated[Literal["valid", "test"], typer.Option(help="The images to score.")] = "valid",
+    checkpoint: Annotated[Literal["best", "last"], typer.Option(help="Which of each run.")] = "best",
+) -> None:
+    """Score runs together: the mean of their predicted probabilities. It must be predicted already (`dvc repro`)."""
+    from xraylab.evaluate import ensemble
+
+    given, paths = _study()
+    figures = ensemble.figures(paths, runs, given.data.classes, given.data.positive, checkpoint, side)
+    if side == "test":
+        print("Test figures of several ensembles, compared, are no longer test figures: choose on validation.")
+    for name, value in figures.items():
+        print(f"{name:10} {value:.6f}" if isinstance(value, float) else f"{name:10} {value}")
+
+
+@app.command(rich_help_panel=TOOLS)
 def audit(
     folder: Annotated[Path, typer.Argument(help="Any folder of X-rays.")],
     layout: Annotated[str, typer.Option(help="As data.layout in params.yaml.")] = "auto",

@@ -7,8 +7,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -17,19 +15,16 @@ from pydantic import (
     ValidationError,
 )
 
-from xraylab import files
+from xraylab import files, params_training
 from xraylab.errors import ParamsError
+from xraylab.params_training import Augment, Loss, Sampling, Train
+from xraylab.sections import Fraction, Section
+from xraylab.sections import belongs as _belongs
 
 EXPERIMENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 CLASS_NAME = re.compile(r"[\w][\w .()-]{0,63}")
 AVERAGES = ("overall", "macro", "weighted")
-OVERRIDABLE = ("model", "augment", "loss", "train")
-
-
-class Section(BaseModel):
-    """One section of params.yaml."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+OVERRIDABLE = ("model", "augment", "sampling", "loss", "train")
 
 
 def _class_name(name: str) -> str:
@@ -50,7 +45,6 @@ def pattern(text: str) -> str:
 
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
 ClassName = Annotated[str, AfterValidator(_class_name)]
 Pattern = Annotated[str, AfterValidator(pattern)]
 
@@ -116,37 +110,6 @@ class Model(Section):
     freeze: Freeze
 
 
-class Augment(Section):
-    rotation: Annotated[float, Field(ge=0, le=180)]
-    shift: Annotated[float, Field(ge=0, lt=1)]
-    zoom: Annotated[float, Field(ge=0, lt=1)]
-    brightness: Annotated[float, Field(ge=0, le=1)]
-    sharpness_factor: NonNegativeFloat
-    sharpness_p: Annotated[float, Field(ge=0, le=1)]
-    contrast: Annotated[float, Field(ge=0, le=1)]
-
-
-class Loss(Section):
-    class_weights: Literal["none", "balanced"] | list[PositiveFloat]
-    l2: NonNegativeFloat
-
-
-class Train(Section):
-    schedule: Literal["constant", "one_cycle", "fine_tune"]
-    epochs: PositiveInt
-    lr: PositiveFloat
-    freeze_epochs: PositiveInt | None
-    lr_mult: Annotated[float, Field(ge=1)] | None
-    optimizer: Literal["adam", "adamw", "sgd"]
-    momentum: Fraction | None
-    weight_decay: NonNegativeFloat
-    batch_size: Annotated[int, Field(ge=2)]
-    select_on: Literal["valid", "test"]
-    select_by: Literal["f1", "accuracy", "loss"]
-    keep: Literal["best_and_last", "all"]
-    precision: Literal["auto", "float32", "bfloat16"]
-
-
 Goal = Literal[
     "accuracy", "balanced_accuracy", "mcc", "kappa", "brier", "log_loss", "sensitivity", "specificity", "ppv", "npv",
     "fpr", "fnr", "f1", "auroc", "auprc", "train_test_gap", "epochs_to_highest_accuracy",
@@ -189,8 +152,13 @@ class Experiment(Section):
 
     model: Model
     augment: Augment
+    sampling: Sampling
     loss: Loss
     train: Train
+
+
+class Predict(Section):
+    tta: NonNegativeInt
 
 
 class Params(Experiment):
@@ -202,6 +170,7 @@ class Params(Experiment):
     images: Images
     evaluate: Evaluate
     explain: Explain
+    predict: Predict
     experiments: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
     def experiment(self, name: str) -> Experiment:
@@ -297,6 +266,8 @@ def _study_problems(params: Params) -> list[str]:
     problems += _evaluate_problems(params.evaluate, data)
     if params.images.window and params.images.window[0] >= params.images.window[1]:
         problems.append(f"images.window: the lower percentile comes first, got {params.images.window}")
+    if params.predict.tta > 0 and not _augmented(params):
+        problems.append("predict.tta: no experiment is trained with augmentation, so all copies would be alike: set 0")
     if study.baseline not in params.experiments:
         problems.append(f"study.baseline: {study.baseline!r} is not one of the experiments")
     if len(set(study.repeats)) < len(study.repeats):
@@ -320,6 +291,13 @@ def _explain_problems(params: Params) -> list[str]:
             f"({explain.occlusion_patch}), so that some pixels would never be covered"
         )
     return problems
+
+
+def _augmented(params: Params) -> bool:
+    """Whether any experiment shows a network other images than the cached ones."""
+    own = [overrides.get("augment") for overrides in params.experiments.values()]
+    changed = [merged(params.augment.model_dump(), part) for part in own if isinstance(part, dict)]
+    return any(params_training.changing(part) for part in [params.augment.model_dump(), *changed])
 
 
 def _label_problems(data: Data) -> list[str]:
@@ -397,18 +375,8 @@ def _experiments_problems(params: Params) -> list[str]:
 
 def _contradictions(experiment: Experiment, params: Params) -> dict[str, str]:
     """What no single field can know: dotted key -> problem."""
-    model, loss, train = experiment.model, experiment.loss, experiment.train
-    found = {}
-    for field in ("freeze_epochs", "lr_mult"):
-        value = getattr(train, field)
-        if (train.schedule == "fine_tune") != (value is not None):
-            found[f"train.{field}"] = _belongs("train.schedule", "fine_tune", value)
-    if (train.optimizer == "sgd") != (train.momentum is not None):
-        found["train.momentum"] = _belongs("train.optimizer", "sgd", train.momentum)
-    if isinstance(loss.class_weights, list) and len(loss.class_weights) != len(params.data.classes):
-        found["loss.class_weights"] = (
-            f"{len(loss.class_weights)} weights for the classes {', '.join(params.data.classes)}"
-        )
+    model, train = experiment.model, experiment.train
+    found = params_training.contradictions(experiment.augment, experiment.loss, train, params.data.classes)
     if model.pixels > params.images.pixels:
         found["model.pixels"] = (
             f"{model.pixels} is more than images.pixels ({params.images.pixels}): raise images.pixels"
@@ -432,19 +400,10 @@ def _not_exact(experiment: Experiment) -> str | None:
     """Why the frozen part's output cannot be computed once and for all."""
     if experiment.model.freeze.upto is None:
         return "nothing is frozen, so there is nothing to compute once: set model.freeze.upto, or this to false"
-    augment = experiment.augment
-    strengths = {name: getattr(augment, name) for name in ("rotation", "shift", "zoom", "brightness", "contrast")}
-    strengths["sharpness_p"] = augment.sharpness_p
-    changing = [f"augment.{name}" for name, strength in strengths.items() if strength > 0]
+    changing = [f"augment.{name}" for name in params_training.changing(experiment.augment.model_dump())]
     if changing:
         return (
             f"{' and '.join(changing)} shows the frozen part another image in every epoch, so its output cannot be "
-            "computed once: set that to 0, or this to false"
+            "computed once: switch that off, or set this to false"
         )
     return None
-
-
-def _belongs(chooser: str, choice: str, value: Any) -> str:
-    if value is None:
-        return f"{chooser} is {choice}, which needs a number here"
-    return f"only {chooser}: {choice} uses it; set it to null"

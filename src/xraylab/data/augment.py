@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 
 Gray = NDArray[np.uint8]
 Floats = NDArray[np.float64]
-DRAWS = 7  # uniform numbers an image and epoch
+Levels = NDArray[np.float32]
+DRAWS = 20  # uniform numbers an image and epoch
+# torchvision's RandomResizedCrop and RandomErasing: ratios of width to height, and the erased share of the area
+CROP_RATIO, ERASE_RATIO, ERASE_SHARE = (3 / 4, 4 / 3), (0.3, 3.3), (0.02, 0.33)
 SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13  # what torchvision sharpens against
 
 
@@ -22,45 +25,98 @@ class Drawn:
     in shares of the width."""
     brightness: Floats
     contrast: Floats
+    noise: NDArray[np.int64] | None
+    """What each image's noise grows from."""
+    erased: Floats | None
+    """(n, 4): top, bottom, left and right of what is erased, in shares of the height and width."""
 
     def of(self, positions: NDArray[np.int64]) -> "Drawn":
         matrices = None if self.matrices is None else self.matrices[positions]
-        return Drawn(self.sharpen[positions], matrices, self.brightness[positions], self.contrast[positions])
+        noise = None if self.noise is None else self.noise[positions]
+        erased = None if self.erased is None else self.erased[positions]
+        return Drawn(
+            self.sharpen[positions], matrices, self.brightness[positions], self.contrast[positions], noise, erased
+        )
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """How strong each change may be, named and computed as in torchvision v2 (RandomAffine, ColorJitter, ...).
 
-    Sharpening acts on the image as it is cached, then rotation, shift and zoom on what the network sees, then
-    brightness, then contrast about the mean; the last two without rounding in between.
+    Sharpening acts on the image as it is cached; then, in one step on what the network sees, crop, flips, and rotation,
+    shift, zoom and shear; then brightness, then contrast about the mean, without rounding in between; then noise; and
+    in the end a rectangle is erased, to the network's zero.
     """
 
     rotation: float
     shift: float
     zoom: float
+    shear: float
+    hflip_p: float
+    vflip_p: float
+    crop_scale: float
     brightness: float
     sharpness_factor: float
     sharpness_p: float
     contrast: float
+    noise: float
+    erase_p: float
 
     def draw(self, uniform: Floats) -> Drawn:
         """From numbers uniform in [0, 1), (n, DRAWS), to what happens to each image."""
         signed = 2 * uniform - 1
-        moves = self.rotation > 0 or self.shift > 0 or self.zoom > 0
         return Drawn(
             sharpen=uniform[:, 0] < self.sharpness_p,
-            matrices=self._matrices(signed[:, 2:6]) if moves else None,
+            matrices=self._matrices(uniform, signed) if self._moves else None,
             brightness=1 + self.brightness * signed[:, 6],
             contrast=1 + self.contrast * signed[:, 1],
+            noise=(uniform[:, 19] * 2**53).astype(np.int64) if self.noise > 0 else None,
+            erased=self._erased(uniform[:, 14:19]) if self.erase_p > 0 else None,
         )
 
-    def _matrices(self, signed: Floats) -> Floats:
-        angle, scale = np.deg2rad(self.rotation * signed[:, 0]), 1 + self.zoom * signed[:, 3]
-        cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
-        dx, dy = self.shift * signed[:, 1], self.shift * signed[:, 2]
-        rows = [[cos, sin, -(cos * dx + sin * dy)], [-sin, cos, sin * dx - cos * dy]]
-        return np.array(rows).transpose(2, 0, 1)
+    @property
+    def changes(self) -> bool:
+        """Whether any image may come out otherwise than it is."""
+        strengths = (self.brightness, self.sharpness_p, self.contrast, self.noise, self.erase_p)
+        return self._moves or any(strength > 0 for strength in strengths)
+
+    @property
+    def _moves(self) -> bool:
+        strengths = (self.rotation, self.shift, self.zoom, self.shear, self.hflip_p, self.vflip_p)
+        return any(strength > 0 for strength in strengths) or self.crop_scale < 1
+
+    def _matrices(self, uniform: Floats, signed: Floats) -> Floats:
+        angle, scale = np.deg2rad(self.rotation * signed[:, 2]), 1 + self.zoom * signed[:, 5]
+        cos, sin, slant = np.cos(angle) / scale, np.sin(angle) / scale, np.tan(np.deg2rad(self.shear * signed[:, 9]))
+        dx, dy = self.shift * signed[:, 3], self.shift * signed[:, 4]
+        linear = [[cos - sin * slant, cos * slant + sin], [-sin, cos]]
+        rows = np.array([[*row, -(row[0] * dx + row[1] * dy)] for row in linear]).transpose(2, 0, 1)
+        flips = np.where(uniform[:, 7:9] < (self.hflip_p, self.vflip_p), -1.0, 1.0)
+        if self.crop_scale == 1:
+            return np.asarray(rows * flips[:, :, None])
+        corner, size = _boxes(uniform[:, 10:14], (self.crop_scale, 1.0), CROP_RATIO)
+        rows = rows * (flips * size)[:, :, None]
+        rows[:, :, 2] += corner + size / 2 - 0.5
+        return np.asarray(rows)
+
+    def _erased(self, uniform: Floats) -> Floats:
+        corner, size = _boxes(uniform[:, 1:], ERASE_SHARE, ERASE_RATIO)
+        size = size * (uniform[:, :1] < self.erase_p)
+        (left, top), (right, bottom) = corner.T, (corner + size).T
+        return np.stack([top, bottom, left, right], axis=1)
+
+
+def _boxes(uniform: Floats, share: tuple[float, float], ratio: tuple[float, float]) -> tuple[Floats, Floats]:
+    """Upper left corners and sizes (n, 2), width first, in shares of the image.
+
+    As torchvision draws them, evenly in the area and in the logarithm of the ratio; where it would draw again because
+    a side is too long, that side is the image's.
+    """
+    area = share[0] + (share[1] - share[0]) * uniform[:, 0]
+    low, high = np.log(ratio)
+    root = np.exp((low + (high - low) * uniform[:, 1]) / 2)
+    size = np.minimum(np.sqrt(area)[:, None] * np.stack([root, 1 / root], axis=1), 1.0)
+    return uniform[:, 2:4] * (1 - size), size
 
 
 def sharpened(image: Gray, factor: float) -> Gray:
@@ -90,8 +146,42 @@ def moved(image: Gray, matrix: Floats) -> Gray:
     return np.asarray(cv2.warpAffine(image, whole, image.shape[::-1], flags=flags), np.uint8)
 
 
-def levels(brightness: float, contrast: float, mean: float) -> NDArray[np.float32]:
+def levels(brightness: float, contrast: float, mean: float) -> Levels:
     """What becomes of each of the 256 gray levels, in [0, 1]; `mean` is the image's, which contrast turns about."""
     bright = np.clip(np.arange(256) * brightness, 0, 255)
     changed = bright * contrast + min(mean * brightness, 255) * (1 - contrast)
     return np.asarray(np.clip(changed, 0, 255) / 255, np.float32)
+
+
+def changed(image: Gray, drawn: Drawn, number: int, sharpness_factor: float, pixels: int) -> tuple[Gray, Levels]:
+    """One image as it is drawn in row `number`, but for noise and erasing, and what becomes of its 256 levels."""
+    if drawn.sharpen[number]:
+        image = sharpened(image, sharpness_factor)
+    image = resized(image, pixels)
+    brightness, contrast = float(drawn.brightness[number]), float(drawn.contrast[number])
+    mean = cv2.mean(image)[0] if contrast != 1 else 0.0
+    if drawn.matrices is not None:
+        image = moved(image, drawn.matrices[number])
+    return image, levels(brightness, contrast, mean)
+
+
+def grain(seed: int, pixels: int) -> Levels:
+    """Standard normal noise (pixels, pixels), float32, the same for the same seed."""
+    return np.random.Generator(np.random.SFC64(seed)).standard_normal((pixels, pixels), np.float32)
+
+
+def span(erased: Floats, pixels: int) -> tuple[slice, slice]:
+    """The rows and columns of one image that are erased."""
+    top, bottom, left, right = (round(edge * pixels) for edge in erased)
+    return slice(top, bottom), slice(left, right)
+
+
+def shown(image: Gray, drawn: Drawn, number: int, augmentation: Augmentation, pixels: int, zero: float) -> Gray:
+    """What the network is shown, for people; `zero` is the level, from 0 to 1, that it takes for 0."""
+    image, table = changed(image, drawn, number, augmentation.sharpness_factor, pixels)
+    result = table[image]
+    if drawn.noise is not None:
+        result = np.clip(result + augmentation.noise * grain(int(drawn.noise[number]), pixels), 0, 1)
+    if drawn.erased is not None:
+        result[span(drawn.erased[number], pixels)] = zero
+    return np.asarray(np.rint(result * 255), np.uint8)

@@ -12,6 +12,7 @@ from torch import Tensor
 from xraylab import tables
 from xraylab.data import augment, resident
 from xraylab.data.augment import Augmentation, Drawn, Gray
+from xraylab.data.sampling import Order
 
 # ImageNet's mean and standard deviation of a channel in [0, 1]; for gray, the mean over the three
 MEAN = {3: (0.485, 0.456, 0.406), 1: (0.449,)}
@@ -44,14 +45,20 @@ class Store:
             return self._normalised(resident.plain(self._taken(self.resident, rows), self.pixels))
         return network_input(self.images, rows, self.channels, self.pixels)
 
-    def changed(self, rows: Rows, drawn: Drawn, sharpness_factor: float) -> Tensor:
+    def changed(self, rows: Rows, drawn: Drawn, augmentation: Augmentation) -> Tensor:
         """The same with what was drawn for each of them."""
+        batch = self._changed(rows, drawn, augmentation.sharpness_factor)
+        if drawn.noise is None and drawn.erased is None:
+            return batch
+        return resident.roughened(batch, drawn, augmentation.noise, MEAN[self.channels], STD[self.channels])
+
+    def _changed(self, rows: Rows, drawn: Drawn, sharpness_factor: float) -> Tensor:
         if self.resident is not None:
             images = self._taken(self.resident, rows)
             return self._normalised(resident.changed(images, drawn, sharpness_factor, self.pixels))
 
         def change(number: int, image: Gray) -> tuple[Gray, Numbers]:
-            return _changed(image, drawn, number, sharpness_factor, self.pixels)
+            return augment.changed(image, drawn, number, sharpness_factor, self.pixels)
 
         return _input(self.images, rows, self.channels, self.pixels, change)
 
@@ -63,23 +70,25 @@ class Store:
 
 
 class TrainingBatches:
-    """Makes a batch from positions in `rows`, augmented by draws that depend on seed, epoch and position alone."""
+    """Makes a batch from places of the epoch, augmented by draws that depend on seed, epoch and place alone."""
 
     def __init__(
-        self, store: Store, rows: Rows, labels: NDArray[np.int64], augmentation: Augmentation, seed: int
+        self, store: Store, rows: Rows, labels: NDArray[np.int64], order: Order, augmentation: Augmentation, seed: int
     ) -> None:
-        self.store, self.rows, self.labels = store, rows, labels
+        self.store, self.rows, self.labels, self.order = store, rows, labels, order
         self.augmentation, self.seed = augmentation, seed
         self.start(epoch=0)
 
     def start(self, epoch: int) -> None:
-        """Draw for every image what will happen to it in this epoch."""
-        uniform = np.random.default_rng([self.seed, epoch]).random((len(self.rows), augment.DRAWS))
+        """Draw which images this epoch shows, and what happens to each."""
+        self.order.start(epoch)
+        uniform = np.random.default_rng([self.seed, epoch]).random((len(self.order), augment.DRAWS))
         self.drawn = self.augmentation.draw(uniform)
 
-    def __call__(self, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
-        chosen = np.asarray(positions)
-        batch = self.store.changed(self.rows[chosen], self.drawn.of(chosen), self.augmentation.sharpness_factor)
+    def __call__(self, places: Sequence[int]) -> tuple[Tensor, Tensor]:
+        chosen = self.order.of(places)
+        drawn = self.drawn.of(np.asarray(places))
+        batch = self.store.changed(self.rows[chosen], drawn, self.augmentation)
         return batch, torch.from_numpy(self.labels[chosen])
 
 
@@ -92,18 +101,6 @@ def scoring_batches(images: Images, rows: Rows, channels: int, pixels: int) -> I
     """The network's input for `rows`, in order."""
     for start in range(0, len(rows), SCORING_BATCH):
         yield network_input(images, rows[start : start + SCORING_BATCH], channels, pixels)
-
-
-def _changed(image: Gray, drawn: Drawn, number: int, sharpness_factor: float, pixels: int) -> tuple[Gray, Numbers]:
-    """One image as it is drawn in row `number`, and what becomes of its levels."""
-    if drawn.sharpen[number]:
-        image = augment.sharpened(image, sharpness_factor)
-    image = augment.resized(image, pixels)
-    brightness, contrast = float(drawn.brightness[number]), float(drawn.contrast[number])
-    mean = cv2.mean(image)[0] if contrast != 1 else 0.0
-    if drawn.matrices is not None:
-        image = augment.moved(image, drawn.matrices[number])
-    return image, augment.levels(brightness, contrast, mean)
 
 
 def _input(

@@ -19,11 +19,11 @@ def dataloaders(
     batch_size: int,
     device: str,
 ) -> DataLoaders:
-    """Shuffled training batches, and everything that is scored after each epoch.
+    """Training batches, shuffled unless their order is drawn already, and everything that is scored after each epoch.
 
     A last training batch of a single image is left out, since batch norm cannot be computed from one.
     """
-    count = len(training.rows)
+    count = len(training.order)
 
     def scored(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
         chosen = np.asarray(positions)
@@ -34,5 +34,5 @@ def dataloaders(
             range(length), bs=size, create_batch=make, retain=lambda batch, _: batch, device=device, **options
         )
 
-    train = loader(count, batch_size, training, shuffle=True, drop_last=count % batch_size == 1)
+    train = loader(count, batch_size, training, shuffle=not training.order.ordered, drop_last=count % batch_size == 1)
     return DataLoaders(train, loader(len(scored_rows), SCORING_BATCH, scored), device=device)

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from xraylab.data import augment
 from xraylab.data.augment import SMOOTH, Drawn
 
 SHARE = 0.5  # of the GPU's free memory that the images may take; the network needs the rest
@@ -53,6 +54,22 @@ def normalised(levels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) 
     """(n, 1, h, w) from 0 to 1 to the network's input, (n, channels, h, w), channels last."""
     means, stds = (torch.tensor(values, device=levels.device).view(1, -1, 1, 1) for values in (mean, std))
     return ((levels - means) / stds).contiguous(memory_format=torch.channels_last)
+
+
+def roughened(batch: Tensor, drawn: Drawn, noise: float, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """The network's input (n, channels, h, w), on whatever device, with noise, cut off at black and white, and erased.
+
+    The noise is drawn on the CPU, so that it is the same everywhere. The batch is changed in place.
+    """
+    means, stds = (torch.tensor(values, device=batch.device).view(1, -1, 1, 1) for values in (mean, std))
+    if drawn.noise is not None:
+        grain = np.stack([augment.grain(int(seed), batch.shape[-1]) for seed in drawn.noise])
+        batch += torch.from_numpy(grain).to(batch.device).unsqueeze(1) * noise / stds
+        batch.clamp_(-means / stds, (1 - means) / stds)
+    for image, erased in zip(batch, drawn.erased if drawn.erased is not None else (), strict=False):
+        rows, columns = augment.span(erased, batch.shape[-1])
+        image[:, rows, columns] = 0
+    return batch
 
 
 def _sharpened(levels: Tensor, factor: float) -> Tensor:

@@ -1,11 +1,12 @@
 """The loss, and what may be added to it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def class_weights(chosen: str | Sequence[float], labels: NDArray[np.int64], classes: int) -> Tensor | None:
@@ -21,9 +22,39 @@ def class_weights(chosen: str | Sequence[float], labels: NDArray[np.int64], clas
     return torch.tensor(chosen, dtype=torch.float32)
 
 
-def cross_entropy(weights: Tensor | None) -> nn.CrossEntropyLoss:
+def cross_entropy(weights: Tensor | None, label_smoothing: float) -> nn.CrossEntropyLoss:
     """Cross-entropy over logits (batch, classes) and labels int64 (batch,); weighted mean where there are weights."""
-    return nn.CrossEntropyLoss(weight=weights)
+    return nn.CrossEntropyLoss(weight=weights, label_smoothing=label_smoothing)
+
+
+class Focal(nn.Module):
+    """Cross-entropy of each image times (1 - p of its class) ** gamma: what is easy counts less.
+
+    Lin et al. 2017, arXiv:1708.02002, for several classes; the weighted mean is taken as cross-entropy takes it, and
+    the weights do not enter p.
+    """
+
+    weights: Tensor | None
+
+    def __init__(self, gamma: float, weights: Tensor | None) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.register_buffer("weights", weights)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        entropy = F.cross_entropy(logits, labels, reduction="none")
+        losses = (1 - torch.exp(-entropy)).clamp(min=0) ** self.gamma * entropy
+        if self.weights is None:
+            return losses.mean()
+        weights = self.weights[labels]
+        return (weights * losses).sum() / weights.sum()
+
+
+def focal(weights: Tensor | None, gamma: float) -> Focal:
+    return Focal(gamma, weights)
+
+
+LOSSES: dict[str, Callable[..., nn.Module]] = {"cross_entropy": cross_entropy, "focal": focal}
 
 
 def l2_penalty(parameters: Iterable[nn.Parameter], strength: float) -> Tensor:

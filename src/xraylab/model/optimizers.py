@@ -1,20 +1,44 @@
-"""torch's optimizers behind fastai's interface; fused, so that a step is one call and not one per parameter."""
+"""Optimizers behind fastai's interface: torch's, fused where it can, so that a step is one call, and fastai's own."""
 
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
-from fastai.optimizer import OptimWrapper
+from fastai.optimizer import Lamb, OptimWrapper, ranger
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
+Factory = Callable[..., Any]
+
+OPTIMIZERS: dict[str, Factory] = {
+    "adam": partial(OptimWrapper, opt=torch.optim.Adam, fused=True),
+    "adamw": partial(OptimWrapper, opt=torch.optim.AdamW, fused=True),
+    "sgd": partial(OptimWrapper, opt=torch.optim.SGD, fused=True),
+    "rmsprop": partial(OptimWrapper, opt=torch.optim.RMSprop, foreach=True),
+    "ranger": ranger,
+    "lamb": Lamb,
 }
+OF_FASTAI = ("ranger", "lamb")
 
 
-def factory(name: str, weight_decay: float, momentum: float | None) -> Callable[..., OptimWrapper]:
-    """An `opt_func` for a fastai Learner. `adam` couples weight decay with the gradient, `adamw` does not."""
+def factory(name: str, weight_decay: float, momentum: float | None) -> Factory:
+    """An `opt_func` for a fastai Learner.
+
+    `adam`, `sgd` and `rmsprop` couple weight decay with the gradient, `adamw`, `ranger` and `lamb` do not.
+    """
+    decay = {"wd" if name in OF_FASTAI else "weight_decay": weight_decay}
     own: dict[str, Any] = {} if momentum is None else {"momentum": momentum}
-    return partial(OptimWrapper, opt=OPTIMIZERS[name], weight_decay=weight_decay, fused=True, **own)
+    return partial(OPTIMIZERS[name], **decay, **own)
+
+
+def state(optimizer: Any) -> dict[str, Any]:
+    """What the optimizer knows, in plain lists, dicts and tensors; fastai's own have lists of another kind."""
+    plain: dict[str, Any] = _plain(optimizer.state_dict())
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, str | torch.Tensor) or not hasattr(value, "__iter__"):
+        return value
+    return tuple(map(_plain, value)) if isinstance(value, tuple) else [_plain(item) for item in value]

@@ -17,7 +17,7 @@ from xraylab.data.prepare import Preparation
 from xraylab.errors import DataError
 from xraylab.evaluate import counts, figures
 from xraylab.evaluate.counts import Floats, Ints
-from xraylab.params import Images, Params
+from xraylab.params import Params
 from xraylab.paths import Paths
 from xraylab.predict import fixed, kept, table
 from xraylab.predict.fixed import Fixed, Point
@@ -51,7 +51,7 @@ def run(
     experiment, repeat = _run(name)
     model = files.read_json(paths.model(experiment, repeat) / "model.json")
     outside = _outside(paths, repeat, folder, layout, model["classes"], _labels(labels, model["classes"]))
-    p = _probabilities(given.images, paths.model(experiment, repeat), model, outside.table, folder)
+    p = _probabilities(given, paths.model(experiment, repeat), model, outside.table, folder)
     record = _record(model, folder, outside, p, fixed.read(paths.evaluation, experiment, repeat))
     where = target or paths.external / f"{experiment}-{repeat}-{folder.resolve().name}.json"
     files.write_json(record, where)
@@ -118,13 +118,14 @@ def _outside(
     return Outside(rest, copies, found, unreadable)
 
 
-def _probabilities(images: Images, run: Path, model: Record, chosen: pd.DataFrame, raw: Path) -> Floats:
+def _probabilities(given: Params, run: Path, model: Record, chosen: pd.DataFrame, raw: Path) -> Floats:
     """Class probabilities (n, classes) of the best epoch; the images are prepared as the study's are."""
+    images = given.images
     preparation = Preparation(images.crop_border, images.window, images.clahe, images.pyramid_sharpening)
     with tempfile.TemporaryDirectory() as place:
         cache.write(Path(place), raw, chosen, images.pixels, images.fit, preparation)
         best = [kept.epoch_of(model, "best")]
-        (scored,), _ = table.probabilities(run, model, best, chosen[["id", "label"]], Path(place))
+        (scored,), _ = table.probabilities(run, model, best, chosen[["id", "label"]], Path(place), given.predict.tta)
     return scored[[f"p_{label}" for label in model["classes"]]].to_numpy(float)
 
 

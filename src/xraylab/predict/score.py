@@ -23,7 +23,7 @@ def epoch(paths: Paths, experiment: str, repeat: int, number: int | None, side: 
     chosen = kept.epoch_of(model, "best") if number is None else number
     images = tables.read(paths.split_of(repeat) / f"{side}_data.csv")[["id", "label"]]
     _refuse_other_data(images, model["classes"], side)
-    (scored,), _ = table.probabilities(folder, model, [chosen], images, paths.cache)
+    (scored,), _ = table.probabilities(folder, model, [chosen], images, paths.cache, copies=0)
     classes = model["classes"]
     actual = np.array([classes.index(label) for label in scored["label"]], np.int64)
     predicted = scored[[f"p_{label}" for label in classes]].to_numpy().argmax(axis=1)

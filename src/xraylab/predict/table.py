@@ -1,23 +1,29 @@
 """Class probabilities as a table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
-from xraylab.data.batches import load, scoring_batches
+from xraylab.data.augment import DRAWS, Augmentation, Drawn
+from xraylab.data.batches import SCORING_BATCH, Images, Rows, Store, load, scoring_batches
 from xraylab.model import hardware, scoring
 from xraylab.predict import kept
 
+COPIES = 2  # keeps these draws apart from those of training
+
 
 def probabilities(
-    folder: Path, model: dict[str, Any], epochs: Sequence[int], images: pd.DataFrame, cached: Path
+    folder: Path, model: dict[str, Any], epochs: Sequence[int], images: pd.DataFrame, cached: Path, copies: int
 ) -> tuple[list[pd.DataFrame], list[str]]:
     """For each epoch `images` (id, label, ...) with one column p_<class> per class; and how they were computed.
 
-    The epochs' networks share one pass over the images.
+    The epochs' networks share one pass over the images. `copies`: how many augmented ones, as training would show them
+    but for noise and erasing, join each image; the probabilities are the means.
     """
     pixels, row_of = load(cached)
     rows = np.array([row_of[name] for name in images["id"]], np.int64)
@@ -27,8 +33,29 @@ def probabilities(
         scoring.prepared(kept.network(folder, model, epoch), machine, len(rows), shape, model["multiply_adds"])
         for epoch in epochs
     ]
-    batches = scoring_batches(pixels, rows, model["channels"], model["pixels"])
-    scores = scoring.probabilities([network for network, _ in ready], batches, machine)
+    passes = [
+        scoring_batches(pixels, rows, model["channels"], model["pixels"]),
+        *_augmented(pixels, rows, model, copies),
+    ]
+    networks = [network for network, _ in ready]
+    scores = zip(*(scoring.probabilities(networks, batches, machine) for batches in passes), strict=True)
     columns = [f"p_{label}" for label in model["classes"]]
-    tables = [images.assign(**dict(zip(columns, each.numpy().T, strict=True))) for each in scores]
-    return tables, list(dict.fromkeys(note for _, notes in ready for note in notes))
+    means = [torch.stack(each).mean(dim=0).numpy() for each in scores]
+    tables = [images.assign(**dict(zip(columns, each.T, strict=True))) for each in means]
+    notes = [f"mean over {len(passes)} views"] if len(passes) > 1 else []
+    return tables, [*dict.fromkeys(note for _, notes in ready for note in notes), *notes]
+
+
+def _augmented(images: Images, rows: Rows, model: dict[str, Any], copies: int) -> Iterator[Iterator[Tensor]]:
+    """The batches of every augmented copy; none where the network was trained without augmentation."""
+    augmentation = Augmentation(**{**model["augment"], "noise": 0.0, "erase_p": 0.0})
+    store = Store(images, model["channels"], model["pixels"], "cpu")
+    for copy in range(copies if augmentation.changes else 0):
+        uniform = np.random.default_rng([model["repeat"], copy, COPIES]).random((len(rows), DRAWS))
+        yield _views(store, rows, augmentation, augmentation.draw(uniform))
+
+
+def _views(store: Store, rows: Rows, augmentation: Augmentation, drawn: Drawn) -> Iterator[Tensor]:
+    for start in range(0, len(rows), SCORING_BATCH):
+        chosen = np.arange(start, min(start + SCORING_BATCH, len(rows)))
+        yield store.changed(rows[chosen], drawn.of(chosen), augmentation)

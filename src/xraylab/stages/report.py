@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 
 from xraylab import files, tables
+from xraylab.data import augment
+from xraylab.data.augment import Augmentation, Gray
 from xraylab.params import Params, read_plan
+from xraylab.params_training import BATCHWISE, phases
 from xraylab.paths import Paths
 from xraylab.report import answer, charts, explanation, images, page, rows
 from xraylab.report.split import sentences
@@ -16,6 +19,8 @@ CORNER = 0.2  # of the ROC axes, shown larger
 SAMPLES_PER_CLASS = 6
 RIGHT_PER_CLASS = 6
 MISTAKES = 12
+AUGMENTED_CLASSES, VIEWS = 2, 5
+ERASED = 0.449  # the level that a network takes for 0
 SIDES = ("train", "valid", "test")
 
 
@@ -48,6 +53,7 @@ def run(params: Params, paths: Paths) -> None:
         explained=explanation.section(files.read_json(paths.explanation / "summary.json"), paths.explanation),
         method_names=explanation.METHODS,
         class_samples=_class_samples(paths, params.data.classes),
+        augmented=_augmented(paths, summary),
         **_data_charts(paths, params.data.classes, split),
     )
     files.write_text(html, paths.report)
@@ -135,6 +141,7 @@ def _experiments(paths: Paths, summary: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "experiment": experiment,
             "plan": plans[experiment],
+            "schedule": ", ".join(dict.fromkeys(part.schedule for part in phases(plans[experiment].train))),
             "changes": rows.changes(plans[experiment].model_dump(), baseline),
             "runs": runs,
             "machines": rows.machines(runs),
@@ -169,6 +176,27 @@ def _class_samples(paths: Paths, classes: list[str]) -> dict[str, list[dict[str,
         chosen = rows[np.unique(np.linspace(0, len(rows) - 1, SAMPLES_PER_CLASS).astype(int))]
         samples[label] = [{"id": index["id"].iloc[row], "image": images.data_uri(pixels[row])} for row in chosen]
     return samples
+
+
+def _augmented(paths: Paths, summary: dict[str, Any]) -> dict[str, list[list[str]]]:
+    """For each experiment that augments: of one training image of each of the first classes, itself and some draws."""
+    pixels = np.load(paths.cache / "images.npy", mmap_mode="r")
+    index = tables.read(paths.split_of(0) / "train_data.csv")
+    row_of = {name: row for row, name in enumerate(tables.read(paths.cache / "rows.csv")["id"])}
+    chosen = [row_of[name] for name in index.groupby("label", sort=False)["id"].first()[:AUGMENTED_CLASSES]]
+    shown = {}
+    for experiment in _runs(summary):
+        plan = read_plan(paths.plan(experiment))
+        augmentation = Augmentation(**plan.augment.model_dump(exclude=set(BATCHWISE)))
+        if augmentation.changes:
+            shown[experiment] = [_views(pixels[row], augmentation, plan.model.pixels) for row in chosen]
+    return shown
+
+
+def _views(image: Gray, augmentation: Augmentation, size: int) -> list[str]:
+    drawn = augmentation.draw(np.random.default_rng(0).random((VIEWS, augment.DRAWS)))
+    views = [augment.shown(image, drawn, number, augmentation, size, ERASED) for number in range(VIEWS)]
+    return [images.data_uri(view) for view in [augment.resized(image, size), *views]]
 
 
 def _samples(paths: Paths, summary: dict[str, Any]) -> dict[str, Any]:

@@ -1,31 +1,42 @@
 """train: one experiment, one repeat."""
 
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from fastai.callback.core import Callback
+from fastai.callback.training import GradientClip
 from fastai.data.core import DataLoaders
+from fastai.learner import Learner
 from torch import nn
 from torchvision.models import ResNet
 
-from xraylab import files, params, tables
+from xraylab import files, params, params_training, tables
 from xraylab.data.augment import Augmentation
 from xraylab.data.batches import MEAN, STD, Store, TrainingBatches
 from xraylab.data.loaders import dataloaders
+from xraylab.data.sampling import Order
 from xraylab.model import cost, features, hardware, losses, memory, networks, optimizers, schedules, start, weights
 from xraylab.model.features import Features
 from xraylab.model.hardware import Hardware, deterministic_algorithms
+from xraylab.model.schedules import Phase
 from xraylab.params import Params, Plan
+from xraylab.params_training import BATCHWISE, OPTIONS, TrainPhase
 from xraylab.paths import Paths
-from xraylab.train import callbacks, frozen, inputs, state
+from xraylab.train import callbacks, finder, frozen, inputs, state, steps, trackers
+from xraylab.train.callbacks import Starts
 from xraylab.train.inputs import Inputs
 from xraylab.train.lifetime import end_with_parent
-from xraylab.train.run import Run, fit, learner, threads
+from xraylab.train.record import Choice, Run
+from xraylab.train.run import Part, enough_memory, fit, held, learner, threads
+
+FOUND = "lr_find.csv"  # the learning rate finder's curve
 
 
 @dataclass(frozen=True)
@@ -38,17 +49,14 @@ class Network:
     body: str  # identifies the weights that it began with
 
 
+Begun = tuple[Plan, Hardware, Inputs, Network, list[str], Features | None]
+
+
 def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
     """Train from the last finished epoch, or from the start, and write models/<experiment>/<repeat>/."""
     end_with_parent()
     memory.keep_freed()
-    plan = params.read_plan(paths.plan(experiment))
-    machine = hardware.choose(plan.train.precision)
-    deterministic_algorithms()
-    read = inputs.read(paths.split_of(repeat), paths.cache, given.data.classes, plan.train.select_on)
-    network = _network(plan, paths, len(given.data.classes), repeat)
-    cached = _hashes(paths.cache.iterdir())
-    array = _features(network, read, cached, plan, paths, experiment, machine) if plan.model.freeze.cache else None
+    plan, machine, read, network, cached, array = _begun(given, paths, experiment, repeat)
     # what the run reads and is made of: a change in any of it starts the run anew
     split, code = paths.split_of(repeat).glob("*.csv"), Path(params.__file__).parent.rglob("*.py")
     sources = [*cached, *_hashes(split), *_hashes(code), array and array.sha256]
@@ -56,13 +64,36 @@ def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
     name = f"{experiment}-{repeat}"
     folder = paths.state / "runs" / f"{name}-{key}"
     with state.locked(folder):
-        progress = Run(folder, f"{plan.train.select_on}_{plan.train.select_by}", plan.train.keep == "all")
-        _train(progress, given, plan, machine, read, network, array, repeat, name)
+        progress = Run(folder, _choice(plan), plan.train.keep == "all")
+        _train(progress, given, plan, machine, read, network, array, repeat, name, paths.state)
         with files.replacing_folder(paths.model(experiment, repeat)) as output:
             _write(progress, network, output)
             facts = {"experiment": experiment, "repeat": repeat, **_described(plan, given), **_frozen(network, plan)}
             files.write_json({**facts, **_outcome(progress), "hardware": machine.record()}, output / "model.json")
         shutil.rmtree(folder)
+
+
+def find_rate(given: Params, paths: Paths, experiment: str, repeat: int) -> tuple[pd.DataFrame, float]:
+    """The learning rate finder's curve for an experiment, and its suggestion, whatever train.lr says."""
+    memory.keep_freed()
+    plan, machine, read, network, _, array = _begun(given, paths, experiment, repeat)
+    learn, drawn, _, _ = _prepared(given, plan, machine, read, network, array, repeat)
+    head_alone = _parts(plan, 1.0)[0].phase.frozen
+    with _computing(plan, machine, array):
+        curve = finder.curve(learn, held(learn, head_alone), repeat, drawn)
+    return curve, finder.suggestion(curve)
+
+
+def _begun(given: Params, paths: Paths, experiment: str, repeat: int) -> Begun:
+    """What a run begins with; the last two are the hashes of the image cache, and features where they are cached."""
+    plan = params.read_plan(paths.plan(experiment))
+    machine = hardware.choose(plan.train.precision)
+    deterministic_algorithms()
+    read = inputs.read(paths.split_of(repeat), paths.cache, given.data.classes, plan.train.select_on)
+    network = _network(plan, paths, len(given.data.classes), repeat)
+    cached = _hashes(paths.cache.iterdir())
+    array = _features(network, read, cached, plan, paths, experiment, machine) if plan.model.freeze.cache else None
+    return plan, machine, read, network, cached, array
 
 
 def _network(plan: Plan, paths: Paths, classes: int, seed: int) -> Network:
@@ -107,53 +138,128 @@ def _train(
     array: Features | None,
     seed: int,
     title: str,
+    tracked: Path,
 ) -> None:
     """Train to the end of the last phase; `progress` knows how far it is."""
-    classes, train = given.data.classes, plan.train
-    batches, dls = _batches(plan, machine, read, array, seed)
-    weighting = losses.class_weights(plan.loss.class_weights, read.training.labels, len(classes))
-    loss = losses.cross_entropy(weighting).to(machine.device)
-    cbs = [callbacks.L2Penalty(plan.loss.l2)] if plan.loss.l2 > 0 else []
-    if array is None and len(network.frozen) > 0:
-        cbs.append(frozen.FrozenPart(network.frozen))
-    opt_func = optimizers.factory(train.optimizer, train.weight_decay, train.momentum)
-    learn = learner(dls, network.trained, loss, opt_func, machine, cbs)
+    train, classes = plan.train, given.data.classes
+    learn, drawn, order, average = _prepared(given, plan, machine, read, network, array, seed)
     positive = classes.index(given.data.positive) if given.data.positive else None
-    history = callbacks.History(progress.rows, read.sides, len(classes), positive)
+    history = callbacks.History(progress.rows, read.sides, len(classes), positive, order, read.names)
+    sides = dict.fromkeys(read.sides.tolist())
+    watching, figures = trackers.callbacks(history, [f"{side}_f1" for side in sides], tracked, title)
+    learn.metrics += figures
+    with _computing(plan, machine, array):
+        found = _found_rate(plan, progress.folder, learn, drawn, seed)
+        fit(learn, _parts(plan, found), progress, history, drawn, seed, title, train.early_stop, average, watching)
+
+
+def _prepared(
+    given: Params, plan: Plan, machine: Hardware, read: Inputs, network: Network, array: Features | None, seed: int
+) -> tuple[Learner, Starts, Order, steps.Average | None]:
+    """The Learner, what is drawn for every epoch, the order of images, and the moving average where there is one."""
+    train, classes = plan.train, len(given.data.classes)
+    order = Order(plan.sampling.strategy, read.training.labels, seed)
+    drawn, dls = _batches(plan, machine, read, array, order, seed)
+    loss = _loss(plan, read, classes).to(machine.device)
+    cbs = _callbacks(plan, order, network if array is None else None)
+    first = params_training.phases(train)[0]
+    learn = learner(dls, network.trained, loss, _optimizer(first), machine, cbs)
+    average = None if train.ema is None else steps.Average(network.trained.to(machine.device), train.ema)
+    return learn, drawn, order, average
+
+
+@contextmanager
+def _computing(plan: Plan, machine: Hardware, array: Features | None) -> Iterator[None]:
+    """In as many threads as pay: what a head computes is less than what dividing it costs."""
     vectors = array is not None and array.array.ndim == 2
-    with threads(1 if vectors else machine.threads):  # what a head computes is less than what dividing it costs
-        fit(learn, _phases(plan), progress, history, batches, seed, title)
+    with threads(1 if vectors else machine.threads), enough_memory(plan.train.batch_size, plan.train.accumulate):
+        yield
+
+
+def _found_rate(plan: Plan, folder: Path, learn: Learner, drawn: Starts, seed: int) -> float | None:
+    """What the finder suggests, where a phase asks for it; its curve is kept with the run, which goes on with it."""
+    if "find" not in {phase.lr for phase in params_training.phases(plan.train)}:
+        return None
+    path = folder / FOUND
+    if not path.is_file():
+        head_alone = _parts(plan, 1.0)[0].phase.frozen
+        tables.write(finder.curve(learn, held(learn, head_alone), seed, drawn), path)
+    return finder.suggestion(tables.read(path))
+
+
+def _choice(plan: Plan) -> Choice:
+    train = plan.train
+    return Choice(f"{train.select_on}_{train.select_by}", train.min_epochs, train.soup or 0, train.swa or 0)
+
+
+def _loss(plan: Plan, read: Inputs, classes: int) -> nn.Module:
+    loss = plan.loss
+    own = {"gamma": loss.focal_gamma} if loss.name == "focal" else {"label_smoothing": loss.label_smoothing}
+    return losses.LOSSES[loss.name](losses.class_weights(loss.class_weights, read.training.labels, classes), **own)
+
+
+def _callbacks(plan: Plan, order: Order, divided: Network | None) -> list[Callback]:
+    """What happens in a step besides; `divided` where the frozen part's output is not there already."""
+    train, augment = plan.train, plan.augment
+    cbs = [callbacks.L2Penalty(plan.loss.l2)] if plan.loss.l2 > 0 else []
+    cbs += [frozen.FrozenPart(divided.frozen)] if divided and len(divided.frozen) > 0 else []
+    cbs += [steps.MixUp(augment.mixup)] if augment.mixup > 0 else []
+    cbs += [steps.CutMix(augment.cutmix)] if augment.cutmix > 0 else []
+    cbs += [steps.Accumulate(train.accumulate, order)] if train.accumulate > 1 else []
+    cbs += [GradientClip(train.clip)] if train.clip else []
+    return cbs
 
 
 def _batches(
-    plan: Plan, machine: Hardware, read: Inputs, array: Features | None, seed: int
-) -> tuple[TrainingBatches | None, DataLoaders]:
-    """Batches of features where there are any, for which nothing is drawn; else of images."""
+    plan: Plan, machine: Hardware, read: Inputs, array: Features | None, order: Order, seed: int
+) -> tuple[Starts, DataLoaders]:
+    """What is drawn for every epoch, and batches: of features where there are any, else of images."""
     training, scored, size = read.training, read.scored, plan.train.batch_size
     if array is not None:
-        return None, inputs.feature_loaders(array, training, scored, size, machine.device)
-    augmentation = Augmentation(**plan.augment.model_dump())
+        return order, inputs.feature_loaders(array, training, order, scored, size, machine.device)
+    augmentation = Augmentation(**_augmentation(plan))
     store = Store(read.images, plan.model.channels, plan.model.pixels, machine.device)
-    batches = TrainingBatches(store, training.rows, training.labels, augmentation, seed)
+    batches = TrainingBatches(store, training.rows, training.labels, order, augmentation, seed)
     return batches, dataloaders(batches, scored.rows, scored.labels, size, machine.device)
 
 
-def _phases(plan: Plan) -> list[schedules.Phase]:
-    train = plan.train
-    own = {"freeze_epochs": train.freeze_epochs, "lr_mult": train.lr_mult} if train.schedule == "fine_tune" else {}
-    cycle_momentum = train.momentum is None
-    return schedules.SCHEDULES[train.schedule](train.epochs, train.lr, networks.PARTS, cycle_momentum, **own)
+def _augmentation(plan: Plan) -> dict[str, float]:
+    """What is drawn for single images; mixing is of batches."""
+    return plan.augment.model_dump(exclude=set(BATCHWISE))
+
+
+def _parts(plan: Plan, found: float | None) -> list[Part]:
+    """The phases with their optimizers; `found` is the rate of those whose rate is to be found."""
+    return [
+        Part(phase, _optimizer(given))
+        for given in params_training.phases(plan.train)
+        for phase in _phases(given, found)
+    ]
+
+
+def _optimizer(phase: TrainPhase) -> optimizers.Factory:
+    return optimizers.factory(phase.optimizer, phase.weight_decay, phase.momentum)
+
+
+def _phases(given: TrainPhase, found: float | None) -> list[Phase]:
+    options = {name: getattr(given, name) for name, users in OPTIONS.items() if given.schedule in users}
+    rate = found if given.lr == "find" else given.lr
+    cycle_momentum = given.momentum is None
+    phases = schedules.SCHEDULES[given.schedule](given.epochs, rate, networks.PARTS, cycle_momentum, **options)
+    return [replace(phase, frozen=True) for phase in phases] if given.frozen else phases
 
 
 def _write(finished: Run, network: Network, folder: Path) -> None:
     """The whole network after each kept epoch, put together from what was frozen and what was trained; the history."""
     names = {"best": finished.best, "last": finished.last}
-    if finished.keep_all:
-        names |= {finished.weights(epoch).stem: epoch for epoch in finished.kept}
+    others = finished.kept if finished.keep_all else finished.averaged.values()
+    names |= {finished.weights(epoch).stem: epoch for epoch in others}
     for name, epoch in names.items():
         weights.restore(network.trained, finished.weights(epoch))
         weights.save(network.whole, folder / f"{name}.safetensors")
     tables.write(pd.DataFrame(finished.rows), folder / "history.csv")
+    if (finished.folder / FOUND).is_file():
+        shutil.copyfile(finished.folder / FOUND, folder / FOUND)
 
 
 def _described(plan: Plan, given: Params) -> dict[str, Any]:
@@ -168,6 +274,7 @@ def _described(plan: Plan, given: Params) -> dict[str, Any]:
         "channels": model.channels,
         "pixels": model.pixels,
         "dropout": model.dropout,
+        "augment": _augmentation(plan),
         "normalise": {"mean": MEAN[model.channels], "std": STD[model.channels]},
         "parameters": cost.parameters(network),
         "multiply_adds": multiply_adds,
@@ -184,9 +291,12 @@ def _frozen(network: Network, plan: Plan) -> dict[str, Any]:
 
 
 def _outcome(finished: Run) -> dict[str, Any]:
+    curve = finished.folder / FOUND
     return {
+        "lr_found": finder.suggestion(tables.read(curve)) if curve.is_file() else None,
         "best_epoch": finished.best,
         "last_epoch": finished.last,
         "kept_epochs": finished.kept,
+        "averaged": {name: {"epoch": epoch, "of": finished.sources(name)} for name, epoch in finished.averaged.items()},
         "train_seconds": round(finished.seconds, 1),
     }

@@ -3,7 +3,8 @@
 import random
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from math import isfinite
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,13 +13,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xraylab import progress
-from xraylab.data.batches import TrainingBatches
+from xraylab.data.sampling import Order
 from xraylab.errors import TrainingError
 from xraylab.evaluate import counts
 from xraylab.model.hardware import Hardware
 from xraylab.model.losses import l2_penalty
 
 Row = dict[str, Any]
+LOOK_EVERY = 64  # batches
+LISTED = 32  # names of a batch
+
+
+class Starts(Protocol):
+    """Something that is drawn anew for every epoch."""
+
+    def start(self, epoch: int) -> None: ...
+
 
 # fastai carries no types, so to mypy each callback subclasses Any: hence the ignores below
 
@@ -43,9 +53,9 @@ class Autocast(Callback):  # type: ignore[misc]
 
 
 class L2Penalty(Callback):  # type: ignore[misc]
-    """Adds the penalty to what is differentiated; the recorded loss stays the cross-entropy."""
+    """Adds the penalty to what is differentiated; the recorded loss stays without it."""
 
-    run_valid = False
+    order, run_valid = 5, False
 
     def __init__(self, strength: float) -> None:
         self.strength = strength
@@ -57,8 +67,8 @@ class L2Penalty(Callback):  # type: ignore[misc]
 class Reseed(Callback):  # type: ignore[misc]
     """Makes every epoch's random numbers a function of (seed, epoch), so that a resumed run draws the same ones."""
 
-    def __init__(self, seed: int, first_epoch: int, batches: TrainingBatches | None) -> None:
-        self.seed, self.first_epoch, self.batches = seed, first_epoch, batches
+    def __init__(self, seed: int, first_epoch: int, drawn: Starts) -> None:
+        self.seed, self.first_epoch, self.drawn = seed, first_epoch, drawn
 
     def before_train(self) -> None:
         epoch = self.first_epoch + self.epoch
@@ -67,20 +77,29 @@ class Reseed(Callback):  # type: ignore[misc]
         np.random.seed(seed)
         torch.manual_seed(seed)
         self.dls.train.rng.seed(seed)
-        if self.batches is not None:
-            self.batches.start(epoch)
+        self.drawn.start(epoch)
 
 
 class History(Callback):  # type: ignore[misc]
     """One row per epoch: learning rate, running training loss and accuracy, then each scored side's figures.
 
-    Those are loss, accuracy and F1; `sides` names the side of each image of the scored loader.
+    Those are loss, accuracy and F1; `sides` names the side of each image of the scored loader. `shown` says which
+    training images, of these `names`, the latest batch held.
     """
 
     order = 65  # after the schedule has set this batch's rate
 
-    def __init__(self, rows: list[Row], sides: NDArray[np.str_], classes: int, positive: int | None) -> None:
+    def __init__(
+        self,
+        rows: list[Row],
+        sides: NDArray[np.str_],
+        classes: int,
+        positive: int | None,
+        shown: Order,
+        names: list[str],
+    ) -> None:
         self.rows, self.sides, self.classes, self.positive = rows, sides, classes, positive
+        self.shown, self.names = shown, names
 
     def start_phase(self, name: str) -> None:
         self.phase = name
@@ -88,6 +107,7 @@ class History(Callback):  # type: ignore[misc]
     def before_train(self) -> None:
         zero = torch.zeros((), device=self.dls.device)
         self.total, self.right, self.seen = zero, zero, 0
+        self.unchecked: list[tuple[Tensor, NDArray[np.int64]]] = []
 
     def before_validate(self) -> None:
         self.logits: list[Tensor] = []
@@ -98,16 +118,31 @@ class History(Callback):  # type: ignore[misc]
             self.logits.append(self.pred.cpu())
             self.labels.append(self.yb[0].cpu())
             return
-        learn, count = self.learn, len(self.learn.yb[0])
-        self.total = self.total + learn.loss.detach() * count
+        learn, count, loss = self.learn, len(self.learn.yb[0]), self.learn.loss.detach()
+        self.unchecked.append((loss, self.shown.latest))
+        if len(self.unchecked) == LOOK_EVERY:
+            self._look()
+        self.total = self.total + loss * count
         self.right = self.right + (learn.pred.argmax(dim=1) == learn.yb[0]).sum()
         self.seen += count
 
     def after_train(self) -> None:
-        if not torch.isfinite(self.total):
+        self._look()
+
+    def _look(self) -> None:
+        """Refuse a loss that is no number; not after every batch, since a GPU would have to wait for the answer."""
+        losses, shown = zip(*self.unchecked, strict=True) if self.unchecked else ((), ())
+        self.unchecked = []
+        wrong = [
+            number for number, loss in enumerate(torch.stack(losses).tolist() if losses else []) if not isfinite(loss)
+        ]
+        if wrong:
+            batch = self.iter - len(losses) + 1 + wrong[0]
             raise TrainingError(
-                f"the training loss is no longer a number in epoch {len(self.rows)}: lower train.lr"
-                " (a tenth is a good try), or set train.precision to float32"
+                f"the training loss is no longer a number in epoch {len(self.rows)}, batch {batch}: lower train.lr (a"
+                " tenth is a good try), set train.clip, or set train.precision to float32. The batch's images, which"
+                " may be at fault where it is the first of all:",
+                _listed([self.names[position] for position in shown[wrong[0]]]),
             )
 
     def after_validate(self) -> None:
@@ -175,6 +210,11 @@ class Bar(Callback):  # type: ignore[misc]
 
     def stop(self) -> None:
         self.display.stop()
+
+
+def _listed(names: list[str]) -> list[str]:
+    more = len(names) - LISTED
+    return [*names[:LISTED], f"and {more} more"] if more > 0 else names
 
 
 def _line(row: Row) -> str:

@@ -1,6 +1,6 @@
 """What a run reads: which images train and which are scored after every epoch, as pixels or as features."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,10 @@ from torch import Tensor, from_numpy
 
 from xraylab import tables
 from xraylab.data.batches import SCORING_BATCH, Images, Rows, load
+from xraylab.data.sampling import Order
 from xraylab.model.features import Features
+
+Of = Callable[[Sequence[int]], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Inputs:
     training: Chosen
     scored: Chosen
     sides: NDArray[np.str_]  # of each scored image
+    names: list[str]  # of the training images
 
     @property
     def used(self) -> Rows:
@@ -48,20 +52,23 @@ def read(split: Path, cache: Path, classes: list[str], select_on: str) -> Inputs
         rows = np.array([row_of[name] for name in table["id"]], np.int64)
         return Chosen(rows, np.array([classes.index(label) for label in table["label"]], np.int64))
 
-    return Inputs(images, chosen(training), chosen(scored), scored["side"].to_numpy(str))
+    return Inputs(images, chosen(training), chosen(scored), scored["side"].to_numpy(str), list(training["id"]))
 
 
-def feature_loaders(features: Features, training: Chosen, scored: Chosen, batch_size: int, device: str) -> DataLoaders:
+def feature_loaders(
+    features: Features, training: Chosen, order: Order, scored: Chosen, batch_size: int, device: str
+) -> DataLoaders:
     """As `data.loaders.dataloaders`, in the same order and batches, with features in place of images."""
 
-    def loader(images: Chosen, size: int, **options: bool) -> DataLoader:
-        def make(positions: Sequence[int]) -> tuple[Tensor, Tensor]:
-            chosen = np.asarray(positions)
+    def loader(images: Chosen, places: int, size: int, of: Of, **options: bool) -> DataLoader:
+        def make(batch: Sequence[int]) -> tuple[Tensor, Tensor]:
+            chosen = of(batch)
             return features.of(images.rows[chosen]), from_numpy(images.labels[chosen])
 
         return DataLoader(
-            range(len(images.rows)), bs=size, create_batch=make, retain=lambda batch, _: batch, device=device, **options
+            range(places), bs=size, create_batch=make, retain=lambda batch, _: batch, device=device, **options
         )
 
-    train = loader(training, batch_size, shuffle=True, drop_last=len(training.rows) % batch_size == 1)
-    return DataLoaders(train, loader(scored, SCORING_BATCH), device=device)
+    alone = len(order) % batch_size == 1
+    train = loader(training, len(order), batch_size, order.of, shuffle=not order.ordered, drop_last=alone)
+    return DataLoaders(train, loader(scored, len(scored.rows), SCORING_BATCH, np.asarray), device=device)

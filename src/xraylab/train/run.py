@@ -3,64 +3,32 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from fastai.callback.core import TrainEvalCallback
+from fastai.callback.core import Callback, CancelFitException, TrainEvalCallback
 from fastai.callback.schedule import ParamScheduler
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 
-from xraylab.data.batches import TrainingBatches
-from xraylab.model import networks, weights
+from xraylab.errors import TrainingError
+from xraylab.model import networks, optimizers
 from xraylab.model.hardware import Hardware
-from xraylab.model.schedules import Phase
-from xraylab.train import callbacks, frozen, state
-from xraylab.train.callbacks import Row
+from xraylab.model.schedules import Phase, Plateau
+from xraylab.train import blend, callbacks, frozen, state, steps
+from xraylab.train.callbacks import Starts
+from xraylab.train.record import Run
+
+NO_MEMORY = ("can't allocate memory", "not enough memory")  # what torch says on a CPU, besides OutOfMemoryError
 
 
-@dataclass
-class Run:
-    """What a run has done so far, and where it keeps it."""
+@dataclass(frozen=True)
+class Part:
+    """A phase, and the optimizer that it begins with."""
 
-    folder: Path
-    select: str  # the history column that chooses the best epoch, such as valid_f1
-    keep_all: bool
-    rows: list[Row] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def best(self) -> int:
-        """The first epoch with the best figure: the lowest loss, or the highest of anything else."""
-        sign = 1 if self.select.endswith("_loss") else -1
-        return min(range(len(self.rows)), key=lambda epoch: sign * self.rows[epoch][self.select])
-
-    @property
-    def last(self) -> int:
-        return len(self.rows) - 1
-
-    @property
-    def kept(self) -> list[int]:
-        """The epochs whose weights are kept."""
-        return list(range(len(self.rows))) if self.keep_all else sorted({self.best, self.last})
-
-    def weights(self, epoch: int) -> Path:
-        return self.folder / f"epoch-{epoch:03d}.safetensors"
-
-    def save(self, learn: Learner) -> None:
-        """Keep this epoch: weights first, then the state that says that the epoch is finished."""
-        weights.save(learn.model, self.weights(self.last))
-        state.save(
-            self.folder,
-            rows=self.rows,
-            seconds=self.seconds,
-            model=learn.model.state_dict(),
-            optimizer=learn.opt.state_dict(),
-        )
-        for epoch in set(range(len(self.rows))) - set(self.kept):
-            self.weights(epoch).unlink(missing_ok=True)
+    phase: Phase
+    opt_func: Callable[..., Any]
 
 
 @contextmanager
@@ -72,6 +40,23 @@ def threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def enough_memory(batch_size: int, accumulate: int) -> Iterator[None]:
+    """Errors: TrainingError where memory runs out, with the batch size to try."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and not any(text in str(error) for text in NO_MEMORY):
+            raise
+        half = batch_size // 2
+        advice = (
+            f"set it to {half}, and train.accumulate to {accumulate * 2}, which takes the same steps"
+            if half > 1
+            else "set model.pixels lower, or take a smaller model.arch"
+        )
+        raise TrainingError(f"memory ran out with train.batch_size {batch_size}: {advice}") from error
 
 
 def learner(
@@ -100,55 +85,120 @@ def learner(
 
 def fit(
     learn: Learner,
-    phases: list[Phase],
+    parts: list[Part],
     run: Run,
     history: callbacks.History,
-    batches: TrainingBatches | None,
+    drawn: Starts,
     seed: int,
     title: str,
+    patience: int | None,
+    average: steps.Average | None,
+    watching: list[Callback],
 ) -> None:
-    """Train from wherever `run` stands to the end of the last phase."""
-    done = _resume(learn, phases, run)
+    """Train from wherever `run` stands to the end of the last phase, or until it stops; then average what is asked.
+
+    `patience`: after so many epochs of the last phase without a better one the run stops. `average` is scored and kept
+    in the network's place; `watching` are callbacks that change nothing.
+    """
+    network = learn.model
+    done = _resume(learn, parts, run, average)
     started, before = time.monotonic(), run.seconds
 
     def save() -> None:
         run.seconds = before + time.monotonic() - started
-        run.save(learn)
+        own = {} if average is None else {"average": average.state()}
+        run.save(learn.model, model=network.state_dict(), optimizer=optimizers.state(learn.opt), **own)
 
-    bar = callbacks.Bar(title, sum(phase.epochs for phase in phases), history)
-    learn.add_cbs([history, callbacks.Checkpoint(save), bar])
+    epochs = sum(part.phase.epochs for part in parts)
+    last_begins = epochs - parts[-1].phase.epochs
+    bar = callbacks.Bar(title, epochs + len(run.averages), history)
+    learn.add_cbs([history, callbacks.Checkpoint(save), bar, *watching])
     bar.start(done)
     try:
         first = 0
-        for phase in phases:
-            if first + phase.epochs > done:
-                _fit_phase(learn, phase, first, max(done - first, 0), history, batches, seed)
-            first += phase.epochs
+        for part in parts:
+            end = first + part.phase.epochs
+            if end > done and not run.averaged and not run.stops(patience, last_begins):
+                extra: list[Callback] = [] if average is None else [average]
+                extra += [_Stop(lambda: run.stops(patience, last_begins))] if part is parts[-1] else []
+                _fit_phase(learn, part, first, max(done - first, 0), history, drawn, seed, extra, run)
+            first = end
+        _fit_averages(learn, parts[-1].phase.frozen, history, drawn, seed, run)
     finally:
         bar.stop()
 
 
+class _Stop(Callback):  # type: ignore[misc]
+    """Ends a phase once `enough` says so."""
+
+    order = 99
+
+    def __init__(self, enough: Callable[[], bool]) -> None:
+        self.enough = enough
+
+    def after_epoch(self) -> None:
+        if self.enough():
+            raise CancelFitException
+
+
+class _Follow(Callback):  # type: ignore[misc]
+    """Sets every epoch's rate after the losses of the phase's epochs so far."""
+
+    order = 60
+
+    def __init__(self, plateau: Plateau, losses: Callable[[], list[float]]) -> None:
+        self.plateau, self.losses = plateau, losses
+
+    def before_train(self) -> None:
+        self.opt.set_hyper("lr", self.plateau.rate(self.losses()))
+
+
 def _fit_phase(
     learn: Learner,
-    phase: Phase,
+    part: Part,
     first: int,
     skip: int,
     history: callbacks.History,
-    batches: TrainingBatches | None,
+    drawn: Starts,
     seed: int,
+    extra: list[Callback],
+    run: Run,
 ) -> None:
     """One call of fastai's fit; a phase begins with a fresh optimizer, a resumed one goes on with its own."""
+    phase = part.phase
     if skip == 0:
+        learn.opt_func = part.opt_func
         learn.create_opt()
     history.start_phase(phase.name)
-    cbs = [callbacks.Reseed(seed, first, batches), ParamScheduler(phase.curves)]
-    if phase.frozen:
-        body = [module for part in networks.groups(learn.model)[:-1] for module in part]
-        cbs.append(frozen.Frozen(body))
+    loss = f"{run.choice.watched}_loss"
+    cbs = [callbacks.Reseed(seed, first, drawn), ParamScheduler(phase.curves), *extra, *held(learn, phase.frozen)]
+    if phase.plateau:
+        cbs.append(_Follow(phase.plateau, lambda: [row[loss] for row in run.rows[first:]]))
     learn.fit(phase.epochs, cbs=cbs, start_epoch=skip)
 
 
-def _resume(learn: Learner, phases: list[Phase], run: Run) -> int:
+def _fit_averages(
+    learn: Learner, head_alone: bool, history: callbacks.History, drawn: Starts, seed: int, run: Run
+) -> None:
+    """Each average as an epoch of its own, without steps; those that the run has already are left alone."""
+    for name in run.averages[len(run.averaged) :]:
+        learn.model.load_state_dict(blend.mean([run.weights(epoch) for epoch in run.sources(name)]))
+        learn.model.to(learn.dls.device)
+        frozen_parts = held(learn, head_alone)
+        refresh = blend.Refresh([module for callback in frozen_parts for module in callback.modules])
+        history.start_phase(name)
+        cbs = [callbacks.Reseed(seed, len(run.rows), drawn), refresh, *frozen_parts]
+        learn.fit(1, lr=0.0, cbs=cbs)
+
+
+def held(learn: Learner, head_alone: bool) -> list[frozen.Frozen]:
+    """What holds everything but the head still, where the head alone trains."""
+    if not head_alone:
+        return []
+    return [frozen.Frozen([module for part in networks.groups(learn.model)[:-1] for module in part])]
+
+
+def _resume(learn: Learner, parts: list[Part], run: Run, average: steps.Average | None) -> int:
     """Load the last finished epoch, if there is one, and return how many are finished."""
     saved = state.load(run.folder)
     if saved is None:
@@ -156,6 +206,17 @@ def _resume(learn: Learner, phases: list[Phase], run: Run) -> int:
     run.rows[:], run.seconds = saved["rows"], saved["seconds"]
     learn.model.load_state_dict(saved["model"])
     learn.model.to(learn.dls.device)
+    learn.opt_func = _of_epoch(parts, run.last).opt_func
     learn.create_opt()
     learn.opt.load_state_dict(saved["optimizer"])
+    if average is not None:
+        average.load(saved["average"])
     return len(run.rows)
+
+
+def _of_epoch(parts: list[Part], epoch: int) -> Part:
+    for part in parts:
+        epoch -= part.phase.epochs
+        if epoch < 0:
+            break
+    return part

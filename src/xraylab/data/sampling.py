@@ -1,0 +1,72 @@
+"""Which training images an epoch shows, and in which order: a function of seed and epoch alone."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Positions = NDArray[np.int64]
+Labels = NDArray[np.int64]
+STREAM = 1  # keeps these draws apart from those of the augmentation
+
+
+def weighted(labels: Labels, rng: np.random.Generator) -> Positions:
+    """As many as there are, drawn with replacement, each class as often as any other."""
+    shares = 1 / np.bincount(labels)[labels]
+    return rng.choice(len(labels), len(labels), p=shares / shares.sum())
+
+
+def stratified(labels: Labels, rng: np.random.Generator) -> Positions:
+    """Each once, so spread that any stretch of an epoch holds the classes in their shares, to within one image each."""
+    places = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        places[members] = (np.arange(len(members)) + rng.random()) / len(members)
+    return np.argsort(places, kind="stable")
+
+
+def downsample(labels: Labels, rng: np.random.Generator) -> Positions:
+    """Of each class as many as the smallest has, drawn anew in every epoch."""
+    least = np.bincount(labels)[np.unique(labels)].min()
+    drawn = [rng.choice(np.flatnonzero(labels == label), least, replace=False) for label in np.unique(labels)]
+    return rng.permutation(np.concatenate(drawn))
+
+
+SAMPLINGS: dict[str, Callable[[Labels, np.random.Generator], Positions]] = {
+    "weighted": weighted,
+    "stratified": stratified,
+    "downsample": downsample,
+}
+
+
+class Order:
+    """The places of an epoch, and the training image that stands at each.
+
+    With `none` these are the images as they are numbered, which the loader shuffles; else `ordered`, already in the
+    order of the epoch.
+    """
+
+    def __init__(self, strategy: str, labels: Labels, seed: int) -> None:
+        self.strategy, self.labels, self.seed = strategy, labels, seed
+        self.latest = np.arange(0)
+        self.start(epoch=0)
+
+    @property
+    def ordered(self) -> bool:
+        return self.strategy != "none"
+
+    def start(self, epoch: int) -> None:
+        """Draw the epoch."""
+        if self.ordered:
+            rng = np.random.default_rng([self.seed, epoch, STREAM])
+            self.positions = SAMPLINGS[self.strategy](self.labels, rng)
+
+    def __len__(self) -> int:
+        """How many images an epoch shows."""
+        return len(self.positions) if self.ordered else len(self.labels)
+
+    def of(self, places: Sequence[int]) -> Positions:
+        """The training images at these places; they are remembered as `latest`."""
+        chosen = np.asarray(places, np.int64)
+        self.latest = self.positions[chosen] if self.ordered else chosen
+        return self.latest

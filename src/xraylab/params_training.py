@@ -1,0 +1,211 @@
+"""The sections of params.yaml that say how a network is trained, and what no single key of them can know."""
+
+import difflib
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+
+from xraylab.sections import Fraction, Section, Share, belongs
+
+ScheduleName = Literal["constant", "one_cycle", "flat_cos", "cosine_restarts", "step", "plateau", "fine_tune"]
+OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "ranger", "lamb"]
+
+# which schedules use which options, and which optimizers take a momentum that is a parameter
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "freeze_epochs": ("fine_tune",),
+    "lr_mult": ("fine_tune",),
+    "flat_share": ("flat_cos",),
+    "cycle_epochs": ("cosine_restarts",),
+    "cycle_mult": ("cosine_restarts",),
+    "decay_epochs": ("step",),
+    "decay_patience": ("plateau",),
+    "decay_factor": ("step", "plateau"),
+}
+UNCHANGING = {"crop_scale": 1.0}  # every other augmentation does nothing at 0
+BATCHWISE = ("mixup", "cutmix")  # augmentations that are not of single images
+WITH_MOMENTUM = ("sgd", "rmsprop")
+
+
+class Augment(Section):
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    shift: Fraction
+    zoom: Fraction
+    shear: Annotated[float, Field(ge=0, le=60)]
+    hflip_p: Share
+    vflip_p: Share
+    crop_scale: Annotated[float, Field(gt=0, le=1)]
+    brightness: Share
+    sharpness_factor: NonNegativeFloat
+    sharpness_p: Share
+    contrast: Share
+    noise: Share
+    erase_p: Share
+    mixup: NonNegativeFloat
+    cutmix: NonNegativeFloat
+
+
+class Sampling(Section):
+    strategy: Literal["none", "weighted", "stratified", "downsample"]
+
+
+class Loss(Section):
+    name: Literal["cross_entropy", "focal"]
+    focal_gamma: PositiveFloat | None
+    label_smoothing: Fraction
+    class_weights: Literal["none", "balanced"] | list[PositiveFloat]
+    l2: NonNegativeFloat
+
+
+class TrainPhase(Section):
+    """Some epochs under one schedule and one optimizer."""
+
+    frozen: bool
+    schedule: ScheduleName
+    epochs: PositiveInt
+    lr: PositiveFloat | Literal["find"]
+    freeze_epochs: PositiveInt | None
+    lr_mult: Annotated[float, Field(ge=1)] | None
+    flat_share: Fraction | None
+    cycle_epochs: PositiveInt | None
+    cycle_mult: PositiveInt | None
+    decay_epochs: PositiveInt | None
+    decay_patience: PositiveInt | None
+    decay_factor: Annotated[float, Field(gt=0, lt=1)] | None
+    optimizer: OptimizerName
+    momentum: Fraction | None
+    weight_decay: NonNegativeFloat
+
+    @property
+    def all_epochs(self) -> int:
+        """Those before `epochs`, in which the head alone is trained, included."""
+        return self.epochs + (self.freeze_epochs or 0)
+
+
+class Train(Section):
+    schedule: ScheduleName
+    epochs: PositiveInt
+    lr: PositiveFloat | Literal["find"]
+    freeze_epochs: PositiveInt | None
+    lr_mult: Annotated[float, Field(ge=1)] | None
+    flat_share: Fraction | None
+    cycle_epochs: PositiveInt | None
+    cycle_mult: PositiveInt | None
+    decay_epochs: PositiveInt | None
+    decay_patience: PositiveInt | None
+    decay_factor: Annotated[float, Field(gt=0, lt=1)] | None
+    optimizer: OptimizerName
+    momentum: Fraction | None
+    weight_decay: NonNegativeFloat
+    phases: Annotated[list[dict[str, Any]], Field(min_length=1)] | None
+    batch_size: Annotated[int, Field(ge=2)]
+    accumulate: PositiveInt
+    clip: PositiveFloat | None
+    ema: Annotated[float, Field(gt=0, lt=1)] | None
+    swa: Annotated[int, Field(ge=2)] | None
+    soup: Annotated[int, Field(ge=2)] | None
+    early_stop: PositiveInt | None
+    min_epochs: NonNegativeInt
+    select_on: Literal["valid", "test"]
+    select_by: Literal["f1", "accuracy", "loss"]
+    keep: Literal["best_and_last", "all"]
+    precision: Literal["auto", "float32", "bfloat16"]
+
+
+def phases(train: Train) -> list[TrainPhase]:
+    """What is trained one after another: `train.phases`, or the one that `train` itself describes.
+
+    A phase takes what it does not name from `train`, in so far as its own schedule and optimizer use it.
+    Errors: ValidationError.
+    """
+    return [_phase(train, overrides) for overrides in train.phases or [{}]]
+
+
+def _phase(train: Train, overrides: dict[str, Any]) -> TrainPhase:
+    taken = {name: getattr(train, name) for name in TrainPhase.model_fields if name != "frozen"}
+    whole = {"frozen": False, **taken, **overrides}
+    if train.phases is not None:
+        unused = {name for name, users in OPTIONS.items() if whole["schedule"] not in users}
+        unused |= set() if whole["optimizer"] in WITH_MOMENTUM else {"momentum"}
+        whole |= dict.fromkeys(unused - set(overrides))
+    return TrainPhase.model_validate(whole)
+
+
+def changing(augment: dict[str, Any]) -> list[str]:
+    """The keys that show a network other images than the cached ones."""
+    return [name for name, value in augment.items() if name != "sharpness_factor" and value != UNCHANGING.get(name, 0)]
+
+
+def contradictions(augment: Augment, loss: Loss, train: Train, classes: list[str]) -> dict[str, str]:
+    """What no single key can know: dotted key -> problem."""
+    return {
+        **_of_augment(augment),
+        **_of_loss(loss, classes),
+        **(_of_phases(train) if train.phases else {f"train.{key}": text for key, text in _of_options(train).items()}),
+        **_of_epochs(train),
+    }
+
+
+def _of_augment(augment: Augment) -> dict[str, str]:
+    if augment.mixup > 0 and augment.cutmix > 0:
+        return {"augment.cutmix": "augment.mixup mixes each batch already: set one of the two to 0"}
+    return {}
+
+
+def _of_loss(loss: Loss, classes: list[str]) -> dict[str, str]:
+    found = {}
+    if (loss.name == "focal") != (loss.focal_gamma is not None):
+        found["loss.focal_gamma"] = belongs("loss.name", "focal", loss.focal_gamma)
+    if loss.name == "focal" and loss.label_smoothing > 0:
+        found["loss.label_smoothing"] = "only loss.name: cross_entropy uses it; set it to 0"
+    if isinstance(loss.class_weights, list) and len(loss.class_weights) != len(classes):
+        found["loss.class_weights"] = f"{len(loss.class_weights)} weights for the classes {', '.join(classes)}"
+    return found
+
+
+def _of_options(phase: Train | TrainPhase) -> dict[str, str]:
+    """Options that the schedule or the optimizer lacks, or has no use for."""
+    found = {}
+    for option, users in OPTIONS.items():
+        if (phase.schedule in users) != ((value := getattr(phase, option)) is not None):
+            found[option] = belongs("train.schedule", phase.schedule if value is None else " or ".join(users), value)
+    if (phase.optimizer in WITH_MOMENTUM) != (phase.momentum is not None):
+        choice = phase.optimizer if phase.momentum is None else " or ".join(WITH_MOMENTUM)
+        found["momentum"] = belongs("train.optimizer", choice, phase.momentum)
+    return found
+
+
+def _of_phases(train: Train) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for number, overrides in enumerate(train.phases or ()):
+        where = f"train.phases.{number}"
+        unknown = {key: _unknown(key, where) for key in overrides if key not in TrainPhase.model_fields}
+        try:
+            problems = unknown or _of_options(_phase(train, overrides))
+        except ValidationError as error:
+            problems = {".".join(map(str, item["loc"][:1])): _said(item) for item in error.errors()}
+        found |= {f"{where}.{key}": problem for key, problem in problems.items()}
+    return found
+
+
+def _unknown(key: str, where: str) -> str:
+    known = list(TrainPhase.model_fields)
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"unknown key; did you mean {where}.{near[0]}?" if near else f"unknown key; there is {', '.join(known)}"
+
+
+def _said(item: Any) -> str:
+    return f"{item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
+
+
+def _of_epochs(train: Train) -> dict[str, str]:
+    """Numbers of epochs that do not fit together."""
+    try:
+        epochs = sum(phase.all_epochs for phase in phases(train))
+    except ValidationError:
+        return {}  # said above
+    found = {}
+    if train.min_epochs >= epochs:
+        found["train.min_epochs"] = f"{train.min_epochs} of {epochs} epochs leave none to be the best: lower it"
+    if train.swa is not None and train.swa > epochs:
+        found["train.swa"] = f"there are only {epochs} epochs to average {train.swa} of: lower it"
+    return found

@@ -1,0 +1,50 @@
+"""Averages of the weights of several epochs, as one more epoch that is scored like the others."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from fastai.callback.core import Callback, CancelBatchException
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from xraylab.model import weights
+
+# fastai carries no types, so to mypy each callback subclasses Any: hence the ignores below
+
+
+def mean(files: list[Path]) -> dict[str, Tensor]:
+    """The mean of each tensor over the files, computed in float64; whole numbers are the first file's."""
+    states = [weights.read(file) for file in files]
+    return {
+        name: torch.stack([state[name].double() for state in states]).mean(dim=0).to(first.dtype)
+        if first.is_floating_point()
+        else first
+        for name, first in states[0].items()
+    }
+
+
+class Refresh(Callback):  # type: ignore[misc]
+    """Shows the training images once without a step: batch norm statistics become the averaged network's own.
+
+    As torch's `update_bn`: the plain mean over the epoch's batches. `held` are modules that stay as they are.
+    """
+
+    order = 3
+
+    def __init__(self, held: Iterable[nn.Module]) -> None:
+        self.held = {id(part) for module in held for part in module.modules()}
+
+    def before_fit(self) -> None:
+        norms = [module for module in self.model.modules() if isinstance(module, _BatchNorm)]
+        self.momenta = {norm: norm.momentum for norm in norms if id(norm) not in self.held}
+        for norm in self.momenta:
+            norm.reset_running_stats()
+            norm.momentum = None
+
+    def before_backward(self) -> None:
+        raise CancelBatchException
+
+    def after_fit(self) -> None:
+        for norm, momentum in self.momenta.items():
+            norm.momentum = momentum

@@ -1,0 +1,123 @@
+"""What a training step may do besides: mixed images, several batches a step, bounded gradients, averaged weights.
+
+None of it keeps anything from one epoch to the next but the average, which is part of a run's state: that is what makes
+a stopped run go on to the same bits. fastai's GradientAccumulation carries gradients over, so it is not used.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from fastai.callback.core import Callback, CancelBatchException
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from xraylab.data.sampling import Order
+
+# fastai carries no types, so to mypy each callback subclasses Any: hence the ignores below
+
+
+class Mix(Callback):  # type: ignore[misc]
+    """Mixes each training batch with itself in another order, and its loss in the same shares.
+
+    The larger share is the image's own, whose label the accuracy looks at. The share is drawn once a batch, from
+    Beta(alpha, alpha).
+    """
+
+    order, run_valid = -1, False
+
+    def __init__(self, alpha: float) -> None:
+        self.alpha = alpha
+
+    def before_batch(self) -> None:
+        (images,), (labels,) = self.xb, self.yb
+        order = torch.from_numpy(np.random.permutation(len(labels))).to(labels.device)
+        share = np.random.beta(self.alpha, self.alpha)
+        mixed, self.share = self.mixed(images, images[order], max(share, 1 - share))
+        self.learn.xb, self.others = (mixed,), labels[order]
+
+    def after_loss(self) -> None:
+        other = self.loss_func(self.pred, self.others)
+        self.learn.loss_grad = torch.lerp(other, self.loss_grad, self.share)
+        self.learn.loss = self.loss_grad.detach().clone()
+
+    def mixed(self, images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]:
+        """The mixed batch, and the share of `images` in it."""
+        raise NotImplementedError
+
+
+class MixUp(Mix):
+    """Every pixel is a mean of the two images: Zhang et al. 2018, arXiv:1710.09412."""
+
+    def mixed(self, images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]:
+        return torch.lerp(others, images, share), share
+
+
+class CutMix(Mix):
+    """A rectangle of the image is the other image's: Yun et al. 2019, arXiv:1905.04899."""
+
+    def mixed(self, images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]:
+        height, width = images.shape[-2:]
+        half = (1 - share) ** 0.5 / 2
+        y, x = np.random.random(2)
+        top, bottom = (int(np.clip(round((y + side) * height), 0, height)) for side in (-half, half))
+        left, right = (int(np.clip(round((x + side) * width), 0, width)) for side in (-half, half))
+        mixed = images.clone()
+        mixed[..., top:bottom, left:right] = others[..., top:bottom, left:right]
+        return mixed, 1 - (bottom - top) * (right - left) / (height * width)
+
+
+class Accumulate(Callback):  # type: ignore[misc]
+    """One step per so many batches, with the gradient of the mean over their images.
+
+    An epoch's last step takes what is left.
+    """
+
+    order, run_valid = 10, False  # after the penalty has joined the loss, before gradients are bounded
+
+    def __init__(self, batches: int, shown: Order) -> None:
+        self.batches, self.shown = batches, shown
+
+    def before_train(self) -> None:
+        size = self.dls.train.bs
+        images = min(len(self.shown), len(self.dls.train) * size)
+        self.left, self.group = images, self.batches * size
+
+    def after_loss(self) -> None:
+        if self.iter % self.batches == 0:
+            self.together = min(self.left, self.group)
+        self.left -= len(self.yb[0])
+        self.learn.loss_grad = self.loss_grad * (len(self.yb[0]) / self.together)
+
+    def before_step(self) -> None:
+        if (self.iter + 1) % self.batches and self.iter + 1 < self.n_iter:
+            raise CancelBatchException
+
+
+class Average(Callback):  # type: ignore[misc]
+    """Keeps an exponential moving average of weights and statistics, which is what is scored and kept.
+
+    The network itself goes on training; `trained` is that network.
+    """
+
+    order = 80  # the average steps in before anything is scored, and back only after it is kept
+
+    def __init__(self, trained: nn.Module, decay: float) -> None:
+        self.trained = trained
+        moving = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(trained, multi_avg_fn=moving, use_buffers=True)
+
+    def after_step(self) -> None:
+        self.average.update_parameters(self.trained)
+
+    def before_validate(self) -> None:
+        self.learn.model = self.average.module.eval()
+
+    def after_epoch(self) -> None:
+        self.learn.model = self.trained
+
+    def state(self) -> dict[str, Any]:
+        return dict(self.average.state_dict())
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.average.load_state_dict(state)

@@ -1,0 +1,98 @@
+"""TensorBoard and Weights & Biases through fastai's own callbacks, where the environment asks for them.
+
+They watch a run and change nothing of it, so they are no parameter: a run is not trained again to be watched.
+"""
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from fastai.callback.core import Callback
+from fastai.learner import Recorder
+from fastai.metrics import ValueMetric
+from fastcore.basics import noop
+
+from xraylab.errors import TrainingError
+from xraylab.train.callbacks import History
+
+VARIABLE = "XRAYLAB_TRACKERS"  # names with commas between them
+ORDER = 69  # after the history has its row, and before fastai skips the epochs that are finished already
+
+
+class _Count(Callback):  # type: ignore[misc]
+    """Numbers batches through all phases, also after an interruption; fastai begins anew in each, and prints."""
+
+    order = -9
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+
+    def before_fit(self) -> None:
+        self.learn.logger = noop
+
+    def before_train(self) -> None:
+        self.learn.train_iter = len(self.history.rows) * len(self.dls.train)
+
+
+def callbacks(history: History, metrics: list[str], folder: Path, title: str) -> tuple[list[Callback], list[Any]]:
+    """What watches a run, and the columns of its history that are watched besides the losses; both empty by default.
+
+    Errors: TrainingError for a tracker that is unknown or not installed.
+    """
+    names = [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
+    if not names:
+        return [], []
+    watching = [_checked(name)(folder, title) for name in names]
+    recorder = Recorder(add_time=True)
+    for number, callback in enumerate([recorder, *watching]):
+        callback.order = ORDER + number / 10
+    figures = [ValueMetric(lambda name=name: history.rows[-1][name], name) for name in metrics]
+    return [_Count(history), recorder, *watching], figures
+
+
+def _checked(name: str) -> Callable[[Path, str], Callback]:
+    if name not in TRACKERS:
+        raise TrainingError(f"{VARIABLE} names {name!r}; there is {', '.join(TRACKERS)}")
+    try:
+        import_module(name)
+    except ImportError as error:
+        raise TrainingError(
+            f"{VARIABLE} asks for {name}, which cannot be imported ({error}): pip install 'xraylab[{name}]', or"
+            f" pip install {name}"
+        ) from None
+    return TRACKERS[name]
+
+
+def _tensorboard(folder: Path, title: str) -> Callback:
+    theirs = import_module("fastai.callback.tensorboard").TensorBoardCallback
+
+    class Board(theirs):  # type: ignore[misc, valid-type]
+        """Of an optimizer's settings, torch's of which are no numbers in part, the rate alone."""
+
+        run_valid = False
+
+        def after_batch(self) -> None:
+            self.writer.add_scalar("train_loss", self.smooth_loss, self.train_iter)
+            self.writer.add_scalar("lr", self.opt.hypers[-1]["lr"], self.train_iter)
+
+    return Board(log_dir=folder / "tensorboard" / title, trace_model=False, log_preds=False)
+
+
+def _wandb(folder: Path, title: str) -> Callback:
+    folder.mkdir(parents=True, exist_ok=True)
+    import_module("wandb").init(project="xraylab", name=title, dir=str(folder), reinit="finish_previous")
+    theirs = import_module("fastai.callback.wandb").WandbCallback
+
+    class Watch(theirs):  # type: ignore[misc, valid-type]
+        """Without the Learner's arguments, which fastai gathers from all that it holds, images included."""
+
+        def before_fit(self) -> None:
+            self.learn.gather_args = dict
+            super().before_fit()
+
+    return Watch(log_preds=False)
+
+
+TRACKERS: dict[str, Callable[[Path, str], Callback]] = {"tensorboard": _tensorboard, "wandb": _wandb}

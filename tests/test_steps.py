@@ -1,0 +1,45 @@
+"""Mixed batches hold the shares that their loss is told."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from xraylab.train import steps
+
+IMAGES, OTHERS = torch.zeros(4, 1, 20, 30), torch.ones(4, 1, 20, 30)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8, 1.0])
+def test_mixup_is_the_mean_of_two_images(share: float) -> None:
+    mixed, said = steps.MixUp(1.0).mixed(IMAGES, OTHERS, share)
+    assert said == share
+    torch.testing.assert_close(mixed, torch.full_like(mixed, 1 - share))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_cutmix_takes_one_rectangle_and_says_how_much_is_left(seed: int) -> None:
+    np.random.seed(seed)
+    mixed, said = steps.CutMix(1.0).mixed(IMAGES, OTHERS, 0.7)
+    assert 1 - mixed.mean().item() == pytest.approx(said)
+    assert 0.65 < said <= 1  # to whole pixels
+    rows, columns = mixed[0, 0].any(dim=1), mixed[0, 0].any(dim=0)
+    assert mixed[0, 0].sum() == rows.sum() * columns.sum()
+
+
+def test_the_loss_is_mixed_in_the_same_shares_for_every_image() -> None:
+    np.random.seed(0)
+    labels = torch.arange(6) % 3
+    learn = SimpleNamespace(xb=(torch.randn(6, 1, 8, 8),), yb=(labels,), loss_func=torch.nn.CrossEntropyLoss())
+    mix = steps.MixUp(0.4)
+    mix.learn = learn
+    mix.before_batch()
+    logits = torch.randn(6, 3)
+    learn.pred, learn.loss_grad = logits, learn.loss_func(logits, labels)
+    mix.after_loss()
+    share = mix.share
+    assert share >= 0.5
+    target = share * torch.eye(3)[labels] + (1 - share) * torch.eye(3)[mix.others]
+    torch.testing.assert_close(learn.loss_grad, -(target * logits.log_softmax(dim=1)).sum(dim=1).mean())
+    assert torch.equal(learn.loss, learn.loss_grad)

@@ -1,0 +1,112 @@
+"""Predictions of several views and of several runs, taken together."""
+
+from pathlib import Path
+from typing import Any
+
+import finished_study
+import numpy as np
+import pandas as pd
+import pytest
+import small
+import tiny
+import torch
+
+from xraylab import params, tables
+from xraylab.data import augment
+from xraylab.data.batches import Store
+from xraylab.errors import DataError, MissingError, ParamsError
+from xraylab.evaluate import ensemble
+from xraylab.model import networks, weights
+from xraylab.predict import table
+
+CLASSES = ["Healthy", "TB"]
+STILL: dict[str, float] = {
+    "rotation": 0.0, "shift": 0.0, "zoom": 0.0, "shear": 0.0, "hflip_p": 0.0, "vflip_p": 0.0, "crop_scale": 1.0,
+    "brightness": 0.0, "sharpness_factor": 1.2, "sharpness_p": 0.0, "contrast": 0.0, "noise": 0.0, "erase_p": 0.0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A network as a finished run keeps it, and the cache that it looks at."""
+    monkeypatch.setitem(networks.NETWORKS, "resnet18", tiny.Tiny)
+    torch.manual_seed(0)
+    weights.save(networks.build("resnet18", 2, 1, 0.0), tmp_path / "best.safetensors")
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (7, 32, 32), np.uint8))
+    tables.write(pd.DataFrame({"id": [f"{number}.png" for number in range(7)]}), tmp_path / "rows.csv")
+    return {
+        "experiment": "x", "repeat": 3, "arch": "resnet18", "classes": CLASSES, "channels": 1, "pixels": 32,
+        "dropout": 0.0, "best_epoch": 0, "last_epoch": 0, "kept_epochs": [0], "multiply_adds": 1000,
+        "hardware": {"precision": "float32"}, "augment": STILL,
+    }  # fmt: skip
+
+
+def predicted(folder: Path, model: dict[str, Any], copies: int) -> tuple[np.ndarray, list[str]]:
+    images = pd.DataFrame({"id": ["4.png", "0.png", "6.png"], "label": "TB"})
+    (scored,), notes = table.probabilities(folder, model, [0], images, folder, copies)
+    return scored[["p_Healthy", "p_TB"]].to_numpy(), notes
+
+
+def test_views_of_an_image_are_those_of_training_and_their_mean_counts(tmp_path: Path, model: dict[str, Any]) -> None:
+    model["augment"] = STILL | {"rotation": 20.0, "contrast": 0.5, "noise": 0.3, "erase_p": 1.0}
+    ours, notes = predicted(tmp_path, model, copies=2)
+    again, _ = predicted(tmp_path, model, copies=2)
+    assert np.array_equal(ours, again)
+    assert notes[-1] == "mean over 3 views"
+    network = networks.build("resnet18", 2, 1, 0.0)
+    weights.restore(network.eval(), tmp_path / "best.safetensors")
+    rows, gentle = np.array([4, 0, 6]), augment.Augmentation(**(model["augment"] | {"noise": 0.0, "erase_p": 0.0}))
+    store = Store(np.load(tmp_path / "images.npy"), 1, 32, "cpu")
+    views = [store.plain(rows)]
+    for copy in range(2):
+        drawn = gentle.draw(np.random.default_rng([3, copy, table.COPIES]).random((3, augment.DRAWS)))
+        views.append(store.changed(rows, drawn, gentle))
+    with torch.no_grad():
+        expected = torch.stack([network(view).softmax(dim=1) for view in views]).mean(dim=0)
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+def test_without_augmentation_there_is_one_view(tmp_path: Path, model: dict[str, Any]) -> None:
+    one, notes = predicted(tmp_path, model, copies=3)
+    plain, _ = predicted(tmp_path, model, copies=0)
+    assert np.array_equal(one, plain)
+    assert not [note for note in notes if "views" in note]
+
+
+def test_views_that_would_all_be_alike_are_refused(tmp_path: Path) -> None:
+    def ask(tree: small.Tree) -> None:
+        tree["predict"]["tta"] = 4
+        del tree["experiments"]["sharpness"], tree["experiments"]["contrast"]
+
+    with pytest.raises(ParamsError) as caught:
+        params.read(small.study(tmp_path, ask) / "params.yaml")
+    assert caught.value.problems == (
+        "predict.tta: no experiment is trained with augmentation, so all copies would be alike: set 0",
+    )
+
+
+def test_an_ensemble_is_the_mean_of_its_runs(tmp_path: Path) -> None:
+    _, paths = finished_study.make(tmp_path, {"study": {"repeats": [0, 1]}})
+    figures = ensemble.figures(paths, ["baseline", "l2/1", "baseline/0"], CLASSES, "TB", "best", "valid")
+    runs = [tables.read(paths.prediction(*run)) for run in [("baseline", 0), ("baseline", 1), ("l2", 1)]]
+    parts = [run[(run["checkpoint"] == "best") & (run["side"] == "valid")] for run in runs]
+    mean = sum(part["p_TB"].to_numpy() for part in parts) / 3
+    actual = (parts[0]["label"] == "TB").to_numpy()
+    assert (figures["runs"], figures["n"]) == (3, 16)
+    assert figures["accuracy"] == ((mean > 0.5) == actual).mean()
+
+
+def test_runs_that_cannot_be_taken_together_are_named(tmp_path: Path) -> None:
+    given, paths = finished_study.make(
+        tmp_path, {"study": {"repeats": [0, 1]}, "split": {"strategy": "folds", "folds": 2, "test": None}}
+    )
+    with pytest.raises(DataError) as caught:
+        ensemble.figures(paths, ["baseline"], given.data.classes, "TB", "best", "test")
+    assert str(caught.value) == (
+        "baseline/0 and baseline/1 predict other test images, as runs of different folds do: name runs of one fold"
+    )
+    with pytest.raises(MissingError) as absent:
+        ensemble.figures(paths, ["dropout/0"], given.data.classes, "TB", "best", "test")
+    assert str(absent.value) == (
+        "dropout/0 has no predictions: `dvc repro` makes those of the experiments in params.yaml"
+    )
