@@ -7,8 +7,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -17,18 +15,15 @@ from pydantic import (
     ValidationError,
 )
 
-from xraylab import files
+from xraylab import files, params_model
 from xraylab.errors import ParamsError
+from xraylab.params_model import Model
+from xraylab.sections import Fraction, Section
+from xraylab.sections import belongs as _belongs
 
 EXPERIMENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 CLASS_NAME = re.compile(r"[\w][\w .()-]{0,63}")
 OVERRIDABLE = ("model", "augment", "loss", "train")
-
-
-class Section(BaseModel):
-    """One section of params.yaml."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 def _class_name(name: str) -> str:
@@ -48,7 +43,6 @@ def pattern(text: str) -> str:
     return text
 
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
 ClassName = Annotated[str, AfterValidator(_class_name)]
 Pattern = Annotated[str, AfterValidator(pattern)]
 
@@ -98,20 +92,6 @@ class Images(Section):
     window: Annotated[list[Annotated[float, Field(ge=0, le=100)]], Field(min_length=2, max_length=2)] | None
     clahe: PositiveFloat | None
     pyramid_sharpening: NonNegativeFloat
-
-
-class Freeze(Section):
-    upto: Literal["layer1", "layer2", "layer3", "layer4", "head"] | None
-    cache: bool
-
-
-class Model(Section):
-    arch: Literal["resnet18", "resnet34", "resnet50"]
-    pretrained: Annotated[str, Field(min_length=1)]
-    channels: Literal[1, 3]
-    pixels: Annotated[int, Field(ge=16, le=2048)]
-    dropout: Fraction
-    freeze: Freeze
 
 
 class Augment(Section):
@@ -330,11 +310,7 @@ def _contradictions(experiment: Experiment, params: Params) -> dict[str, str]:
         found["model.pixels"] = (
             f"{model.pixels} is more than images.pixels ({params.images.pixels}): raise images.pixels"
         )
-    if model.freeze.upto is not None and model.pretrained == "none":
-        found["model.freeze.upto"] = (
-            "model.pretrained is none, so what would be frozen has learnt nothing: set model.pretrained to default or "
-            "a file, or this to null"
-        )
+    found |= params_model.contradictions(model)
     if model.freeze.cache and (problem := _not_exact(experiment)):
         found["model.freeze.cache"] = problem
     if params.split.valid == 0 and train.select_on == "valid":
@@ -347,8 +323,8 @@ def _contradictions(experiment: Experiment, params: Params) -> dict[str, str]:
 
 def _not_exact(experiment: Experiment) -> str | None:
     """Why the frozen part's output cannot be computed once and for all."""
-    if experiment.model.freeze.upto is None:
-        return "nothing is frozen, so there is nothing to compute once: set model.freeze.upto, or this to false"
+    if problem := params_model.uncacheable(experiment.model.freeze):
+        return problem
     augment = experiment.augment
     strengths = {name: getattr(augment, name) for name in ("rotation", "shift", "zoom", "brightness", "contrast")}
     strengths["sharpness_p"] = augment.sharpness_p
@@ -359,9 +335,3 @@ def _not_exact(experiment: Experiment) -> str | None:
             "computed once: set that to 0, or this to false"
         )
     return None
-
-
-def _belongs(chooser: str, choice: str, value: Any) -> str:
-    if value is None:
-        return f"{chooser} is {choice}, which needs a number here"
-    return f"only {chooser}: {choice} uses it; set it to null"

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from torchvision.models import ResNet
+from torch import nn
 
 from xraylab.errors import WeightsError
 from xraylab.model import networks, weights
+from xraylab.model.heads import Head
 
 CHECKPOINTS = ("best", "last")
 
@@ -16,9 +17,16 @@ def epoch_of(model: dict[str, Any], checkpoint: str) -> int:
     return int(model[f"{checkpoint}_epoch"])
 
 
-def network(folder: Path, model: dict[str, Any], epoch: int) -> ResNet:
+def network(folder: Path, model: dict[str, Any], epoch: int) -> nn.Module:
     """The network with that epoch's weights. Errors: WeightsError naming the epochs that were kept."""
-    built = networks.build(model["arch"], len(model["classes"]), model["channels"], model["dropout"])
+    built = networks.build(
+        model["arch"],
+        len(model["classes"]),
+        model["channels"],
+        model["dropout"],
+        Head(**model["head"]),
+        model["pixels"],
+    )
     weights.restore(built, folder / _file(model, epoch))
     return built
 

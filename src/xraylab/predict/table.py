@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xraylab.data.batches import load, scoring_batches
+from xraylab.data.batches import Normalise, load, scoring_batches
 from xraylab.model import hardware, scoring
 from xraylab.predict import kept
 
@@ -27,7 +27,8 @@ def probabilities(
         scoring.prepared(kept.network(folder, model, epoch), machine, len(rows), shape, model["multiply_adds"])
         for epoch in epochs
     ]
-    batches = scoring_batches(pixels, rows, model["channels"], model["pixels"])
+    normalise = Normalise(tuple(model["normalise"]["mean"]), tuple(model["normalise"]["std"]))
+    batches = scoring_batches(pixels, rows, model["channels"], model["pixels"], normalise)
     scores = scoring.probabilities([network for network, _ in ready], batches, machine)
     columns = [f"p_{label}" for label in model["classes"]]
     tables = [images.assign(**dict(zip(columns, each.numpy().T, strict=True))) for each in scores]

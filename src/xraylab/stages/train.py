@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,29 @@ import pandas as pd
 import torch
 from fastai.data.core import DataLoaders
 from torch import nn
-from torchvision.models import ResNet
 
 from xraylab import files, params, tables
 from xraylab.data.augment import Augmentation
-from xraylab.data.batches import MEAN, STD, Store, TrainingBatches
+from xraylab.data.batches import Store, TrainingBatches
 from xraylab.data.loaders import dataloaders
-from xraylab.model import cost, features, hardware, losses, memory, networks, optimizers, schedules, start, weights
+from xraylab.model import (
+    bodies,
+    cost,
+    division,
+    features,
+    hardware,
+    losses,
+    memory,
+    networks,
+    optimizers,
+    schedules,
+    start,
+    weights,
+)
+from xraylab.model.division import Choice, Division
 from xraylab.model.features import Features
 from xraylab.model.hardware import Hardware, deterministic_algorithms
+from xraylab.model.heads import Head
 from xraylab.params import Params, Plan
 from xraylab.paths import Paths
 from xraylab.train import callbacks, frozen, inputs, state
@@ -30,11 +44,10 @@ from xraylab.train.run import Run, fit, learner, threads
 
 @dataclass(frozen=True)
 class Network:
-    """The network that a run begins with, and the two parts that it is divided into."""
+    """The network that a run begins with, and the parts that it is divided into."""
 
-    whole: ResNet
-    frozen: nn.Sequential
-    trained: nn.Module
+    whole: nn.Module
+    parts: Division
     body: str  # identifies the weights that it began with
 
 
@@ -67,19 +80,28 @@ def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
 
 def _network(plan: Plan, paths: Paths, classes: int, seed: int) -> Network:
     model = plan.model
-    place = paths.from_home(model.pretrained)
+    place = paths.weights(model.pretrained)
     file, body = start.pretrained(model.pretrained, model.arch, place, plan.pretrained_sha256)
     torch.manual_seed(seed)
-    whole = start.network(model.arch, classes, model.channels, model.dropout, file)
-    return Network(whole, *networks.divided(whole, model.freeze.upto), body)
+    whole = start.network(model.arch, classes, model.channels, model.dropout, file, _head(plan), model.pixels)
+    return Network(whole, start.divided(whole, _choice(plan), model.freeze.cache, model.arch), body)
+
+
+def _head(plan: Plan) -> Head:
+    return Head(plan.model.head, plan.model.head_width, plan.model.head_batch_norm)
+
+
+def _choice(plan: Plan) -> Choice:
+    return Choice.of(**plan.model.freeze.model_dump(exclude={"cache"}))
 
 
 def _features(
     network: Network, read: Inputs, cached: list[str], plan: Plan, paths: Paths, experiment: str, machine: Hardware
 ) -> Features:
     """What the stage `features` made for this experiment on such a machine; where that is absent, our own."""
-    model, upto = plan.model, plan.model.freeze.upto
-    key = features.key(model.arch, model.channels, model.pixels, upto, network.body, cached, machine.precision)
+    model, choice = plan.model, _choice(plan)
+    cut = [model.head, choice.upto, choice.layers, choice.blocks]
+    key = features.key(model.arch, model.channels, model.pixels, cut, network.body, cached, machine.precision)
     everything = np.arange(len(read.images))
     published = files.read_json(paths.feature(experiment)) if paths.feature(experiment).is_file() else {"key": None}
     if published["key"] == key and paths.feature_array(key).is_file():
@@ -89,7 +111,9 @@ def _features(
         return features.read(stored, everything)
     own = paths.stored_features(features.part(key, read.used))
     if not own.is_file():
-        features.write(own, network.frozen, read.images, read.used, model.channels, model.pixels, machine, print)
+        normalise = bodies.normalise(model.arch, model.channels)
+        part, images, rows = network.parts.frozen, read.images, read.used
+        features.write(own, part, images, rows, model.channels, model.pixels, machine, print, normalise)
     return features.read(own, read.used)
 
 
@@ -114,10 +138,13 @@ def _train(
     weighting = losses.class_weights(plan.loss.class_weights, read.training.labels, len(classes))
     loss = losses.cross_entropy(weighting).to(machine.device)
     cbs = [callbacks.L2Penalty(plan.loss.l2)] if plan.loss.l2 > 0 else []
-    if array is None and len(network.frozen) > 0:
-        cbs.append(frozen.FrozenPart(network.frozen))
+    parts = network.parts
+    if array is None and len(parts.frozen) > 0:
+        cbs.append(frozen.FrozenPart(parts.frozen))
+    if parts.held:
+        cbs.append(frozen.Held(parts.held, _choice(plan).adapt))
     opt_func = optimizers.factory(train.optimizer, train.weight_decay, train.momentum)
-    learn = learner(dls, network.trained, loss, opt_func, machine, cbs)
+    learn = learner(dls, parts.trained, loss, opt_func, machine, cbs)
     positive = classes.index(given.data.positive) if given.data.positive else None
     history = callbacks.History(progress.rows, read.sides, len(classes), positive)
     vectors = array is not None and array.array.ndim == 2
@@ -133,7 +160,8 @@ def _batches(
     if array is not None:
         return None, inputs.feature_loaders(array, training, scored, size, machine.device)
     augmentation = Augmentation(**plan.augment.model_dump())
-    store = Store(read.images, plan.model.channels, plan.model.pixels, machine.device)
+    normalise = bodies.normalise(plan.model.arch, plan.model.channels)
+    store = Store(read.images, plan.model.channels, plan.model.pixels, machine.device, normalise)
     batches = TrainingBatches(store, training.rows, training.labels, augmentation, seed)
     return batches, dataloaders(batches, scored.rows, scored.labels, size, machine.device)
 
@@ -151,7 +179,7 @@ def _write(finished: Run, network: Network, folder: Path) -> None:
     if finished.keep_all:
         names |= {finished.weights(epoch).stem: epoch for epoch in finished.kept}
     for name, epoch in names.items():
-        weights.restore(network.trained, finished.weights(epoch))
+        weights.restore(network.parts.trained, finished.weights(epoch))
         weights.save(network.whole, folder / f"{name}.safetensors")
     tables.write(pd.DataFrame(finished.rows), folder / "history.csv")
 
@@ -159,7 +187,7 @@ def _write(finished: Run, network: Network, folder: Path) -> None:
 def _described(plan: Plan, given: Params) -> dict[str, Any]:
     model, classes = plan.model, given.data.classes
     with torch.device("meta"):  # shapes alone: nothing is drawn or computed
-        network = networks.build(model.arch, len(classes), model.channels, model.dropout)
+        network = networks.build(model.arch, len(classes), model.channels, model.dropout, _head(plan), model.pixels)
         multiply_adds = cost.multiply_adds(network, model.channels, model.pixels)
     return {
         "arch": model.arch,
@@ -167,8 +195,9 @@ def _described(plan: Plan, given: Params) -> dict[str, Any]:
         "positive": given.data.positive,
         "channels": model.channels,
         "pixels": model.pixels,
+        "head": asdict(_head(plan)),
         "dropout": model.dropout,
-        "normalise": {"mean": MEAN[model.channels], "std": STD[model.channels]},
+        "normalise": asdict(bodies.normalise(model.arch, model.channels)),
         "parameters": cost.parameters(network),
         "multiply_adds": multiply_adds,
         "multiply_adds_counted": cost.COUNTED,
@@ -178,9 +207,16 @@ def _described(plan: Plan, given: Params) -> dict[str, Any]:
 
 
 def _frozen(network: Network, plan: Plan) -> dict[str, Any]:
-    modules = [name for name, module in network.frozen.named_children() if list(module.parameters())]
-    facts = {"upto": plan.model.freeze.upto, "modules": modules, "parameters": cost.parameters(network.frozen)}
-    return {"frozen": facts | {"cached": plan.model.freeze.cache}}
+    layers = network.parts.layers
+    facts = {
+        **plan.model.freeze.model_dump(exclude={"cache"}),
+        "modules": division.collapsed(network.whole, layers),
+        "layers_frozen": len(layers),
+        "layers_in_all": len(networks.layers(network.whole)),
+        "parameters": division.parameters(network.whole, layers),
+        "cached": plan.model.freeze.cache,
+    }
+    return {"frozen": facts}
 
 
 def _outcome(finished: Run) -> dict[str, Any]:
