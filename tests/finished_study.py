@@ -119,7 +119,12 @@ def write_run(paths: Paths, given: Params, experiment: str, repeat: int) -> None
         "pixels": resolved.model.pixels,
         "parameters": 11_171_266,
         "multiply_adds": 566_231_040,
-        "multiply_adds_counted": "multiply-adds of the convolutions and the fully connected layer",
+        "multiply_adds_counted": "multiply-adds of convolutions, fully connected layers and attention",
+        "frozen": {
+            "layers_frozen": 20 if resolved.model.freeze.chosen else 0,
+            "layers_in_all": 41,
+            "parameters": 676_800 if resolved.model.freeze.chosen else 0,
+        },
         "select_on": resolved.train.select_on,
         "select_by": resolved.train.select_by,
         "best_epoch": epochs - 2,

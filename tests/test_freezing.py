@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from xraylab import files, params
 from xraylab.errors import ParamsError
-from xraylab.model import features, networks
+from xraylab.model import division, features, networks
+from xraylab.model.division import Choice
 from xraylab.stages import train
 from xraylab.train.record import Run
 
@@ -66,9 +67,17 @@ def test_frozen_weights_and_statistics_stay_as_they_were(
     before = load_file(tmp_path / "start.safetensors")
     assert changed(before, after) == set(BODY) - set(FROZEN[upto])
     count = sum(before[name].numel() for name in before if name.split(".")[0] in FROZEN[upto] and counted(name))
+    layers = {"layer1": 4, "layer3": 8, "head": 10}[upto]  # conv1, bn1, and a convolution and a norm in each block
     assert files.read_json(folder / "model.json")["frozen"] == {
-        "upto": upto, "modules": FROZEN[upto], "parameters": count, "cached": False,
+        "upto": upto, "layers": None, "blocks": None, "batch_norm": "eval", "modules": FROZEN[upto],
+        "layers_frozen": layers, "layers_in_all": 11, "parameters": count, "cached": False,
     }  # fmt: skip
+
+
+def divided(network: torch.nn.Module, upto: str) -> tuple[torch.nn.Module, torch.nn.Module]:
+    parts = division.divide(network, Choice(upto, layers=None, blocks=None, adapt=False))
+    assert parts.held == []
+    return parts.frozen, parts.trained
 
 
 def counted(name: str) -> bool:
@@ -92,7 +101,8 @@ def test_without_freezing_model_json_says_so(prepared: Prepare) -> None:
     loaded = prepared()
     train.run(*loaded, "baseline", 0)
     assert files.read_json(loaded[1].model("baseline", 0) / "model.json")["frozen"] == {
-        "upto": None, "modules": [], "parameters": 0, "cached": False,
+        "upto": None, "layers": None, "blocks": None, "batch_norm": "eval", "modules": [],
+        "layers_frozen": 0, "layers_in_all": 11, "parameters": 0, "cached": False,
     }  # fmt: skip
 
 
@@ -101,7 +111,7 @@ def test_without_freezing_model_json_says_so(prepared: Prepare) -> None:
 def test_the_two_parts_make_the_whole(arch: str, upto: str) -> None:
     torch.manual_seed(0)
     network = networks.build(arch, classes=2, channels=1, dropout=0.0).eval()
-    frozen, trained = networks.divided(network, upto)
+    frozen, trained = divided(network, upto)
     images = torch.randn(3, 1, 32, 32)
     assert torch.equal(trained(features.handed_on(frozen, images)), network(images))
     names = {**frozen.state_dict(), **trained.state_dict()}
@@ -111,7 +121,7 @@ def test_the_two_parts_make_the_whole(arch: str, upto: str) -> None:
 
 def test_nothing_runs_backward_through_what_is_frozen() -> None:
     network = networks.build("resnet18", classes=2, channels=1, dropout=0.0)
-    frozen, trained = networks.divided(network, "layer2")
+    frozen, trained = divided(network, "layer2")
     handed = features.handed_on(frozen, torch.randn(2, 1, 32, 32))
     assert handed.grad_fn is None
     trained(handed).sum().backward()
@@ -122,7 +132,7 @@ def test_nothing_runs_backward_through_what_is_frozen() -> None:
 def test_rates_of_what_is_left_are_those_of_the_whole_network() -> None:
     network = networks.build("resnet18", classes=2, channels=1, dropout=0.0)
     whole = networks.parameter_groups(network)
-    _, trained = networks.divided(network, "layer3")
+    _, trained = divided(network, "layer3")
     left = networks.parameter_groups(trained)
     assert len(left) == networks.PARTS
     assert left[0] == []

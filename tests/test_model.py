@@ -14,7 +14,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from xraylab.errors import TrainingError, WeightsError
-from xraylab.model import cost, hardware, losses, networks, optimizers, schedules, weights
+from xraylab.model import cost, downloads, hardware, losses, networks, optimizers, schedules, weights
 
 
 def test_the_studys_network_has_the_published_size() -> None:
@@ -109,7 +109,7 @@ def test_absent_default_weights_name_the_file_and_its_place(tmp_path: Path, monk
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there: as without a network
     with pytest.raises(WeightsError) as caught:
-        weights.default_file("resnet18")
+        downloads.default_file("resnet18")
     place = tmp_path / "hub/checkpoints/resnet18-f37072fd.pth"
     assert str(caught.value).startswith(
         "model.pretrained: default needs https://download.pytorch.org/models/resnet18-f37072fd.pth, "
@@ -123,7 +123,7 @@ def test_default_weights_that_are_there_are_checked(tmp_path: Path, monkeypatch:
     place.parent.mkdir(parents=True)
     place.write_bytes(b"half a download")
     with pytest.raises(WeightsError, match=r"is damaged \(its SHA-256 begins with [0-9a-f]{8}\): delete it"):
-        weights.default_file("resnet18")
+        downloads.default_file("resnet18")
 
 
 def test_balanced_class_weights_are_scikit_learns() -> None:

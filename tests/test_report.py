@@ -272,6 +272,13 @@ def test_only_a_resnet50_brings_the_note_on_counting(page: str, tmp_path: Path) 
     assert "4.087 G" in _page(tmp_path, {"experiments": {"l2": {"model": {"arch": "resnet50"}}}})
 
 
+def test_what_was_frozen_stands_beside_the_parameters(page: str, tmp_path: Path) -> None:
+    assert " frozen, in " not in page
+    model = {"pretrained": "default", "freeze": {"layers": 0.5}}
+    frozen = _page(tmp_path, {"experiments": {"l2": {"model": model}}})
+    assert frozen.count("<small>676\u202f800 frozen, in 20 of 41 layers</small>") == 1
+
+
 def test_a_missing_evaluation_is_named_with_the_remedy(tmp_path: Path) -> None:
     given, paths = finished_study.make(tmp_path)
     with pytest.raises(MissingError) as error:

@@ -15,8 +15,9 @@ from pydantic import (
     ValidationError,
 )
 
-from xraylab import files, params_training
+from xraylab import files, params_model, params_training
 from xraylab.errors import ParamsError
+from xraylab.params_model import Model
 from xraylab.params_training import Augment, Loss, Sampling, Train
 from xraylab.sections import Fraction, Section
 from xraylab.sections import belongs as _belongs
@@ -94,20 +95,6 @@ class Images(Section):
     window: Annotated[list[Annotated[float, Field(ge=0, le=100)]], Field(min_length=2, max_length=2)] | None
     clahe: PositiveFloat | None
     pyramid_sharpening: NonNegativeFloat
-
-
-class Freeze(Section):
-    upto: Literal["layer1", "layer2", "layer3", "layer4", "head"] | None
-    cache: bool
-
-
-class Model(Section):
-    arch: Literal["resnet18", "resnet34", "resnet50"]
-    pretrained: Annotated[str, Field(min_length=1)]
-    channels: Literal[1, 3]
-    pixels: Annotated[int, Field(ge=16, le=2048)]
-    dropout: Fraction
-    freeze: Freeze
 
 
 Goal = Literal[
@@ -381,11 +368,7 @@ def _contradictions(experiment: Experiment, params: Params) -> dict[str, str]:
         found["model.pixels"] = (
             f"{model.pixels} is more than images.pixels ({params.images.pixels}): raise images.pixels"
         )
-    if model.freeze.upto is not None and model.pretrained == "none":
-        found["model.freeze.upto"] = (
-            "model.pretrained is none, so what would be frozen has learnt nothing: set model.pretrained to default or "
-            "a file, or this to null"
-        )
+    found |= params_model.contradictions(model)
     if model.freeze.cache and (problem := _not_exact(experiment)):
         found["model.freeze.cache"] = problem
     if params.split.valid == 0 and train.select_on == "valid":
@@ -398,8 +381,8 @@ def _contradictions(experiment: Experiment, params: Params) -> dict[str, str]:
 
 def _not_exact(experiment: Experiment) -> str | None:
     """Why the frozen part's output cannot be computed once and for all."""
-    if experiment.model.freeze.upto is None:
-        return "nothing is frozen, so there is nothing to compute once: set model.freeze.upto, or this to false"
+    if problem := params_model.uncacheable(experiment.model.freeze):
+        return problem
     changing = [f"augment.{name}" for name in params_training.changing(experiment.augment.model_dump())]
     if changing:
         return (

@@ -35,6 +35,11 @@ class Paths:
         """A path that the user wrote: `~` expanded, a relative one read from `home`."""
         return self.home / Path(name).expanduser()
 
+    def weights(self, name: str) -> Path:
+        """A weight file that the user named, or the best weights in an earlier run's folder."""
+        path = self.from_home(name)
+        return path / "best.safetensors" if path.is_dir() else path
+
     @property
     def params(self) -> Path:
         return self.root / "params.yaml"

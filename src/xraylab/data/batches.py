@@ -1,6 +1,7 @@
 """From rows of the memory-mapped cache to the network's input, augmented and normalised."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -25,6 +26,22 @@ Numbers = NDArray[np.float32]
 PLAIN = augment.levels(1.0, 1.0, 0.0)
 
 
+@dataclass(frozen=True)
+class Normalise:
+    """Mean and standard deviation of each channel in [0, 1], which become 0 and 1; there are as many channels."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def recorded(cls, record: dict[str, Sequence[float]]) -> "Normalise":
+        """As model.json has it."""
+        return cls(tuple(record["mean"]), tuple(record["std"]))
+
+
+IMAGENET = {channels: Normalise(MEAN[channels], STD[channels]) for channels in MEAN}
+
+
 def load(folder: Path) -> tuple[Images, dict[str, int]]:
     """What the stage `cache` wrote: the array, memory-mapped and read-only, and each id's row in it."""
     ids = tables.read(folder / "rows.csv")["id"]
@@ -34,8 +51,10 @@ def load(folder: Path) -> tuple[Images, dict[str, int]]:
 class Store:
     """The cached images and the way from there to the network: in the memory map, or in a GPU's memory if they fit."""
 
-    def __init__(self, images: Images, channels: int, pixels: int, device: str) -> None:
-        self.images, self.channels, self.pixels = images, channels, pixels
+    def __init__(
+        self, images: Images, channels: int, pixels: int, device: str, normalise: Normalise | None = None
+    ) -> None:
+        self.images, self.pixels, self.normalise = images, pixels, normalise or IMAGENET[channels]
         place = torch.device(device)
         self.resident = resident.moved_in(images, place) if device != "cpu" and resident.fits(images, place) else None
 
@@ -43,14 +62,14 @@ class Store:
         """The images of `rows`, resized and normalised: float32 (n, channels, pixels, pixels), channels last."""
         if self.resident is not None:
             return self._normalised(resident.plain(self._taken(self.resident, rows), self.pixels))
-        return network_input(self.images, rows, self.channels, self.pixels)
+        return _input(self.images, rows, self.normalise, self.pixels, _plain(self.pixels))
 
     def changed(self, rows: Rows, drawn: Drawn, augmentation: Augmentation) -> Tensor:
         """The same with what was drawn for each of them."""
         batch = self._changed(rows, drawn, augmentation.sharpness_factor)
         if drawn.noise is None and drawn.erased is None:
             return batch
-        return resident.roughened(batch, drawn, augmentation.noise, MEAN[self.channels], STD[self.channels])
+        return resident.roughened(batch, drawn, augmentation.noise, self.normalise.mean, self.normalise.std)
 
     def _changed(self, rows: Rows, drawn: Drawn, sharpness_factor: float) -> Tensor:
         if self.resident is not None:
@@ -60,13 +79,13 @@ class Store:
         def change(number: int, image: Gray) -> tuple[Gray, Numbers]:
             return augment.changed(image, drawn, number, sharpness_factor, self.pixels)
 
-        return _input(self.images, rows, self.channels, self.pixels, change)
+        return _input(self.images, rows, self.normalise, self.pixels, change)
 
     def _taken(self, images: Tensor, rows: Rows) -> Tensor:
         return images[torch.from_numpy(rows).to(images.device)]
 
     def _normalised(self, levels: Tensor) -> Tensor:
-        return resident.normalised(levels, MEAN[self.channels], STD[self.channels])
+        return resident.normalised(levels, self.normalise.mean, self.normalise.std)
 
 
 class TrainingBatches:
@@ -92,23 +111,33 @@ class TrainingBatches:
         return batch, torch.from_numpy(self.labels[chosen])
 
 
-def network_input(images: Images, rows: Rows, channels: int, pixels: int) -> Tensor:
-    """The images of `rows`, resized and normalised: float32 (n, channels, pixels, pixels), channels last."""
-    return _input(images, rows, channels, pixels, lambda _, image: (augment.resized(image, pixels), PLAIN))
+def network_input(images: Images, rows: Rows, channels: int, pixels: int, normalise: Normalise | None = None) -> Tensor:
+    """The images of `rows`, resized and normalised: float32 (n, channels, pixels, pixels), channels last.
+
+    Without `normalise`, by ImageNet's mean and standard deviation.
+    """
+    return _input(images, rows, normalise or IMAGENET[channels], pixels, _plain(pixels))
 
 
-def scoring_batches(images: Images, rows: Rows, channels: int, pixels: int) -> Iterator[Tensor]:
+def scoring_batches(
+    images: Images, rows: Rows, channels: int, pixels: int, normalise: Normalise | None = None
+) -> Iterator[Tensor]:
     """The network's input for `rows`, in order."""
     for start in range(0, len(rows), SCORING_BATCH):
-        yield network_input(images, rows[start : start + SCORING_BATCH], channels, pixels)
+        yield network_input(images, rows[start : start + SCORING_BATCH], channels, pixels, normalise)
+
+
+def _plain(pixels: int) -> Callable[[int, Gray], tuple[Gray, Numbers]]:
+    return lambda _, image: (augment.resized(image, pixels), PLAIN)
 
 
 def _input(
-    images: Images, rows: Rows, channels: int, pixels: int, change: Callable[[int, Gray], tuple[Gray, Numbers]]
+    images: Images, rows: Rows, normalise: Normalise, pixels: int, change: Callable[[int, Gray], tuple[Gray, Numbers]]
 ) -> Tensor:
     """`change` yields an image's gray levels and what each becomes; one lookup does that and normalises."""
+    channels = len(normalise.mean)
     batch = np.empty((len(rows), pixels, pixels, channels), np.float32)
-    mean, std = np.array(MEAN[channels], np.float32), np.array(STD[channels], np.float32)
+    mean, std = np.array(normalise.mean, np.float32), np.array(normalise.std, np.float32)
     for number, row in enumerate(rows):
         image, table = change(number, images[row])
         if channels == 1:

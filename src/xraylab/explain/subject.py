@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xraylab.data import augment
-from xraylab.data.batches import Images, Rows, network_input
+from xraylab.data.batches import Images, Normalise, Rows, network_input
 from xraylab.explain.pictures import Gray
 from xraylab.explain.saliency import Method, Saliency
 from xraylab.model.hardware import Hardware
@@ -39,7 +39,8 @@ class Subject:
 
     def shown(self, images: Images, rows: Rows) -> Tensor:
         """What the network is shown of uint8 images as they are cached: float32 (n, channels, pixels, pixels)."""
-        return network_input(images, rows, self.model["channels"], self.pixels).to(self.machine.device)
+        normalise = Normalise.recorded(self.model["normalise"])
+        return network_input(images, rows, self.model["channels"], self.pixels, normalise).to(self.machine.device)
 
     def input(self, ids: Sequence[str]) -> Tensor:
         """The same of test images by name."""

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-COUNTED = "multiply-adds of the convolutions and the fully connected layer"
+COUNTED = "multiply-adds of convolutions, fully connected layers and the matrix products of attention"
 
 
 def parameters(network: nn.Module) -> int:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xraylab import files, progress
-from xraylab.data.batches import SCORING_BATCH, Images, Rows, network_input, scoring_batches
+from xraylab.data.batches import SCORING_BATCH, Images, Normalise, Rows, network_input, scoring_batches
 from xraylab.errors import DataError
 from xraylab.model import folding
 from xraylab.model.hardware import Hardware
 
 CODE = (
+    "model/bodies.py",
+    "model/division.py",
     "model/features.py",
     "model/folding.py",
+    "model/heads.py",
+    "model/names.py",
     "model/networks.py",
     "model/start.py",
     "model/weights.py",
@@ -47,14 +52,16 @@ class Features:
         return typed.permute(0, 3, 1, 2) if typed.ndim == 4 else typed
 
 
-def key(arch: str, channels: int, pixels: int, upto: str | None, body: str, images: list[str], precision: str) -> str:
+def key(arch: str, channels: int, pixels: int, cut: list[Any], body: str, images: list[str], precision: str) -> str:
     """A name for features: the same choices, code and libraries give the same name.
 
-    `body` identifies the pretrained weights, and `images` are the hashes of the image cache's files.
+    `cut` is what decides where the frozen part ends, `body` identifies the pretrained weights, and `images` are the
+    hashes of the image cache's files.
     """
     package = Path(files.__file__).parent
     code = [files.sha256(package / name) for name in CODE]
-    return _name([arch, channels, pixels, upto, body, images, precision, code, torch.__version__, cv2.__version__])
+    libraries = [torch.__version__, cv2.__version__, version("timm")]
+    return _name([arch, channels, pixels, cut, body, images, precision, code, *libraries])
 
 
 def part(key: str, rows: Rows) -> str:
@@ -82,6 +89,7 @@ def write(
     pixels: int,
     hardware: Hardware,
     tell: Callable[[str], None],
+    normalise: Normalise | None = None,
 ) -> None:
     """Write the features of `rows` of the image cache, channels last, batch by batch; `tell` hears the size before.
 
@@ -95,12 +103,12 @@ def write(
             output = handed_on(quick, batch.to(hardware.device))
         return output.permute(0, 2, 3, 1).contiguous() if output.ndim == 4 else output
 
-    one = features(network_input(images, rows[:1], channels, pixels))[0]
+    one = features(network_input(images, rows[:1], channels, pixels, normalise))[0]
     size = len(rows) * one.numel() * one.element_size()
     tell(f"features of {len(rows)} images, {size / 1e6:,.1f} MB, in {path}")
     _refuse_without_room(path, size)
     header = {"descr": DESCRIBED[one.dtype], "fortran_order": False, "shape": (len(rows), *one.shape)}
-    batches = scoring_batches(images, rows, channels, pixels)
+    batches = scoring_batches(images, rows, channels, pixels, normalise)
     with files.replacing(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for batch in progress.bar(batches, -(-len(rows) // SCORING_BATCH), "computing features"):

@@ -1,63 +1,126 @@
-"""torchvision's ResNets, with the first and the last layer made to fit."""
+"""Networks by name: torchvision's ResNets as they are, every other as a body and a head."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torchvision.models as tv
 from torch import nn
 
-NETWORKS: dict[str, Callable[[], tv.ResNet]] = {
-    "resnet18": tv.resnet18,
-    "resnet34": tv.resnet34,
-    "resnet50": tv.resnet50,
-}
+from xraylab.errors import ParamsError
+from xraylab.model import bodies, heads, names
+from xraylab.model.heads import LINEAR, Head
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {name: getattr(tv, name) for name in names.RESNETS}
 
 ORDER = (
     "conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool", "flatten", "fc",
 )  # fmt: skip
 PARTS = 3
 RATES = (("conv1", "bn1", "layer1", "layer2"), ("layer3", "layer4"), ("fc",))
+DEFAULT_PIXELS = 224  # of a network that is built for no size in particular
 
 
-def build(arch: str, classes: int, channels: int, dropout: float) -> tv.ResNet:
+class Network(nn.Sequential):
+    """`body`, `pool` where the body has none of its own, and `head`, or what is left of them after a cut.
+
+    `layers` are the whole body's modules with parameters of their own, in the order in which an image meets them, and
+    `input_shape` is (channels, height, width).
+    """
+
+    def __init__(
+        self, parts: "OrderedDict[str, nn.Module]", layers: Sequence[str], input_shape: tuple[int, int, int]
+    ) -> None:
+        super().__init__(parts)
+        self.layers, self.input_shape = tuple(layers), input_shape
+
+
+def build(
+    arch: str, classes: int, channels: int, dropout: float, head: Head = LINEAR, pixels: int | None = None
+) -> nn.Module:
     """A network from (batch, channels, height, width) float32 to logits (batch, classes), randomly initialised.
 
-    The last layer is always dropout then linear, so that weights fit whatever the dropout.
+    `pixels` is the size of its images, which some are made for; None is the size that their weights were made for.
+    Errors: ParamsError where there is no such network, or none for such images or such a head.
     """
-    network = NETWORKS[arch]()
-    first, last = network.conv1, network.fc
+    if arch in NETWORKS:
+        return _resnet(NETWORKS[arch](), classes, channels, dropout, head)
+    in_torchvision = arch in bodies.TORCHVISION
+    make = bodies.TORCHVISION[arch] if in_torchvision else bodies.timm(arch, pixels, maps=head.kind == "concat")
+    size = pixels or (DEFAULT_PIXELS if in_torchvision else bodies.timm_config(arch)["input_size"][-1])
+    layers, shape = _tried(make, arch, channels, size)
+    maps = len(shape) == 4 and shape[2] == shape[3]
+    if not maps and (head.kind == "concat" or len(shape) != 2):
+        raise ParamsError(
+            f"model.head: {head.kind} wants maps of features (channels, height, width), and {arch} puts out "
+            f"{tuple(shape[1:])}: choose another head or network"
+        )
+    parts: OrderedDict[str, nn.Module] = OrderedDict(body=make(channels))
+    if maps:
+        parts["pool"] = nn.Sequential(heads.pool(head), nn.Flatten(1))
+    parts["head"] = heads.build(shape[1], classes, dropout, head)
+    return Network(parts, [f"body.{name}" if name else "body" for name in layers], (channels, size, size))
+
+
+def _resnet(network: nn.Module, classes: int, channels: int, dropout: float, head: Head) -> nn.Module:
+    """Its own modules under their own names; the last layer follows a dropout, so that weights fit whatever that is."""
+    first, last = network.get_submodule("conv1"), network.get_submodule("fc")
+    if not isinstance(first, nn.Conv2d) or not isinstance(last, nn.Linear):
+        raise TypeError(f"{type(network).__name__} is no ResNet")
     if channels != first.in_channels:
         network.conv1 = nn.Conv2d(channels, first.out_channels, 7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
-    network.fc = nn.Sequential(nn.Dropout(dropout), nn.Linear(last.in_features, classes))
+    if head.kind == "concat":
+        network.avgpool = heads.pool(head)
+    network.fc = heads.build(last.in_features, classes, dropout, head)
     return network
 
 
-def divided(network: nn.Module, upto: str | None) -> tuple[nn.Sequential, nn.Module]:
-    """What is frozen, up to the end of the block `upto` or (`head`) to the pooled vector, and the rest, which trains.
+def _tried(make: bodies.Body, arch: str, channels: int, pixels: int) -> tuple[list[str], Sequence[int]]:
+    try:
+        return bodies.outline(make, channels, pixels)
+    except ParamsError:
+        raise
+    except Exception as error:  # a library's network may refuse a size in any way
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ParamsError(
+            f"model.pixels: {arch} takes no images of {pixels} pixels ({reason}): set it to another size, such as 224"
+        ) from None
 
-    Both are made of the network's own modules under their own names. The frozen part takes no gradient, and its batch
-    norm uses stored statistics. With None nothing is frozen, and the rest is the network itself.
-    """
-    if upto is None:
-        return nn.Sequential(), network
-    modules = {**dict(network.named_children()), "flatten": nn.Flatten(1)}
-    cut = ORDER.index("flatten" if upto == "head" else upto) + 1
-    frozen, trained = (
-        nn.Sequential(OrderedDict((name, modules[name]) for name in names)) for names in (ORDER[:cut], ORDER[cut:])
-    )
-    return frozen.requires_grad_(False).eval(), trained
+
+def head_of(network: nn.Module) -> str:
+    """The name of its head."""
+    return "head" if isinstance(network, Network) else "fc"
+
+
+def layers(network: nn.Module) -> list[str]:
+    """Names of all modules with parameters of their own, in the order in which an image meets them; the head's last."""
+    own = [name for name, part in network.named_modules() if next(part.parameters(recurse=False), None) is not None]
+    if not isinstance(network, Network):
+        return own  # torchvision's ResNets name theirs in that order
+    return [*network.layers, *(name for name in own if name.startswith("head."))]
 
 
 def groups(network: nn.Module) -> list[list[nn.Module]]:
-    """The network in `PARTS` parts with rates of their own, split as fastai splits ResNets; the last is the head.
+    """The network in `PARTS` parts with rates of their own; the last is the head.
 
-    Of a trained rest, parts that are frozen are empty: what is left keeps its rate.
+    ResNets are split as fastai splits them. Of any other body the first half of the layers is the first part. Of a
+    trained rest, parts that are frozen are empty: what is left keeps its rate.
     """
-    modules = dict(network.named_children())
-    return [[modules[name] for name in names if name in modules] for names in RATES]
+    if not isinstance(network, Network):
+        modules = dict(network.named_children())
+        return [[modules[name] for name in part if name in modules] for part in RATES]
+    modules = dict(network.named_modules())
+    half = len(network.layers) // 2
+    body = [
+        [modules[name] for name in part if name in modules] for part in (network.layers[:half], network.layers[half:])
+    ]
+    return [*body, [network.head]]
 
 
 def parameter_groups(network: nn.Module) -> list[list[nn.Parameter]]:
-    """The parameters of each part: fastai's `splitter`."""
-    return [[p for module in modules for p in module.parameters()] for modules in groups(network)]
+    """The parameters of each part: fastai's `splitter`. A module that holds others in another part gives its own."""
+    if not isinstance(network, Network):
+        return [[p for module in modules for p in module.parameters()] for modules in groups(network)]
+    *body, head = groups(network)
+    own = [[p for module in modules for p in module.parameters(recurse=False)] for modules in body]
+    return [*own, [p for module in head for p in module.parameters()]]

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
-from torchvision.models import ResNet
+import torch
+from torch import nn
 
 from xraylab import files
-from xraylab.errors import WeightsError
-from xraylab.model import networks, weights
+from xraylab.errors import ParamsError, WeightsError
+from xraylab.model import division, downloads, networks, weights
+from xraylab.model.division import Choice, Division
+from xraylab.model.heads import Head
 
 
 def pretrained(chosen: str, arch: str, file: Path, planned_sha256: str | None) -> tuple[Path | None, str]:
@@ -17,8 +20,8 @@ def pretrained(chosen: str, arch: str, file: Path, planned_sha256: str | None) -
     if chosen == "none":
         return None, chosen
     if chosen == "default":
-        default = weights.default_file(arch)
-        return default, default.name  # its name holds the hash that was checked
+        default = downloads.default_file(arch)
+        return default, downloads.identity(arch, default)
     if planned_sha256 is None or (file.is_file() and files.sha256(file) != planned_sha256):
         raise WeightsError(
             f"{file} has changed since the plan was made: `dvc repro --force --single-item plan`, then `dvc repro`"
@@ -26,9 +29,29 @@ def pretrained(chosen: str, arch: str, file: Path, planned_sha256: str | None) -
     return file, planned_sha256
 
 
-def network(arch: str, classes: int, channels: int, dropout: float, file: Path | None) -> ResNet:
+def network(
+    arch: str, classes: int, channels: int, dropout: float, file: Path | None, head: Head, pixels: int
+) -> nn.Module:
     """Randomly initialised, then with what `file` has of it. Errors: WeightsError where the file does not fit."""
-    built = networks.build(arch, classes, channels, dropout)
+    built = networks.build(arch, classes, channels, dropout, head, pixels)
     if file is not None:
         weights.load_pretrained(built, weights.read(file), str(file))
     return built
+
+
+def divided(network: nn.Module, choice: Choice, cache: bool, arch: str) -> Division:
+    """What is frozen and what trains. Errors: ParamsError where there are no such blocks, or nothing runs apart."""
+    parts = division.divide(network, choice)
+    if cache and len(parts.frozen) == 0:
+        raise ParamsError(
+            f"model.freeze.cache: {arch} is no plain sequence of modules as far as that, so what is frozen cannot run "
+            "apart from the rest: set model.freeze.upto to head, or this to false"
+        )
+    return parts
+
+
+def check(arch: str, classes: int, channels: int, head: Head, pixels: int, choice: Choice, cache: bool) -> None:
+    """Build and freeze such a network without its weights. Errors: ParamsError where that cannot be done."""
+    with torch.device("cpu" if cache else "meta"):  # whether a part runs apart is tried with numbers
+        built = networks.build(arch, classes, channels, 0.0, head, pixels)
+    divided(built, choice, cache, arch)

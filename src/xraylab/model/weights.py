@@ -1,22 +1,24 @@
 """Weights in and out: safetensors for our own, checked files for pretrained ones; nothing is unpickled unsafely."""
 
-import hashlib
 import pickle
+import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
-import torchvision.models as tv
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from xraylab import files
 from xraylab.errors import WeightsError
+from xraylab.model import networks
+from xraylab.model.networks import Network
 
 State = dict[str, Tensor]
-HEAD = "fc."
 UNUSED = "num_batches_tracked"  # a counter that older files lack, and that batch norm here does not use
+DENSENETS = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])")  # names in torchvision's files
 
 
 def save(network: nn.Module, path: Path) -> None:
@@ -51,55 +53,74 @@ def read(path: Path) -> State:
     return state
 
 
-def default_file(arch: str) -> Path:
-    """torchvision's ImageNet weights, downloaded on first use; a file that is there is checked, not trusted.
-
-    Errors: WeightsError that says which file belongs where.
-    """
-    weights = tv.get_model_weights(arch).DEFAULT
-    place = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-    if not place.is_file():
-        try:
-            weights.get_state_dict(progress=True, check_hash=True)
-        except (URLError, OSError, RuntimeError) as error:
-            raise WeightsError(
-                f"model.pretrained: default needs {weights.url}, which cannot be downloaded here ({error}). "
-                f"Fetch it elsewhere and put it at {place}, or set model.pretrained to none"
-            ) from None
-    with place.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if not digest.startswith(place.stem.rsplit("-", 1)[-1]):
-        raise WeightsError(
-            f"{place} is damaged (its SHA-256 begins with {digest[:8]}): delete it, and it is downloaded again"
-        )
-    return place
-
-
-def load_pretrained(network: tv.ResNet, state: State, name: str) -> None:
+def load_pretrained(network: nn.Module, state: State, name: str) -> None:
     """Take over the body of a network of the same architecture; a head for other classes starts anew.
 
     A first layer for three channels is summed for one: gray repeated three times gives the same activations.
     Errors: WeightsError naming what is missing or of another shape.
     """
-    wanted = network.state_dict()
-    state = dict(state)
-    first = state.get("conv1.weight")
-    if first is not None and first.ndim == 4 and first.shape[1] != wanted["conv1.weight"].shape[1]:
-        state["conv1.weight"] = _with_channels(first, wanted["conv1.weight"].shape[1])
-    problems = [
-        f"{key}: {'missing' if key not in state else f'{tuple(state[key].shape)} instead of {tuple(tensor.shape)}'}"
-        for key, tensor in wanted.items()
-        if not key.startswith(HEAD)
-        and not (key not in state and key.endswith(UNUSED))
-        and (key not in state or state[key].shape != tensor.shape)
-    ]
-    if problems:
-        raise WeightsError(f"{name} does not fit model.arch:", problems[:10])
-    head_fits = all(key in state and state[key].shape == wanted[key].shape for key in wanted if key.startswith(HEAD))
-    taken = {key: state[key] for key in wanted if key in state and (head_fits or not key.startswith(HEAD))}
+    wanted, head = network.state_dict(), networks.head_of(network) + "."
+    states = [_with_channels(named, wanted) for named in _named(network, state)]
+    problems = [_problems(wanted, candidate, head) for candidate in states]
+    if all(problems):
+        raise WeightsError(f"{name} does not fit model.arch:", problems[0][:10])
+    fitting = states[problems.index([])]
+    head_fits = all(
+        key in fitting and fitting[key].shape == wanted[key].shape for key in wanted if key.startswith(head)
+    )
+    taken = {key: fitting[key] for key in wanted if key in fitting and (head_fits or not key.startswith(head))}
     network.load_state_dict(wanted | taken)
 
 
-def _with_channels(first: Tensor, channels: int) -> Tensor:
-    """(out, in, 7, 7) to (out, channels, 7, 7), with the same response to a gray image."""
-    return first.sum(dim=1, keepdim=True).expand(-1, channels, -1, -1) / channels
+def _problems(wanted: State, state: State, head: str) -> list[str]:
+    return [
+        f"{key}: {'missing' if key not in state else f'{tuple(state[key].shape)} instead of {tuple(tensor.shape)}'}"
+        for key, tensor in wanted.items()
+        if not key.startswith(head)
+        and not (key not in state and key.endswith(UNUSED))
+        and (key not in state or state[key].shape != tensor.shape)
+    ]
+
+
+def _named(network: nn.Module, state: State) -> Iterator[State]:
+    """The state under this network's names: as it is, as a library names it, and as timm reads older files."""
+    if not isinstance(network, Network):
+        yield state
+        return
+    ours = any(name.startswith("body.") for name in state)
+    body = {
+        name.removeprefix("body."): tensor for name, tensor in state.items() if not name.startswith("head.") or not ours
+    }
+    rest = {name: tensor for name, tensor in state.items() if ours and name.startswith("head.")}
+    for named in (
+        body,
+        {DENSENETS.sub(r"\1\2", name): tensor for name, tensor in body.items()},
+        _timms(network.body, body),
+    ):
+        yield rest | {f"body.{name}": tensor for name, tensor in named.items()}
+
+
+def _timms(body: nn.Module, state: State) -> State:
+    """What timm makes of a file for this network: older names, position embeddings for images of another size."""
+    read = vars(sys.modules[type(body).__module__]).get("checkpoint_filter_fn")
+    if read is None:
+        return state
+    try:
+        return dict(read(dict(state), body))
+    except (KeyError, RuntimeError, ValueError, TypeError, AttributeError):
+        return state  # a file of another network: what does not fit is named by whoever asks
+
+
+def _with_channels(state: State, wanted: State) -> State:
+    """First layers for three times or a third of the channels made to fit, with the same response to a gray image."""
+    return {name: _fitted(tensor, wanted[name]) if name in wanted else tensor for name, tensor in state.items()}
+
+
+def _fitted(theirs: Tensor, ours: Tensor) -> Tensor:
+    """(out, 3k, h, w) to (out, k, h, w), or the other way round; anything else as it is."""
+    if theirs.ndim != 4 or ours.ndim != 4 or theirs.shape[0] != ours.shape[0] or theirs.shape[2:] != ours.shape[2:]:
+        return theirs
+    have, want = theirs.shape[1], ours.shape[1]
+    if have == 3 * want:
+        return theirs.unflatten(1, (want, 3)).sum(dim=2)
+    return theirs.repeat_interleave(3, dim=1) / 3 if want == 3 * have else theirs

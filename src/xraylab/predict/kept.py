@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torchvision.models import ResNet
+from torch import nn
 
 from xraylab.errors import WeightsError
 from xraylab.model import networks, weights
+from xraylab.model.heads import Head
 
 CHECKPOINTS = ("best", "last")
 
@@ -17,21 +18,22 @@ def epoch_of(model: dict[str, Any], checkpoint: str) -> int:
     return int(model[f"{checkpoint}_epoch"])
 
 
-def network(folder: Path, model: dict[str, Any], epoch: int) -> ResNet:
+def network(folder: Path, model: dict[str, Any], epoch: int) -> nn.Module:
     """The network with that epoch's weights. Errors: WeightsError naming the epochs that were kept."""
     built = _built(model)
     weights.restore(built, folder / _file(model, epoch))
     return built
 
 
-def untrained(model: dict[str, Any], seed: int) -> ResNet:
+def untrained(model: dict[str, Any], seed: int) -> nn.Module:
     """A network of the same architecture with random weights, for comparison."""
     torch.manual_seed(seed)
     return _built(model)
 
 
-def _built(model: dict[str, Any]) -> ResNet:
-    return networks.build(model["arch"], len(model["classes"]), model["channels"], model["dropout"])
+def _built(model: dict[str, Any]) -> nn.Module:
+    classes, head = len(model["classes"]), Head(**model["head"])
+    return networks.build(model["arch"], classes, model["channels"], model["dropout"], head, model["pixels"])
 
 
 def _file(model: dict[str, Any], epoch: int) -> str:

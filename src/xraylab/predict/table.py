@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xraylab.data.augment import DRAWS, Augmentation, Drawn
-from xraylab.data.batches import SCORING_BATCH, Images, Rows, Store, load, scoring_batches
+from xraylab.data.batches import SCORING_BATCH, Images, Normalise, Rows, Store, load, scoring_batches
 from xraylab.model import hardware, scoring
 from xraylab.predict import kept
 
@@ -33,9 +33,10 @@ def probabilities(
         scoring.prepared(kept.network(folder, model, epoch), machine, len(rows), shape, model["multiply_adds"])
         for epoch in epochs
     ]
+    normalise = Normalise.recorded(model["normalise"])
     passes = [
-        scoring_batches(pixels, rows, model["channels"], model["pixels"]),
-        *_augmented(pixels, rows, model, copies),
+        scoring_batches(pixels, rows, model["channels"], model["pixels"], normalise),
+        *_augmented(pixels, rows, model, copies, normalise),
     ]
     networks = [network for network, _ in ready]
     scores = zip(*(scoring.probabilities(networks, batches, machine) for batches in passes), strict=True)
@@ -46,10 +47,12 @@ def probabilities(
     return tables, [*dict.fromkeys(note for _, notes in ready for note in notes), *notes]
 
 
-def _augmented(images: Images, rows: Rows, model: dict[str, Any], copies: int) -> Iterator[Iterator[Tensor]]:
+def _augmented(
+    images: Images, rows: Rows, model: dict[str, Any], copies: int, normalise: Normalise
+) -> Iterator[Iterator[Tensor]]:
     """The batches of every augmented copy; none where the network was trained without augmentation."""
     augmentation = Augmentation(**{**model["augment"], "noise": 0.0, "erase_p": 0.0})
-    store = Store(images, model["channels"], model["pixels"], "cpu")
+    store = Store(images, model["channels"], model["pixels"], "cpu", normalise)
     for copy in range(copies if augmentation.changes else 0):
         uniform = np.random.default_rng([model["repeat"], copy, COPIES]).random((len(rows), DRAWS))
         yield _views(store, rows, augmentation, augmentation.draw(uniform))

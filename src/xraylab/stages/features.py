@@ -5,13 +5,20 @@ import shutil
 from pathlib import Path
 
 from xraylab import files, params
+from xraylab.errors import ParamsError
+from xraylab.model import names
 from xraylab.params import Params, Plan
+from xraylab.params_model import Model
 from xraylab.paths import Paths
 
 
 def run(given: Params, paths: Paths) -> None:
-    """Write features/<experiment>.json for every experiment, and each array that one of them names."""
+    """Write features/<experiment>.json for every experiment, and each array that one of them names.
+
+    It runs before any training, and so is where networks that cannot be built or frozen as planned are refused.
+    """
     plans = {name: params.read_plan(paths.plan(name)) for name in given.experiments}
+    _refuse_impossible({name: plan.model for name, plan in plans.items()}, len(given.data.classes))
     wanted = {name: plan for name, plan in plans.items() if plan.model.freeze.cache}
     cached = [files.sha256(path) for path in sorted(paths.cache.iterdir())] if wanted else []
     keys = {name: _stored(plan, given, paths, cached) for name, plan in wanted.items()}
@@ -26,27 +33,54 @@ def run(given: Params, paths: Paths) -> None:
         _prune(paths.feature_store, set(hashes))
 
 
+def _refuse_impossible(models: dict[str, Model], classes: int) -> None:
+    problems: dict[str, list[str]] = {}
+    for name, model in models.items():
+        if not names.surely_fits(model.arch, model.freeze.upto, model.freeze.blocks) and (
+            why := _impossible(model, classes)
+        ):
+            problems.setdefault(why, []).append(name)
+    if problems:
+        listed = [f"{', '.join(experiments)}: {problem}" for problem, experiments in problems.items()]
+        raise ParamsError("networks that cannot be made as planned:", listed)
+
+
+def _impossible(model: Model, classes: int) -> str | None:
+    """Why there is no such network, in words."""
+    from xraylab.model import division, heads, start  # noqa: PLC0415 - as below
+
+    head = heads.Head(model.head, model.head_width, model.head_batch_norm)
+    choice, cache = division.Choice.of(**model.freeze.model_dump(exclude={"cache"})), model.freeze.cache
+    try:
+        start.check(model.arch, classes, model.channels, head, model.pixels, choice, cache)
+    except ParamsError as error:
+        return str(error)
+    return None
+
+
 def _stored(plan: Plan, given: Params, paths: Paths, cached: list[str]) -> str:
     """The key of the features that an experiment trains on; they are computed unless they are there."""
     import numpy as np  # noqa: PLC0415
 
     from xraylab.data import batches  # noqa: PLC0415 - torch takes time, and most studies cache no features
-    from xraylab.model import features, hardware, networks, start  # noqa: PLC0415
+    from xraylab.model import bodies, division, features, hardware, heads, start  # noqa: PLC0415
 
     model = plan.model
     machine = hardware.choose(plan.train.precision)
-    place = paths.from_home(model.pretrained)
-    file, body = start.pretrained(model.pretrained, model.arch, place, plan.pretrained_sha256)
-    upto = model.freeze.upto
-    key = features.key(model.arch, model.channels, model.pixels, upto, body, cached, machine.precision)
+    file, body = start.pretrained(model.pretrained, model.arch, paths.weights(model.pretrained), plan.pretrained_sha256)
+    choice = division.Choice.of(**model.freeze.model_dump(exclude={"cache"}))
+    cut = [model.head, choice.upto, choice.layers, choice.blocks]
+    key = features.key(model.arch, model.channels, model.pixels, cut, body, cached, machine.precision)
     path = paths.stored_features(key)
     if not path.is_file():
         hardware.deterministic_algorithms()
         images, _ = batches.load(paths.cache)
         rows = np.arange(len(images))
-        network = start.network(model.arch, len(given.data.classes), model.channels, model.dropout, file)
-        frozen, _ = networks.divided(network, upto)
-        features.write(path, frozen, images, rows, model.channels, model.pixels, machine, print)
+        head = heads.Head(model.head, model.head_width, model.head_batch_norm)
+        classes, normalise = len(given.data.classes), bodies.normalise(model.arch, model.channels)
+        network = start.network(model.arch, classes, model.channels, model.dropout, file, head, model.pixels)
+        frozen = start.divided(network, choice, True, model.arch).frozen
+        features.write(path, frozen, images, rows, model.channels, model.pixels, machine, print, normalise)
     return key
 
 

@@ -18,7 +18,7 @@ def run(params: Params, paths: Paths) -> None:
     for name in params.experiments:
         experiment = params.experiment(name)
         weights = experiment.model.pretrained
-        file = None if weights in NOT_A_FILE else paths.from_home(weights)
+        file = None if weights in NOT_A_FILE else paths.weights(weights)
         if file and not file.is_file():
             missing.append(f"{name}: {file}")
             continue

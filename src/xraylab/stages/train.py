@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,30 @@ from fastai.callback.training import GradientClip
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from torch import nn
-from torchvision.models import ResNet
 
 from xraylab import files, params, params_training, tables
 from xraylab.data.augment import Augmentation
-from xraylab.data.batches import MEAN, STD, Store, TrainingBatches
+from xraylab.data.batches import Store, TrainingBatches
 from xraylab.data.loaders import dataloaders
 from xraylab.data.sampling import Order
-from xraylab.model import cost, features, hardware, losses, memory, networks, optimizers, schedules, start, weights
+from xraylab.model import (
+    bodies,
+    cost,
+    division,
+    features,
+    hardware,
+    losses,
+    memory,
+    networks,
+    optimizers,
+    schedules,
+    start,
+    weights,
+)
+from xraylab.model.division import Division
 from xraylab.model.features import Features
 from xraylab.model.hardware import Hardware, deterministic_algorithms
+from xraylab.model.heads import Head
 from xraylab.model.schedules import Phase
 from xraylab.params import Params, Plan
 from xraylab.params_training import BATCHWISE, OPTIONS, TrainPhase
@@ -41,11 +55,10 @@ FOUND = "lr_find.csv"  # the learning rate finder's curve
 
 @dataclass(frozen=True)
 class Network:
-    """The network that a run begins with, and the two parts that it is divided into."""
+    """The network that a run begins with, and the parts that it is divided into."""
 
-    whole: ResNet
-    frozen: nn.Sequential
-    trained: nn.Module
+    whole: nn.Module
+    parts: Division
     body: str  # identifies the weights that it began with
 
 
@@ -98,19 +111,28 @@ def _begun(given: Params, paths: Paths, experiment: str, repeat: int) -> Begun:
 
 def _network(plan: Plan, paths: Paths, classes: int, seed: int) -> Network:
     model = plan.model
-    place = paths.from_home(model.pretrained)
+    place = paths.weights(model.pretrained)
     file, body = start.pretrained(model.pretrained, model.arch, place, plan.pretrained_sha256)
     torch.manual_seed(seed)
-    whole = start.network(model.arch, classes, model.channels, model.dropout, file)
-    return Network(whole, *networks.divided(whole, model.freeze.upto), body)
+    whole = start.network(model.arch, classes, model.channels, model.dropout, file, _head(plan), model.pixels)
+    return Network(whole, start.divided(whole, _cut(plan), model.freeze.cache, model.arch), body)
+
+
+def _head(plan: Plan) -> Head:
+    return Head(plan.model.head, plan.model.head_width, plan.model.head_batch_norm)
+
+
+def _cut(plan: Plan) -> division.Choice:
+    return division.Choice.of(**plan.model.freeze.model_dump(exclude={"cache"}))
 
 
 def _features(
     network: Network, read: Inputs, cached: list[str], plan: Plan, paths: Paths, experiment: str, machine: Hardware
 ) -> Features:
     """What the stage `features` made for this experiment on such a machine; where that is absent, our own."""
-    model, upto = plan.model, plan.model.freeze.upto
-    key = features.key(model.arch, model.channels, model.pixels, upto, network.body, cached, machine.precision)
+    model, choice = plan.model, _cut(plan)
+    cut = [model.head, choice.upto, choice.layers, choice.blocks]
+    key = features.key(model.arch, model.channels, model.pixels, cut, network.body, cached, machine.precision)
     everything = np.arange(len(read.images))
     published = files.read_json(paths.feature(experiment)) if paths.feature(experiment).is_file() else {"key": None}
     if published["key"] == key and paths.feature_array(key).is_file():
@@ -120,7 +142,9 @@ def _features(
         return features.read(stored, everything)
     own = paths.stored_features(features.part(key, read.used))
     if not own.is_file():
-        features.write(own, network.frozen, read.images, read.used, model.channels, model.pixels, machine, print)
+        normalise = bodies.normalise(model.arch, model.channels)
+        part, images, rows = network.parts.frozen, read.images, read.used
+        features.write(own, part, images, rows, model.channels, model.pixels, machine, print, normalise)
     return features.read(own, read.used)
 
 
@@ -163,8 +187,8 @@ def _prepared(
     loss = _loss(plan, read, classes).to(machine.device)
     cbs = _callbacks(plan, order, network if array is None else None)
     first = params_training.phases(train)[0]
-    learn = learner(dls, network.trained, loss, _optimizer(first), machine, cbs)
-    average = None if train.ema is None else steps.Average(network.trained.to(machine.device), train.ema)
+    learn = learner(dls, network.parts.trained, loss, _optimizer(first), machine, cbs)
+    average = None if train.ema is None else steps.Average(network.parts.trained.to(machine.device), train.ema)
     return learn, drawn, order, average
 
 
@@ -202,7 +226,8 @@ def _callbacks(plan: Plan, order: Order, divided: Network | None) -> list[Callba
     """What happens in a step besides; `divided` where the frozen part's output is not there already."""
     train, augment = plan.train, plan.augment
     cbs = [callbacks.L2Penalty(plan.loss.l2)] if plan.loss.l2 > 0 else []
-    cbs += [frozen.FrozenPart(divided.frozen)] if divided and len(divided.frozen) > 0 else []
+    cbs += [frozen.FrozenPart(divided.parts.frozen)] if divided and len(divided.parts.frozen) > 0 else []
+    cbs += [frozen.Held(divided.parts.held, _cut(plan).adapt)] if divided and divided.parts.held else []
     cbs += [steps.MixUp(augment.mixup)] if augment.mixup > 0 else []
     cbs += [steps.CutMix(augment.cutmix)] if augment.cutmix > 0 else []
     cbs += [steps.Accumulate(train.accumulate, order)] if train.accumulate > 1 else []
@@ -218,7 +243,8 @@ def _batches(
     if array is not None:
         return order, inputs.feature_loaders(array, training, order, scored, size, machine.device)
     augmentation = Augmentation(**_augmentation(plan))
-    store = Store(read.images, plan.model.channels, plan.model.pixels, machine.device)
+    normalise = bodies.normalise(plan.model.arch, plan.model.channels)
+    store = Store(read.images, plan.model.channels, plan.model.pixels, machine.device, normalise)
     batches = TrainingBatches(store, training.rows, training.labels, order, augmentation, seed)
     return batches, dataloaders(batches, scored.rows, scored.labels, size, machine.device)
 
@@ -255,7 +281,7 @@ def _write(finished: Run, network: Network, folder: Path) -> None:
     others = finished.kept if finished.keep_all else finished.averaged.values()
     names |= {finished.weights(epoch).stem: epoch for epoch in others}
     for name, epoch in names.items():
-        weights.restore(network.trained, finished.weights(epoch))
+        weights.restore(network.parts.trained, finished.weights(epoch))
         weights.save(network.whole, folder / f"{name}.safetensors")
     tables.write(pd.DataFrame(finished.rows), folder / "history.csv")
     if (finished.folder / FOUND).is_file():
@@ -265,7 +291,7 @@ def _write(finished: Run, network: Network, folder: Path) -> None:
 def _described(plan: Plan, given: Params) -> dict[str, Any]:
     model, classes = plan.model, given.data.classes
     with torch.device("meta"):  # shapes alone: nothing is drawn or computed
-        network = networks.build(model.arch, len(classes), model.channels, model.dropout)
+        network = networks.build(model.arch, len(classes), model.channels, model.dropout, _head(plan), model.pixels)
         multiply_adds = cost.multiply_adds(network, model.channels, model.pixels)
     return {
         "arch": model.arch,
@@ -273,9 +299,10 @@ def _described(plan: Plan, given: Params) -> dict[str, Any]:
         "positive": given.data.positive,
         "channels": model.channels,
         "pixels": model.pixels,
+        "head": asdict(_head(plan)),
         "dropout": model.dropout,
         "augment": _augmentation(plan),
-        "normalise": {"mean": MEAN[model.channels], "std": STD[model.channels]},
+        "normalise": asdict(bodies.normalise(model.arch, model.channels)),
         "parameters": cost.parameters(network),
         "multiply_adds": multiply_adds,
         "multiply_adds_counted": cost.COUNTED,
@@ -285,9 +312,16 @@ def _described(plan: Plan, given: Params) -> dict[str, Any]:
 
 
 def _frozen(network: Network, plan: Plan) -> dict[str, Any]:
-    modules = [name for name, module in network.frozen.named_children() if list(module.parameters())]
-    facts = {"upto": plan.model.freeze.upto, "modules": modules, "parameters": cost.parameters(network.frozen)}
-    return {"frozen": facts | {"cached": plan.model.freeze.cache}}
+    layers = network.parts.layers
+    facts = {
+        **plan.model.freeze.model_dump(exclude={"cache"}),
+        "modules": division.collapsed(network.whole, layers),
+        "layers_frozen": len(layers),
+        "layers_in_all": len(networks.layers(network.whole)),
+        "parameters": division.parameters(network.whole, layers),
+        "cached": plan.model.freeze.cache,
+    }
+    return {"frozen": facts}
 
 
 def _outcome(finished: Run) -> dict[str, Any]:

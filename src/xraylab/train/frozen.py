@@ -16,6 +16,8 @@ class Frozen(Callback):  # type: ignore[misc]
         self.modules = modules
 
     def before_fit(self) -> None:
+        parameters = (p for module in self.modules for p in module.parameters())
+        self.trained = [p for p in parameters if p.requires_grad]  # some may be frozen throughout
         self._require_gradients(False)
 
     def before_train(self) -> None:
@@ -26,8 +28,22 @@ class Frozen(Callback):  # type: ignore[misc]
         self._require_gradients(True)
 
     def _require_gradients(self, wanted: bool) -> None:
+        for parameter in self.trained:
+            parameter.requires_grad_(wanted)
+
+
+class Held(Callback):  # type: ignore[misc]
+    """Shows modules whose weights are frozen that nobody trains them; with `adapt` their batch norms go on learning."""
+
+    def __init__(self, modules: list[nn.Module], adapt: bool) -> None:
+        self.modules, self.adapt = modules, adapt
+
+    def before_train(self) -> None:
         for module in self.modules:
-            module.requires_grad_(wanted)
+            module.eval()
+            for part in module.modules():
+                if self.adapt and isinstance(part, nn.modules.batchnorm._BatchNorm):
+                    part.train()
 
 
 class FrozenPart(Callback):  # type: ignore[misc]

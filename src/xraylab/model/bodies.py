@@ -1,0 +1,139 @@
+"""The part of a network before its pool and head, where a library builds it: torchvision's others, and timm's."""
+
+import difflib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torchvision.models as tv
+from torch import nn
+
+from xraylab.data.batches import IMAGENET, Normalise
+from xraylab.errors import ParamsError
+from xraylab.model import names
+
+HALVES = (0.5, 0.5, 0.5)
+Body = Callable[[int], nn.Module]  # from the number of channels
+
+
+def densenet121(channels: int) -> nn.Module:
+    """torchvision's, with maps (n, 1024, h, w) as its output."""
+    network = tv.densenet121()
+    network.features.conv0 = _first(network.features.conv0, channels)
+    return nn.Sequential(OrderedDict(features=network.features, relu=nn.ReLU()))
+
+
+def inception_v3(channels: int) -> nn.Module:
+    """torchvision's without its auxiliary head, with maps (n, 2048, h, w) as its output."""
+    network = tv.inception_v3(aux_logits=False, init_weights=True)
+    network.Conv2d_1a_3x3.conv = _first(network.Conv2d_1a_3x3.conv, channels)
+    after = {"avgpool", "dropout", "fc"}
+    return nn.Sequential(OrderedDict((name, part) for name, part in network.named_children() if name not in after))
+
+
+TORCHVISION: dict[str, Body] = {"densenet121": densenet121, "inception_v3": inception_v3}
+
+
+def timm(arch: str, pixels: int | None, maps: bool) -> Body:
+    """timm's network without its last layer; with `maps` without its pool too.
+
+    A network made for images of one size is made for `pixels`; None is the size that its weights were made for.
+    """
+    from timm import create_model  # noqa: PLC0415 - takes seconds, which torchvision's networks need not wait for
+
+    name, fixed = timm_name(arch), timm_config(arch)["fixed_input_size"]
+    options: dict[str, Any] = {"img_size": pixels} if fixed and pixels is not None else {}
+    if maps:
+        options["global_pool"] = ""
+    return lambda channels: create_model(name, pretrained=False, num_classes=0, in_chans=channels, **options)
+
+
+def normalise(arch: str, channels: int) -> Normalise:
+    """Mean and standard deviation that the library's weights were trained with; of gray, their means over the colours.
+
+    torchvision's are ImageNet's, which its inception_v3 itself turns into halves: ours leaves that to the caller.
+    """
+    if arch == "inception_v3":
+        mean, std = HALVES, HALVES
+    elif arch in names.TORCHVISION:
+        return IMAGENET[channels]
+    else:
+        config = timm_config(arch)
+        mean, std = tuple(config["mean"]), tuple(config["std"])
+    if (mean, std) == (IMAGENET[3].mean, IMAGENET[3].std):
+        return IMAGENET[channels]
+    if channels == 1:
+        mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
+    return Normalise(mean, std)
+
+
+def timm_name(arch: str) -> str:
+    """timm's name of it, with a tag where one was given. Errors: ParamsError with the nearest names there are."""
+    from timm import is_model, list_models, list_pretrained  # noqa: PLC0415
+
+    name = names.TIMM.get(arch, arch)
+    base, _, tag = name.partition(".")
+    if not is_model(base):
+        raise unknown(arch, [*names.TABLE, *list_models()])
+    if tag and name not in list_pretrained(f"{base}.*"):
+        raise unknown(arch, [base, *list_pretrained(f"{base}.*")])
+    return name
+
+
+def timm_config(arch: str) -> dict[str, Any]:
+    """What timm knows of a network and its weights: input size, mean and standard deviation, where the weights lie."""
+    from timm import get_pretrained_cfg  # noqa: PLC0415
+
+    config = get_pretrained_cfg(timm_name(arch))
+    if config is None:
+        raise ParamsError(f"model.arch: timm says nothing of what {arch} takes: choose another")
+    return dict(vars(config))
+
+
+def unknown(arch: str, there: Sequence[str]) -> ParamsError:
+    """The error for a name that nobody knows."""
+    near = difflib.get_close_matches(arch, list(dict.fromkeys(there)), n=5, cutoff=0.5)
+    nearest = f"nearest are {', '.join(near)}" if near else "docs/models.md lists the usual ones"
+    return ParamsError(f"model.arch: neither torchvision's table nor timm has {arch!r}; {nearest}")
+
+
+def _first(theirs: nn.Conv2d, channels: int) -> nn.Conv2d:
+    """The same convolution for another number of channels."""
+    if theirs.in_channels == channels:
+        return theirs
+    shape: Any = {"kernel_size": theirs.kernel_size, "stride": theirs.stride, "padding": theirs.padding}
+    ours = nn.Conv2d(channels, theirs.out_channels, bias=theirs.bias is not None, **shape)
+    nn.init.kaiming_normal_(ours.weight, mode="fan_out", nonlinearity="relu")
+    return ours
+
+
+def outline(body: Body, channels: int, pixels: int) -> tuple[list[str], torch.Size]:
+    """Names of the modules with parameters of their own, in the order in which an image meets them; its output's shape.
+
+    Tried on the meta device, where nothing is drawn or computed. A module that is never called as one stands with the
+    nearest module around it that is. Errors: ValueError where patches would leave pixels out, and whatever the network
+    raises for images of this size.
+    """
+    met: dict[str, int] = {}
+
+    def meet(name: str, *_: Any) -> None:
+        met.setdefault(name, len(met))
+
+    with torch.device("meta"), torch.no_grad():
+        network = body(channels).eval()
+        for name, module in network.named_modules():
+            module.register_forward_pre_hook(partial(meet, name))
+        output = network(torch.zeros(1, channels, pixels, pixels))
+    first = next((part for name in met if isinstance(part := network.get_submodule(name), nn.Conv2d)), None)
+    if first is not None and first.kernel_size == first.stride and pixels % first.stride[0]:
+        raise ValueError(f"it cuts them into patches of {first.stride[0]} pixels, which leaves some out")
+    own = [name for name, module in network.named_modules() if next(module.parameters(recurse=False), None) is not None]
+    return sorted(own, key=lambda name: _met(name, met)), output.shape
+
+
+def _met(name: str, met: dict[str, int]) -> int:
+    while name not in met:
+        name = name.rpartition(".")[0]
+    return met[name]

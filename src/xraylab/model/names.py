@@ -1,0 +1,22 @@
+"""What the names of architectures stand for; no torch in here, so that a stage can ask without waiting for it."""
+
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+TORCHVISION = (*RESNETS, "densenet121", "inception_v3")
+TIMM = {
+    "vit_b_16": "vit_base_patch16_224",  # torchvision's own breaks where fastai cuts off its head
+    "resnetv2_50": "resnetv2_50",
+    "coatnet_0": "coatnet_0_224",
+    "coatnet_1": "coatnet_1_224",
+    "coatnet_2": "coatnet_2_224",
+    "coatnet_3": "coatnet_3_224",
+    "coatnet_4": "coatnet_4_224",
+    "convnext_tiny": "convnext_tiny",
+}
+TABLE = (*TORCHVISION, *TIMM)
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+HEAD = "head"
+
+
+def surely_fits(arch: str, upto: str | None, blocks: int | None) -> bool:
+    """Whether a network can be built and frozen so, as far as can be said without building it."""
+    return arch in RESNETS and blocks is None and (upto is None or upto in {*STAGES, HEAD})

@@ -1,0 +1,80 @@
+"""The section `model`: what contradicts what, and what to do about it."""
+
+from pathlib import Path
+
+import pytest
+import small
+from test_params import problems
+
+from xraylab import params
+
+CONTRADICTIONS = {
+    "a width without a hidden layer": (
+        {"head_width": 128},
+        ["model.head_width: only model.head: concat or dense uses it; set it to null"],
+    ),
+    "a hidden layer without a width": (
+        {"head": "dense", "head_batch_norm": True},
+        ["model.head_width: model.head is dense, which needs a number here"],
+    ),
+    "a dense head that leaves batch norm open": (
+        {"head": "dense", "head_width": 128},
+        ["model.head_batch_norm: model.head is dense, which needs true or false here"],
+    ),
+    "batch norm of another head": (
+        {"head": "concat", "head_width": 512, "head_batch_norm": False},
+        ["model.head_batch_norm: only model.head: dense uses it; set it to null"],
+    ),
+    "frozen in two ways": (
+        {"pretrained": "default", "freeze": {"upto": "layer2", "layers": 0.5}},
+        ["model.freeze.layers: model.freeze.upto says already what is frozen: set one to null"],
+    ),
+    "frozen without having learnt": (
+        {"freeze": {"blocks": -4}},
+        [
+            "model.freeze.blocks: model.pretrained is none, so what would be frozen has learnt nothing: set "
+            "model.pretrained to default or a file, or this to null"
+        ],
+    ),
+    "no blocks": (
+        {"pretrained": "default", "freeze": {"blocks": 0}},
+        ["model.freeze.blocks: 0 blocks freeze nothing: set it to null"],
+    ),
+    "batch norm of nothing": (
+        {"freeze": {"batch_norm": "train"}},
+        ["model.freeze.batch_norm: nothing is frozen, so that it changes nothing: set it to eval"],
+    ),
+    "a cache of nothing": (
+        {"freeze": {"cache": True}},
+        [
+            "model.freeze.cache: nothing is frozen, so there is nothing to compute once: set model.freeze.upto, layers "
+            "or blocks, or this to false"
+        ],
+    ),
+    "a cache of what changes": (
+        {"pretrained": "default", "freeze": {"upto": "head", "batch_norm": "train", "cache": True}},
+        [
+            "model.freeze.cache: model.freeze.batch_norm: train changes the frozen part's output with every batch, so "
+            "it cannot be computed once: set that to eval, or this to false"
+        ],
+    ),
+    "no name at all": (
+        {"arch": "hf-hub:someone/network"},
+        [
+            "model.arch: string should match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$', got 'hf-hub:someone/network'",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONTRADICTIONS)
+def test_contradictions_are_named_with_their_remedy(case: str, tmp_path: Path) -> None:
+    change, expected = CONTRADICTIONS[case]
+    assert problems(tmp_path, lambda tree: tree.update(model=params.merged(tree["model"], change))) == expected
+
+
+@pytest.mark.parametrize("freeze", [{"upto": "stages.1"}, {"layers": 0.75}, {"blocks": -4}], ids=str)
+def test_each_way_of_freezing_is_one_of_three_keys(freeze: small.Tree, tmp_path: Path) -> None:
+    change = {"arch": "vit_b_16", "pretrained": "default", "freeze": freeze}
+    study = small.study(tmp_path, lambda tree: tree.update(model=params.merged(tree["model"], change)))
+    assert params.read(study / "params.yaml").model.freeze.chosen == freeze
