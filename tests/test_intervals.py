@@ -9,7 +9,7 @@ from sklearn import metrics
 from statistics_samples import asked, drawn, matrix_of
 from statsmodels.stats.proportion import proportion_confint
 
-from xraylab.evaluate import bootstrap, delong, estimates, intervals, values
+from xraylab.evaluate import bootstrap, delong, estimates, intervals, rates, values
 from xraylab.evaluate.units import Sample, units
 
 SLOW = 20  # draws that the slow loop looks at
@@ -174,6 +174,24 @@ def test_patients_who_repeat_widen_the_interval_as_much_as_the_truth_varies() ->
             held[who] += ends is not None and ends[0] <= 0.8 <= ends[1]
     assert 0.89 < held["patients"] / 150 <= 0.99
     assert held["images"] / 150 < 0.8
+
+
+def test_the_bootstrap_of_f1_holds_the_truth_as_often_as_it_says() -> None:
+    """60 of 160 positive, sensitivity 0.8 and specificity 0.9: F1 is 2 * 48 / (2 * 48 + 10 + 12)."""
+    actual, rng, held = (np.arange(160) < 60).astype(int), np.random.default_rng(0), 0
+    for seed in range(200):
+        predicted = (rng.random(160) < np.where(actual == 1, 0.8, 0.1)).astype(int)
+        drawn_ = bootstrap.matrices(actual, predicted, 2, units(actual, np.full(160, "")), 400, seed)
+        ends = intervals.percentile(rates.per_class(drawn_)["f1"][:, 1], 0.95)
+        held += ends is not None and ends[0] <= 96 / 118 <= ends[1]
+    assert 0.9 < held / 200 < 0.985
+
+
+def test_another_seed_draws_otherwise_and_the_same_seed_the_same() -> None:
+    sample = drawn(0, 2, patients=20)
+    first, again, other = (estimates.estimates(sample, asked(2, seed=seed))[0] for seed in (0, 0, 1))
+    assert first == again
+    assert (first["low"], first["high"]) != (other["low"], other["high"])
 
 
 def _by(sample: Sample, classes: int) -> dict[tuple[str, str], str | None]:
