@@ -119,7 +119,7 @@ def _rows(sample: Sample, times: Any) -> Sample:
 @pytest.mark.parametrize("classes", [2, 3])
 def test_draws_by_patient_are_those_of_a_slow_loop(classes: int) -> None:
     sample, given = drawn(3, classes, images=80, patients=30), asked(classes, draws=SLOW)
-    weights = np.concatenate(list(bootstrap.weights(sample.units.strata, SLOW, 0)))
+    weights = np.concatenate(list(bootstrap.weights(sample.units, SLOW, 0)))
     for key, fast in estimates.draws(sample, given):
         slow = [values.values(_rows(sample, times), given)[key] for times in weights]
         np.testing.assert_allclose(fast, slow, err_msg=str(key))
@@ -128,7 +128,7 @@ def test_draws_by_patient_are_those_of_a_slow_loop(classes: int) -> None:
 def test_draws_of_probabilities_are_scikit_learns_on_the_rows_of_each_draw() -> None:
     sample, given = drawn(3, 2), asked(2, draws=SLOW)
     found = dict(estimates.draws(sample, given))
-    for number, times in enumerate(np.concatenate(list(bootstrap.weights(sample.units.strata, SLOW, 0)))):
+    for number, times in enumerate(np.concatenate(list(bootstrap.weights(sample.units, SLOW, 0)))):
         rows = _rows(sample, times)
         auroc = metrics.roc_auc_score(rows.actual == 1, rows.probabilities[:, 1])
         assert found["B", "auroc"][number] == pytest.approx(auroc)
@@ -138,7 +138,7 @@ def test_draws_of_probabilities_are_scikit_learns_on_the_rows_of_each_draw() -> 
 def test_every_draw_has_as_many_patients_of_each_set_of_labels() -> None:
     sample = drawn(3, 3, images=80, patients=30)
     strata = sample.units.strata
-    for weights in bootstrap.weights(strata, 30, 0):
+    for weights in bootstrap.weights(sample.units, 30, 0):
         for stratum in np.unique(strata):
             assert set(weights[:, strata == stratum].sum(axis=1)) == {(strata == stratum).sum()}
     sets = {number: frozenset(sample.actual[sample.units.of == number]) for number in range(len(strata))}
