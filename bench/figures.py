@@ -46,7 +46,7 @@ def our_matrices(sample: Sample) -> Callable[[], int]:
 def our_aurocs(sample: Sample) -> Callable[[], int]:
     def work() -> int:
         orders = values.prepared(sample, ASKED).orders
-        for weights in bootstrap.weights(sample.units.strata, DRAWS, 0):
+        for weights in bootstrap.weights(sample.units, DRAWS, 0):
             each = weights.take(sample.units.of, axis=1)
             for order in orders:
                 ranking.areas(order, each)

@@ -9,7 +9,7 @@ from sklearn import metrics
 from statistics_samples import asked, drawn, matrix_of
 from statsmodels.stats.proportion import proportion_confint
 
-from xraylab.evaluate import bootstrap, delong, estimates, intervals, values
+from xraylab.evaluate import bootstrap, delong, estimates, intervals, rates, values
 from xraylab.evaluate.units import Sample, units
 
 SLOW = 20  # draws that the slow loop looks at
@@ -119,7 +119,7 @@ def _rows(sample: Sample, times: Any) -> Sample:
 @pytest.mark.parametrize("classes", [2, 3])
 def test_draws_by_patient_are_those_of_a_slow_loop(classes: int) -> None:
     sample, given = drawn(3, classes, images=80, patients=30), asked(classes, draws=SLOW)
-    weights = np.concatenate(list(bootstrap.weights(sample.units.strata, SLOW, 0)))
+    weights = np.concatenate(list(bootstrap.weights(sample.units, SLOW, 0)))
     for key, fast in estimates.draws(sample, given):
         slow = [values.values(_rows(sample, times), given)[key] for times in weights]
         np.testing.assert_allclose(fast, slow, err_msg=str(key))
@@ -128,7 +128,7 @@ def test_draws_by_patient_are_those_of_a_slow_loop(classes: int) -> None:
 def test_draws_of_probabilities_are_scikit_learns_on_the_rows_of_each_draw() -> None:
     sample, given = drawn(3, 2), asked(2, draws=SLOW)
     found = dict(estimates.draws(sample, given))
-    for number, times in enumerate(np.concatenate(list(bootstrap.weights(sample.units.strata, SLOW, 0)))):
+    for number, times in enumerate(np.concatenate(list(bootstrap.weights(sample.units, SLOW, 0)))):
         rows = _rows(sample, times)
         auroc = metrics.roc_auc_score(rows.actual == 1, rows.probabilities[:, 1])
         assert found["B", "auroc"][number] == pytest.approx(auroc)
@@ -138,7 +138,7 @@ def test_draws_of_probabilities_are_scikit_learns_on_the_rows_of_each_draw() -> 
 def test_every_draw_has_as_many_patients_of_each_set_of_labels() -> None:
     sample = drawn(3, 3, images=80, patients=30)
     strata = sample.units.strata
-    for weights in bootstrap.weights(strata, 30, 0):
+    for weights in bootstrap.weights(sample.units, 30, 0):
         for stratum in np.unique(strata):
             assert set(weights[:, strata == stratum].sum(axis=1)) == {(strata == stratum).sum()}
     sets = {number: frozenset(sample.actual[sample.units.of == number]) for number in range(len(strata))}
@@ -174,6 +174,24 @@ def test_patients_who_repeat_widen_the_interval_as_much_as_the_truth_varies() ->
             held[who] += ends is not None and ends[0] <= 0.8 <= ends[1]
     assert 0.89 < held["patients"] / 150 <= 0.99
     assert held["images"] / 150 < 0.8
+
+
+def test_the_bootstrap_of_f1_holds_the_truth_as_often_as_it_says() -> None:
+    """60 of 160 positive, sensitivity 0.8 and specificity 0.9: F1 is 2 * 48 / (2 * 48 + 10 + 12)."""
+    actual, rng, held = (np.arange(160) < 60).astype(int), np.random.default_rng(0), 0
+    for seed in range(200):
+        predicted = (rng.random(160) < np.where(actual == 1, 0.8, 0.1)).astype(int)
+        drawn_ = bootstrap.matrices(actual, predicted, 2, units(actual, np.full(160, "")), 400, seed)
+        ends = intervals.percentile(rates.per_class(drawn_)["f1"][:, 1], 0.95)
+        held += ends is not None and ends[0] <= 96 / 118 <= ends[1]
+    assert 0.9 < held / 200 < 0.985
+
+
+def test_another_seed_draws_otherwise_and_the_same_seed_the_same() -> None:
+    sample = drawn(0, 2, patients=20)
+    first, again, other = (estimates.estimates(sample, asked(2, seed=seed))[0] for seed in (0, 0, 1))
+    assert first == again
+    assert (first["low"], first["high"]) != (other["low"], other["high"])
 
 
 def _by(sample: Sample, classes: int) -> dict[tuple[str, str], str | None]:

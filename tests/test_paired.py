@@ -131,7 +131,7 @@ def test_differences_are_drawn_together(classes: int, patients: int | None) -> N
     """Every draw's difference is that of the same images for both."""
     first, second = pair(1, classes, patients)
     drawn_ = paired._drawn(first, second, asked(classes, draws=20))
-    weights = np.concatenate(list(bootstrap.weights(first.units.strata, 20, 0)))
+    weights = np.concatenate(list(bootstrap.weights(first.units, 20, 0)))
     for number, times in enumerate(weights):
         rows = np.repeat(np.arange(60), times[first.units.of].astype(int))
         figures = [_scikit(sample, rows, classes) for sample in (first, second)]

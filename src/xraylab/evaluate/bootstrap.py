@@ -11,17 +11,19 @@ import numpy as np
 from xraylab.evaluate.counts import Floats, Ints
 from xraylab.evaluate.units import Units
 
-CELLS = 160_000  # of weights at a time: they, and what is summed over them, stay in a processor's cache
+CELLS = (
+    160_000  # draws times images at a time: their weights, and what is summed over them, stay in a processor's cache
+)
 
 
-def weights(strata: Ints, draws: int, seed: int) -> Iterator[Floats]:
-    """How often each unit is drawn: some draws (rows) at a time, `draws` in all. `strata` is (units,)."""
+def weights(units: Units, draws: int, seed: int) -> Iterator[Floats]:
+    """How often each unit is drawn: some draws (rows) at a time, `draws` in all."""
     rng = np.random.default_rng(seed)
-    groups = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
-    most = max(CELLS // len(strata), 1)
+    groups = [np.flatnonzero(units.strata == stratum) for stratum in np.unique(units.strata)]
+    most = max(CELLS // len(units.of), 1)
     for start in range(0, draws, most):
         width = min(most, draws - start)
-        found = np.empty((width, len(strata)))
+        found = np.empty((width, len(units.strata)))
         for members in groups:
             found[:, members] = _times(len(members), width, rng)
         yield found
@@ -42,7 +44,7 @@ def tallies(cells: Ints, kinds: int, units: Units, draws: int, seed: int) -> Flo
     if not units.repeat:
         return _independent(cells, kinds, units, draws, seed)
     table = np.bincount(units.of * kinds + cells, minlength=len(units.strata) * kinds).reshape(-1, kinds).astype(float)
-    return np.concatenate([chunk @ table for chunk in weights(units.strata, draws, seed)])
+    return np.concatenate([chunk @ table for chunk in weights(units, draws, seed)])
 
 
 def _independent(cells: Ints, kinds: int, units: Units, draws: int, seed: int) -> Floats:

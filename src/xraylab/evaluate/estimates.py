@@ -44,7 +44,7 @@ def draws(sample: Sample, asked: Asked) -> list[tuple[Key, Floats]]:
     matrices = bootstrap.matrices(sample.actual, sample.predicted, classes, units, asked.draws, asked.seed)
     chunks = [
         of_scores(ready, weights.take(units.of, axis=1), asked)
-        for weights in bootstrap.weights(units.strata, asked.draws, asked.seed)
+        for weights in bootstrap.weights(units, asked.draws, asked.seed)
     ]
     scored = {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
     return list((of_matrices(matrices, asked) | scored).items())

@@ -106,7 +106,7 @@ def _drawn(first: Sample, second: Sample, asked: Asked) -> dict[str, Floats]:
 def _auroc_differences(first: Sample, second: Sample, units: Units, asked: Asked) -> Floats:
     key, pair = _keys(asked)["auroc"], [prepared(sample, asked) for sample in (first, second)]
     chunks = []
-    for weights in bootstrap.weights(units.strata, asked.draws, asked.seed):
+    for weights in bootstrap.weights(units, asked.draws, asked.seed):
         each = weights.take(units.of, axis=1)
         ours, theirs = (of_scores(ready, each, asked)[key] for ready in pair)
         chunks.append(ours - theirs)

@@ -17,6 +17,7 @@ class Ranking:
     below: Ints  # (m,) negatives with a lower score
     upto: Ints  # (m,) negatives with a lower or the same score
     own_below: Ints  # (m,) positives with a lower score
+    ties: bool  # whether two images have the same score; if not, `upto` is `below` and `own_below` counts from 0
 
 
 def ranking(positive: npt.NDArray[np.bool_], scores: Floats) -> Ranking:
@@ -29,6 +30,7 @@ def ranking(positive: npt.NDArray[np.bool_], scores: Floats) -> Ranking:
         np.searchsorted(theirs, ours, "left"),
         np.searchsorted(theirs, ours, "right"),
         np.searchsorted(ours, ours, "left"),
+        len(np.unique(scores)) < len(scores),
     )
 
 
@@ -41,13 +43,15 @@ def areas(order: Ranking, weights: Floats) -> tuple[Floats, Floats]:
     ours, theirs = weights.take(order.positives, axis=1), _from_zero(weights.take(order.negatives, axis=1))
     m, n = ours.sum(axis=1), theirs[:, -1]
     below = theirs.take(order.below, axis=1)
-    auroc = _dot(below, ours) + _dot(theirs.take(order.upto, axis=1), ours)
-    tp = m[:, None] - _from_zero(ours).take(order.own_below, axis=1)
+    upto = theirs.take(order.upto, axis=1) if order.ties else below
+    own = _from_zero(ours)
+    tp = m[:, None] - (own.take(order.own_below, axis=1) if order.ties else own[:, :-1])
     called = tp + n[:, None] - below
     precision = np.divide(tp, called, out=np.zeros_like(tp), where=called > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         both = m * n > 0
-        return np.where(both, auroc / (2 * m * n), np.nan), np.where(both, _dot(precision, ours) / m, np.nan)
+        auroc = (_dot(below, ours) + _dot(upto, ours)) / (2 * m * n)
+        return np.where(both, auroc, np.nan), np.where(both, _dot(precision, ours) / m, np.nan)
 
 
 def _sorted(chosen: Ints, scores: Floats) -> Ints:
