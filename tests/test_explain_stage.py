@@ -14,11 +14,12 @@ from xraylab import files, tables
 from xraylab.errors import DataError, ParamsError
 from xraylab.explain import masks
 from xraylab.explain.masks import Mask
-from xraylab.model import networks, weights
+from xraylab.model import weights
+from xraylab.params import read_plan
 from xraylab.paths import Paths
 from xraylab.predict import kept
 from xraylab.report import explanation
-from xraylab.stages import evaluate, explain, report
+from xraylab.stages import evaluate, explain, report, train
 
 SIZE = {"images": {"pixels": 24}, "model": {"pixels": 24}}
 FAST = {"occlusion_patch": 0.5, "occlusion_stride": 0.5, "images": 2}
@@ -29,11 +30,9 @@ def study(root: Path, changes: dict[str, object] | None = None, metadata: float 
     given, paths = finished_study.make(root, {**SIZE, "explain": FAST} | (changes or {}), skill=1.0)
     for number, name in enumerate(given.experiments):
         folder = paths.model(name, 0)
-        model = files.read_json(folder / "model.json") | {"dropout": 0.0}
+        model = files.read_json(folder / "model.json") | train._described(read_plan(paths.plan(name)), given)
         files.write_json(model, folder / "model.json")
-        torch.manual_seed(7 + number)
-        network = networks.build(model["arch"], len(model["classes"]), model["channels"], 0.0)
-        weights.save(network, folder / "best.safetensors")
+        weights.save(kept.untrained(model, 7 + number), folder / "best.safetensors")
     if metadata:
         model = {"auroc": metadata, "images": 48, "facts": ["format", "size"]}
         files.write_json(files.read_json(paths.audit) | {"shortcuts": {"cramers_v": {}, "model": model}}, paths.audit)

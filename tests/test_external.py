@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 from xraylab import cli, files, tables
 from xraylab.data.audit import duplicates
 from xraylab.errors import DataError, MissingError
-from xraylab.model import networks, weights
+from xraylab.model import weights
+from xraylab.params import read_plan
 from xraylab.predict import external, fixed, kept
-from xraylab.stages import cache, fetch, index, plan, source, split
+from xraylab.stages import cache, fetch, index, plan, source, split, train
 
 CLASSES = ["Healthy", "TB"]
 SIZE = 128
@@ -42,15 +43,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     loaded = load(study)
     for stage in (source, fetch, index, split, cache, plan):
         stage.run(*loaded)
+    given, paths = loaded
     model = {
-        "experiment": "baseline", "repeat": 0, "arch": "resnet18", "classes": CLASSES, "positive": "TB", "channels": 1,
-        "pixels": 32, "dropout": 0.0, "multiply_adds": 10**8, "best_epoch": 1, "last_epoch": 1, "kept_epochs": [1],
+        **train._described(read_plan(paths.plan("baseline")), given),
+        "experiment": "baseline", "repeat": 0, "best_epoch": 1, "last_epoch": 1, "kept_epochs": [1],
         "hardware": {"precision": "float32"},
     }  # fmt: skip
-    folder = loaded[1].model("baseline", 0)
+    folder = paths.model("baseline", 0)
     files.write_json(model, folder / "model.json")
-    torch.manual_seed(0)
-    weights.save(networks.build("resnet18", 2, 1, 0.0), folder / "best.safetensors")
+    weights.save(kept.untrained(model, 0), folder / "best.safetensors")
     return loaded
 
 
