@@ -108,8 +108,8 @@ def sequence(network: nn.Module) -> nn.Sequential:
         modules = {**dict(network.named_children()), "flatten": nn.Flatten(1)}
         return nn.Sequential(OrderedDict((name, modules[name]) for name in networks.ORDER))
     parts = OrderedDict(network.named_children())
-    chain = nn.Sequential(OrderedDict(network.body.named_children()))
-    if not _runs_in_order(network.body) and _same(network.body, chain, network.input_shape):
+    chain = nn.Sequential(OrderedDict(parts["body"].named_children()))
+    if not _runs_in_order(parts["body"]) and _same(parts["body"], chain, network.input_shape):
         parts["body"] = chain
     return nn.Sequential(parts)
 

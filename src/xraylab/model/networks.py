@@ -114,7 +114,7 @@ def groups(network: nn.Module) -> list[list[nn.Module]]:
     body = [
         [modules[name] for name in part if name in modules] for part in (network.layers[:half], network.layers[half:])
     ]
-    return [*body, [network.head]]
+    return [*body, [network.get_submodule("head")]]
 
 
 def parameter_groups(network: nn.Module) -> list[list[nn.Parameter]]:

@@ -95,7 +95,7 @@ def _named(network: nn.Module, state: State) -> Iterator[State]:
     for named in (
         body,
         {DENSENETS.sub(r"\1\2", name): tensor for name, tensor in body.items()},
-        _timms(network.body, body),
+        _timms(network.get_submodule("body"), body),
     ):
         yield rest | {f"body.{name}": tensor for name, tensor in named.items()}
 
