@@ -40,7 +40,11 @@ WAYS: dict[str, dict[str, Any]] = {
         "sampling": {"strategy": "weighted"},
         "loss": {"name": "focal", "focal_gamma": 2.0, "class_weights": "balanced"},
     },
-    "found": {"train": {"lr": "find"}, "sampling": {"strategy": "downsample"}, "loss": {"label_smoothing": 0.1}},
+    "found": {
+        "train": {"lr": "find", "batch_size": 4},
+        "sampling": {"strategy": "downsample"},
+        "loss": {"label_smoothing": 0.1},
+    },
 }
 OTHERS: dict[str, dict[str, Any]] = {
     "cached": {
@@ -59,7 +63,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 def study(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     """One study of which every way is an experiment, up to the stage `plan`."""
     folder = tmp_path_factory.mktemp("ways")
-    images = small.two_classes(folder / "images")
+    images = small.two_classes(folder / "images", healthy=24, tb=12)
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(networks.NETWORKS, "resnet18", tiny.Tiny)
         begin = tiny.pretrained(folder / "start.safetensors")
@@ -281,7 +285,7 @@ def test_tensorboard_shows_the_history_and_changes_nothing(study: Loaded, monkey
     folder = trained(study, "sgd_then_adam")
     assert outcome(folder) == whole
     table = tables.read(folder / "history.csv")
-    batches = 5
+    batches = -(-len(tables.read(study[1].split / "train_data.csv")) // 8)
     for name in ("valid_f1", "valid_loss"):
         points = [(value, step) for figure, value, step in shown if figure == name]
         assert [step for _, step in points] == [batches * epoch for epoch in range(1, 6)]
