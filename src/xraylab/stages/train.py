@@ -3,52 +3,31 @@
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from fastai.callback.core import Callback
-from fastai.callback.training import GradientClip
-from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from torch import nn
 
 from xraylab import files, params, params_training, tables
-from xraylab.data.augment import Augmentation
-from xraylab.data.batches import Store, TrainingBatches
-from xraylab.data.loaders import dataloaders
 from xraylab.data.sampling import Order
-from xraylab.model import (
-    bodies,
-    cost,
-    division,
-    features,
-    hardware,
-    losses,
-    memory,
-    networks,
-    optimizers,
-    schedules,
-    start,
-    weights,
-)
+from xraylab.model import bodies, cost, division, features, hardware, memory, networks, start, weights
 from xraylab.model.division import Division
 from xraylab.model.features import Features
 from xraylab.model.hardware import Hardware, deterministic_algorithms
 from xraylab.model.heads import Head
-from xraylab.model.schedules import Phase
 from xraylab.params import Params, Plan
-from xraylab.params_training import BATCHWISE, OPTIONS, TrainPhase
 from xraylab.paths import Paths
-from xraylab.train import callbacks, finder, frozen, inputs, state, steps, trackers
+from xraylab.train import asked, callbacks, finder, inputs, state, steps, trackers
 from xraylab.train.callbacks import Starts
 from xraylab.train.inputs import Inputs
 from xraylab.train.lifetime import end_with_parent
-from xraylab.train.record import Choice, Run
-from xraylab.train.run import Part, enough_memory, fit, held, learner, threads
+from xraylab.train.record import Run
+from xraylab.train.run import enough_memory, fit, held, learner, threads
 
 FOUND = "lr_find.csv"  # the learning rate finder's curve
 
@@ -77,7 +56,7 @@ def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
     name = f"{experiment}-{repeat}"
     folder = paths.state / "runs" / f"{name}-{key}"
     with state.locked(folder):
-        progress = Run(folder, _choice(plan), plan.train.keep == "all")
+        progress = Run(folder, asked.choice(plan), plan.train.keep == "all")
         _train(progress, given, plan, machine, read, network, array, repeat, name, paths.state)
         with files.replacing_folder(paths.model(experiment, repeat)) as output:
             _write(progress, network, output)
@@ -91,7 +70,7 @@ def find_rate(given: Params, paths: Paths, experiment: str, repeat: int) -> tupl
     memory.keep_freed()
     plan, machine, read, network, _, array = _begun(given, paths, experiment, repeat)
     learn, drawn, _, _ = _prepared(given, plan, machine, read, network, array, repeat)
-    head_alone = _parts(plan, 1.0)[0].phase.frozen
+    head_alone = asked.parts(plan, 1.0)[0].phase.frozen
     with _computing(plan, machine, array):
         curve = finder.curve(learn, held(learn, head_alone), repeat, drawn)
     return curve, finder.suggestion(curve)
@@ -174,7 +153,7 @@ def _train(
     learn.metrics += figures
     with _computing(plan, machine, array):
         found = _found_rate(plan, progress.folder, learn, drawn, seed)
-        fit(learn, _parts(plan, found), progress, history, drawn, seed, title, train.early_stop, average, watching)
+        fit(learn, asked.parts(plan, found), progress, history, drawn, seed, title, train.early_stop, average, watching)
 
 
 def _prepared(
@@ -183,11 +162,11 @@ def _prepared(
     """The Learner, what is drawn for every epoch, the order of images, and the moving average where there is one."""
     train, classes = plan.train, len(given.data.classes)
     order = Order(plan.sampling.strategy, read.training.labels, seed)
-    drawn, dls = _batches(plan, machine, read, array, order, seed)
-    loss = _loss(plan, read, classes).to(machine.device)
-    cbs = _callbacks(plan, order, network if array is None else None)
+    drawn, dls = asked.batches(plan, machine, read, array, order, seed)
+    loss = asked.loss(plan, read, classes).to(machine.device)
+    cbs = asked.step_callbacks(plan, order, network.parts if array is None else None)
     first = params_training.phases(train)[0]
-    learn = learner(dls, network.parts.trained, loss, _optimizer(first), machine, cbs)
+    learn = learner(dls, network.parts.trained, loss, asked.optimizer(first), machine, cbs)
     average = None if train.ema is None else steps.Average(network.parts.trained.to(machine.device), train.ema)
     return learn, drawn, order, average
 
@@ -206,73 +185,9 @@ def _found_rate(plan: Plan, folder: Path, learn: Learner, drawn: Starts, seed: i
         return None
     path = folder / FOUND
     if not path.is_file():
-        head_alone = _parts(plan, 1.0)[0].phase.frozen
+        head_alone = asked.parts(plan, 1.0)[0].phase.frozen
         tables.write(finder.curve(learn, held(learn, head_alone), seed, drawn), path)
     return finder.suggestion(tables.read(path))
-
-
-def _choice(plan: Plan) -> Choice:
-    train = plan.train
-    return Choice(f"{train.select_on}_{train.select_by}", train.min_epochs, train.soup or 0, train.swa or 0)
-
-
-def _loss(plan: Plan, read: Inputs, classes: int) -> nn.Module:
-    loss = plan.loss
-    own = {"gamma": loss.focal_gamma} if loss.name == "focal" else {"label_smoothing": loss.label_smoothing}
-    return losses.LOSSES[loss.name](losses.class_weights(loss.class_weights, read.training.labels, classes), **own)
-
-
-def _callbacks(plan: Plan, order: Order, divided: Network | None) -> list[Callback]:
-    """What happens in a step besides; `divided` where the frozen part's output is not there already."""
-    train, augment = plan.train, plan.augment
-    cbs = [callbacks.L2Penalty(plan.loss.l2)] if plan.loss.l2 > 0 else []
-    cbs += [frozen.FrozenPart(divided.parts.frozen)] if divided and len(divided.parts.frozen) > 0 else []
-    cbs += [frozen.Held(divided.parts.held, _cut(plan).adapt)] if divided and divided.parts.held else []
-    cbs += [steps.MixUp(augment.mixup)] if augment.mixup > 0 else []
-    cbs += [steps.CutMix(augment.cutmix)] if augment.cutmix > 0 else []
-    cbs += [steps.Accumulate(train.accumulate, order)] if train.accumulate > 1 else []
-    cbs += [GradientClip(train.clip)] if train.clip else []
-    return cbs
-
-
-def _batches(
-    plan: Plan, machine: Hardware, read: Inputs, array: Features | None, order: Order, seed: int
-) -> tuple[Starts, DataLoaders]:
-    """What is drawn for every epoch, and batches: of features where there are any, else of images."""
-    training, scored, size = read.training, read.scored, plan.train.batch_size
-    if array is not None:
-        return order, inputs.feature_loaders(array, training, order, scored, size, machine.device)
-    augmentation = Augmentation(**_augmentation(plan))
-    normalise = bodies.normalise(plan.model.arch, plan.model.channels)
-    store = Store(read.images, plan.model.channels, plan.model.pixels, machine.device, normalise)
-    batches = TrainingBatches(store, training.rows, training.labels, order, augmentation, seed)
-    return batches, dataloaders(batches, scored.rows, scored.labels, size, machine.device)
-
-
-def _augmentation(plan: Plan) -> dict[str, float]:
-    """What is drawn for single images; mixing is of batches."""
-    return plan.augment.model_dump(exclude=set(BATCHWISE))
-
-
-def _parts(plan: Plan, found: float | None) -> list[Part]:
-    """The phases with their optimizers; `found` is the rate of those whose rate is to be found."""
-    return [
-        Part(phase, _optimizer(given))
-        for given in params_training.phases(plan.train)
-        for phase in _phases(given, found)
-    ]
-
-
-def _optimizer(phase: TrainPhase) -> optimizers.Factory:
-    return optimizers.factory(phase.optimizer, phase.weight_decay, phase.momentum)
-
-
-def _phases(given: TrainPhase, found: float | None) -> list[Phase]:
-    options = {name: getattr(given, name) for name, users in OPTIONS.items() if given.schedule in users}
-    rate = found if given.lr == "find" else given.lr
-    cycle_momentum = given.momentum is None
-    phases = schedules.SCHEDULES[given.schedule](given.epochs, rate, networks.PARTS, cycle_momentum, **options)
-    return [replace(phase, frozen=True) for phase in phases] if given.frozen else phases
 
 
 def _write(finished: Run, network: Network, folder: Path) -> None:
@@ -301,7 +216,7 @@ def _described(plan: Plan, given: Params) -> dict[str, Any]:
         "pixels": model.pixels,
         "head": asdict(_head(plan)),
         "dropout": model.dropout,
-        "augment": _augmentation(plan),
+        "augment": asked.augmentation(plan),
         "normalise": asdict(bodies.normalise(model.arch, model.channels)),
         "parameters": cost.parameters(network),
         "multiply_adds": multiply_adds,

@@ -31,7 +31,7 @@ class _Rise(Callback):  # type: ignore[misc]
         self.opt.set_hyper("lr", self.rate(len(self.rows) / STEPS))
 
     def after_batch(self) -> None:
-        self.sum = self.sum * SMOOTH + float(self.loss) * (1 - SMOOTH)
+        self.sum = self.sum * SMOOTH + float(self.loss.detach()) * (1 - SMOOTH)
         loss = self.sum / (1 - SMOOTH ** (len(self.rows) + 1))
         self.rows.append({"lr": float(self.opt.hypers[-1]["lr"]), "loss": loss})
         lowest = min(row["loss"] for row in self.rows)

@@ -1,0 +1,91 @@
+"""What a plan asks for, as the things that `run.fit` takes: the one place of this room that knows parameters."""
+
+from dataclasses import replace
+
+from fastai.callback.core import Callback
+from fastai.callback.training import GradientClip
+from fastai.data.core import DataLoaders
+from torch import nn
+
+from xraylab import params_training
+from xraylab.data.augment import Augmentation
+from xraylab.data.batches import Store, TrainingBatches
+from xraylab.data.loaders import dataloaders
+from xraylab.data.sampling import Order
+from xraylab.model import bodies, losses, networks, optimizers, schedules
+from xraylab.model.division import Division
+from xraylab.model.features import Features
+from xraylab.model.hardware import Hardware
+from xraylab.model.schedules import Phase
+from xraylab.params import Plan
+from xraylab.params_training import BATCHWISE, OPTIONS, TrainPhase
+from xraylab.train import callbacks, frozen, inputs, steps
+from xraylab.train.callbacks import Starts
+from xraylab.train.inputs import Inputs
+from xraylab.train.record import Choice
+from xraylab.train.run import Part
+
+
+def choice(plan: Plan) -> Choice:
+    """Which epochs matter."""
+    train = plan.train
+    return Choice(f"{train.select_on}_{train.select_by}", train.min_epochs, train.soup or 0, train.swa or 0)
+
+
+def loss(plan: Plan, read: Inputs, classes: int) -> nn.Module:
+    """From logits and labels to a mean, weighted by the training labels where that is asked."""
+    asked = plan.loss
+    own = {"gamma": asked.focal_gamma} if asked.name == "focal" else {"label_smoothing": asked.label_smoothing}
+    return losses.LOSSES[asked.name](losses.class_weights(asked.class_weights, read.training.labels, classes), **own)
+
+
+def step_callbacks(plan: Plan, order: Order, divided: Division | None) -> list[Callback]:
+    """What happens in a step besides; `divided` where the frozen part's output is not there already."""
+    train, augment, adapt = plan.train, plan.augment, plan.model.freeze.batch_norm == "train"
+    cbs = [callbacks.L2Penalty(plan.loss.l2)] if plan.loss.l2 > 0 else []
+    cbs += [frozen.FrozenPart(divided.frozen)] if divided and len(divided.frozen) > 0 else []
+    cbs += [frozen.Held(divided.held, adapt)] if divided and divided.held else []
+    cbs += [steps.MixUp(augment.mixup)] if augment.mixup > 0 else []
+    cbs += [steps.CutMix(augment.cutmix)] if augment.cutmix > 0 else []
+    cbs += [steps.Accumulate(train.accumulate, order)] if train.accumulate > 1 else []
+    cbs += [GradientClip(train.clip)] if train.clip else []
+    return cbs
+
+
+def batches(
+    plan: Plan, machine: Hardware, read: Inputs, array: Features | None, order: Order, seed: int
+) -> tuple[Starts, DataLoaders]:
+    """What is drawn for every epoch, and batches: of features where there are any, else of images."""
+    training, scored, size = read.training, read.scored, plan.train.batch_size
+    if array is not None:
+        return order, inputs.feature_loaders(array, training, order, scored, size, machine.device)
+    drawn = Augmentation(**augmentation(plan))
+    normalise = bodies.normalise(plan.model.arch, plan.model.channels)
+    store = Store(read.images, plan.model.channels, plan.model.pixels, machine.device, normalise)
+    batches = TrainingBatches(store, training.rows, training.labels, order, drawn, seed)
+    return batches, dataloaders(batches, scored.rows, scored.labels, size, machine.device)
+
+
+def augmentation(plan: Plan) -> dict[str, float]:
+    """What is drawn for single images; mixing is of batches."""
+    return plan.augment.model_dump(exclude=set(BATCHWISE))
+
+
+def parts(plan: Plan, found: float | None) -> list[Part]:
+    """The phases with their optimizers; `found` is the rate of those whose rate is to be found."""
+    return [
+        Part(phase, optimizer(given)) for given in params_training.phases(plan.train) for phase in _phases(given, found)
+    ]
+
+
+def optimizer(phase: TrainPhase) -> optimizers.Factory:
+    """What makes the phase's optimizer."""
+    return optimizers.factory(phase.optimizer, phase.weight_decay, phase.momentum)
+
+
+def _phases(given: TrainPhase, found: float | None) -> list[Phase]:
+    options = {name: getattr(given, name) for name, users in OPTIONS.items() if given.schedule in users}
+    rate = found if given.lr == "find" else given.lr
+    cycle_momentum = given.momentum is None
+    phases = schedules.SCHEDULES[given.schedule](given.epochs, rate, networks.PARTS, cycle_momentum, **options)
+    return [replace(phase, frozen=True) for phase in phases] if given.frozen else phases
