@@ -26,8 +26,7 @@ format: $(INSTALLED)
 	ruff format
 
 bench: $(INSTALLED)
-	python bench/data.py
-	python bench/study.py
+	@failed=; for each in data training overhead inference features study; do python bench/$$each.py || failed=1; done; test -z "$$failed"
 
 .venv: $(INSTALLED)
 

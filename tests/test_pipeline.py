@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import small
@@ -117,25 +118,49 @@ def test_a_removed_experiment_leaves_nothing_behind(finished: Path) -> None:
     succeed(finished, "checkout")
 
 
-def test_a_killed_training_ends_with_its_dvc_and_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
-    longer: small.Change = lambda tree: tree["train"].update(epochs=30)  # noqa: E731
-    whole = committed(tmp_path / "whole", only("baseline"), longer)
-    succeed(whole, "repro", "train")
-    study = committed(tmp_path / "killed", only("baseline"), longer)
-    with (tmp_path / "log").open("w+") as log:
+class Interrupted(NamedTuple):
+    """A training whose dvc was killed, what it said until then, and what `dvc repro` said as it went on."""
+
+    study: Path
+    before: str
+    after: str
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
+    folder = tmp_path_factory.mktemp("interrupted")
+    study = committed(folder / "study", only("baseline"), longer)
+    with (folder / "log").open("w+") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "dvc", "repro", "train"], cwd=study, env=environment(), stdout=log, stderr=log
         )
-        wait_for(lambda: "epoch 2/30" in (tmp_path / "log").read_text())
+        wait_for(lambda: "epoch 2/30" in (folder / "log").read_text())
         process.send_signal(signal.SIGKILL)
         process.wait()
     wait_for(lambda: not processes_in(study))
-    assert "epoch 30/30" not in (tmp_path / "log").read_text()
-    output = succeed(study, "repro", "train")
-    assert "epoch 2/30" not in output
-    assert "epoch 30/30" in output
+    return Interrupted(study, (folder / "log").read_text(), succeed(study, "repro", "train"))
+
+
+def longer(tree: small.Tree) -> None:
+    """Epochs enough that no machine is through before a signal is."""
+    tree["train"].update(epochs=30)
+
+
+def test_a_training_ends_with_its_dvc(interrupted: Interrupted) -> None:
+    assert "epoch 30/30" not in interrupted.before
+
+
+def test_a_killed_training_goes_on_after_its_last_finished_epoch(interrupted: Interrupted) -> None:
+    assert "epoch 2/30" not in interrupted.after
+    assert "epoch 30/30" in interrupted.after
+
+
+def test_a_killed_training_comes_to_the_same_bytes(interrupted: Interrupted, tmp_path: Path) -> None:
+    whole = committed(tmp_path, only("baseline"), longer)
+    succeed(whole, "repro", "train")
     for name in ("best.safetensors", "last.safetensors", "history.csv"):
-        assert (study / "models/baseline/0" / name).read_bytes() == (whole / "models/baseline/0" / name).read_bytes()
+        ours, theirs = (study / "models/baseline/0" / name for study in (interrupted.study, whole))
+        assert ours.read_bytes() == theirs.read_bytes()
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:

@@ -135,6 +135,41 @@ def report() -> None:
 
 
 @app.command(rich_help_panel=TOOLS)
+def new(
+    folder: Annotated[Path, typer.Argument(help="Where the study shall be; it must not exist yet.")],
+    study: Annotated[str | None, typer.Option(help="A published study; `xraylab study list` names them.")] = None,
+    data: Annotated[str | None, typer.Option(help="data.source: a folder, an archive or an address.")] = None,
+    published: Annotated[bool, typer.Option("--published", help="Choose epochs as the published study did.")] = False,
+) -> None:
+    """Begin a study of your own in a new folder."""
+    from xraylab.studies import begin
+
+    for line in begin.new(folder, study, data, published):
+        print(line)
+
+
+@app.command(rich_help_panel=TOOLS)
+def study(
+    what: Annotated[str, typer.Argument(help="A study's name; or list; or show.", metavar="NAME | list | show")],
+    name: Annotated[str | None, typer.Argument(help="With show: which.", metavar="NAME")] = None,
+    data: Annotated[str | None, typer.Option(help="data.source: a folder, an archive or an address.")] = None,
+    published: Annotated[bool, typer.Option("--published", help="Choose epochs as the published study did.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an edited params.yaml.")] = False,
+) -> None:
+    """Make params.yaml that of a published study; `list` names them, `show NAME` tells all about one."""
+    from xraylab.studies import begin, presets, tell
+
+    if what == "list":
+        lines = tell.listed()
+    elif what == "show":
+        lines = tell.shown(presets.read(name or ""))
+    else:
+        lines = begin.here(Path.cwd(), what, data, published, force)
+    for line in lines:
+        print(line)
+
+
+@app.command(rich_help_panel=TOOLS)
 def score(
     experiment: Experiment,
     repeat: Repeat = 0,

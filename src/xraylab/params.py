@@ -57,6 +57,7 @@ Pattern = Annotated[str, AfterValidator(pattern)]
 
 class Study(Section):
     title: str
+    preset: str | None
     baseline: str
     repeats: Annotated[list[NonNegativeInt], Field(min_length=1)]
 

@@ -40,6 +40,11 @@ class Paths:
         return self.root / "params.yaml"
 
     @property
+    def code(self) -> Path | None:
+        """Fingerprints of the code, in a study that has none of its own; None where `src/` holds it."""
+        return None if (self.root / "src/xraylab").is_dir() else self.root / "code"
+
+    @property
     def source(self) -> Path:
         return self.root / "data/source.json"
 

@@ -8,11 +8,14 @@ from xraylab import files
 from xraylab.errors import WeightsError
 from xraylab.params import Params, Plan
 from xraylab.paths import Paths
+from xraylab.studies import presets
 
 NOT_A_FILE = ("none", "default")
 
 
 def run(params: Params, paths: Paths) -> None:
+    if params.study.preset is not None:
+        presets.read(params.study.preset)
     plans = {}
     missing = []
     for name in params.experiments:

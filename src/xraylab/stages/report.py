@@ -10,6 +10,7 @@ from xraylab.params import Params, read_plan
 from xraylab.paths import Paths
 from xraylab.report import answer, charts, images, page, rows
 from xraylab.report.split import sentences
+from xraylab.studies import beside, presets
 
 MEASURES = {"loss": "Loss", "accuracy": "Accuracy", "f1": "F1"}
 CORNER = 0.2  # of the ROC axes, shown larger
@@ -41,6 +42,7 @@ def run(params: Params, paths: Paths) -> None:
         totals=totals,
         tested=_tested(split, params.study.repeats),
         audit=files.read_json(paths.audit),
+        published=_published(params.study.preset, paths, means),
         split_by=sentences(params.split),
         leaks=files.read_json(paths.split / "audit.json"),
         samples=_samples(paths, summary),
@@ -48,6 +50,16 @@ def run(params: Params, paths: Paths) -> None:
         **_data_charts(paths, params.data.classes, split),
     )
     files.write_text(html, paths.report)
+
+
+def _published(name: str | None, paths: Paths, means: answer.Means) -> dict[str, Any] | None:
+    if name is None:
+        return None
+    preset = presets.read(name)
+    side = preset.data.get("side")
+    table = tables.read(paths.split / f"{side}_data.csv") if side else tables.read(paths.index)
+    counts = table["label"].value_counts().to_dict()
+    return beside.published(preset, {label: counts.get(label, 0) for label in preset.data["images"] or {}}, means)
 
 
 def _totals(sides: dict[str, Any]) -> dict[str, int]:

@@ -7,6 +7,7 @@ import sys
 from types import FrameType
 
 PR_SET_PDEATHSIG = 1
+GRACE = 5  # seconds for an orderly exit
 
 
 def end_with_parent() -> None:
@@ -23,4 +24,6 @@ def end_with_parent() -> None:
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
+    if sys.platform != "win32":
+        signal.alarm(GRACE)  # an exit raised within a destructor is swallowed: then the kernel ends us
     sys.exit(128 + number)

@@ -1,0 +1,1 @@
+"""Published studies as parameters, and new studies outside this repository."""

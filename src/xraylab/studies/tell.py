@@ -1,0 +1,39 @@
+"""What the studies are, in words."""
+
+from xraylab.studies import presets
+from xraylab.studies.presets import Preset, leaves
+
+
+def listed() -> list[str]:
+    """One line per study, and what it needs."""
+    found = [presets.read(name) for name in presets.names()]
+    width = max(len(preset.name) for preset in found)
+    return [
+        line
+        for preset in found
+        for line in (
+            f"{preset.name:{width}}  {preset.summary}",
+            f"{'':{width}}  needs {preset.data['what']} ({preset.data['where']})",
+        )
+    ]
+
+
+def shown(preset: Preset) -> list[str]:
+    """Everything about one study: data, values and whose they are, modes, deviations, published results."""
+    counts = preset.data["images"] or {}
+    images = ", ".join(f"{label} {count:,}" for label, count in counts.items()) or "how many of each is not published"
+    lines = [preset.title, preset.summary, "", f"Data: {preset.data['what']}", f"      {preset.data['where']}"]
+    lines += [f"      {images}", "", "Values:"]
+    lines += [f"  {key} = {value}  ({preset.origin(key)})" for key, value in leaves(preset.values(published=False))]
+    if preset.as_published:
+        lines += ["", "With --published, the study's own way of choosing:"]
+        lines += [f"  {key} = {value}" for key, value in leaves(preset.as_published)]
+    lines += ["", "What differs from the study:", *(f"  - {text}" for text in preset.deviations)]
+    lines += ["", f"Published: {preset.results['heading']}"]
+    return lines + [f"  {line}" for line in _table([preset.results["columns"], *preset.results["rows"]])]
+
+
+def _table(rows: list[list[object]]) -> list[str]:
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

@@ -1,0 +1,95 @@
+"""A study's files: params.yaml with a preset's values, and dvc.yaml for a folder without our source code."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from xraylab import code, files, template
+from xraylab.studies.presets import Preset, leaves
+
+COLUMN = 30  # where the shipped file's comments stand
+WHOLE = ("experiments",)  # replaced as a whole, not value by value
+NULL = "tag:yaml.org,2002:null"  # ruamel writes nothing where nothing is
+Tree = dict[str, Any]
+
+
+def params_text(preset: Preset | None, published: bool, data: str | None) -> str:
+    """The shipped params.yaml with its comments, and a preset's values, each marked `published` or `ours`."""
+    tree = _yaml().load(template.file("params.yaml"))
+    if preset is not None:
+        tree["study"]["preset"] = preset.name
+        _lay_over(tree, preset, published)
+    if data is not None:
+        tree["data"]["source"] = data
+    return _text(tree)
+
+
+def dvc_text() -> str:
+    """The shipped dvc.yaml, where code is the installed package: its fingerprints are noted by `source`."""
+    tree = _yaml().load(template.file("dvc.yaml"))
+    for name, stage in tree["stages"].items():
+        stage["cmd"] = stage["cmd"].replace("python src ", "xraylab ", 1)
+        if code.described(stage):
+            others = [dep for dep in stage["deps"] if not dep.startswith(code.SOURCE) and dep != code.VERSIONS]
+            stage["deps"] = [f"code/{name}.txt", *others]
+    noted = [name for name, stage in template.stages().items() if code.described(stage)]
+    kept = {"cache": False, "persist": True}
+    tree["stages"]["source"]["outs"] += [{f"code/{name}.txt": dict(kept)} for name in noted]
+    tree.yaml_set_start_comment(
+        "The study as stages, run by the installed xraylab. code/ holds fingerprints of what of it each stage uses:\n"
+        "another version runs again what it can change. Everything is cached by DVC, so that finished work can be\n"
+        "restored elsewhere."
+    )
+    return _text(tree)
+
+
+def _lay_over(tree: CommentedMap, preset: Preset, published: bool) -> None:
+    values = preset.values(published)
+    for section in WHOLE:
+        if section in values:
+            tree[section] = values.pop(section)
+    for dotted, value in leaves(values):
+        *parents, key = dotted.split(".")
+        place = tree
+        for parent in parents:
+            place = place[parent]
+        place[key] = value
+        _mark(place, key, preset.origin(dotted))
+
+
+def _mark(place: CommentedMap, key: str, origin: str) -> None:
+    """Say before the key's own comment where its value comes from."""
+    tokens = place.ca.items.get(key)
+    old = tokens[2].value.strip().lstrip("# ") if tokens and tokens[2] else ""
+    if not isinstance(place[key], dict | list):
+        place.yaml_add_eol_comment(f"{origin}{'; ' if old else ''}{old}", key, column=COLUMN)
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.width = 120
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.representer.add_representer(type(None), lambda shown, _: shown.represent_scalar(NULL, "null"))
+    return yaml
+
+
+def _text(tree: Any) -> str:
+    stream = io.StringIO()
+    _yaml().dump(tree, stream)
+    return stream.getvalue()
+
+
+def study(folder: Path, preset: Preset | None, published: bool, data: str | None) -> None:
+    """A new folder with all that a study needs but its data."""
+    with files.replacing_folder(folder) as made:
+        for name in template.FILES:
+            files.write_text(template.file(name).read_text(encoding="utf-8"), made / name)
+        files.write_text(params_text(preset, published, data), made / "params.yaml")
+        files.write_text(dvc_text(), made / "dvc.yaml")
+        for name in ("data", "reports"):
+            files.write_text("", made / name / ".gitkeep")
+        code.note(made / "code")

@@ -1,0 +1,218 @@
+"""Presets and new studies: whose values they are, that they can be read, and that the installed package runs them."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import finished_study
+import pytest
+import small
+from ruamel.yaml import YAML
+
+from xraylab import code, files, params, tables, template
+from xraylab.errors import DataError, MissingError, ParamsError
+from xraylab.paths import Paths
+from xraylab.stages import evaluate, plan, report
+from xraylab.studies import begin, beside, presets, tell, write
+
+PRESETS = presets.names()
+BOTH = pytest.mark.parametrize("published", [False, True], ids=["honest", "published"])
+
+
+def written(tmp_path: Path, name: str | None, published: bool, data: str | None = None) -> Path:
+    preset = presets.read(name) if name else None
+    files.write_text(write.params_text(preset, published, data), tmp_path / "params.yaml")
+    return tmp_path / "params.yaml"
+
+
+def test_without_a_preset_it_is_the_shipped_file(tmp_path: Path) -> None:
+    shipped = small.REPOSITORY / "params.yaml"
+    assert written(tmp_path, None, published=False).read_text() == shipped.read_text()
+
+
+@BOTH
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_makes_parameters_that_hold_its_values(name: str, published: bool, tmp_path: Path) -> None:
+    preset = presets.read(name)
+    tree = params.read(written(tmp_path, name, published)).model_dump()
+    assert tree["study"]["preset"] == name
+    for dotted, value in presets.leaves(preset.values(published)):
+        place = tree
+        for key in dotted.split("."):
+            place = place[key]
+        assert place == value, dotted
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_value_of_a_preset_belongs_to_one_of_two(name: str) -> None:
+    preset = presets.read(name)
+    theirs, ours = dict(presets.leaves(preset.published)), dict(presets.leaves(preset.ours))
+    assert not set(theirs) & set(ours)
+    assert set(dict(presets.leaves(preset.as_published))) in (set(), set(dict(presets.leaves(preset.honest))))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_never_chooses_on_test_data_unless_asked(name: str) -> None:
+    assert presets.read(name).values(published=False)["train"]["select_on"] == "valid"
+
+
+def test_each_value_says_whose_it_is(tmp_path: Path) -> None:
+    text = written(tmp_path, "tb", published=False).read_text()
+    assert "  batch_size: 4               # published\n" in text
+    assert (
+        "  pixels: 512                 # ours; each image is decoded once and kept at this height and width\n" in text
+    )
+    assert "  clahe: null                 # contrast-limited" in text
+
+
+def test_the_published_figures_of_tb_stand_in_its_preset() -> None:
+    """760 + 160 test images: accuracies are whole images, and the confusions add up to them."""
+    for row in presets.read("tb").results["rows"]:
+        right = sum(int(part.split()[place]) for place, part in enumerate(str(row[4]).split(" / ")))
+        assert round(right / 920, 6) == row[2]
+
+
+def test_an_unknown_study_is_named_with_those_there_are() -> None:
+    with pytest.raises(ParamsError) as caught:
+        presets.read("tbx")
+    assert str(caught.value) == f"there is no study 'tbx': there is {', '.join(PRESETS)}"
+
+
+def test_a_wrong_preset_stops_the_plan(tmp_path: Path) -> None:
+    given, paths = finished_study.make(tmp_path)
+    wrong = given.model_copy(update={"study": given.study.model_copy(update={"preset": "tbx"})})
+    with pytest.raises(ParamsError, match="there is no study 'tbx'"):
+        plan.run(wrong, paths)
+
+
+def test_an_edited_params_yaml_is_not_overwritten(tmp_path: Path) -> None:
+    small.study(tmp_path)
+    small.commit(tmp_path)
+    (tmp_path / "params.yaml").write_text((tmp_path / "params.yaml").read_text() + "# mine\n")
+    before = (tmp_path / "params.yaml").read_bytes()
+    with pytest.raises(DataError) as caught:
+        begin.here(tmp_path, "tb", None, published=False, force=False)
+    assert str(caught.value) == (
+        f"{tmp_path / 'params.yaml'} has changes that git does not know: commit them, or overwrite them with --force"
+    )
+    assert (tmp_path / "params.yaml").read_bytes() == before
+    begin.here(tmp_path, "tb", None, published=False, force=True)
+    assert params.read(tmp_path / "params.yaml").study.preset == "tb"
+
+
+def test_a_study_needs_a_params_yaml(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"^no params\.yaml in"):
+        begin.here(tmp_path, "tb", None, published=False, force=False)
+
+
+def test_a_new_study_goes_to_a_new_folder(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/file").touch()
+    with pytest.raises(DataError) as caught:
+        begin.new(tmp_path / "there", None, None, published=False)
+    assert str(caught.value) == f"{tmp_path / 'there'} exists and is not empty: name a new folder"
+    lines = begin.new(tmp_path / "new", "tb", None, published=False)
+    assert "    set data.source in params.yaml (the study's own: kaggle:usmanshams/tbx-11)" in lines
+    assert (tmp_path / "new/.git").is_dir()
+    assert not any((tmp_path / "new/code").glob("source*"))
+
+
+def test_a_new_study_depends_on_the_installed_code_and_on_nothing_of_a_checkout(tmp_path: Path) -> None:
+    begin.new(tmp_path / "new", None, None, published=False)
+    stages = YAML(typ="safe").load(tmp_path / "new/dvc.yaml")["stages"]
+    shipped = template.stages()
+    assert list(stages) == list(shipped)
+    for name, stage in stages.items():
+        assert stage["cmd"] == shipped[name]["cmd"].replace("python src", "xraylab")
+        kept = [dep for dep in shipped[name].get("deps", []) if not dep.startswith("src/") and dep != "constraints.txt"]
+        assert stage.get("deps", []) == ([f"code/{name}.txt", *kept] if name != "source" else [])
+    noted = {next(iter(out)) for out in stages["source"]["outs"] if isinstance(out, dict)}
+    assert {f"code/{path.name}" for path in (tmp_path / "new/code").iterdir()} <= noted
+
+
+def test_a_fingerprint_follows_the_code_that_it_stands_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "xraylab"
+    (package / "room").mkdir(parents=True)
+    (package / "room/a.py").write_text("one")
+    (package / "b.py").write_text("two")
+    monkeypatch.setattr(template, "PACKAGE", package)
+    stage = {"deps": ["src/xraylab/room", "src/xraylab/b.py", "data/raw"]}
+    first = code.described(stage)
+    assert [line.split("  ")[1] for line in first.splitlines()] == ["xraylab/room", "xraylab/b.py"]
+    (package / "room/__pycache__").mkdir()
+    (package / "room/__pycache__/a.pyc").write_text("compiled")
+    assert code.described(stage) == first
+    (package / "room/a.py").write_text("three")
+    assert code.described(stage).splitlines()[0] != first.splitlines()[0]
+    assert code.described(stage).splitlines()[1] == first.splitlines()[1]
+    assert f"torch {code.metadata.version('torch')}" in code.described({"deps": ["constraints.txt"]})
+
+
+def test_studies_are_told() -> None:
+    assert any(line.startswith("tb") for line in tell.listed())
+    shown = tell.shown(presets.read("tb"))
+    assert "  train.batch_size = 4  (published)" in shown
+    assert "  images.pixels = 512  (ours)" in shown
+    assert "  train.select_on = test" in shown
+
+
+@pytest.mark.parametrize("images", [{"Healthy": 3800, "TB": 800}, {"Healthy": 40, "TB": 20}], ids=["theirs", "others"])
+def test_published_figures_stand_beside_the_measured_where_the_data_are_the_published(images: dict[str, int]) -> None:
+    means = {("baseline", "best", "test"): {"accuracy": 0.5, "f1": 0.25}}
+    found = beside.published(presets.read("tb"), images, means)
+    assert found["comparable"] == (images["TB"] == 800)
+    assert [(row["accuracy"], row["f1"]) for row in found["rows"][:2]] == [(0.5, 0.25), (None, None)]
+
+
+def test_the_report_shows_the_published_study(tmp_path: Path) -> None:
+    given, paths = finished_study.make(tmp_path, {"study": {"preset": "tb"}})
+    evaluate.run(given, paths)
+    report.run(given, paths)
+    page = paths.report.read_text()
+    assert "The published study" in page
+    assert "These are other data, and its figures cannot be compared" in page
+    assert "756 4 / 6 154" in page
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment whose xraylab is a wheel, built from here, beside the libraries of this one."""
+    folder = tmp_path_factory.mktemp("installed")
+    wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*wheel, "--wheel-dir", folder, small.REPOSITORY], check=True)
+    (found,) = folder.glob("xraylab-*.whl")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
+    python = folder / "env/bin/python"
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", found]
+    subprocess.run(pip, check=True)
+    (packages,) = (folder / "env/lib").glob("python*/site-packages")
+    (packages / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder / "env/bin"
+
+
+def test_a_study_elsewhere_runs_with_the_installed_package_alone(installed: Path, tmp_path: Path) -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "PYTHONPATH"))}
+    environment = clean | {"PATH": f"{installed}{os.pathsep}{os.environ['PATH']}"}
+
+    def run(*command: str, folder: Path) -> str:
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    source = small.two_classes(tmp_path / "images", healthy=40, tb=20)
+    where = "import xraylab; print(xraylab.__file__)"
+    assert str(installed.parent) in run(str(installed / "python"), "-c", where, folder=tmp_path)
+    run("xraylab", "new", "mine", "--study", "tb", "--data", str(source), folder=tmp_path)
+    study = tmp_path / "mine"
+    small.edit(study, small.shrink)
+    small.edit(study, lambda tree: tree["model"].update(arch="resnet18"))
+    small.edit(study, lambda tree: [tree["experiments"].pop(name) for name in list(tree["experiments"])[1:]])
+    small.commit(study)
+    run(sys.executable, "-m", "dvc", "repro", folder=study)
+    assert "The published study" in (study / "reports/index.html").read_text()
+    assert len(tables.read(study / "reports/comparison.csv")) == 4
+    again = run(sys.executable, "-m", "dvc", "repro", folder=study)
+    assert again.count("Running stage") == 1
+    assert not Paths(study).root.joinpath("src").exists()
