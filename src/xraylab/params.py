@@ -173,6 +173,10 @@ class Evaluate(Section):
     goals: Goals
 
 
+class Report(Section):
+    hide_names: bool
+
+
 class Experiment(Section):
     """The sections that an experiment may override, resolved."""
 
@@ -190,6 +194,7 @@ class Params(Experiment):
     split: Split
     images: Images
     evaluate: Evaluate
+    report: Report
     experiments: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
     def experiment(self, name: str) -> Experiment:

@@ -12,12 +12,12 @@ Means = dict[tuple[str, str, str], dict[str, Any]]  # (experiment, checkpoint, s
 
 
 def sentences(summary: dict[str, Any], means: Means, test_images: int) -> list[str]:
-    """Who comes first, its test figures, the baseline's, and what the comparison cannot say."""
+    """Who comes first, its test figures, the baseline's, and which images chose."""
     first, baseline = summary["top_two"][0], summary["baseline"]
     others = [name for name in (baseline, *summary["top_two"]) if name != first][:1]
     said = [_first(summary), _scores(summary, means, first, test_images)]
     said += [_against(summary, means, first, other, test_images) for other in others]
-    return [*said, "This version makes no significance test, so a small difference may be chance.", _chosen(summary)]
+    return [*said, _chosen(summary)]
 
 
 def mark(summary: dict[str, Any], experiment: str) -> str:
