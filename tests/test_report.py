@@ -116,8 +116,8 @@ def test_what_users_name_is_escaped(tmp_path: Path) -> None:
         _edit_json(paths.audit, patients=SCRIPT, why=SCRIPT, layout=SCRIPT, findings=[leak], shortcuts=shortcuts)
         for path in (paths.evaluation / "images").iterdir():
             path.write_text(path.read_text().replace("/test", f"/{SCRIPT}"))
-        rows = paths.cache / "rows.csv"
-        rows.write_text(rows.read_text().replace("/test", f"/{SCRIPT}"))
+        for path in (paths.cache / "rows.csv", paths.index):
+            path.write_text(path.read_text().replace("/test", f"/{SCRIPT}"))
 
     html = _page(tmp_path, {"study": {"title": SCRIPT}, "data": {"source": SCRIPT}}, edit)
     assert html.count("<script") == 1
@@ -139,12 +139,12 @@ def test_the_comparison_shows_the_evaluated_figures(tmp_path: Path) -> None:
     shown = next(row for row in rows if row[0].startswith("l2"))
     assert shown[1] == f"{table.loc[('l2', 'best', 'valid')]['f1']:.3f}"
     confusions = ["".join(str(row[name]) for name in ("tn", "fp", "fn", "tp")) for row in (best, last)]
-    low, high = (100 * best[f"accuracy_{end}"] for end in ("low", "high"))
+    low, high = (100 * float(best[f"accuracy_{end}"]) for end in ("low", "high"))
     assert shown[2:4] == [str(best["epoch"]), f"{100 * best['accuracy']:.1f}{low:.1f} to {high:.1f}"]
     assert shown[4].startswith(f"{100 * best['recall']:.1f}")
     assert shown[5].startswith(f"{100 * best['specificity']:.1f}")
     for cell, name in zip(shown[6:8], ("f1", "auroc"), strict=True):
-        assert cell == f"{best[name]:.3f}{best[f'{name}_low']:.3f} to {best[f'{name}_high']:.3f}"
+        assert cell == f"{best[name]:.3f}{float(best[f'{name}_low']):.3f} to {float(best[f'{name}_high']):.3f}"
     figures = [f"{100 * last['accuracy']:.1f}", *(f"{last[name]:.3f}" for name in ("f1", "auroc"))]
     assert shown[8:] == [confusions[0], str(last["epoch"]), *figures, confusions[1]]
 
