@@ -178,6 +178,18 @@ def study(
 
 
 @app.command(rich_help_panel=TOOLS)
+def show() -> None:
+    """Print the comparison of the experiments, and what the paired tests say."""
+    from rich.console import Console
+
+    from xraylab import files
+    from xraylab.paths import Paths
+    from xraylab.report import terminal
+
+    Console().print(terminal.comparison(files.read_json(Paths.here().evaluation / "summary.json")))
+
+
+@app.command(rich_help_panel=TOOLS)
 def score(
     experiment: Experiment,
     repeat: Repeat = 0,

@@ -135,6 +135,10 @@ class Explain(Section):
     nearly: Annotated[float, Field(gt=0, le=1)]
 
 
+class Report(Section):
+    hide_names: bool
+
+
 class Experiment(Section):
     """The sections that an experiment may override, resolved."""
 
@@ -159,6 +163,7 @@ class Params(Experiment):
     evaluate: Evaluate
     explain: Explain
     predict: Predict
+    report: Report
     experiments: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
     def experiment(self, name: str) -> Experiment:

@@ -157,3 +157,8 @@ class Paths:
     @property
     def report(self) -> Path:
         return self.reports / "index.html"
+
+    @property
+    def cards(self) -> Path:
+        """A model card per experiment."""
+        return self.reports / "cards"

@@ -12,12 +12,12 @@ Means = dict[tuple[str, str, str], dict[str, Any]]  # (experiment, checkpoint, s
 
 
 def sentences(summary: dict[str, Any], means: Means, test_images: int) -> list[str]:
-    """Who comes first, its test figures, the baseline's, and what the comparison cannot say."""
+    """Who comes first, its test figures, the baseline's, and which images chose."""
     first, baseline = summary["top_two"][0], summary["baseline"]
     others = [name for name in (baseline, *summary["top_two"]) if name != first][:1]
     said = [_first(summary), _scores(summary, means, first, test_images)]
     said += [_against(summary, means, first, other, test_images) for other in others]
-    return [*said, _shown(summary), _chosen(summary)]
+    return [*said, _chosen(summary)]
 
 
 def mark(summary: dict[str, Any], experiment: str) -> str:
@@ -65,18 +65,6 @@ def _against(summary: dict[str, Any], means: Means, first: str, other: str, imag
         f"{name} reaches {percent(theirs['accuracy'])} %{dagger} and {decimal(theirs['f1'])}{dagger} "
         f"({_wrong(theirs, images)} wrong): the F1 of {first} is {compared} that."
     )
-
-
-def _shown(summary: dict[str, Any]) -> str:
-    """What the paired test of F1 says of the first against the baseline, or of the baseline, if first, and the next."""
-    first = summary["top_two"][0]
-    wanted = ("top two", "f1") if first == summary["baseline"] else ("baseline", "f1", first)
-    for row in summary["comparisons"]:
-        if (row["kind"], row["figure"], row["first"])[: len(wanted)] == wanted:
-            said = str(row["sentence"])
-            several = len({run["repeat"] for run in summary["runs"]}) > 1 and not summary["folds"]
-            return f"With probabilities averaged over the repeats, {said}" if several else said[0].upper() + said[1:]
-    return "There is no other experiment to compare it with."
 
 
 def _wrong(row: dict[str, Any], images: int) -> str:

@@ -1,5 +1,7 @@
 """Numbers as people read them."""
 
+import re
+
 NOT_AVAILABLE = "not available"
 
 
@@ -35,3 +37,15 @@ def plural(count: float, noun: str) -> str:
     """1 image, 2 images, 2.5 images."""
     rounded = round(count, 1)
     return f"{rounded:g} {noun}{'' if rounded == 1 else 's'}"
+
+
+def p_value(p: float | None) -> str:
+    """Three digits below 0.1, two above."""
+    if p is None:
+        return "not tested"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def minus(sentence: str) -> str:
+    """With a minus sign where a hyphen stands before a number."""
+    return re.sub(r"(?<![\w-])-(?=\d)", "−", sentence)

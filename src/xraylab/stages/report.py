@@ -1,9 +1,8 @@
-"""report: one page from the artefacts."""
+"""report: one page from the artefacts, and a model card per experiment."""
 
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from xraylab import files, tables
 from xraylab.data import augment
@@ -11,53 +10,102 @@ from xraylab.data.augment import Augmentation, Gray
 from xraylab.params import Params, read_plan
 from xraylab.params_training import BATCHWISE, phases
 from xraylab.paths import Paths
-from xraylab.report import answer, charts, explanation, images, page, rows
+from xraylab.report import (
+    answer,
+    cards,
+    checklist,
+    comparison,
+    curves,
+    experiments,
+    explanation,
+    facts,
+    images,
+    made,
+    page,
+    pair,
+    pictures,
+    rows,
+    verdict,
+)
+from xraylab.report.names import names
+from xraylab.report.records import TEXT, Record, records
 from xraylab.report.split import sentences
 from xraylab.studies import beside, presets
 
-MEASURES = {"loss": "Loss", "accuracy": "Accuracy", "f1": "F1"}
-CORNER = 0.2  # of the ROC axes, shown larger
-SAMPLES_PER_CLASS = 6
-RIGHT_PER_CLASS = 6
-MISTAKES = 12
+SIDES = ("train", "valid", "test")
 AUGMENTED_CLASSES, VIEWS = 2, 5
 ERASED = 0.449  # the level that a network takes for 0
-SIDES = ("train", "valid", "test")
+EVALUATED = ("figures", "spread", "operating_points", "subgroups", "epochs")
+CONTENTS = {
+    "data": "Data",
+    "curves": "Learning curves",
+    "comparison": "Comparison",
+    "roc": "ROC and precision-recall",
+    "experiments": "Experiment by experiment",
+    "pictures": "Pictures",
+    "pair": "The two best",
+    "explained": "Is it right for the right reason?",
+    "published": "The published study",
+    "made": "How it was made",
+    "checklist": "Checklist",
+    "cards": "Model cards",
+}
 
 
 def run(params: Params, paths: Paths) -> None:
     summary = files.read_json(paths.evaluation / "summary.json")
     split = files.read_json(paths.split / "summary.json")
-    totals = _totals(split["sides"])
+    audit, index = files.read_json(paths.audit), tables.read(paths.index)
+    read = {name: records(tables.read(paths.evaluation / f"{name}.csv", TEXT)) for name in EVALUATED}
     means = {(row["experiment"], row["checkpoint"], row["side"]): row for row in summary["means"]}
+    totals, tested = _totals(split["sides"]), _tested(split, params.study.repeats)
+    known = _experiments(paths, summary, totals)
+    made_cards = {
+        each["experiment"]: cards.card(params, summary, audit, each["plan"], each["runs"], read["figures"])
+        for each in known
+    }
+    found = {
+        "published": _published(params.study.preset, paths, means),
+        "explained": explanation.section(files.read_json(paths.explanation / "summary.json"), paths.explanation),
+        **_pictures(params, paths, summary, index, read),
+    }
     html = page.render(
+        names(list(index["id"]), params.report.hide_names),
         params=params,
         params_text=paths.params.read_text(encoding="utf-8"),
         summary=summary,
+        contents={key: value for key, value in CONTENTS.items() if found.get(key, True)},
+        headline=verdict.headline(summary, params.evaluate.confidence),
+        tests=verdict.paragraph(summary, params.evaluate.confidence),
         f1_name=answer.f1_name(summary),
-        answer=answer.sentences(summary, means, _tested(split, params.study.repeats)),
-        comparison=rows.comparison(summary, means),
-        evidence=rows.evidence(summary["mean_figures"], summary),
-        learning_curves=_learning_curves(paths, summary),
-        rocs=_rocs(paths, summary),
-        lines=_lines(summary, means),
-        confusions=rows.confusions(summary),
-        experiments=_experiments(paths, summary),
-        versions=sorted({run["hardware"]["torch"] for run in summary["runs"]}),
+        answer=answer.sentences(summary, means, tested),
+        forest=curves.forest(summary),
+        columns=comparison.COLUMNS,
+        comparison=comparison.rows(summary, means, read["figures"], read["spread"]),
+        learning_curves=curves.learning(paths.evaluation, summary, read["figures"], read["epochs"]),
+        rocs=curves.rocs(paths.evaluation, summary, _shares(split)),
+        lines=curves.key(summary, means),
+        sections=_sections(paths, summary, read, known),
+        group_figures=experiments.GROUPED,
+        experiments=known,
+        resolved=rows.resolved([each["plan"].model_dump() for each in known]),
+        made=_made(paths, summary),
+        checklist=checklist.filled(facts.study(params, summary, audit, totals)),
+        cards=made_cards,
         split=split,
         totals=totals,
-        tested=_tested(split, params.study.repeats),
-        audit=files.read_json(paths.audit),
-        published=_published(params.study.preset, paths, means),
+        tested=tested,
+        audit=audit,
         split_by=sentences(params.split),
         leaks=files.read_json(paths.split / "audit.json"),
-        samples=_samples(paths, summary),
-        explained=explanation.section(files.read_json(paths.explanation / "summary.json"), paths.explanation),
         method_names=explanation.METHODS,
-        class_samples=_class_samples(paths, params.data.classes),
-        augmented=_augmented(paths, summary),
-        **_data_charts(paths, params.data.classes, split),
+        augmented=_augmented(paths, known),
+        **found,
+        **curves.data(index, params.data.classes, split),
     )
+    with files.replacing_folder(paths.cards) as folder:
+        for experiment, card in made_cards.items():
+            files.write_text(cards.markdown(experiment, params.study.title, card), folder / f"{experiment}.md")
     files.write_text(html, paths.report)
 
 
@@ -71,137 +119,35 @@ def _published(name: str | None, paths: Paths, means: answer.Means) -> dict[str,
     return beside.published(preset, {label: counts.get(label, 0) for label in preset.data["images"] or {}}, means)
 
 
-def _totals(sides: dict[str, Any]) -> dict[str, int]:
-    return {side: sum(part["images"] for part in sides[side].values()) for side in SIDES}
-
-
-def _tested(split: dict[str, Any], repeats: list[int]) -> int:
-    """How many images are tested; with folds, in all of those that the repeats test."""
-    folds = split["folds"]
-    parts = [split] if folds is None else [split["each_fold"][fold] for fold in {repeat % folds for repeat in repeats}]
-    return sum(_totals(part["sides"])["test"] for part in parts)
-
-
-def _runs(summary: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """experiment -> its runs, one per repeat."""
-    runs: dict[str, list[dict[str, Any]]] = {}
-    for run in summary["runs"]:
-        runs.setdefault(run["experiment"], []).append(run)
-    return runs
-
-
-def _name(run: dict[str, Any]) -> str:
-    return f"{run['experiment']}-{run['repeat']}"
-
-
-def _learning_curves(paths: Paths, summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """Per experiment: its charts, all of one measure with the same limits."""
-    folder = paths.evaluation / "curves"
-    histories = {_name(run): tables.read(folder / f"{_name(run)}.csv") for run in summary["runs"]}
-    limits = {measure: charts.limits(histories.values(), measure) for measure in MEASURES}
-    curves = []
-    for experiment, runs in _runs(summary).items():
-        lines = [(histories[_name(run)], run["best_epoch"]) for run in runs]
-        best = ", ".join(str(run["best_epoch"]) for run in runs)
-        drawn = {
-            title: charts.learning_curve(
-                lines,
-                measure,
-                runs[0]["select_on"],
-                limits[measure],
-                f"{experiment}: {title} per epoch; best epoch {best}",
-            )
-            for measure, title in MEASURES.items()
-        }
-        curves.append({"experiment": experiment, "charts": drawn, "best": best})
-    return curves
-
-
-def _rocs(paths: Paths, summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """Per class that has a curve: the whole chart, and its upper left corner."""
-    shown = []
-    for label in [summary["positive"]] if summary["positive"] else summary["classes"]:
-        curves: dict[int, list[pd.DataFrame]] = {}
-        for number, runs in enumerate(_runs(summary).values()):
-            found = [paths.evaluation / "roc" / _name(run) / f"{label}.csv" for run in runs]
-            curves[number] = [tables.read(path) for path in found if path.is_file()]
-        if any(curves.values()):
-            alt = f"ROC curves of {label} against the rest on the test images"
-            drawn = [charts.roc(curves, 1, alt), charts.roc(curves, CORNER, f"{alt}, upper left corner")]
-            shown.append({"label": label, "charts": drawn})
-    return shown
-
-
-def _lines(summary: dict[str, Any], means: answer.Means) -> list[dict[str, Any]]:
-    """The key of the ROC charts."""
-    return [
-        {
-            "experiment": experiment,
-            "style": charts.line_style(number),
-            "auroc": means[experiment, "best", "test"]["auroc"],
-            "mark": answer.mark(summary, experiment),
-        }
-        for number, experiment in enumerate(_runs(summary))
-    ]
-
-
-def _experiments(paths: Paths, summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """What was trained: each experiment's plan, what it changes, and its runs."""
-    plans = {experiment: read_plan(paths.plan(experiment)) for experiment in _runs(summary)}
-    baseline = plans[summary["baseline"]].model_dump()
-    return [
-        {
-            "experiment": experiment,
-            "plan": plans[experiment],
-            "schedule": ", ".join(dict.fromkeys(part.schedule for part in phases(plans[experiment].train))),
-            "changes": rows.changes(plans[experiment].model_dump(), baseline),
-            "runs": runs,
-            "machines": rows.machines(runs),
-        }
-        for experiment, runs in _runs(summary).items()
-    ]
-
-
-def _data_charts(paths: Paths, classes: list[str], split: dict[str, Any]) -> dict[str, Any]:
-    """How many images of each class, of which sizes, and the colour of each class in these charts."""
-    counts = {
-        name: {label: split["sides"][side][label]["images"] for label in classes}
-        for side, name in {"train": "training", "valid": "validation", "test": "test"}.items()
+def _pictures(
+    params: Params, paths: Paths, summary: dict[str, Any], index: Any, read: dict[str, list[Record]]
+) -> dict[str, Any]:
+    """Images of each class, of the best experiment, and of the two best where there are two."""
+    shown = pictures.showing(paths.cache)
+    found: dict[str, Any] = {
+        "class_samples": pictures.of_classes(index, params.data.classes, shown),
+        "samples": pictures.of_test(paths.evaluation, summary, shown),
+        "pair": None,
     }
-    index = tables.read(paths.index)
-    several = len(index[["width", "height"]].drop_duplicates()) > 1
-    return {
-        "balance": charts.balance(counts, "Number of images per side and class"),
-        "sizes": charts.sizes(index, classes, "Width and height of the images of each class") if several else None,
-        "size": index[["width", "height"]].iloc[0].tolist(),
-        "class_colours": {label: charts.line_style(number)[0] for number, label in enumerate(classes)},
-    }
+    if len(summary["top_two"]) > 1:
+        alone = pictures.of_pair(paths.evaluation, summary, shown)
+        repeat = params.study.repeats[0]
+        found["pair"] = {"rows": pair.table(summary, read["figures"]), "alone": alone, "repeat": repeat}
+    return found
 
 
-def _class_samples(paths: Paths, classes: list[str]) -> dict[str, list[dict[str, str]]]:
-    """Some images of each class, evenly through the index, as the cache holds them."""
-    pixels = np.load(paths.cache / "images.npy", mmap_mode="r")
-    index = tables.read(paths.index)
-    samples = {}
-    for label in classes:
-        rows = np.flatnonzero(index["label"] == label)
-        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, SAMPLES_PER_CLASS).astype(int))]
-        samples[label] = [{"id": index["id"].iloc[row], "image": images.data_uri(pixels[row])} for row in chosen]
-    return samples
-
-
-def _augmented(paths: Paths, summary: dict[str, Any]) -> dict[str, list[list[str]]]:
+def _augmented(paths: Paths, known: list[dict[str, Any]]) -> dict[str, list[list[str]]]:
     """For each experiment that augments: of one training image of each of the first classes, itself and some draws."""
     pixels = np.load(paths.cache / "images.npy", mmap_mode="r")
     index = tables.read(paths.split_of(0) / "train_data.csv")
     row_of = {name: row for row, name in enumerate(tables.read(paths.cache / "rows.csv")["id"])}
     chosen = [row_of[name] for name in index.groupby("label", sort=False)["id"].first()[:AUGMENTED_CLASSES]]
     shown = {}
-    for experiment in _runs(summary):
-        plan = read_plan(paths.plan(experiment))
+    for each in known:
+        plan = each["plan"]
         augmentation = Augmentation(**plan.augment.model_dump(exclude=set(BATCHWISE)))
         if augmentation.changes:
-            shown[experiment] = [_views(pixels[row], augmentation, plan.model.pixels) for row in chosen]
+            shown[each["experiment"]] = [_views(pixels[row], augmentation, plan.model.pixels) for row in chosen]
     return shown
 
 
@@ -211,20 +157,59 @@ def _views(image: Gray, augmentation: Augmentation, size: int) -> list[str]:
     return [images.data_uri(view) for view in [augment.resized(image, size), *views]]
 
 
-def _samples(paths: Paths, summary: dict[str, Any]) -> dict[str, Any]:
-    """Test images as the first repeat of the best experiment sees them."""
-    run = _runs(summary)[summary["top_two"][0]][0]
-    table = tables.read(paths.evaluation / "images" / f"{_name(run)}.csv")
-    pixels = np.load(paths.cache / "images.npy", mmap_mode="r")
-    row_of = {name: row for row, name in enumerate(tables.read(paths.cache / "rows.csv")["id"])}
+def _totals(sides: dict[str, Any]) -> dict[str, int]:
+    return {side: sum(part["images"] for part in sides[side].values()) for side in SIDES}
 
-    def shown(chosen: pd.DataFrame) -> list[Any]:
-        uris = [images.data_uri(pixels[row_of[name]]) for name in chosen["id"]]
-        return list(chosen.assign(image=uris).to_dict("index").values())
 
+def _shares(split: dict[str, Any]) -> dict[str, float]:
+    """Of the test images, each class's share; with folds, of the first one's."""
+    test = max(_totals(split["sides"])["test"], 1)
+    return {label: part["images"] / test for label, part in split["sides"]["test"].items()}
+
+
+def _tested(split: dict[str, Any], repeats: list[int]) -> int:
+    """How many images are tested; with folds, in all of those that the repeats test."""
+    folds = split["folds"]
+    parts = [split] if folds is None else [split["each_fold"][fold] for fold in {repeat % folds for repeat in repeats}]
+    return sum(_totals(part["sides"])["test"] for part in parts)
+
+
+def _experiments(paths: Paths, summary: dict[str, Any], totals: dict[str, int]) -> list[dict[str, Any]]:
+    """What was trained: each experiment's plan, what it changes, its runs and how fast they were."""
+    runs = curves.by_experiment(summary)
+    plans = {experiment: read_plan(paths.plan(experiment)) for experiment in runs}
+    baseline = plans[summary["baseline"]].model_dump()
+    return [
+        {
+            "experiment": experiment,
+            "plan": plans[experiment],
+            "schedule": ", ".join(dict.fromkeys(part.schedule for part in phases(plans[experiment].train))),
+            "changes": rows.changes(plans[experiment].model_dump(), baseline),
+            "runs": own,
+            "speed": [made.speed(run, totals["train"]) for run in own],
+        }
+        for experiment, own in runs.items()
+    ]
+
+
+def _sections(
+    paths: Paths, summary: dict[str, Any], read: dict[str, list[Record]], known: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    calibrations = files.read_json(paths.evaluation / "calibration.json")
+    return [
+        experiments.section(summary, read, calibrations, each["experiment"])
+        | {
+            "changes": each["changes"],
+            "chart": curves.calibration(paths.evaluation, summary, each["experiment"]),
+        }
+        for each in known
+    ]
+
+
+def _made(paths: Paths, summary: dict[str, Any]) -> dict[str, Any]:
     return {
-        "run": run,
-        "right": {label: shown(images.right(table, label, RIGHT_PER_CLASS)) for label in summary["classes"]},
-        "mistakes": shown(images.mistakes(table, MISTAKES)),
-        "wrong": int((table["actual"] != table["predicted"]).sum()),
+        "commit": made.commit(paths.root),
+        "index": files.sha256(paths.index),
+        "machines": made.machines(summary["runs"]),
+        "versions": made.versions(),
     }

@@ -1,0 +1,44 @@
+"""How long the report of a large study takes: 10 experiments x 3 repeats, 920 test images: `python bench/report.py`.
+
+The study is made without networks, as in the tests: predictions are drawn, and `evaluate` runs before the clock
+starts. Writes bench/results/report.json.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import finished_study
+import measure
+
+from xraylab.stages import evaluate, report
+
+EXPERIMENTS, REPEATS, LIMIT = 10, 3, 60
+IMAGES = {
+    "train": {"Healthy": 640, "TB": 160},
+    "valid": {"Healthy": 160, "TB": 40},
+    "test": {"Healthy": 760, "TB": 160},
+}
+
+
+def main() -> int:
+    names = [f"dropout-{number}" for number in range(1, EXPERIMENTS)]
+    more = {name: {"model": {"dropout": number / 20}} for number, name in enumerate(names)}
+    changes = {"study": {"repeats": list(range(REPEATS))}, "experiments": more, "train": {"epochs": 20}}
+    with tempfile.TemporaryDirectory() as folder:
+        given, paths = finished_study.make(Path(folder), changes, IMAGES, keep=("baseline",))
+        evaluate.run(given, paths)
+        start = time.perf_counter()
+        report.run(given, paths)
+        seconds = time.perf_counter() - start
+        size = paths.report.stat().st_size / 1e6
+    result = {"experiments": EXPERIMENTS, "repeats": REPEATS, "seconds": round(seconds, 1), "page_MB": round(size, 2)}
+    gates = {"60 s, of the time that it took": (LIMIT / seconds, 1.0), "10 MB, of the page": (10 / size, 1.0)}
+    return 0 if measure.write("report", result, gates) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""The charts of the report, from the tables of the evaluation."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from xraylab import tables
+from xraylab.report import answer, charts, diagrams, estimates
+from xraylab.report.records import Record, chosen
+
+MEASURES = {"loss": "Loss", "accuracy": "Accuracy", "f1": "F1"}
+CORNER = 0.2  # of the ROC axes, shown larger
+Run = dict[str, Any]
+
+
+def by_experiment(summary: dict[str, Any]) -> dict[str, list[Run]]:
+    """experiment -> its runs, one per repeat."""
+    runs: dict[str, list[Run]] = {}
+    for run in summary["runs"]:
+        runs.setdefault(run["experiment"], []).append(run)
+    return runs
+
+
+def name(run: Run) -> str:
+    """What the run's files are called."""
+    return f"{run['experiment']}-{run['repeat']}"
+
+
+def learning(
+    folder: Path, summary: dict[str, Any], figures: list[Record], epochs: list[Record]
+) -> list[dict[str, Any]]:
+    """Per experiment: its charts, all of one measure with the same limits; what the epochs tell, repeat by repeat."""
+    histories = {name(run): tables.read(folder / f"curves/{name(run)}.csv") for run in summary["runs"]}
+    limits = {measure: charts.limits(histories.values(), measure) for measure in MEASURES}
+    gaps = chosen(figures, figure="train_test_gap", checkpoint="best", kind="repeat")
+    found = []
+    for experiment, runs in by_experiment(summary).items():
+        lines = [(histories[name(run)], run["best_epoch"]) for run in runs]
+        best = ", ".join(str(run["best_epoch"]) for run in runs)
+        drawn = {
+            title: charts.learning_curve(
+                lines,
+                measure,
+                runs[0]["select_on"],
+                limits[measure],
+                f"{experiment}: {title} per epoch; best epoch {best}",
+            )
+            for measure, title in MEASURES.items()
+        }
+        own = chosen(epochs, experiment=experiment, figure="epochs_to_highest_accuracy")
+        told = {
+            "gaps": chosen(gaps, experiment=experiment),
+            "to_highest": ", ".join(f"{row['value']:g}" for row in own),
+        }
+        found.append({"experiment": experiment, "charts": drawn, "best": best, **told})
+    return found
+
+
+def rocs(folder: Path, summary: dict[str, Any], shares: dict[str, float]) -> list[dict[str, Any]]:
+    """Per class that has a curve: ROC, its upper left corner, precision and recall. `shares`: of the test images."""
+    shown = []
+    for label in [summary["positive"]] if summary["positive"] else summary["classes"]:
+        curves, precision = (_of_class(folder / kind, summary, label) for kind in ("roc", "pr"))
+        if any(curves.values()):
+            alt = f"ROC curves of {label} against the rest on the test images"
+            drawn = [
+                charts.roc(curves, 1, alt),
+                charts.roc(curves, CORNER, f"{alt}, upper left corner"),
+                diagrams.precision_recall(
+                    precision, shares[label], f"Precision-recall curves of {label} on the test images"
+                ),
+            ]
+            shown.append({"label": label, "charts": drawn})
+    return shown
+
+
+def _of_class(folder: Path, summary: dict[str, Any], label: str) -> dict[int, list[pd.DataFrame]]:
+    found: dict[int, list[pd.DataFrame]] = {}
+    for number, runs in enumerate(by_experiment(summary).values()):
+        paths = [folder / name(run) / f"{label}.csv" for run in runs]
+        found[number] = [tables.read(path) for path in paths if path.is_file()]
+    return found
+
+
+def key(summary: dict[str, Any], means: answer.Means) -> list[dict[str, Any]]:
+    """The key of the ROC charts."""
+    return [
+        {
+            "experiment": experiment,
+            "style": charts.line_style(number),
+            "auroc": means[experiment, "best", "test"]["auroc"],
+            "mark": answer.mark(summary, experiment),
+        }
+        for number, experiment in enumerate(by_experiment(summary))
+    ]
+
+
+def calibration(folder: Path, summary: dict[str, Any], experiment: str) -> Any:
+    """The reliability diagram of the best epochs, before and after the temperature."""
+    names = [name(run) for run in by_experiment(summary)[experiment]]
+    found = {
+        kind: [
+            tables.read(folder / kind / f"{each}.csv") for each in names if (folder / kind / f"{each}.csv").is_file()
+        ]
+        for kind in ("reliability", "reliability_scaled")
+    }
+    alt = f"{experiment}: observed share over predicted probability on the test images"
+    return diagrams.reliability(found["reliability"], found["reliability_scaled"], alt)
+
+
+def forest(summary: dict[str, Any]) -> dict[str, Any]:
+    """Figure -> every experiment's differences from the baseline; empty where there is no other experiment."""
+    against = chosen(summary["comparisons"], kind="baseline")
+    found = {}
+    for figure in dict.fromkeys(row["figure"] for row in against):
+        rows = chosen(against, figure=figure)
+        alt = " ".join(row["sentence"] for row in rows)
+        found[estimates.title(figure)] = diagrams.differences(rows, summary["intervals"]["confidence"], alt)
+    return found
+
+
+def data(index: pd.DataFrame, classes: list[str], split: dict[str, Any]) -> dict[str, Any]:
+    """How many images of each class, of which sizes, and the colour of each class in these charts."""
+    counts = {
+        title: {label: split["sides"][side][label]["images"] for label in classes}
+        for side, title in {"train": "training", "valid": "validation", "test": "test"}.items()
+    }
+    several = len(index[["width", "height"]].drop_duplicates()) > 1
+    return {
+        "balance": charts.balance(counts, "Number of images per side and class"),
+        "sizes": charts.sizes(index, classes, "Width and height of the images of each class") if several else None,
+        "size": index[["width", "height"]].iloc[0].tolist(),
+        "class_colours": {label: charts.line_style(number)[0] for number, label in enumerate(classes)},
+    }

@@ -1,0 +1,75 @@
+"""Charts of the evaluation: precision and recall, calibration, and differences from the baseline."""
+
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from xraylab.report.charts import INK, line_style, panel, style, svg
+
+BEFORE, AFTER = ("#0072B2", "o", "solid"), ("#D55E00", "s", "dashed")
+
+
+def precision_recall(curves: dict[int, list[pd.DataFrame]], share: float, alt: str) -> Markup:
+    """Precision over recall, by the experiment's number, a line per repeat; `share`: of images of the class."""
+    with matplotlib.rc_context(style(alt)):
+        figure, axes = panel(2.9, 2.75)
+        axes.axhline(share, color=INK, alpha=0.3, linewidth=0.7, linestyle="dotted")
+        for number, repeats in curves.items():
+            colour, dash = line_style(number)
+            for table in repeats:
+                width = 1.4 if len(repeats) == 1 else 0.8
+                axes.plot(
+                    table["recall"], table["precision"], color=colour, linestyle=dash, linewidth=width,
+                    drawstyle="steps-post",
+                )  # fmt: skip
+        axes.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), xlabel="recall (sensitivity)", ylabel="precision (PPV)")
+        return svg(figure, alt)
+
+
+def reliability(before: list[pd.DataFrame], after: list[pd.DataFrame], alt: str) -> Markup:
+    """Observed share over mean probability of each bin, a line per repeat; bars below: how the images are spread."""
+    with matplotlib.rc_context(style(alt)):
+        figure, axes = panel(2.9, 2.75)
+        axes.plot([0, 1], [0, 1], color=INK, alpha=0.35, linewidth=0.7, linestyle="dotted")
+        table = before[0]
+        heights = 0.16 * table["n"] / table["n"].max()
+        axes.bar(table["low"], heights, table["high"] - table["low"], align="edge", color=INK, alpha=0.13, linewidth=0)
+        for tables, (colour, marker, dash) in ((before, BEFORE), (after, AFTER)):
+            for table in tables:
+                width = 1.3 if len(tables) == 1 else 0.7
+                axes.plot(
+                    table["probability"], table["observed"], color=colour, linestyle=dash, linewidth=width,
+                    marker=marker, markersize=3.4, markeredgewidth=0,
+                )  # fmt: skip
+        axes.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), xlabel="predicted probability", ylabel="observed share")
+        return svg(figure, alt)
+
+
+def differences(rows: list[dict[str, Any]], confidence: float, alt: str) -> Markup:
+    """One figure's differences from the baseline with their intervals; a diamond where shown to differ."""
+    with matplotlib.rc_context(style(alt)):
+        figure, axes = panel(2.9, 0.5 + 0.19 * len(rows))
+        axes.axvline(0, color=INK, alpha=0.6, linewidth=0.7, linestyle="dotted")
+        for place, row in enumerate(rows):
+            if row["difference"] is not None:
+                _difference(axes, place, row, confidence)
+        axes.set_yticks(range(len(rows)), [row["first"] for row in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.margins(x=0.08)
+        return svg(figure, alt)
+
+
+def _difference(axes: Axes, place: int, row: dict[str, Any], confidence: float) -> None:
+    shown = row["p_holm"] is not None and row["p_holm"] < 1 - confidence
+    colour = "#D55E00" if shown else INK
+    if row["low"] is not None:
+        axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=1.2)
+    axes.plot([row["difference"]], [place], "D" if shown else "o", color=colour, markersize=4.2, markeredgewidth=0)

@@ -1,0 +1,44 @@
+"""The comparison table for a terminal. Imports nothing that takes time: no pandas, no matplotlib."""
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
+
+from xraylab.report import answer, verdict
+from xraylab.report.text import decimal, minus, p_value, percent
+
+
+def comparison(summary: dict[str, Any]) -> RenderableType:
+    """The experiments in their order on validation: test figures of the best epochs, and the test against the baseline.
+
+    `summary`: reports/evaluation/summary.json.
+    """
+    confidence = summary["intervals"]["confidence"]
+    said = [verdict.headline(summary, confidence), *verdict.paragraph(summary, confidence)]
+    notes = [f"{answer.DAGGER} chosen on the test images, and so too favourable"] if summary["chosen_on_test"] else []
+    lines = [Text(minus(sentence)) for sentence in [*said, *notes]]
+    return Group(_table(summary), *lines)
+
+
+def _table(summary: dict[str, Any]) -> Table:
+    means = {(row["experiment"], row["side"]): row for row in summary["means"] if row["checkpoint"] == "best"}
+    p = {row["first"]: row["p_holm"] for row in summary["comparisons"] if _f1_against_baseline(row)}
+    ranked_on = summary["ranked_on"]
+    table = Table("experiment", *(_head(name) for name in (f"{ranked_on} F1", "accuracy %", "F1", "AUROC", "p of F1")))
+    for row in summary["ranking"]:
+        name = row["experiment"]
+        test, dagger = means[name, "test"], answer.mark(summary, name)
+        figures = [decimal(means[name, ranked_on]["f1"]), percent(test["accuracy"]), decimal(test["f1"])]
+        shown = [figure + dagger for figure in [*figures, decimal(test["auroc"])]]
+        table.add_row(Text(name), *shown, "baseline" if name == summary["baseline"] else p_value(p[name]))
+    return table
+
+
+def _f1_against_baseline(row: dict[str, Any]) -> bool:
+    return (row["kind"], row["figure"]) == ("baseline", "f1")
+
+
+def _head(name: str) -> Column:
+    return Column(name, justify="right")

@@ -1,0 +1,153 @@
+"""What the report says of each experiment, of how it was made, and where names are hidden."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import finished_study
+import numpy as np
+import pandas as pd
+import pytest
+import small
+
+from xraylab import files, tables
+from xraylab.paths import Paths
+from xraylab.report import cards, checklist, estimates, made, names, pair
+from xraylab.stages import evaluate, report
+
+FEW = {"evaluate": {"draws": 100}}
+
+
+def _reported(root: Path, changes: dict[str, Any] | None = None, **more: Any) -> str:
+    given, paths = finished_study.make(root, FEW | (changes or {}), **more)
+    index = tables.read(paths.index)
+    tables.write(index.assign(sex=np.where(np.arange(len(index)) % 2, "F", "M")), paths.index)
+    evaluate.run(given, paths)
+    report.run(given, paths)
+    return paths.report.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    _reported(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(root: Path) -> str:
+    return Paths(root).report.read_text(encoding="utf-8")
+
+
+def _article(page: str, experiment: str) -> str:
+    start = page.index(f'<article id="experiment-{experiment}">')
+    return page[start : page.index("</article>", start)]
+
+
+def test_each_experiment_has_its_figures_with_intervals(page: str, root: Path) -> None:
+    table = tables.read(Paths(root).evaluation / "figures.csv")
+    for experiment in ("baseline", "l2"):
+        mean = (table["experiment"] == experiment) & (table["checkpoint"] == "best") & (table["kind"] == "mean")
+        row = table[mean & (table["of"] == "TB") & (table["figure"] == "sensitivity")].iloc[0]
+        value, low, high = (100 * float(row[name]) for name in ("value", "low", "high"))
+        shown = f'Sensitivity %</th><td>{value:.1f}</td><td class="quiet">{low:.1f} to {high:.1f}</td>'
+        assert shown in _article(page, experiment)
+
+
+def test_operating_points_calibration_and_subgroups_are_shown(page: str, root: Path) -> None:
+    article = _article(page, "l2")
+    points = tables.read(Paths(root).evaluation / "operating_points.csv")
+    for point in points.loc[points["experiment"] == "l2", "point"]:
+        assert f'scope="row">{point}</th>' in article
+    found = files.read_json(Paths(root).evaluation / "calibration.json")
+    own = next(row for row in found if row["experiment"] == "l2")
+    ece = "".join(f"<td>{own[when]['ece']:.3f}</td>" for when in ("before", "after"))
+    assert f"<td>{own['temperature']:.2f}</td>{ece}" in article
+    assert article.count("fewer than 10: not shown") == 2  # 8 of the 16 test images are of each sex
+    assert 'aria-label="l2: observed share over predicted probability on the test images"' in article
+
+
+def test_every_picture_and_chart_says_what_it_is(page: str) -> None:
+    assert re.findall(r"<svg (?![^>]*aria-label=\"[^\"]+\")", page) == []
+    assert re.findall(r"<img (?![^>]*alt=\"[^\"]+\")", page) == []
+
+
+def test_contents_lead_to_the_sections(page: str) -> None:
+    links = re.findall(r'<li><a href="#([^"]+)">', page)
+    assert links == re.findall(r'<section id="([^"]+)">', page)
+
+
+def test_names_are_hidden_everywhere(tmp_path: Path) -> None:
+    html = _reported(tmp_path, {"report": {"hide_names": True}})
+    assert re.findall(r"(?:train|valid|test)\d+\.png", html) == []
+    index = list(tables.read(Paths(tmp_path).index)["id"])
+    shown = {int(number) for number in re.findall(r"Radiograph image (\d+)", html)}
+    assert shown
+    assert shown <= set(range(1, len(index) + 1))
+
+
+def test_a_hidden_image_is_its_row_in_the_index() -> None:
+    hidden = names.names(["a/1.png", "b/1.png", "b/2.png"], hidden=True)
+    assert [hidden.of("b/1.png"), hidden.file("b/2.png"), hidden.file("2.png")] == ["image 2", "image 3", "image 3"]
+    assert [hidden.file("1.png"), hidden.of("c.png")] == ["an image", "an image"]  # two have that file name; none
+    assert hidden.finding({"says": "x", "examples": ["a/1.png"]}) == {"says": "x", "examples": []}
+    shown = names.names(["a/1.png"], hidden=False)
+    assert [shown.of("a/1.png"), shown.file("a/1.png")] == ["a/1.png", "1.png"]
+
+
+def test_a_card_per_experiment_without_those_of_former_ones(root: Path, page: str) -> None:
+    folder = Paths(root).cards
+    assert sorted(path.name for path in folder.iterdir()) == ["baseline.md", "l2.md"]
+    text = (folder / "l2.md").read_text(encoding="utf-8")
+    assert text.startswith(
+        "# l2\n\nTuberculosis on chest radiographs\n\n## Network\n\n- resnet18, 11\u202f171\u202f266"
+    )
+    for line in re.findall(r"^- (.*)$", text, re.MULTILINE):
+        assert f"<dd>{line}</dd>".replace("&quot;", "&#34;").replace("&#x27;", "&#39;") in page
+
+
+def test_a_card_escapes_what_users_name() -> None:
+    text = cards.markdown("l2", "<script>", {"Data": ["<img onerror=x>"]})
+    assert text == "# l2\n\n&lt;script&gt;\n\n## Data\n\n- &lt;img onerror=x&gt;\n"
+
+
+def test_the_checklist_has_44_items_and_says_what_is_unknown(page: str) -> None:
+    assert [item.number for item in checklist.ITEMS] == list(range(1, 45))
+    unknown = [item for item in checklist.ITEMS if item.fact is None]
+    assert all(item.missing for item in unknown)
+    shown = re.findall(r"<tr><td>(\d+)</td><th", page[page.index('<section id="checklist">') :])
+    assert list(map(int, shown)) == list(range(1, 45))
+    assert page.count('<td class="left wrap quiet">not known to the pipeline: ') >= len(unknown)
+
+
+def test_commit_and_data_are_named(tmp_path: Path, page: str, root: Path) -> None:
+    assert files.sha256(Paths(root).index) in page
+    assert "not known to the pipeline: the study lies in no git repository with a commit" in page
+    (tmp_path / "a").write_text("1")
+    small.commit(tmp_path)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert made.commit(tmp_path) == head.stdout.strip()
+    (tmp_path / "a").write_text("2")
+    assert made.commit(tmp_path) == f"{head.stdout.strip()}, with changes that were not committed"
+
+
+def test_images_per_second_count_every_epoch() -> None:
+    assert made.speed({"train_seconds": 192.4, "last_epoch": 5}, 640) == {"time": "3 min 12 s", "rate": "20"}
+    assert made.speed({"train_seconds": 0.0, "last_epoch": 5}, 640)["rate"] == "not available"
+
+
+def test_images_that_one_alone_gets_right_are_shown_as_the_other_sees_them() -> None:
+    columns = ["id", "actual", "predicted", "probability"]
+    first = pd.DataFrame([("a", "TB", "TB", 0.9), ("b", "TB", "H", 0.8), ("c", "H", "H", 0.7)], columns=columns)
+    second = pd.DataFrame([("c", "H", "TB", 0.6), ("b", "TB", "TB", 0.9), ("a", "TB", "H", 0.7)], columns=columns)
+    ours, theirs = pair.alone_right(first, second)
+    assert ours.to_numpy().tolist() == [["a", "TB", "H", 0.7], ["c", "H", "TB", 0.6]]
+    assert theirs.to_numpy().tolist() == [["b", "TB", "H", 0.8]]
+
+
+def test_figures_as_people_read_them() -> None:
+    assert [estimates.figure(0.98913, name) for name in ("accuracy", "f1")] == ["98.9", "0.989"]
+    assert estimates.interval({"low": -0.0123, "high": 0.5}, "f1") == "−0.012 to 0.500"
+    assert estimates.interval({"low": None, "high": None}, "f1") == ""
+    assert estimates.figure(None, "f1") == "not available"
