@@ -24,6 +24,7 @@ PARTS = (
     ".dvcignore",
     ".dvc/config",
     ".dvc/.gitignore",
+    "reports/search/.gitkeep",
 )
 Tree = dict[str, Any]
 Change = Callable[[Tree], object]

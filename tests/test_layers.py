@@ -9,7 +9,7 @@ import small
 from xraylab import cli, files, params
 
 STAGES = files.read_yaml(small.REPOSITORY / "dvc.yaml")["stages"]
-CARRIERS = {f"xraylab.{name}" for name in ("errors", "files", "params", "paths", "progress", "tables")}
+CARRIERS = {f"xraylab.{name}" for name in ("errors", "files", "params", "paths", "progress", "space", "tables")}
 """Modules that carry values and compute none: a change in them alone is no reason to train again."""
 
 

@@ -139,3 +139,13 @@ class Paths:
     @property
     def report(self) -> Path:
         return self.reports / "index.html"
+
+    @property
+    def search(self) -> Path:
+        """What the last search found, for the report."""
+        return self.reports / "search"
+
+    @property
+    def searches(self) -> Path:
+        """Trials of every search, where a stopped one goes on, and the logs of the trials."""
+        return self.state / "search"

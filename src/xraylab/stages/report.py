@@ -8,7 +8,7 @@ import pandas as pd
 from xraylab import files, tables
 from xraylab.params import Params, read_plan
 from xraylab.paths import Paths
-from xraylab.report import answer, charts, images, page, rows
+from xraylab.report import answer, charts, images, page, rows, search
 from xraylab.report.split import sentences
 
 MEASURES = {"loss": "Loss", "accuracy": "Accuracy", "f1": "F1"}
@@ -45,6 +45,7 @@ def run(params: Params, paths: Paths) -> None:
         leaks=files.read_json(paths.split / "audit.json"),
         samples=_samples(paths, summary),
         class_samples=_class_samples(paths, params.data.classes),
+        search=_search(paths),
         **_data_charts(paths, params.data.classes, split),
     )
     files.write_text(html, paths.report)
@@ -154,6 +155,13 @@ def _data_charts(paths: Paths, classes: list[str], split: dict[str, Any]) -> dic
         "size": index[["width", "height"]].iloc[0].tolist(),
         "class_colours": {label: charts.line_style(number)[0] for number, label in enumerate(classes)},
     }
+
+
+def _search(paths: Paths) -> dict[str, Any] | None:
+    """What the last search found; None where there was none."""
+    if not (paths.search / "trials.csv").is_file():
+        return None
+    return search.section(tables.read(paths.search / "trials.csv"), files.read_json(paths.search / "importance.json"))
 
 
 def _class_samples(paths: Paths, classes: list[str]) -> dict[str, list[dict[str, str]]]:
