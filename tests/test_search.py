@@ -2,24 +2,31 @@
 
 import asyncio
 import io
+import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import finished_study
 import optuna
 import pandas as pd
 import pytest
 import small
+from filelock import FileLock
 from rich.console import Console
+from ruamel.yaml import YAML
 
-from xraylab import files, params, tables
-from xraylab.errors import ParamsError, XraylabError
+from xraylab import cli, files, params, tables
+from xraylab.errors import MissingError, ParamsError, XraylabError
+from xraylab.jobs.dvc import Dvc
 from xraylab.paths import Paths
 from xraylab.report import search as in_report
 from xraylab.search import command, experiment, loop, results, sampling
 from xraylab.search.loop import FailedError, Report, Runner
 from xraylab.search.screen import Screen
 from xraylab.space import Search, Values
+from xraylab.stages import evaluate, report
 
 SPACE = {
     "train.lr": {"low": 1e-4, "high": 1e-1, "log": True},
@@ -132,6 +139,13 @@ def test_values_that_a_trial_would_choke_on_are_named_before_it_begins(tmp_path:
     assert problems(tmp_path / "whose", space=SPACE, experiment="base") == [
         "search.experiment: 'base' is not one of the experiments"
     ]
+
+
+def test_the_example_of_the_docs_is_a_search(tmp_path: Path) -> None:
+    text = (small.REPOSITORY / "docs/search.md").read_text()
+    block = textwrap.dedent(re.search(r"(?m)^    search:\n(?:     .*\n)+", text)[0])  # type: ignore[index]
+    example = YAML(typ="safe").load(block)["search"]
+    assert params.read(small.study(tmp_path, lambda tree: tree.update(search=example)) / "params.yaml").search.space
 
 
 def given(tmp_path: Path, change: small.Change) -> params.Params:
@@ -330,6 +344,55 @@ def test_each_finished_trial_is_a_line_with_the_best_and_the_time_left() -> None
     ]
 
 
+class FakeDvc(Dvc):
+    """Has one finished experiment."""
+
+    async def read(self, path: str, revision: str) -> str:
+        assert (path, revision) == ("models/l2/2/history.csv", "search-x-004")
+        return "epoch,train_f1,valid_loss,valid_f1,test_f1\n0,0.1,0.5,0.25,0.9\n1,0.99,0.25,0.75,0.1\n2,0.9,,0.5,1.0\n"
+
+
+@pytest.mark.parametrize(("figure", "best"), [("valid_f1", 0.75), ("valid_loss", 0.25)])
+def test_a_trial_is_judged_by_its_best_epoch_on_validation(figure: str, best: float, tmp_path: Path) -> None:
+    """And one that a killed search could not note is not trained again."""
+    run = experiment.runner(
+        FakeDvc(tmp_path), "l2", 2, figure, lambda number: f"search-x-{number:03d}", {"search-x-004"}, [{}], tmp_path
+    )
+    assert asyncio.run(run(4, {}, lambda epoch, epochs, value: None)) == best
+
+
+def test_what_is_left_of_ended_trials_is_removed_unless_it_is_in_use(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "baseline-0-aa", tmp_path / "baseline-0-bb"
+    for folder in (ours, theirs):
+        folder.mkdir()
+    with FileLock(theirs.with_suffix(".lock")):
+        command._forget({ours, theirs})
+    assert not ours.exists()
+    assert theirs.exists()
+
+
+def test_a_search_is_another_one_where_its_space_settings_or_data_are_others(tmp_path: Path) -> None:
+    def key(lock: str = "aa", **changes: Any) -> str:
+        study = small.study(
+            tmp_path / str(len(list(tmp_path.iterdir()))), lambda tree: tree["search"].update(space=SPACE)
+        )
+        small.edit(study, lambda tree: [tree[section].update(values) for section, values in changes.items()])
+        outs = {stage: {"outs": [{"path": stage, "md5": lock}]} for stage in command.DATA}
+        files.write_yaml({"stages": outs}, study / "dvc.lock")
+        return command.identity(params.read(study / "params.yaml"), Paths(study))
+
+    assert key() == key(search={"trials": 99, "workers": 3, "prune": False}, study={"title": "Another"})
+    others = [key(lock="bb"), key(search={"seed": 1}), key(train={"epochs": 5}), key(search={"experiment": "l2"})]
+    assert len({key(), *others}) == 5
+
+
+def test_without_optuna_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingError) as caught:
+        cli.search()
+    assert str(caught.value) == "xraylab search needs Optuna, which is not installed: pip install 'optuna>=4'"
+
+
 # what remains for the report
 
 
@@ -374,7 +437,23 @@ def test_the_charts_hold_a_line_per_trial_and_a_bar_per_key(tmp_path: Path) -> N
     assert section["ranked"][0]["trial"] == facts["best"]
     for text in (*SPACE, "valid_f1", "adam", "sgd"):
         assert f">{text}<" in section["parallel"]
-    best_line = f"stroke: {in_report.BEST.lower()}; stroke-width: 2"
-    assert section["parallel"].count(best_line) == 1
-    assert section["parallel"].count(f"stroke: {in_report.OTHERS.lower()}; stroke-width: 0.9") == 0
+    lines = [f"stroke: {in_report.OTHERS.lower()}; stroke-opacity: 0.55; stroke-width: 0.9"]
+    lines += [f"stroke: {in_report.BEST.lower()}; stroke-width: 2"]
+    assert [section["parallel"].count(line) for line in lines] == [22, 1]
     assert section["importance"].count(f"fill: {in_report.OTHERS.lower()}") == 3
+
+
+def test_the_report_speaks_of_a_search_where_there_was_one(tmp_path: Path) -> None:
+    loaded, paths = finished_study.make(tmp_path)
+    evaluate.run(loaded, paths)
+    report.run(loaded, paths)
+    before = paths.report.read_text(encoding="utf-8")
+    _, facts = finished(tmp_path)
+    report.run(loaded, paths)
+    after = paths.report.read_text(encoding="utf-8")
+    assert "Search</h2>" not in before
+    assert "<h2>7&ensp;How to reproduce</h2>" in before
+    assert "<h2>7&ensp;Search</h2>" in after
+    assert "<h2>8&ensp;How to reproduce</h2>" in after
+    assert f"<code>dvc exp apply {facts['best']}</code>" in after
+    assert "7 finished, 1 failed" in " ".join(after.split())
