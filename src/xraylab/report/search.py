@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xraylab.report.charts import COLOURS, INK, _panel, _style, _svg
 
+BELOW = -0.18  # where a setting is that did not apply
 SHOWN = 5  # the best trials, as a table
 BEST, OTHERS = COLOURS[2], COLOURS[1]
 FACTS = ("trial", "state", "figure", "epochs_seen", "seconds")
@@ -38,8 +39,8 @@ def _row(row: dict[Any, Any], keys: list[str]) -> dict[str, Any]:
 def parallel_coordinates(trials: pd.DataFrame, keys: dict[str, str], best: str | None, figure: str) -> Markup:
     """A line per trial over one axis per key, and the figure as the last one.
 
-    `keys`: key -> linear, log or choices. A line has a gap where its trial has no value: a setting that did not apply,
-    or the figure of a trial that did not finish.
+    `keys`: key -> linear, log or choices. A setting that did not apply lies below its axis; the line of a trial that
+    did not finish ends before the figure.
     """
     alt = f"Parallel coordinates of {len(trials)} trials: {', '.join(keys)}, and {figure}"
     scales = {**keys, "figure": "linear"}
@@ -49,9 +50,12 @@ def parallel_coordinates(trials: pd.DataFrame, keys: dict[str, str], best: str |
         places = np.column_stack([_axis(axes, at, trials[key], kind) for at, (key, kind) in enumerate(scales.items())])
         for row, name, state in zip(places, trials["trial"], trials["state"], strict=True):
             colour, width, alpha = _line(name == best, state == "finished")
-            axes.plot(range(len(scales)), row, "o-", color=colour, linewidth=width, alpha=alpha, markersize=2)
+            order = 3 if name == best else 2
+            axes.plot(
+                range(len(scales)), row, "o-", color=colour, linewidth=width, alpha=alpha, markersize=2, zorder=order
+            )
         axes.set_xticks(range(len(scales)), [*keys, figure])
-        axes.set(yticks=[], ylim=(-0.1, 1.1), xlim=(-0.15, len(scales) - 0.55))
+        axes.set(yticks=[], ylim=(-0.25, 1.1), xlim=(-0.15, len(scales) - 0.55))
         axes.spines["left"].set_visible(False)
         return _svg(chart, alt)
 
@@ -64,21 +68,26 @@ def _line(best: bool, finished: bool) -> tuple[str, float, float]:
 
 
 def _axis(axes: Axes, at: int, column: "pd.Series[Any]", kind: str) -> NDArray[np.float64]:
-    """Draw one vertical axis with its labels; each trial's height on it, from 0 to 1, NaN where it has no value."""
-    axes.axvline(at, color=INK, linewidth=0.6, alpha=0.6)
+    """Draw one vertical axis with its labels; each trial's height on it, from 0 to 1."""
+    axes.plot([at, at], [0, 1], color=INK, linewidth=0.6, alpha=0.6)
     if kind == "choices":
         heights, ticks = _choices(column.astype(str))
     else:
         heights, ticks = _numbers(pd.to_numeric(column, errors="coerce").to_numpy(float), kind == "log")
+    if column.name != "figure" and np.isnan(heights).any():
+        heights, ticks = np.nan_to_num(heights, nan=BELOW), [*ticks, (BELOW, "–")]
     for height, label in ticks:
-        axes.annotate(label, (at, height), (3, 0), textcoords="offset points", fontsize=6.5, va="center", color=INK)
+        axes.annotate(
+            label, (at, height), (3, 0), textcoords="offset points",
+            fontsize=6.5, va="center", color=INK, parse_math=False,
+        )  # fmt: skip
     return heights
 
 
 def _choices(column: "pd.Series[str]") -> tuple[NDArray[np.float64], list[tuple[float, str]]]:
     names = [name for name in dict.fromkeys(sorted(column)) if name]
     height = {name: place / max(len(names) - 1, 1) for place, name in enumerate(names)}
-    return column.map(height).to_numpy(float), [(place, name) for name, place in height.items()]
+    return column.map(height).to_numpy(np.float64), [(place, name) for name, place in height.items()]
 
 
 def _numbers(values: NDArray[np.float64], log: bool) -> tuple[NDArray[np.float64], list[tuple[float, str]]]:
@@ -88,8 +97,10 @@ def _numbers(values: NDArray[np.float64], log: bool) -> tuple[NDArray[np.float64
     low, high = finite.min(), finite.max()
     scaled = np.log(values) if log else values
     first, last = (np.log(low), np.log(high)) if log else (low, high)
-    heights = (scaled - first) / (last - first) if high > low else np.where(np.isfinite(values), 0.5, np.nan)
-    return heights, [(0, f"{low:.3g}"), (1, f"{high:.3g}")] if high > low else [(0.5, f"{low:.3g}")]
+    if low == high:
+        return values - low + 0.5, [(0.5, f"{low:.3g}")]
+    heights = np.array((scaled - first) / (last - first), np.float64)
+    return heights, [(0, f"{low:.3g}"), (1, f"{high:.3g}")]
 
 
 def importance(shares: dict[str, float]) -> Markup:
