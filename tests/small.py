@@ -24,7 +24,6 @@ PARTS = (
     ".dvcignore",
     ".dvc/config",
     ".dvc/.gitignore",
-    "reports/search/.gitkeep",
 )
 Tree = dict[str, Any]
 Change = Callable[[Tree], object]

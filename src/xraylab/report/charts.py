@@ -30,6 +30,7 @@ STYLE = {
     "grid.color": INK,
     "grid.linewidth": 0.5,
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a name may hold dollar signs
     "xtick.color": INK,
     "xtick.major.size": 2.5,
     "xtick.major.width": 0.6,
@@ -45,7 +46,7 @@ History = tuple[pd.DataFrame, int]  # one run's history.csv and its best epoch
 
 def line_style(number: int) -> tuple[str, str]:
     """Colour and dash of the experiment with that number; the first is in ink."""
-    return COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
+    return COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
 
 
 def css_colour(colour: str) -> str:
@@ -62,8 +63,8 @@ def limits(histories: Iterable[pd.DataFrame], measure: str) -> tuple[float, floa
 
 def learning_curve(runs: list[History], measure: str, chosen_on: str, ylim: tuple[float, float], alt: str) -> Markup:
     """One measure over the epochs: a line per side and repeat, and a dot at each repeat's best epoch."""
-    with matplotlib.rc_context(_style(alt)):
-        figure, axes = _panel(2.9, 2.0)
+    with matplotlib.rc_context(style(alt)):
+        figure, axes = panel(2.9, 2.0)
         for table, best in runs:
             for name in _columns(table, measure):
                 colour, dash = SIDES[name.split("_")[0]]
@@ -76,7 +77,7 @@ def learning_curve(runs: list[History], measure: str, chosen_on: str, ylim: tupl
             axes.plot([best], [chosen], "o", color=SIDES[chosen_on][0], markersize=4.5, markeredgewidth=0)
         axes.set(ylim=ylim, xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        return _svg(figure, alt)
+        return svg(figure, alt)
 
 
 def roc(curves: dict[int, list[pd.DataFrame]], corner: float, alt: str) -> Markup:
@@ -84,8 +85,8 @@ def roc(curves: dict[int, list[pd.DataFrame]], corner: float, alt: str) -> Marku
 
     `corner`: how much of both axes to show, from the upper left corner; 1 is all.
     """
-    with matplotlib.rc_context(_style(alt)):
-        figure, axes = _panel(2.9, 2.75)
+    with matplotlib.rc_context(style(alt)):
+        figure, axes = panel(2.9, 2.75)
         axes.plot([0, 1], [0, 1], color=INK, alpha=0.3, linewidth=0.7, linestyle="dotted")
         for number, repeats in curves.items():
             colour, dash = line_style(number)
@@ -95,14 +96,14 @@ def roc(curves: dict[int, list[pd.DataFrame]], corner: float, alt: str) -> Marku
         edge = 0.015 * corner
         axes.set(xlim=(-edge, corner + edge), ylim=(1 - corner - edge, 1 + edge))
         axes.set(xlabel="false-positive rate (1 − specificity)", ylabel="true-positive rate (sensitivity)")
-        return _svg(figure, alt)
+        return svg(figure, alt)
 
 
 def balance(counts: dict[str, dict[str, int]], alt: str) -> Markup:
     """Bars of side -> class -> number of images, the number beside each."""
-    with matplotlib.rc_context(_style(alt)):
+    with matplotlib.rc_context(style(alt)):
         labels = list(next(iter(counts.values())))
-        figure, axes = _panel(2.9, 0.5 + 0.2 * len(labels) * len(counts))
+        figure, axes = panel(2.9, 0.5 + 0.2 * len(labels) * len(counts))
         height = 0.8 / len(labels)
         for number, label in enumerate(labels):
             places = [side + (number - (len(labels) - 1) / 2) * height for side in range(len(counts))]
@@ -113,13 +114,13 @@ def balance(counts: dict[str, dict[str, int]], alt: str) -> Markup:
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.14)
         axes.set(xlabel="images")
-        return _svg(figure, alt)
+        return svg(figure, alt)
 
 
 def sizes(index: pd.DataFrame, classes: list[str], alt: str) -> Markup:
     """Width and height of the images, a dot per size and class, larger where there are more images."""
-    with matplotlib.rc_context(_style(alt)):
-        figure, axes = _panel(2.9, 2.5)
+    with matplotlib.rc_context(style(alt)):
+        figure, axes = panel(2.9, 2.5)
         stored = index[["width", "height"]]
         step = 1 if len(stored.drop_duplicates()) <= MANY_SIZES else 32
         rounded = index.assign(**(stored // step * step))
@@ -129,7 +130,7 @@ def sizes(index: pd.DataFrame, classes: list[str], alt: str) -> Markup:
             colour = line_style(number)[0]
             axes.scatter(found["width"], found["height"], s=area, color=colour, alpha=0.5, linewidth=0)
         axes.set(xlabel="width", ylabel="height")
-        return _svg(figure, alt)
+        return svg(figure, alt)
 
 
 def _columns(table: pd.DataFrame, measure: str) -> list[str]:
@@ -141,18 +142,19 @@ def _numbers(column: "pd.Series[float]") -> "pd.Series[float]":
     return pd.to_numeric(column, errors="coerce")
 
 
-def _style(salt: str) -> Any:  # matplotlib types the keys as literals
+def style(salt: str) -> Any:  # matplotlib types the keys as literals
+    """The charts' settings; `salt` makes a chart's ids its own."""
     return {**STYLE, "svg.hashsalt": salt}
 
 
-def _panel(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of that size in inches, with one axes."""
+def panel(width: float, height: float, place: tuple[int, int, int] = (1, 1, 1)) -> tuple[Figure, Axes]:
+    """A figure of that size in inches, with one axes at `place` (rows, columns, number)."""
     figure = Figure(figsize=(width, height), facecolor="none", layout="constrained")
-    axes = figure.add_subplot(facecolor="none")
+    axes = figure.add_subplot(*place, facecolor="none")
     return figure, axes
 
 
-def _svg(figure: Figure, alt: str) -> Markup:
+def svg(figure: Figure, alt: str) -> Markup:
     """The figure as an <svg> element: no date, no ids that another chart has too, as wide as the page lets it be."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from xraylab.report.charts import COLOURS, INK, _panel, _style, _svg
+from xraylab.report.charts import COLOURS, INK, panel, style, svg
 
 BELOW = -0.18  # where a setting is that did not apply
 SHOWN = 5  # the best trials, as a table
@@ -44,8 +44,8 @@ def parallel_coordinates(trials: pd.DataFrame, keys: dict[str, str], best: str |
     """
     alt = f"Parallel coordinates of {len(trials)} trials: {', '.join(keys)}, and {figure}"
     scales = {**keys, "figure": "linear"}
-    with matplotlib.rc_context(_style(alt)):
-        chart, axes = _panel(6.2, 2.6)
+    with matplotlib.rc_context(style(alt)):
+        chart, axes = panel(6.2, 2.6)
         axes.grid(visible=False)
         places = np.column_stack([_axis(axes, at, trials[key], kind) for at, (key, kind) in enumerate(scales.items())])
         for row, name, state in zip(places, trials["trial"], trials["state"], strict=True):
@@ -57,7 +57,7 @@ def parallel_coordinates(trials: pd.DataFrame, keys: dict[str, str], best: str |
         axes.set_xticks(range(len(scales)), [*keys, figure])
         axes.set(yticks=[], ylim=(-0.25, 1.1), xlim=(-0.15, len(scales) - 0.55))
         axes.spines["left"].set_visible(False)
-        return _svg(chart, alt)
+        return svg(chart, alt)
 
 
 def _line(best: bool, finished: bool) -> tuple[str, float, float]:
@@ -79,7 +79,7 @@ def _axis(axes: Axes, at: int, column: "pd.Series[Any]", kind: str) -> NDArray[n
     for height, label in ticks:
         axes.annotate(
             label, (at, height), (3, 0), textcoords="offset points",
-            fontsize=6.5, va="center", color=INK, parse_math=False,
+            fontsize=6.5, va="center", color=INK,
         )  # fmt: skip
     return heights
 
@@ -107,11 +107,11 @@ def _numbers(values: NDArray[np.float64], log: bool) -> tuple[NDArray[np.float64
 def importance(shares: dict[str, float]) -> Markup:
     """A bar per key: its share of the variance of the figure."""
     alt = "Importance of each setting: " + ", ".join(f"{key} {share:.2f}" for key, share in shares.items())
-    with matplotlib.rc_context(_style(alt)):
-        chart, axes = _panel(2.9, 0.5 + 0.22 * len(shares))
+    with matplotlib.rc_context(style(alt)):
+        chart, axes = panel(2.9, 0.5 + 0.22 * len(shares))
         bars = axes.barh(list(shares), list(shares.values()), 0.7, color=OTHERS)
         axes.bar_label(bars, fmt="%.2f", padding=2, color=INK, fontsize=6.5)
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.set(xlim=(0, 1.12), xlabel="share of the variance")
-        return _svg(chart, alt)
+        return svg(chart, alt)

@@ -12,6 +12,7 @@ from xraylab.paths import Paths
 
 def run(params: Params, paths: Paths) -> None:
     """Write data/source.json and data/sides.csv. What is not on this machine stays as git holds it."""
+    paths.search.mkdir(parents=True, exist_ok=True)  # the report depends on it, also where there was no search
     _note_source(params, paths)
     _note_sides(params.split.files, paths)
 
