@@ -148,6 +148,17 @@ def test_the_example_of_the_docs_is_a_search(tmp_path: Path) -> None:
     assert params.read(small.study(tmp_path, lambda tree: tree.update(search=example)) / "params.yaml").search.space
 
 
+@pytest.mark.parametrize("base", [{"optimizer": "adam", "momentum": None}, {"optimizer": "sgd", "momentum": 0.9}])
+def test_a_condition_holds_whatever_the_experiment_itself_says(base: dict[str, Any], tmp_path: Path) -> None:
+    """Where it does not hold, the setting is null: adam takes no momentum, though the experiment has one."""
+
+    def change(tree: small.Tree) -> None:
+        tree["search"]["space"] = SPACE
+        tree["train"].update(base)
+
+    assert params.read(small.study(tmp_path, change) / "params.yaml").train.optimizer == base["optimizer"]
+
+
 def given(tmp_path: Path, change: small.Change) -> params.Params:
     return params.read(small.study(tmp_path, change) / "params.yaml")
 
@@ -181,7 +192,7 @@ def test_every_draw_lies_in_the_space_and_conditions_hold(tmp_path: Path) -> Non
     draws = drawn(opened(tmp_path), searching(trials=40))
     assert all(1e-4 <= values["train.lr"] <= 1e-1 and values["train.epochs"] in range(2, 10) for values in draws)
     assert {values["train.optimizer"] for values in draws} == {"adam", "sgd"}
-    assert all(("train.momentum" in values) == (values["train.optimizer"] == "sgd") for values in draws)
+    assert all((values["train.momentum"] is None) == (values["train.optimizer"] == "adam") for values in draws)
     small_rates = sum(values["train.lr"] < 10**-2.5 for values in draws)  # the middle of the logarithmic scale
     assert 10 < small_rates < 30
 

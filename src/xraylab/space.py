@@ -22,7 +22,7 @@ class Range(BaseModel):
     high: int | float
     log: bool = False  # drawn evenly on a logarithmic scale
     integer: bool = False  # whole numbers alone
-    when: dict[str, Any] | None = None  # drawn only where these keys are drawn so; else the experiment's own value
+    when: dict[str, Any] | None = None  # drawn only where these keys are drawn so; null elsewhere
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -94,8 +94,7 @@ def corners(space: dict[str, Dimension]) -> Iterator[Values]:
     for combination in islice(product(*ends), COMBINATIONS):
         drawn: Values = {}
         for (key, dimension), value in zip(dimensions, combination, strict=True):
-            if applies(dimension, drawn):
-                drawn[key] = value
+            drawn[key] = value if applies(dimension, drawn) else None
         yield drawn
 
 

@@ -55,11 +55,10 @@ def ask(study: optuna.Study, sampler: str, seed: int) -> Trial:
 
 
 def draw(trial: Trial, space: dict[str, Dimension]) -> Values:
-    """The trial's value of every key that applies; the same ones when asked again."""
+    """The trial's value of every key, None where it does not apply; the same ones when asked again."""
     drawn: Values = {}
     for key, dimension in ordered(space):
-        if applies(dimension, drawn):
-            drawn[key] = _value(trial, key, dimension)
+        drawn[key] = _value(trial, key, dimension) if applies(dimension, drawn) else None
     return drawn
 
 
