@@ -9,7 +9,7 @@ import small
 from xraylab import cli, files, params
 
 STAGES = files.read_yaml(small.REPOSITORY / "dvc.yaml")["stages"]
-CARRIED = "errors files params params_model params_training paths progress sections tables"
+CARRIED = "errors files params params_model params_training paths progress sections space tables"
 CARRIERS = {f"xraylab.{name}" for name in CARRIED.split()}
 """Modules that carry values and compute none: a change in them alone is no reason to train again."""
 

@@ -310,6 +310,20 @@ def run(
     run.run(Paths.here(), jobs)
 
 
+@app.command(rich_help_panel=TOOLS)
+def search() -> None:
+    """Try the settings under `search` in params.yaml, each trial a DVC experiment; goes on where it stopped."""
+    from importlib.util import find_spec
+
+    from xraylab.errors import MissingError
+
+    if find_spec("optuna") is None:
+        raise MissingError("xraylab search needs Optuna, which is not installed: pip install 'optuna>=4'")
+    from xraylab.search import command
+
+    _run(command.run)
+
+
 def _study() -> "tuple[Params, Paths]":
     from xraylab import params
     from xraylab.paths import Paths

@@ -21,6 +21,7 @@ from xraylab.params_model import Model
 from xraylab.params_training import Augment, Loss, Sampling, Train
 from xraylab.sections import Fraction, Section
 from xraylab.sections import belongs as _belongs
+from xraylab.space import JUDGES, Range, Search, Values, condition_problems, corners, nested
 
 EXPERIMENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 CLASS_NAME = re.compile(r"[\w][\w .()-]{0,63}")
@@ -164,12 +165,13 @@ class Params(Experiment):
     explain: Explain
     predict: Predict
     report: Report
+    search: Search
     experiments: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
-    def experiment(self, name: str) -> Experiment:
-        """The base sections with one experiment's overrides."""
+    def experiment(self, name: str, values: Values | None = None) -> Experiment:
+        """The base sections with one experiment's overrides, and then with `values` (dotted key -> value)."""
         base = {section: getattr(self, section).model_dump() for section in OVERRIDABLE}
-        return Experiment.model_validate(merged(base, self.experiments[name]))
+        return Experiment.model_validate(merged(merged(base, self.experiments[name]), nested(values or {})))
 
 
 class Plan(Experiment):
@@ -187,7 +189,7 @@ def read(path: Path) -> Params:
         params = Params.model_validate(tree)
     except ValidationError as error:
         raise ParamsError(_headline(path), _problems(error)) from None
-    problems = [*_study_problems(params), *_experiments_problems(params)]
+    problems = [*_study_problems(params), *_experiments_problems(params)] or _search_problems(params)
     if problems:
         raise ParamsError(_headline(path), problems)
     return params
@@ -237,6 +239,8 @@ def _suggestion(keys: list[Any], prefix: str) -> str:
 
 
 def _known(parents: list[Any], top: tuple[str, ...] | None) -> list[str]:
+    if parents[:2] == ["search", "space"]:
+        return list(Range.model_fields)
     section: Any = Params
     for key in parents:
         section = section.model_fields[key].annotation
@@ -363,6 +367,54 @@ def _experiments_problems(params: Params) -> list[str]:
             continue
         for key, problem in _contradictions(experiment, params).items():
             problems[f"{'' if key in in_base else prefix}{key}: {problem}"] = None
+    return list(problems)
+
+
+def _search_problems(params: Params) -> list[str]:
+    """What a search would run into only after it has begun; nothing where there is no space."""
+    search = params.search
+    if not search.space:
+        return []
+    if search.experiment not in params.experiments:
+        return [f"search.experiment: {search.experiment!r} is not one of the experiments"]
+    keys = [problem for key in search.space if (problem := _key_problem(key))]
+    return keys + condition_problems(search.space) or _corner_problems(params)
+
+
+def _key_problem(dotted: str) -> str | None:
+    """Why this key of a space is no setting that can be varied."""
+    where = f"search.space.{dotted}"
+    if dotted in JUDGES:
+        return f"{where}: trials that are judged differently cannot be compared"
+    section: Any = Experiment
+    parents: list[str] = []
+    for key in dotted.split("."):
+        fields = getattr(section, "model_fields", {})
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            known = f"did you mean {'.'.join([*parents, *near])}?" if near else f"there is {', '.join(fields)}"
+            return f"{where}: unknown key; {known}" if fields else f"{where}: {'.'.join(parents)} is a single value"
+        section, parents = fields[key].annotation, [*parents, key]
+    return f"{where}: is a whole section; name one of {', '.join(section.model_fields)}" if _section(section) else None
+
+
+def _section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)
+
+
+def _corner_problems(params: Params) -> list[str]:
+    """Wrong types and contradictions of every choice with every other, each under its key and once."""
+    problems: dict[str, None] = {}
+    for values in corners(params.search.space):
+        try:
+            experiment = params.experiment(params.search.experiment, values)
+        except ValidationError as error:
+            problems.update(dict.fromkeys(_problems(error, "search.space.")))
+            continue
+        given = ", ".join(f"{key}: {value}" for key, value in values.items())
+        for key, problem in _contradictions(experiment, params).items():
+            if not any(known.startswith(f"search.space: {key}: {problem}") for known in problems):
+                problems[f"search.space: {key}: {problem} (with {given})"] = None
     return list(problems)
 
 

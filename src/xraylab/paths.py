@@ -162,3 +162,13 @@ class Paths:
     def cards(self) -> Path:
         """A model card per experiment."""
         return self.reports / "cards"
+
+    @property
+    def search(self) -> Path:
+        """What the last search found, for the report."""
+        return self.reports / "search"
+
+    @property
+    def searches(self) -> Path:
+        """Trials of every search, where a stopped one goes on, and the logs of the trials."""
+        return self.state / "search"

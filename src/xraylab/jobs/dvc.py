@@ -17,6 +17,7 @@ from xraylab.errors import XraylabError
 from xraylab.jobs import guard
 
 CHUNK = 1 << 16
+READ = "import dvc.api, sys; sys.stdout.write(dvc.api.read(sys.argv[1], rev=sys.argv[2]))"
 
 
 class Dvc:
@@ -42,20 +43,32 @@ class Dvc:
         Errors: XraylabError with its message where it fails.
         """
         async with self.started(list(arguments), {}, stdout=PIPE, stderr=PIPE) as process:
-            out, err = await process.communicate()
-        if process.returncode != 0:
-            said = err.decode(errors="replace").strip().replace("\n", "\n    ")
-            raise XraylabError(f"`dvc {' '.join(arguments)}` failed", [said])
-        return out.decode()
+            return await _said(process, f"`dvc {' '.join(arguments)}`")
+
+    async def read(self, path: str, revision: str) -> str:
+        """The text of an output as it was at a commit or in an experiment.
+
+        Errors: XraylabError where there is none.
+        """
+        async with self._guarded(["-c", READ, path, revision], {}, PIPE, PIPE) as process:
+            return await _said(process, f"reading {path} of {revision}")
 
     @asynccontextmanager
     async def started(
         self, arguments: list[str], environment: dict[str, str], stdout: int | None = None, stderr: int | None = None
     ) -> AsyncIterator[Process]:
         """A running dvc that waits for dvc's lock as long as it takes; ended where the block is left early."""
+        command = ["-m", "dvc", "--wait-for-lock", *arguments]
+        async with self._guarded(command, environment, stdout, stderr) as process:
+            yield process
+
+    @asynccontextmanager
+    async def _guarded(
+        self, command: list[str], environment: dict[str, str], stdout: int | None, stderr: int | None
+    ) -> AsyncIterator[Process]:
         process = await asyncio.create_subprocess_exec(
             *[sys.executable, "-I", "-S", guard.__file__, str(os.getpid())],
-            *[sys.executable, "-m", "dvc", "--wait-for-lock", *arguments],
+            *[sys.executable, *command],
             cwd=self.root, env=os.environ | environment, start_new_session=True,
             stdin=asyncio.subprocess.DEVNULL, stdout=stdout, stderr=stderr,
         )  # fmt: skip
@@ -73,6 +86,13 @@ class Dvc:
         for process in self.live:
             if process.returncode is None:
                 process.terminate()
+
+
+async def _said(process: Process, what: str) -> str:
+    out, err = await process.communicate()
+    if process.returncode != 0:
+        raise XraylabError(f"{what} failed", [err.decode(errors="replace").strip().replace("\n", "\n    ")])
+    return out.decode()
 
 
 async def lines(stream: StreamReader) -> AsyncIterator[str]:

@@ -4,6 +4,8 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import Coroutine
+from typing import Any
 
 from rich.console import Console
 
@@ -21,16 +23,16 @@ def run(paths: Paths, jobs: int | None) -> None:
     Errors: XraylabError where a stage fails. A signal ends everything that was started, and then this process.
     """
     dvc.mend(paths.root)
-    if number := asyncio.run(_until_signal(paths, jobs)):
+    process = Dvc(paths.root)
+    if number := asyncio.run(until_signal(process, _up_to_date(process, paths, jobs))):
         dvc.mend(paths.root)
         Console(stderr=True).print("stopped; `xraylab run` and `dvc repro` go on from here", highlight=False)
         sys.exit(128 + number)
 
 
-async def _until_signal(paths: Paths, jobs: int | None) -> int:
+async def until_signal(process: Dvc, work: Coroutine[Any, Any, None]) -> int:
     """0 where all is done, or the signal that came: the first one ends the jobs in good order, another one at once."""
-    process = Dvc(paths.root)
-    task = asyncio.create_task(_up_to_date(process, paths, jobs))
+    task = asyncio.create_task(work)
     came: list[int] = []
 
     def stop(number: int) -> None:

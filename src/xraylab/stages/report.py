@@ -25,6 +25,7 @@ from xraylab.report import (
     pair,
     pictures,
     rows,
+    search,
     verdict,
 )
 from xraylab.report.names import names
@@ -45,6 +46,7 @@ CONTENTS = {
     "pictures": "Pictures",
     "pair": "The two best",
     "explained": "Is it right for the right reason?",
+    "search": "The search",
     "published": "The published study",
     "made": "How it was made",
     "checklist": "Checklist",
@@ -65,6 +67,7 @@ def run(params: Params, paths: Paths) -> None:
         for each in known
     }
     found = {
+        "search": _search(paths),
         "published": _published(params.study.preset, paths, means),
         "explained": explanation.section(files.read_json(paths.explanation / "summary.json"), paths.explanation),
         **_pictures(params, paths, summary, index, read),
@@ -134,6 +137,13 @@ def _pictures(
         repeat = params.study.repeats[0]
         found["pair"] = {"rows": pair.table(summary, read["figures"]), "alone": alone, "repeat": repeat}
     return found
+
+
+def _search(paths: Paths) -> dict[str, Any] | None:
+    """What the last search found; None where there was none."""
+    if not (paths.search / "trials.csv").is_file():
+        return None
+    return search.section(tables.read(paths.search / "trials.csv"), files.read_json(paths.search / "importance.json"))
 
 
 def _augmented(paths: Paths, known: list[dict[str, Any]]) -> dict[str, list[list[str]]]:

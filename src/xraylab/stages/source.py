@@ -15,6 +15,7 @@ def run(params: Params, paths: Paths) -> None:
 
     What is not on this machine stays as git holds it.
     """
+    paths.search.mkdir(parents=True, exist_ok=True)  # the report depends on it, also where there was no search
     _note_source(params, paths)
     _note_sides(params.split.files, paths)
     if paths.code is not None:

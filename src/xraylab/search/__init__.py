@@ -1,0 +1,1 @@
+"""Searches over settings: Optuna says what to try, and each trial is a DVC experiment."""

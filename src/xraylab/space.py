@@ -1,0 +1,113 @@
+"""The section `search` of params.yaml: whose settings are varied, within what, and how often."""
+
+import math
+from collections.abc import Iterator
+from itertools import islice, product
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, NonNegativeInt, PositiveInt, Tag, model_validator
+
+JUDGES = ("train.select_on", "train.select_by")
+COMBINATIONS = 4096  # as many are checked before a search begins
+
+Values = dict[str, Any]  # dotted key -> value
+
+
+class Range(BaseModel):
+    """Numbers from `low` to `high`, both included."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    low: int | float
+    high: int | float
+    log: bool = False  # drawn evenly on a logarithmic scale
+    integer: bool = False  # whole numbers alone
+    when: dict[str, Any] | None = None  # drawn only where these keys are drawn so; null elsewhere
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ValueError("low must be less than high")
+        if self.log and self.low <= 0:
+            raise ValueError("a logarithmic scale begins above 0")
+        if self.integer and not (float(self.low).is_integer() and float(self.high).is_integer()):
+            raise ValueError("with integer: true, low and high are whole numbers")
+        return self
+
+    @property
+    def ends(self) -> list[Any]:
+        return [int(end) if self.integer else float(end) for end in (self.low, self.high)]
+
+
+def _kind(value: Any) -> str:
+    """Named so that messages leave it out."""
+    return "list[choices]" if isinstance(value, list) else "constrained-range"
+
+
+Choices = Annotated[list[Any], Field(min_length=2)]
+Dimension = Annotated[
+    Annotated[Range, Tag("constrained-range")] | Annotated[Choices, Tag("list[choices]")], Discriminator(_kind)
+]
+
+
+class Search(BaseModel):
+    """What `xraylab search` tries; nothing, where the space is empty."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    experiment: str
+    space: dict[str, Dimension]
+    sampler: Literal["random", "tpe"]
+    trials: PositiveInt
+    seed: NonNegativeInt
+    prune: bool
+    workers: PositiveInt
+
+
+def applies(dimension: Range | list[Any], drawn: Values) -> bool:
+    """Whether a dimension is drawn, given what was drawn of those without a condition."""
+    condition = dimension.when if isinstance(dimension, Range) else None
+    return all(drawn.get(key) == value for key, value in (condition or {}).items())
+
+
+def ordered(space: dict[str, Dimension]) -> list[tuple[str, Range | list[Any]]]:
+    """Those without a condition first: the others look at them."""
+    return sorted(space.items(), key=lambda item: isinstance(item[1], Range) and item[1].when is not None)
+
+
+def nested(values: Values) -> dict[str, Any]:
+    """{'train.lr': 1} as {'train': {'lr': 1}}."""
+    tree: dict[str, Any] = {}
+    for dotted, value in values.items():
+        *parents, last = dotted.split(".")
+        place = tree
+        for key in parents:
+            place = place.setdefault(key, {})
+        place[last] = value
+    return tree
+
+
+def corners(space: dict[str, Dimension]) -> Iterator[Values]:
+    """Every choice with every other, and with both ends of every range; the first few thousand of them."""
+    dimensions = ordered(space)
+    ends = [dimension.ends if isinstance(dimension, Range) else dimension for _, dimension in dimensions]
+    for combination in islice(product(*ends), COMBINATIONS):
+        drawn: Values = {}
+        for (key, dimension), value in zip(dimensions, combination, strict=True):
+            drawn[key] = value if applies(dimension, drawn) else None
+        yield drawn
+
+
+def condition_problems(space: dict[str, Dimension]) -> list[str]:
+    """A condition names another key of the space that has choices, and one of these."""
+    problems = []
+    for key, dimension in space.items():
+        condition = (dimension.when if isinstance(dimension, Range) else None) or {}
+        for other, value in condition.items():
+            choices = space.get(other)
+            if not isinstance(choices, list):
+                problems.append(f"search.space.{key}.when: {other} is not a list of choices in search.space")
+            elif value not in choices:
+                known = ", ".join(map(str, choices))
+                problems.append(f"search.space.{key}.when: {other} is never {value!r}; its choices are {known}")
+    return problems
