@@ -65,7 +65,7 @@ def normalise(arch: str, channels: int) -> Normalise:
     if (mean, std) == (IMAGENET[3].mean, IMAGENET[3].std):
         return IMAGENET[channels]
     if channels == 1:
-        mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
+        return Normalise((sum(mean) / len(mean),), (sum(std) / len(std),))
     return Normalise(mean, std)
 
 

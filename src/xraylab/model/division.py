@@ -138,7 +138,7 @@ def parameters(network: nn.Module, layers: Sequence[str]) -> int:
     return sum(p.numel() for name in layers for p in network.get_submodule(name).parameters(recurse=False))
 
 
-def _split(part: nn.Sequential, frozen: set[str], network: nn.Module, path: str) -> tuple[Parts, Parts]:
+def _split(part: nn.Module, frozen: set[str], network: nn.Module, path: str) -> tuple[Parts, Parts]:
     """What runs before the cut and what after, under the same names; what has no parameters goes with what precedes."""
     before, after = OrderedDict[str, nn.Module](), OrderedDict[str, nn.Module]()
     for name, module in part.named_children():
