@@ -168,7 +168,7 @@ def test_a_compiler_that_fails_is_said_and_the_network_scores_anyway(monkeypatch
 
     monkeypatch.setattr(torch, "compile", no_compiler)
     network, batch = resnet(), images(2)
-    ready, notes = scoring.prepared(network, CPU, 5000, (1, 64, 64), 10**9)
+    ready, notes = scoring.prepared(network, CPU, 20_000, (1, 64, 64), 10**9)
     assert notes[1] == "not compiled, since that fails here (TorchDynamoException: no compiler)"
     [ours] = scoring.probabilities([ready], [batch], CPU)
     assert (ours - plain(network, batch)).abs().max() < 1e-5
@@ -178,7 +178,7 @@ def test_a_compiler_that_fails_is_said_and_the_network_scores_anyway(monkeypatch
 def test_compiled_networks_keep_their_own_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "SCORING_BATCH", 4)
     pair = [trained(Pair(), seed) for seed in (1, 2)]
-    ready, notes = zip(*[scoring.prepared(one, CPU, 5000, (3, 16, 16), 10**9) for one in pair], strict=True)
+    ready, notes = zip(*[scoring.prepared(one, CPU, 20_000, (3, 16, 16), 10**9) for one in pair], strict=True)
     assert [said[1] for said in notes] == ["compiled", "compiled"]
     batches = [images(4, 3, 16), images(3, 3, 16)]
     for network, ours in zip(pair, scoring.probabilities(ready, batches, CPU), strict=True):
