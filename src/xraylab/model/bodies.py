@@ -55,6 +55,8 @@ def normalise(arch: str, channels: int) -> Normalise:
 
     torchvision's are ImageNet's, which its inception_v3 itself turns into halves: ours leaves that to the caller.
     """
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     if arch == "inception_v3":
         mean, std = HALVES, HALVES
     elif arch in names.TORCHVISION:

@@ -145,7 +145,7 @@ def _split(part: nn.Module, frozen: set[str], network: nn.Module, path: str) -> 
         own = [inside for inside in networks.layers(network) if f"{inside}.".startswith(f"{path}{name}.")]
         if not after and frozen.issuperset(own) and not _random(module):
             before[name] = module
-        elif not after and _runs_in_order(module) and frozen.intersection(own):
+        elif not after and isinstance(module, nn.Sequential) and _runs_in_order(module) and frozen.intersection(own):
             first, rest = _split(module, frozen, network, f"{path}{name}.")
             before |= {name: nn.Sequential(first)} if first else {}
             after[name] = nn.Sequential(rest)

@@ -122,5 +122,5 @@ def _fitted(theirs: Tensor, ours: Tensor) -> Tensor:
         return theirs
     have, want = theirs.shape[1], ours.shape[1]
     if have == 3 * want:
-        return theirs.reshape(theirs.shape[0], want, 3, *theirs.shape[2:]).sum(dim=2)
+        return theirs.reshape(len(theirs), want, 3, *theirs.shape[2:]).sum(dim=2)
     return theirs.repeat_interleave(3, dim=1) / 3 if want == 3 * have else theirs
