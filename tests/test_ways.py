@@ -285,7 +285,7 @@ def test_tensorboard_shows_the_history_and_changes_nothing(study: Loaded, monkey
     folder = trained(study, "sgd_then_adam")
     assert outcome(folder) == whole
     table = tables.read(folder / "history.csv")
-    batches = -(-len(tables.read(study[1].split / "train_data.csv")) // 8)
+    batches = 3  # of 8 images; the 25th is left out, since batch norm cannot be computed from it alone
     for name in ("valid_f1", "valid_loss"):
         points = [(value, step) for figure, value, step in shown if figure == name]
         assert [step for _, step in points] == [batches * epoch for epoch in range(1, 6)]
