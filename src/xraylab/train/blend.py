@@ -1,11 +1,10 @@
 """Averages of the weights of several epochs, as one more epoch that is scored like the others."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from fastai.callback.core import Callback, CancelBatchException
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from xraylab.model import weights
@@ -27,24 +26,21 @@ def mean(files: list[Path]) -> dict[str, Tensor]:
 class Refresh(Callback):  # type: ignore[misc]
     """Shows the training images once without a step: batch norm statistics become the averaged network's own.
 
-    As torch's `update_bn`: the plain mean over the epoch's batches. `held` are modules that stay as they are.
+    As torch's `update_bn`: the plain mean over the epoch's batches. Batch norms that are frozen keep theirs.
     """
 
-    order = 3
+    order = 3  # once everything that is frozen is held still
 
-    def __init__(self, held: Iterable[nn.Module]) -> None:
-        self.held = {id(part) for module in held for part in module.modules()}
-
-    def before_fit(self) -> None:
-        norms = [module for module in self.model.modules() if isinstance(module, _BatchNorm)]
-        self.momenta = {norm: norm.momentum for norm in norms if id(norm) not in self.held}
-        for norm in self.momenta:
+    def before_train(self) -> None:
+        norms = [module for module in self.model.modules() if isinstance(module, _BatchNorm) and module.training]
+        self.momenta = {norm: norm.momentum for norm in norms}
+        for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None
 
     def before_backward(self) -> None:
         raise CancelBatchException
 
-    def after_fit(self) -> None:
+    def after_train(self) -> None:
         for norm, momentum in self.momenta.items():
             norm.momentum = momentum

@@ -184,10 +184,8 @@ def _fit_averages(
     for name in run.averages[len(run.averaged) :]:
         learn.model.load_state_dict(blend.mean([run.weights(epoch) for epoch in run.sources(name)]))
         learn.model.to(learn.dls.device)
-        frozen_parts = held(learn, head_alone)
-        refresh = blend.Refresh([module for callback in frozen_parts for module in callback.modules])
         history.start_phase(name)
-        cbs = [callbacks.Reseed(seed, len(run.rows), drawn), refresh, *frozen_parts]
+        cbs = [callbacks.Reseed(seed, len(run.rows), drawn), blend.Refresh(), *held(learn, head_alone)]
         learn.fit(1, lr=0.0, cbs=cbs)
 
 
