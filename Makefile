@@ -26,7 +26,7 @@ format: $(INSTALLED)
 	ruff format
 
 bench: $(INSTALLED)
-	@failed=; for each in data training overhead inference features report study; do python bench/$$each.py || failed=1; done; test -z "$$failed"
+	@failed=; for each in data training overhead inference features figures report study; do python bench/$$each.py || failed=1; done; test -z "$$failed"
 
 .venv: $(INSTALLED)
 

@@ -9,6 +9,9 @@ import pandas as pd
 import pytest
 from scipy.stats import mannwhitneyu
 from sklearn import metrics
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
 from xraylab import files, tables
 from xraylab.errors import DataError, MissingError
@@ -343,3 +346,218 @@ def test_what_is_no_probability_is_refused(tmp_path: Path, value: float | None) 
     assert _refused(given, paths, table) == (
         f"{paths.prediction('l2', 0)} holds a probability that is not a number from 0 to 1: `dvc repro` makes it anew"
     )
+
+
+def _figures(paths: Paths, **wanted: Any) -> pd.DataFrame:
+    table = tables.read(paths.evaluation / "figures.csv")
+    chosen = {"checkpoint": "best", "side": "test", "kind": "repeat"} | wanted
+    return table[np.all([table[key] == value for key, value in chosen.items()], axis=0)]
+
+
+def _figure(paths: Paths, **wanted: Any) -> pd.Series:
+    (row,) = (row for _, row in _figures(paths, **wanted).iterrows())
+    return row
+
+
+def _probabilities(paths: Paths, experiment: str, repeat: int, side: str = "test") -> pd.DataFrame:
+    table = tables.read(paths.prediction(experiment, repeat))
+    return table[(table["checkpoint"] == "best") & (table["side"] == side)]
+
+
+def _name_patients(paths: Paths, images_each: int) -> None:
+    for side in ("valid", "test"):
+        path = paths.split / f"{side}_data.csv"
+        images = tables.read(path)
+        tables.write(images.assign(patient=[f"p{number // images_each}" for number in range(len(images))]), path)
+
+
+def test_figures_of_a_run_have_intervals_on_the_test_side_alone(tmp_path: Path) -> None:
+    _, paths = _evaluated(tmp_path)
+    part = _probabilities(paths, "l2", 0)
+    right = int(((part["p_TB"] > 0.5) == (part["label"] == "TB")).sum())
+    row = _figure(paths, experiment="l2", of="overall", figure="accuracy")
+    assert (float(row["low"]), float(row["high"])) == pytest.approx(proportion_confint(right, 16, method="wilson"))
+    assert (row["by"], row["n"], row["number"]) == ("Wilson", 16, "0")
+    assert set(_figures(paths, side="valid")["low"]) == {""}
+    wide = tables.read(paths.comparison).set_index(["experiment", "checkpoint", "side"])
+    assert float(wide.loc[("l2", "best", "test"), "accuracy_low"]) == float(row["low"])
+    assert _summary(paths)["intervals"]["rests_on"] == "patients are unknown, so each image counts as one patient"
+
+
+def test_where_patients_repeat_they_are_drawn(tmp_path: Path) -> None:
+    given, paths = finished_study.make(tmp_path)
+    _name_patients(paths, 2)
+    evaluate.run(given, paths)
+    assert set(_figures(paths, experiment="l2")["by"]) - {""} == {"bootstrap of patients"}
+    tests = {row["figure"]: row["test"] for row in _summary(paths)["comparisons"]}
+    assert tests == {
+        "accuracy": "exact McNemar, signs of whole patients",
+        "f1": "bootstrap of patients",
+        "auroc": "bootstrap of patients",
+    }
+    assert _summary(paths)["intervals"]["patients"] == 8
+
+
+def test_repeats_are_averaged_image_by_image_for_the_paired_tests(tmp_path: Path) -> None:
+    _, paths = _evaluated(tmp_path, {"study": {"repeats": [0, 3]}}, skill=1.0)
+    means = {}
+    for name in ("baseline", "l2"):
+        parts = [_probabilities(paths, name, repeat).set_index("id") for repeat in (0, 3)]
+        means[name] = (parts[0]["p_TB"] + parts[1]["p_TB"][parts[0].index]) / 2
+    truth = parts[0]["label"] == "TB"
+    f1 = {name: metrics.f1_score(truth, p > 0.5) for name, p in means.items()}
+    (row,) = (row for row in _summary(paths)["comparisons"] if (row["kind"], row["figure"]) == ("baseline", "f1"))
+    assert row["difference"] == pytest.approx(f1["l2"] - f1["baseline"])
+    assert _figure(paths, experiment="l2", kind="mean", of="TB", figure="f1")["value"] == pytest.approx(f1["l2"])
+    right = {name: (p > 0.5) == truth for name, p in means.items()}
+    table = [[0, int((right["l2"] & ~right["baseline"]).sum())], [int((right["baseline"] & ~right["l2"]).sum()), 0]]
+    (row,) = (row for row in _summary(paths)["comparisons"] if (row["kind"], row["figure"]) == ("baseline", "accuracy"))
+    assert row["p"] == pytest.approx(min(mcnemar(table, exact=True).pvalue, 1))
+    spread = tables.read(paths.evaluation / "spread.csv").set_index(
+        ["experiment", "checkpoint", "side", "of", "figure"]
+    )
+    each = _figures(paths, experiment="l2", of="TB", figure="f1")["value"].astype(float)
+    row = spread.loc[("l2", "best", "test", "TB", "f1")]
+    assert (float(row["mean"]), float(row["sd"])) == pytest.approx((each.mean(), each.std(ddof=1)))
+
+
+def test_every_experiment_is_held_against_the_baseline_and_corrected(tmp_path: Path) -> None:
+    _, paths = _evaluated(tmp_path, keep=("baseline", "l2", "dropout"), skill=1.0)
+    rows = _summary(paths)["comparisons"]
+    for figure in ("accuracy", "f1", "auroc"):
+        own = [row for row in rows if (row["kind"], row["figure"]) == ("baseline", figure)]
+        assert [(row["first"], row["second"]) for row in own] == [("l2", "baseline"), ("dropout", "baseline")]
+        expected = multipletests([row["p"] for row in own], method="holm")[1]
+        assert [row["p_holm"] for row in own] == pytest.approx(list(expected))
+    assert not any(row["chosen_on_test"] for row in rows)
+
+
+@pytest.mark.parametrize("weakest", ["baseline", "dropout"])
+def test_the_two_best_are_one_comparison(weakest: str, tmp_path: Path) -> None:
+    given, paths = finished_study.make(tmp_path, keep=("baseline", "l2", "dropout"), skill=1.0)
+    _sharpen(paths, weakest, "valid", 0.4)
+    evaluate.run(given, paths)
+    summary = _summary(paths)
+    best = [row for row in summary["comparisons"] if row["kind"] == "top two"]
+    assert len(best) == 3
+    if weakest == "baseline":
+        assert [[row["first"], row["second"]] for row in best] == [summary["top_two"]] * 3
+        assert all(row["p_holm"] == row["p"] for row in best)
+    else:
+        against = [row for row in summary["comparisons"] if (row["kind"], row["first"]) == ("baseline", "l2")]
+        assert best == [row | {"kind": "top two"} for row in against]
+
+
+def test_one_experiment_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
+    _, paths = _evaluated(tmp_path, keep=("baseline",))
+    assert _summary(paths)["comparisons"] == []
+    assert len(tables.read(paths.evaluation / "comparisons.csv")) == 0
+
+
+def test_pooled_folds_are_compared_on_every_image_once(tmp_path: Path) -> None:
+    _, paths = _evaluated(tmp_path, FOLDS | {"study": {"repeats": [0, 1, 2]}}, skill=1.0)
+    row = _figure(paths, experiment="l2", kind="mean", of="overall", figure="accuracy")
+    pooled = _figure(paths, experiment="l2", kind="round", of="overall", figure="accuracy")
+    assert (row["value"], row["n"]) == (pooled["value"], 48)
+    assert pooled["value"] == pytest.approx(_pooled(paths, experiment="l2", checkpoint="best")["accuracy"])
+
+
+def test_thresholds_come_from_the_validation_side(tmp_path: Path) -> None:
+    _, paths = _evaluated(tmp_path, skill=1.0)
+    points = tables.read(paths.evaluation / "operating_points.csv")
+    row = points[(points["experiment"] == "l2") & (points["point"] == "sensitivity at least 90 %")].iloc[0]
+    valid, test = (_probabilities(paths, "l2", 0, side) for side in ("valid", "test"))
+    positives = np.sort(valid.loc[valid["label"] == "TB", "p_TB"])
+    assert row["threshold"] == pytest.approx(positives[0])  # 8 positives: 90 % of them are all
+    called = test["p_TB"] >= positives[0]
+    assert row["sensitivity"] == pytest.approx(metrics.recall_score(test["label"] == "TB", called))
+
+
+def test_published_mode_marks_its_tests_and_fixes_no_threshold_on_test(tmp_path: Path) -> None:
+    images = {side: {"Healthy": count, "TB": count} for side, count in [("train", 8), ("valid", 0), ("test", 8)]}
+    _, paths = _evaluated(tmp_path, PUBLISHED, images=images)
+    assert set(_figures(paths)["chosen_on"]) == {"test"}
+    assert all(row["chosen_on_test"] for row in _summary(paths)["comparisons"])
+    points = tables.read(paths.evaluation / "operating_points.csv")
+    assert set(points.loc[points["threshold"] != "", "point"]) == {"0.5"}
+    assert set(points.loc[points["threshold"] == "", "why"].str.split(":").str[0]) == {"not available"}
+    assert {row["temperature"] for row in files.read_json(paths.evaluation / "calibration.json")} == {None}
+    assert not (paths.evaluation / "reliability_scaled").exists()
+
+
+def test_goals_come_out_met_not_met_or_undecided(tmp_path: Path) -> None:
+    goals = {
+        "at_least": {"accuracy": 0.1, "f1": 0.999, "specificity": 0.999},
+        "at_most": {"train_test_gap": -0.9, "epochs_to_highest_accuracy": 6},
+    }
+    _, paths = _evaluated(tmp_path, {"evaluate": {"goals": goals}}, skill=0.5)
+    verdicts = {
+        row["figure"]: row["verdict"]
+        for row in files.read_json(paths.evaluation / "goals.json")
+        if row["experiment"] == "baseline"
+    }
+    assert verdicts == {
+        "accuracy": "met",
+        "f1": "not met",
+        "specificity": "not met",
+        "train_test_gap": "not met",
+        "epochs_to_highest_accuracy": "met",
+    }
+
+
+def test_groups_are_those_of_the_index(tmp_path: Path) -> None:
+    given, paths = finished_study.make(
+        tmp_path, images={side: {"Healthy": 12, "TB": 12} for side in finished_study.SIDES}
+    )
+    index = tables.read(paths.index)
+    tables.write(index.assign(sex=["F", "M"] * (len(index) // 2), age="61", view=""), paths.index)
+    evaluate.run(given, paths)
+    groups = tables.read(paths.evaluation / "subgroups.csv")
+    row = groups[(groups["experiment"] == "l2") & (groups["group"] == "F") & (groups["figure"] == "accuracy")].iloc[0]
+    part = _probabilities(paths, "l2", 0).set_index("id")
+    women = part.loc[list(index.loc[index.index % 2 == 0, "id"][lambda ids: ids.isin(part.index)])]
+    assert (row["images"], row["grouping"]) == (12, "sex")
+    assert float(row["value"]) == pytest.approx(((women["p_TB"] > 0.5) == (women["label"] == "TB")).mean())
+
+
+def test_without_known_groups_the_table_is_empty_and_can_be_read(tmp_path: Path) -> None:
+    _, paths = _evaluated(tmp_path)
+    assert len(tables.read(paths.evaluation / "subgroups.csv")) == 0
+
+
+def test_three_classes_have_means_and_a_rate_called_normal(tmp_path: Path) -> None:
+    given = THREE | {"evaluate": {"normal": "Normal", "prevalence": [0.8, 0.15, 0.05]}}
+    _, paths = _evaluated(tmp_path, given, skill=1.0)
+    part = _probabilities(paths, "l2", 0)
+    columns = ["p_Normal", "p_Opacity", "p_Viral Pneumonia"]
+    predicted = part[columns].to_numpy().argmax(axis=1)
+    opaque = part["label"].to_numpy() == "Opacity"
+    row = _figure(paths, experiment="l2", of="Opacity", figure="called_normal")
+    assert row["value"] == pytest.approx((predicted[opaque] == 0).mean())
+    assert len(_figures(paths, experiment="l2", of="Normal", figure="called_normal")) == 0
+    assert len(_figures(paths, experiment="l2", of="Opacity", figure="ppv_at_prevalence")) == 1
+    truth = part["label"].map(given["data"]["classes"].index)
+    weighted = metrics.f1_score(truth, predicted, average="weighted")
+    assert _figure(paths, experiment="l2", of="weighted", figure="f1")["value"] == pytest.approx(weighted)
+    matrices = files.read_json(paths.evaluation / "confusion_matrices.json")
+    (own,) = (row for row in matrices if row["experiment"] == "l2")
+    np.testing.assert_allclose(own["row_shares"], metrics.confusion_matrix(truth, predicted, normalize="true"))
+
+
+def test_curves_for_plots_agree_with_scikit_learn(tmp_path: Path) -> None:
+    _, paths = _evaluated(tmp_path)
+    part = _probabilities(paths, "l2", 0)
+    pr = tables.read(paths.evaluation / "pr/l2-0/TB.csv")
+    expected = metrics.average_precision_score(part["label"] == "TB", part["p_TB"])
+    assert -(np.diff(pr["recall"]) * pr["precision"][:-1]).sum() == pytest.approx(expected)
+    for folder in ("reliability", "reliability_scaled"):
+        table = tables.read(paths.evaluation / folder / "l2-0.csv")
+        assert table["n"].sum() == 16
+        assert (table["n"] > 0).all()
+
+
+def test_evaluating_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    given, paths = _evaluated(tmp_path)
+    before = {path: path.read_bytes() for path in paths.reports.rglob("*") if path.is_file()}
+    evaluate.run(given, paths)
+    assert {path: path.read_bytes() for path in paths.reports.rglob("*") if path.is_file()} == before

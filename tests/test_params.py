@@ -139,6 +139,41 @@ CONTRADICTIONS = {
         lambda tree: tree["images"].update(window=[99.0, 1.0]),
         "images.window: the lower percentile comes first, got [99.0, 1.0]",
     ),
+    "a normal class that is none": (
+        lambda tree: tree["evaluate"].update(normal="Normal"),
+        "evaluate.normal: must be one of Healthy, TB, or null, got 'Normal'",
+    ),
+    "a normal class that is looked for": (
+        lambda tree: tree["evaluate"].update(normal="TB"),
+        "evaluate.normal: is data.positive, the class that is looked for; set it to null",
+    ),
+    "one prevalence of three classes": (
+        lambda tree: (
+            tree["data"].update(classes=["A", "B", "C"], positive=None),
+            tree["evaluate"].update(prevalence=0.1),
+        ),
+        "evaluate.prevalence: with more than two classes it needs a list, one per class in their order",
+    ),
+    "prevalences of other classes": (
+        lambda tree: tree["evaluate"].update(prevalence=[0.2, 0.3, 0.5]),
+        "evaluate.prevalence: 3 shares for the classes Healthy, TB",
+    ),
+    "prevalences that are no shares": (
+        lambda tree: tree["evaluate"].update(prevalence=[0.2, 0.3]),
+        "evaluate.prevalence: must sum to 1, sums to 0.5",
+    ),
+    "bands that fall": (
+        lambda tree: tree["evaluate"].update(age_bands=[40, 18]),
+        "evaluate.age_bands: must rise, got [40, 18]",
+    ),
+    "a goal with two ends": (
+        lambda tree: tree["evaluate"].update(goals={"at_least": {"f1": 0.8}, "at_most": {"f1": 0.9}}),
+        "evaluate.goals: f1 is in at_least and in at_most",
+    ),
+    "a class that is called like a mean": (
+        lambda tree: tree["data"].update(classes=["Healthy", "macro"], positive="macro"),
+        "data.classes: macro names figures of all classes; call the class otherwise",
+    ),
     "a pattern without a patient": (
         lambda tree: tree["data"].update(patient=r"(\d+)"),
         "data.patient: has no group (?P<patient>...), got '(\\\\d+)'",

@@ -1,1 +1,1 @@
-"""Figures from predictions: numpy and scikit-learn, never torch."""
+"""Figures from predictions: numpy, scipy and scikit-learn, never torch."""

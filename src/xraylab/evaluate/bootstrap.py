@@ -11,26 +11,29 @@ import numpy as np
 from xraylab.evaluate.counts import Floats, Ints
 from xraylab.evaluate.units import Units
 
-CHUNK = 32  # draws at a time: weights, and what is summed over them, stay in a processor's cache
+CELLS = (
+    160_000  # draws times images at a time: their weights, and what is summed over them, stay in a processor's cache
+)
 
 
-def weights(strata: Ints, draws: int, seed: int) -> Iterator[Floats]:
-    """How often each unit is drawn: (units, at most CHUNK) at a time, `draws` in all. `strata` is (units,)."""
+def weights(units: Units, draws: int, seed: int) -> Iterator[Floats]:
+    """How often each unit is drawn: some draws (rows) at a time, `draws` in all."""
     rng = np.random.default_rng(seed)
-    groups = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
-    for start in range(0, draws, CHUNK):
-        width = min(CHUNK, draws - start)
-        found = np.empty((len(strata), width))
+    groups = [np.flatnonzero(units.strata == stratum) for stratum in np.unique(units.strata)]
+    most = max(CELLS // len(units.of), 1)
+    for start in range(0, draws, most):
+        width = min(most, draws - start)
+        found = np.empty((width, len(units.strata)))
         for members in groups:
-            found[members] = _times(len(members), width, rng)
+            found[:, members] = _times(len(members), width, rng)
         yield found
 
 
 def _times(size: int, width: int, rng: np.random.Generator) -> Ints:
-    """(size, width): in each column, how often each of `size` was drawn in `size` draws."""
-    drawn = rng.integers(0, size, (size, width), dtype=np.int32)
-    flat = drawn.astype(np.int64) * width + np.arange(width)
-    return np.bincount(flat.ravel(), minlength=size * width).reshape(size, width)
+    """(width, size): in each row, how often each of `size` was drawn in `size` draws."""
+    drawn = rng.integers(0, size, (width, size), dtype=np.int64)
+    drawn += np.arange(width)[:, None] * size
+    return np.bincount(drawn.ravel(), minlength=width * size).reshape(width, size)
 
 
 def tallies(cells: Ints, kinds: int, units: Units, draws: int, seed: int) -> Floats:
@@ -41,7 +44,7 @@ def tallies(cells: Ints, kinds: int, units: Units, draws: int, seed: int) -> Flo
     if not units.repeat:
         return _independent(cells, kinds, units, draws, seed)
     table = np.bincount(units.of * kinds + cells, minlength=len(units.strata) * kinds).reshape(-1, kinds).astype(float)
-    return np.concatenate([chunk.T @ table for chunk in weights(units.strata, draws, seed)])
+    return np.concatenate([chunk @ table for chunk in weights(units, draws, seed)])
 
 
 def _independent(cells: Ints, kinds: int, units: Units, draws: int, seed: int) -> Floats:

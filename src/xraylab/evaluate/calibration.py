@@ -26,13 +26,14 @@ def stated(actual: Ints, probabilities: Floats, positive: int | None) -> tuple[F
 
 def reliability(stated: Floats, true: Floats, bins: int) -> pd.DataFrame:
     """Bins of equal width, upper ends included: low, high, n, mean probability and observed share; NaN where empty."""
-    place = np.clip(np.ceil(stated * bins).astype(int) - 1, 0, bins - 1)
+    edges = np.linspace(0, 1, bins + 1)
+    place = np.searchsorted(edges[1:-1], stated, "left")
     n = np.bincount(place, minlength=bins)
     with np.errstate(invalid="ignore"):
         return pd.DataFrame(
             {
-                "low": np.arange(bins) / bins,
-                "high": np.arange(1, bins + 1) / bins,
+                "low": edges[:-1],
+                "high": edges[1:],
                 "n": n,
                 "probability": np.bincount(place, stated, bins) / n,
                 "observed": np.bincount(place, true, bins) / n,
@@ -63,7 +64,8 @@ def scaled(probabilities: Floats, temperature: float) -> Floats:
     """softmax(log p / T), row by row."""
     logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)) / temperature
     raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return raised / raised.sum(axis=1, keepdims=True)
+    softmax: Floats = raised / raised.sum(axis=1, keepdims=True)
+    return softmax
 
 
 def judged(sample: Sample, probabilities: Floats, positive: int | None, bins: int) -> dict[str, Any]:

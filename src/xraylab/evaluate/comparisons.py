@@ -7,12 +7,17 @@ from xraylab.evaluate import paired, sentences
 from xraylab.evaluate.runs import Run, by_experiment, mean
 from xraylab.evaluate.values import Asked
 
+COLUMNS = (
+    "kind", "first", "second", "chosen_on_test", "figure", "difference", "low", "high", "p", "p_holm", "test",
+    "first_alone_right", "second_alone_right", "sentence",
+)  # fmt: skip
+
 
 def rows(runs: Sequence[Run], baseline: str, top_two: list[str], ranked_on: str, asked: Asked) -> list[dict[str, Any]]:
     """One row per pair and figure; `p_holm` is corrected over the experiments for each figure.
 
     Of the mean probability over repeats of each best epoch, folds pooled. The pair of the two best, which validation
-    ranked, is a single comparison.
+    ranked, is a single comparison; where one of them is the baseline it is the one that is there already.
     """
     by = by_experiment(runs)
     samples = {name: mean(own, "best")[1] for name, own in by.items()}
@@ -24,8 +29,10 @@ def rows(runs: Sequence[Run], baseline: str, top_two: list[str], ranked_on: str,
         return [known | row for row in paired.compared(samples[first], samples[second], asked)]
 
     against = [row for name in by if name != baseline for row in pair(name, baseline, "baseline")]
-    best = pair(top_two[0], top_two[1], "top two") if len(top_two) > 1 else []
-    return [*_corrected(against, asked.confidence), *_corrected(best, asked.confidence)]
+    found = _corrected(against, asked.confidence)
+    if baseline in top_two:
+        return found + [row | {"kind": "top two"} for row in found if {row["first"], row["second"]} == set(top_two)]
+    return found + _corrected(pair(top_two[0], top_two[1], "top two"), asked.confidence)
 
 
 def _corrected(rows: list[dict[str, Any]], confidence: float) -> list[dict[str, Any]]:

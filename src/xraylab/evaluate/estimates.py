@@ -11,7 +11,7 @@ import numpy as np
 from xraylab.evaluate import bootstrap, delong, intervals, rates
 from xraylab.evaluate.counts import Floats, Ints
 from xraylab.evaluate.units import Sample
-from xraylab.evaluate.values import MACRO, OVERALL, Asked, Key, confusion, of_matrices, of_scores, rankings, values
+from xraylab.evaluate.values import MACRO, OVERALL, Asked, Key, confusion, of_matrices, of_scores, prepared, values
 
 Row = dict[str, Any]  # of, figure, value, low, high, by, n
 Interval = tuple[float, float] | None
@@ -40,11 +40,11 @@ def plain(sample: Sample, asked: Asked) -> list[Row]:
 
 def draws(sample: Sample, asked: Asked) -> list[tuple[Key, Floats]]:
     """Every figure in every draw: (draws,) each."""
-    classes, units, orders = len(asked.classes), sample.units, rankings(sample, asked)
+    classes, units, ready = len(asked.classes), sample.units, prepared(sample, asked)
     matrices = bootstrap.matrices(sample.actual, sample.predicted, classes, units, asked.draws, asked.seed)
     chunks = [
-        of_scores(sample, orders, weights[units.of], asked)
-        for weights in bootstrap.weights(units.strata, asked.draws, asked.seed)
+        of_scores(ready, weights.take(units.of, axis=1), asked)
+        for weights in bootstrap.weights(units, asked.draws, asked.seed)
     ]
     scored = {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
     return list((of_matrices(matrices, asked) | scored).items())

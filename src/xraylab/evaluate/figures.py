@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import roc_curve
 
 from xraylab.evaluate import counts
 from xraylab.evaluate.counts import Floats, Ints
+from xraylab.evaluate.ranking import areas, ranking
 
 
 def figures(actual: Ints, probabilities: Floats, positive: int | None) -> dict[str, Any]:
@@ -37,7 +38,8 @@ def auroc(actual: Ints, probabilities: Floats, positive: int | None) -> float | 
     wanted = range(probabilities.shape[1]) if positive is None else [positive]
     if not all(has_curve(actual, label) for label in wanted):
         return None
-    return float(np.mean([roc_auc_score(actual == label, probabilities[:, label]) for label in wanted]))
+    once = np.ones((1, len(actual)))
+    return float(np.mean([areas(ranking(actual == label, probabilities[:, label]), once)[0] for label in wanted]))
 
 
 def has_curve(actual: Ints, label: int) -> bool:

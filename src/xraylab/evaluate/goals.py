@@ -25,7 +25,8 @@ def together(verdicts: list[str]) -> str:
 def rows(figures: list[dict[str, Any]], at_least: dict[str, float], at_most: dict[str, float]) -> list[dict[str, Any]]:
     """Per experiment and goal: the verdict over repeats, and each repeat's.
 
-    `figures` are rows of best epochs with experiment, repeat, figure, value, low and high, one per figure and repeat.
+    `figures` are rows of best epochs with experiment, repeat, chosen_on, figure, value, low and high, one per figure
+    and repeat.
     """
     found = []
     for experiment in dict.fromkeys(row["experiment"] for row in figures):
@@ -37,6 +38,7 @@ def rows(figures: list[dict[str, Any]], at_least: dict[str, float], at_most: dic
                     for row in own
                 }
                 known = {"experiment": experiment, "figure": name, "goal": f"{kind} {goal:g}"}
+                known["chosen_on"] = own[0]["chosen_on"]
                 values = [row["value"] for row in own]
                 found.append(known | {"verdict": together(list(each.values())), "each": each, "values": values})
     return found

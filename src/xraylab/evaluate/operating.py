@@ -5,6 +5,7 @@ An image counts as the class where its probability is at least the threshold.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -62,9 +63,9 @@ def points(sensitivities: list[float], specificities: list[float]) -> dict[str, 
     """Every operating point that is fixed on validation images, under its name."""
     found: dict[str, Callable[[Curve], float | None]] = {"Youden": youden}
     for least in sensitivities:
-        found[f"sensitivity at least {100 * least:g} %"] = lambda curve, least=least: at_sensitivity(curve, least)
+        found[f"sensitivity at least {100 * least:g} %"] = partial(at_sensitivity, least=least)
     for least in specificities:
-        found[f"specificity at least {100 * least:g} %"] = lambda curve, least=least: at_specificity(curve, least)
+        found[f"specificity at least {100 * least:g} %"] = partial(at_specificity, least=least)
     return found
 
 

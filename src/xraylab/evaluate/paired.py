@@ -10,7 +10,7 @@ from xraylab.evaluate import bootstrap, delong, intervals
 from xraylab.evaluate.counts import Floats, Ints
 from xraylab.evaluate.estimates import auroc_shares, mean_shares
 from xraylab.evaluate.units import Sample, Units
-from xraylab.evaluate.values import MACRO, Asked, Key, of_matrices, of_scores, rankings, values
+from xraylab.evaluate.values import MACRO, Asked, Key, of_matrices, of_scores, prepared, values
 
 FIGURES = {"accuracy": "accuracy", "f1": "F1", "auroc": "AUROC"}
 
@@ -26,7 +26,7 @@ def compared(first: Sample, second: Sample, asked: Asked) -> list[dict[str, Any]
     for name, key in _keys(asked).items():
         difference = ours[key] - theirs[key]
         interval = intervals.percentile(drawn[name], asked.confidence)
-        row = _row(name, difference, interval, bootstrap_p(drawn[name]), f"{_unit(first)} bootstrap")
+        row = _row(name, difference, interval, bootstrap_p(drawn[name]), f"bootstrap of {_unit(first)}")
         if name == "accuracy":
             p = exact_p(right_by_unit(first, second))
             row |= {"p": p, "test": "exact McNemar" + (", signs of whole patients" if first.units.repeat else "")}
@@ -104,13 +104,11 @@ def _drawn(first: Sample, second: Sample, asked: Asked) -> dict[str, Floats]:
 
 
 def _auroc_differences(first: Sample, second: Sample, units: Units, asked: Asked) -> Floats:
-    key, orders = _keys(asked)["auroc"], [rankings(sample, asked) for sample in (first, second)]
+    key, pair = _keys(asked)["auroc"], [prepared(sample, asked) for sample in (first, second)]
     chunks = []
-    for weights in bootstrap.weights(units.strata, asked.draws, asked.seed):
-        each = weights[units.of]
-        ours, theirs = (
-            of_scores(sample, own, each, asked)[key] for sample, own in zip((first, second), orders, strict=True)
-        )
+    for weights in bootstrap.weights(units, asked.draws, asked.seed):
+        each = weights.take(units.of, axis=1)
+        ours, theirs = (of_scores(ready, each, asked)[key] for ready in pair)
         chunks.append(ours - theirs)
     return np.concatenate(chunks)
 
@@ -126,7 +124,7 @@ def _delong(first: Sample, second: Sample, difference: float, asked: Asked) -> d
 
 
 def _unit(sample: Sample) -> str:
-    return "patients'" if sample.units.repeat else "images'"
+    return "patients" if sample.units.repeat else "images"
 
 
 def _row(

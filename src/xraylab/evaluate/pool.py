@@ -6,14 +6,12 @@ A pooled AUROC compares probabilities of different networks, so it can be lower 
 
 from typing import Any
 
-import numpy as np
-
 from xraylab.evaluate import figures
 from xraylab.evaluate.compare import Result
-from xraylab.evaluate.counts import Floats, Ints
+from xraylab.evaluate.units import Sample, joined
 
-Tested = dict[tuple[str, int], dict[str, tuple[Ints, Floats]]]
-"""(experiment, repeat) -> checkpoint -> actual class numbers (n,) and class probabilities (n, classes) of its fold."""
+Tested = dict[tuple[str, int], dict[str, Sample]]
+"""(experiment, repeat) -> checkpoint -> the test images of its fold."""
 
 
 def results(tested: Tested, folds: int, positive: int | None) -> list[Result]:
@@ -42,6 +40,6 @@ def rounds(repeats: list[int], folds: int) -> dict[int, list[int]]:
     return found
 
 
-def _figures(runs: list[dict[str, tuple[Ints, Floats]]], checkpoint: str, positive: int | None) -> dict[str, Any]:
-    actual, probabilities = zip(*(run[checkpoint] for run in runs), strict=True)
-    return figures.figures(np.concatenate(actual), np.concatenate(probabilities), positive)
+def _figures(runs: list[dict[str, Sample]], checkpoint: str, positive: int | None) -> dict[str, Any]:
+    whole = joined([run[checkpoint] for run in runs])
+    return figures.figures(whole.actual, whole.probabilities, positive)

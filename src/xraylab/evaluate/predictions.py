@@ -47,7 +47,8 @@ def arrays(table: pd.DataFrame, checkpoint: str, side: str, classes: list[str]) 
 def sample(table: pd.DataFrame, checkpoint: str, side: str, classes: list[str], images: pd.DataFrame) -> Sample:
     """The same with the patients, which `images`, the side's own table, knows."""
     patients = images.set_index("id")["patient"].astype(str)
-    return Sample(*arrays(table, checkpoint, side, classes), patients[ids(table, checkpoint, side)].to_numpy(str))
+    own = patients.reindex(ids(table, checkpoint, side).tolist())
+    return Sample(*arrays(table, checkpoint, side, classes), own.to_numpy(str))
 
 
 def ids(table: pd.DataFrame, checkpoint: str, side: str) -> npt.NDArray[np.str_]:

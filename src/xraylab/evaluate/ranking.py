@@ -17,6 +17,7 @@ class Ranking:
     below: Ints  # (m,) negatives with a lower score
     upto: Ints  # (m,) negatives with a lower or the same score
     own_below: Ints  # (m,) positives with a lower score
+    ties: bool  # whether two images have the same score; if not, `upto` is `below` and `own_below` counts from 0
 
 
 def ranking(positive: npt.NDArray[np.bool_], scores: Floats) -> Ranking:
@@ -29,25 +30,28 @@ def ranking(positive: npt.NDArray[np.bool_], scores: Floats) -> Ranking:
         np.searchsorted(theirs, ours, "left"),
         np.searchsorted(theirs, ours, "right"),
         np.searchsorted(ours, ours, "left"),
+        len(np.unique(scores)) < len(scores),
     )
 
 
 def areas(order: Ranking, weights: Floats) -> tuple[Floats, Floats]:
-    """AUROC and average precision, (draws,) each, of images weighted by `weights` (images, draws).
+    """AUROC and average precision, (draws,) each, of images weighted by `weights` (draws, images).
 
     AUROC is the share of pairs in the right order, a tie counting half. Average precision is the sum, over the
     thresholds, of precision times the gain in recall. NaN where no positive or no negative has weight.
     """
-    ours, theirs = weights[order.positives], _from_zero(weights[order.negatives])
-    m, n = ours.sum(axis=0), theirs[-1]
-    below = theirs[order.below]
-    auroc = ((below + theirs[order.upto]) * ours).sum(axis=0)
-    tp = m - _from_zero(ours)[order.own_below]
-    fp = n - below
-    precision = np.divide(tp, tp + fp, out=np.zeros_like(tp), where=tp + fp > 0)
-    precision *= ours
+    ours, theirs = weights.take(order.positives, axis=1), _from_zero(weights.take(order.negatives, axis=1))
+    m, n = ours.sum(axis=1), theirs[:, -1]
+    below = theirs.take(order.below, axis=1)
+    upto = theirs.take(order.upto, axis=1) if order.ties else below
+    own = _from_zero(ours)
+    tp = m[:, None] - (own.take(order.own_below, axis=1) if order.ties else own[:, :-1])
+    called = tp + n[:, None] - below
+    precision = np.divide(tp, called, out=np.zeros_like(tp), where=called > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(m * n > 0, auroc / (2 * m * n), np.nan), np.where(m * n > 0, precision.sum(axis=0) / m, np.nan)
+        both = m * n > 0
+        auroc = (_dot(below, ours) + _dot(upto, ours)) / (2 * m * n)
+        return np.where(both, auroc, np.nan), np.where(both, _dot(precision, ours) / m, np.nan)
 
 
 def _sorted(chosen: Ints, scores: Floats) -> Ints:
@@ -55,8 +59,14 @@ def _sorted(chosen: Ints, scores: Floats) -> Ints:
 
 
 def _from_zero(weights: Floats) -> Floats:
-    """(k + 1, draws): the sum of the first i rows, at i."""
-    sums = np.empty((len(weights) + 1, weights.shape[1]))
-    sums[0] = 0
-    np.cumsum(weights, axis=0, out=sums[1:])
+    """(draws, k + 1): the sum of the first i columns, at i."""
+    sums = np.empty((len(weights), weights.shape[1] + 1))
+    sums[:, 0] = 0
+    np.cumsum(weights, axis=1, out=sums[:, 1:])
     return sums
+
+
+def _dot(first: Floats, second: Floats) -> Floats:
+    """Row by row."""
+    found: Floats = np.einsum("di,di->d", first, second)
+    return found

@@ -9,7 +9,7 @@ import pandas as pd
 
 from xraylab.evaluate import pool
 from xraylab.evaluate.counts import Floats
-from xraylab.evaluate.units import Sample
+from xraylab.evaluate.units import Sample, joined
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,6 @@ def mean(runs: Sequence[Run], checkpoint: str) -> tuple[npt.NDArray[np.str_], Sa
     times = np.bincount(place)
     averaged: Floats = np.column_stack([np.bincount(place, column) / times for column in whole.probabilities.T])
     return ids, Sample(whole.actual[first], averaged, whole.patients[first])
-
-
-def joined(samples: Sequence[Sample]) -> Sample:
-    return Sample(
-        np.concatenate([sample.actual for sample in samples]),
-        np.concatenate([sample.probabilities for sample in samples]),
-        np.concatenate([sample.patients for sample in samples]),
-    )
 
 
 def pooled(runs: Sequence[Run], folds: int, checkpoint: str) -> dict[int, Sample]:

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from xraylab.evaluate import calibration, goals, learning, operating, subgroups
+from xraylab.evaluate import calibration, goals, learning, operating, rates, subgroups
 from xraylab.evaluate.estimates import Row, estimates, plain
 from xraylab.evaluate.operating import Curve
 from xraylab.evaluate.runs import Run, by_experiment, mean, pooled
-from xraylab.evaluate.values import MACRO, OVERALL, Asked
+from xraylab.evaluate.values import MACRO, OVERALL, Asked, confusion
 
 REPEAT, ROUND, MEAN = "repeat", "round", "mean"
 CHECKPOINTS = ("best", "last")
@@ -68,19 +69,6 @@ def _known(run: Run, checkpoint: str) -> dict[str, Any]:
     return {"experiment": run.experiment, "checkpoint": checkpoint, "chosen_on": run.chosen_on(checkpoint)}
 
 
-def by_run(rows: list[Row], asked: Asked) -> dict[tuple[str, int, str, str], dict[str, Row]]:
-    """(experiment, repeat, checkpoint, side) -> figure -> its row, overall, of the positive class or the class mean."""
-    whose = MACRO if asked.positive is None else asked.classes[asked.positive]
-    found: dict[tuple[str, int, str, str], dict[str, Row]] = {}
-    for row in rows:
-        if row["kind"] == REPEAT and row["of"] in (OVERALL, whose):
-            key = (row["experiment"], row["number"], row["checkpoint"], row["side"])
-            own = found.setdefault(key, {})
-            if row["of"] == OVERALL or row["figure"] not in own:
-                own[row["figure"]] = row
-    return found
-
-
 def spread(rows: list[Row]) -> pd.DataFrame:
     """Mean and standard deviation (n - 1) of every figure over repeats, and over rounds where folds are pooled."""
     table = pd.DataFrame([row for row in rows if row["kind"] != MEAN])
@@ -118,7 +106,7 @@ def by_subgroup(
     found = []
     for experiment, own in by_experiment(runs).items():
         ids, sample = mean(own, "best")
-        images = index.set_index("id").loc[ids]
+        images = index.set_index("id").loc[ids.tolist()]
         known = {"experiment": experiment, "chosen_on": own[0].select_on}
         found += [known | row for row in subgroups.rows(sample, images, asked, bounds, smallest)]
     return pd.DataFrame(found, columns=list(GROUPED))
@@ -149,3 +137,20 @@ def goal_rows(
         and row["of"] == (OVERALL if row["figure"] in overall else whose)
     ]
     return goals.rows([*judged, *counts], at_least, at_most)
+
+
+def matrices(runs: Sequence[Run], asked: Asked) -> list[dict[str, Any]]:
+    """Each best epoch's confusion on the test side: counts, and each row as shares of its class."""
+    found = []
+    for run in runs:
+        counted = confusion(run.test["best"], asked)
+        shares = [[None if np.isnan(cell) else cell for cell in row] for row in rates.row_shares(counted).tolist()]
+        known = {"experiment": run.experiment, "repeat": run.repeat, "chosen_on": run.select_on}
+        found.append(known | {"classes": list(asked.classes), "counts": counted.tolist(), "row_shares": shares})
+    return found
+
+
+def rests_on(runs: Sequence[Run], asked: Asked) -> dict[str, Any]:
+    """What the intervals take for independent."""
+    units = runs[0].test["best"].units
+    return {"confidence": asked.confidence, "draws": asked.draws, "patients": units.patients, "rests_on": units.why}

@@ -1,5 +1,6 @@
 """Who is drawn: patients where they are known, else images; and the strata that they are drawn from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -66,7 +67,8 @@ class Sample:
     @cached_property
     def predicted(self) -> Ints:
         """The class with the highest probability, the first of equals."""
-        return self.probabilities.argmax(axis=1)
+        highest: Ints = self.probabilities.argmax(axis=1)
+        return highest
 
     @cached_property
     def units(self) -> Units:
@@ -74,3 +76,11 @@ class Sample:
 
     def __getitem__(self, chosen: npt.NDArray[np.bool_]) -> "Sample":
         return Sample(self.actual[chosen], self.probabilities[chosen], self.patients[chosen])
+
+
+def joined(samples: Sequence[Sample]) -> Sample:
+    return Sample(
+        np.concatenate([sample.actual for sample in samples]),
+        np.concatenate([sample.probabilities for sample in samples]),
+        np.concatenate([sample.patients for sample in samples]),
+    )

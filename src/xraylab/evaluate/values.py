@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from xraylab.evaluate import counts, rates
-from xraylab.evaluate.counts import Floats
+from xraylab.evaluate.counts import Floats, Ints
 from xraylab.evaluate.ranking import Ranking, areas, ranking
 from xraylab.evaluate.rates import Matrices, Named
 from xraylab.evaluate.units import Sample
@@ -36,12 +37,12 @@ class Asked:
 
 def values(sample: Sample, asked: Asked) -> dict[Key, float]:
     """Every figure of the images as they are; NaN where one is not defined."""
-    once = np.ones((len(sample.actual), 1))
-    found = of_matrices(confusion(sample, asked)[None], asked) | of_scores(sample, rankings(sample, asked), once, asked)
+    once = np.ones((1, len(sample.actual)))
+    found = of_matrices(confusion(sample, asked)[None], asked) | of_scores(prepared(sample, asked), once, asked)
     return {key: float(drawn[0]) for key, drawn in found.items()}
 
 
-def confusion(sample: Sample, asked: Asked) -> Matrices:
+def confusion(sample: Sample, asked: Asked) -> Ints:
     return counts.confusion(sample.actual, sample.predicted, len(asked.classes))
 
 
@@ -51,30 +52,37 @@ def of_matrices(matrices: Matrices, asked: Asked) -> dict[Key, Floats]:
     return _named(each, rates.overall(matrices), np.asarray(matrices, float).sum(axis=-1), asked)
 
 
-def rankings(sample: Sample, asked: Asked) -> list[Ranking]:
-    """One per class, sorted once for all draws."""
-    return [ranking(sample.actual == label, sample.probabilities[:, label]) for label in range(len(asked.classes))]
+class Prepared(NamedTuple):
+    """What of a sample is the same in every draw."""
+
+    orders: list[Ranking]  # of the classes that are shown, sorted once
+    losses: Floats  # (n, 2 C + 1): squared distance per class, -ln p of the actual class, and 1 for the actual class
 
 
-def of_scores(sample: Sample, orders: list[Ranking], weights: Floats, asked: Asked) -> dict[Key, Floats]:
-    """The figures of probabilities, images weighted by (n, draws): key -> (draws,).
+def prepared(sample: Sample, asked: Asked) -> Prepared:
+    truth = np.eye(len(asked.classes))[sample.actual]
+    squares = (sample.probabilities - truth) ** 2
+    own = np.maximum((sample.probabilities * truth).sum(axis=1), np.finfo(np.float32).tiny)
+    orders = [ranking(sample.actual == label, sample.probabilities[:, label]) for label in asked.shown]
+    return Prepared(orders, np.column_stack([squares, -np.log(own), truth]))
+
+
+def of_scores(given: Prepared, weights: Floats, asked: Asked) -> dict[Key, Floats]:
+    """The figures of probabilities, images weighted by (draws, n): key -> (draws,).
 
     Brier, Mon Weather Rev 78 (1950) 1: of a class, the mean squared distance of its probability from 0 or 1; overall,
     with two classes that of the positive one, with more the sum over classes.
     """
     classes = len(asked.classes)
-    aurocs, auprcs = np.full((2, weights.shape[1], classes), np.nan)
-    for label in asked.shown:
-        aurocs[:, label], auprcs[:, label] = areas(orders[label], weights)
-    truth = np.eye(classes)[sample.actual]
-    squares = (sample.probabilities - truth) ** 2
-    own = np.maximum((sample.probabilities * truth).sum(axis=1), np.finfo(np.float32).tiny)
-    sums = np.column_stack([squares, -np.log(own), truth]).T @ weights
-    support = sums[classes + 1 :].T
-    brier = rates.ratio(sums[:classes].T, support.sum(axis=1, keepdims=True))
+    aurocs, auprcs = np.full((2, len(weights), classes), np.nan)
+    for label, order in zip(asked.shown, given.orders, strict=True):
+        aurocs[:, label], auprcs[:, label] = areas(order, weights)
+    sums = weights @ given.losses
+    support = sums[:, classes + 1 :]
+    brier = rates.ratio(sums[:, :classes], support.sum(axis=1, keepdims=True))
     overall = {
         "brier": brier.sum(axis=1) if asked.positive is None else brier[:, asked.positive],
-        "log_loss": rates.ratio(sums[classes], support.sum(axis=1)),
+        "log_loss": rates.ratio(sums[:, classes], support.sum(axis=1)),
     }
     return _named({"auroc": aurocs, "auprc": auprcs, "brier": brier}, overall, support, asked)
 

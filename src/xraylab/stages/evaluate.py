@@ -7,17 +7,15 @@ import numpy as np
 import pandas as pd
 
 from xraylab import files, tables
-from xraylab.evaluate import compare, comparisons, figures, operating, pool, predictions, rates, series, study
+from xraylab.evaluate import compare, comparisons, figures, operating, pool, predictions, series, study, wide
 from xraylab.evaluate.compare import Result
 from xraylab.evaluate.runs import Run
-from xraylab.evaluate.values import Asked, confusion
+from xraylab.evaluate.values import Asked
 from xraylab.params import Params
 from xraylab.paths import Paths
 
 DECIMALS = 6
 SHOWN = {"test": ("accuracy", "f1", "auroc"), "valid": ("f1",)}
-WITH_INTERVAL = {"accuracy": "accuracy", "precision": "ppv", "recall": "sensitivity", "f1": "f1", "auroc": "auroc"}
-MORE = ("balanced_accuracy", "specificity", "npv", "mcc", "kappa", "auprc", "brier")
 
 
 def run(params: Params, paths: Paths) -> None:
@@ -42,12 +40,13 @@ def run(params: Params, paths: Paths) -> None:
         rows = study.figures(runs, asked, folds)
         _write_tables(folder, params, paths, runs, rows, asked)
         compared = comparisons.rows(runs, params.study.baseline, summary["top_two"], ranked_on, asked)
-        tables.write(pd.DataFrame(compared), folder / "comparisons.csv")
+        tables.write(pd.DataFrame(compared, columns=list(comparisons.COLUMNS)), folder / "comparisons.csv")
         judged = _judged(params, runs, rows, asked)
         files.write_json(judged, folder / "goals.json")
-        more = {"comparisons": compared, "goals": judged, "intervals": _intervals(runs, asked)}
+        more = {"comparisons": compared, "goals": judged, "intervals": study.rests_on(runs, asked)}
+        more["mean_figures"] = [row for row in rows if row["kind"] == study.MEAN]
         files.write_json({**summary, **more}, folder / "summary.json")
-    tables.write(_comparison(results, rows, asked), paths.comparison)
+    tables.write(wide.comparison(results, rows, asked), paths.comparison)
     files.write_json(_metrics(results, means), paths.metrics)
     if folds:
         _say_which_folds(params.study.repeats, folds)
@@ -146,32 +145,19 @@ def _write_tables(
     given = params.evaluate
     points = operating.points(given.sensitivities, given.specificities)
     groups = study.by_subgroup(runs, tables.read(paths.index), asked, given.age_bands, given.smallest_group)
-    tables.write(pd.DataFrame(rows), folder / "figures.csv")
+    tables.write(pd.DataFrame(rows).astype({"number": "Int64"}), folder / "figures.csv")
     tables.write(study.spread(rows), folder / "spread.csv")
     tables.write(study.operating_points(runs, asked, points), folder / "operating_points.csv")
     tables.write(groups, folder / "subgroups.csv")
     tables.write(pd.DataFrame(study.learnt(runs)), folder / "epochs.csv")
     files.write_json(study.calibrations(runs, asked.positive, given.bins), folder / "calibration.json")
-    files.write_json([_matrices(run, asked) for run in runs], folder / "confusion_matrices.json")
-
-
-def _matrices(run: Run, asked: Asked) -> dict[str, Any]:
-    """The best epoch's confusion on the test side: counts, and each row as shares of its class."""
-    counted = confusion(run.test["best"], asked)
-    shares = [[None if np.isnan(cell) else cell for cell in row] for row in rates.row_shares(counted).tolist()]
-    known = {"experiment": run.experiment, "repeat": run.repeat, "chosen_on": run.select_on}
-    return known | {"classes": list(asked.classes), "counts": counted.tolist(), "row_shares": shares}
+    files.write_json(study.matrices(runs, asked), folder / "confusion_matrices.json")
 
 
 def _judged(params: Params, runs: list[Run], rows: list[dict[str, Any]], asked: Asked) -> list[dict[str, Any]]:
-    goals = params.evaluate.goals
-    return study.goal_rows(rows, study.learnt(runs), asked, dict(goals.at_least), dict(goals.at_most))
-
-
-def _intervals(runs: list[Run], asked: Asked) -> dict[str, Any]:
-    """What the intervals rest on."""
-    units = runs[0].test["best"].units
-    return {"confidence": asked.confidence, "draws": asked.draws, "patients": units.patients, "rests_on": units.why}
+    given = params.evaluate.goals
+    at_least, at_most = ({str(name): goal for name, goal in own.items()} for own in (given.at_least, given.at_most))
+    return study.goal_rows(rows, study.learnt(runs), asked, at_least, at_most)
 
 
 def _means(results: list[Result], pooled: list[Result]) -> list[Result]:
@@ -195,28 +181,6 @@ def _summary(params: Params, runs: list[dict[str, Any]], means: list[Result], ra
         "means": means,
         "runs": runs,
     }
-
-
-def _comparison(results: list[Result], rows: list[dict[str, Any]], asked: Asked) -> pd.DataFrame:
-    """The table for people: one row per experiment, repeat, checkpoint and side."""
-    table = pd.DataFrame(results).drop(columns="confusion")
-    by_run = study.by_run(rows, asked)
-    found = [by_run[row["experiment"], row["repeat"], row["checkpoint"], row["side"]] for row in results]
-    for name in MORE:
-        table[name] = pd.Series([row[name]["value"] for row in found], dtype=float)
-    for name, ours in WITH_INTERVAL.items():
-        for end in ("low", "high"):
-            table[f"{name}_{end}"] = pd.Series([row[ours][end] for row in found], dtype=float)
-    if asked.positive is None:
-        return table
-    cells = np.array([row["confusion"] for row in results])
-    positive, negative = asked.positive, 1 - asked.positive
-    return table.assign(
-        tn=cells[:, negative, negative],
-        fp=cells[:, negative, positive],
-        fn=cells[:, positive, negative],
-        tp=cells[:, positive, positive],
-    )
 
 
 def _metrics(results: list[Result], means: list[Result]) -> dict[str, Any]:

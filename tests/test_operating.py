@@ -1,0 +1,221 @@
+"""Thresholds and temperatures come from validation images; small groups are hidden; goals need certainty."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from sklearn import metrics
+from sklearn.calibration import calibration_curve
+from statistics_samples import asked, drawn
+from statsmodels.stats.proportion import proportion_confint
+
+from xraylab.evaluate import calibration, goals, learning, operating, subgroups
+from xraylab.evaluate.units import Sample
+
+WANTED = operating.points([0.9, 0.95], [0.7])
+POINTS = ["0.5", "Youden", "sensitivity at least 90 %", "sensitivity at least 95 %", "specificity at least 70 %"]
+
+
+def curve(positive: list[int], scores: list[float]) -> operating.Curve:
+    found = operating.curve(np.array(positive) == 1, np.array(scores))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("digits", [1, 8], ids=["ties", "no ties"])
+@pytest.mark.parametrize("seed", range(4))
+def test_thresholds_are_the_best_of_all_that_could_be_tried(seed: int, digits: int) -> None:
+    sample = drawn(seed, 2)
+    positive, scores = sample.actual == 1, sample.probabilities[:, 1].round(digits)
+    found = operating.curve(positive, scores)
+    assert found is not None
+    rates = {}
+    for threshold in np.unique(scores):
+        called = scores >= threshold
+        rates[threshold] = (metrics.recall_score(positive, called), metrics.recall_score(~positive, ~called))
+    best = max(sum(pair) for pair in rates.values())
+    assert sum(rates[operating.youden(found)]) == pytest.approx(best)
+    at = operating.at_sensitivity(found, 0.9)
+    assert at == max(threshold for threshold, (sensitivity, _) in rates.items() if sensitivity >= 0.9)
+    at = operating.at_specificity(found, 0.7)
+    assert at == min((threshold for threshold, (_, spec) in rates.items() if spec >= 0.7), default=None)
+
+
+def test_youden_is_scikit_learns_curve_at_its_highest() -> None:
+    sample = drawn(7, 2)
+    scores = sample.probabilities[:, 1]
+    fpr, tpr, thresholds = metrics.roc_curve(sample.actual, scores, drop_intermediate=False)
+    found = operating.curve(sample.actual == 1, scores)
+    assert found is not None
+    assert operating.youden(found) == thresholds[np.argmax(np.round(tpr - fpr, 12))]
+
+
+def test_a_specificity_that_no_threshold_reaches_is_not_available() -> None:
+    same = curve([1, 0, 0], [0.9, 0.9, 0.9])
+    assert operating.at_specificity(same, 0.7) is None
+    valid = Sample(np.array([1, 0, 0]), np.full((3, 2), 0.5), np.full(3, ""))
+    rows = operating.rows(valid, valid, asked(2), WANTED)
+    assert rows[-1]["why"] == "not available: no threshold reaches it on the validation images"
+    assert "sensitivity" not in rows[-1]
+
+
+def test_the_test_side_moves_no_threshold() -> None:
+    valid, test = drawn(0, 2), drawn(1, 2)
+    rows = operating.rows(valid, test, asked(2), WANTED)
+    swapped = operating.rows(valid, drawn(2, 2), asked(2), WANTED)
+    assert [row["point"] for row in rows] == POINTS
+    assert [row["threshold"] for row in rows] == [row["threshold"] for row in swapped]
+    for row in rows:
+        called = test.probabilities[:, 1] >= row["threshold"]
+        tn, fp, fn, tp = metrics.confusion_matrix(test.actual, called).ravel()
+        assert (row["tn"], row["fp"], row["fn"], row["tp"]) == (tn, fp, fn, tp)
+        expected = proportion_confint(tp, tp + fn, method="wilson")
+        assert (row["sensitivity_low"], row["sensitivity_high"]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("valid", [None, drawn(0, 2)[drawn(0, 2).actual == 1]], ids=["no side", "one class"])
+def test_without_validation_there_is_one_half_alone(valid: Sample | None) -> None:
+    rows = operating.rows(valid, drawn(1, 2), asked(2), WANTED)
+    assert [row["threshold"] for row in rows] == [0.5, None, None, None, None]
+    why = "not available: there are no validation images of the class and of the rest to fix it on"
+    assert {row["why"] for row in rows[1:]} == {why}
+    assert all("tp" not in row for row in rows[1:])
+
+
+def test_of_more_classes_each_has_its_own_points_and_patients_are_drawn() -> None:
+    valid, test = drawn(0, 3, patients=20), drawn(1, 3, patients=20)
+    rows = operating.rows(valid, test, asked(3), WANTED)
+    assert [row["of"] for row in rows] == [label for label in "ABC" for _ in POINTS]
+    called = rows[5]["tp"] + rows[5]["fn"]
+    wilson = proportion_confint(rows[5]["tp"], called, method="wilson")
+    assert rows[5]["sensitivity_low"] != pytest.approx(wilson[0], abs=1e-6)
+
+
+def test_reliability_is_scikit_learns_curve_and_ece_a_sum_by_hand() -> None:
+    sample = drawn(0, 2, images=300)
+    said, true = calibration.stated(sample.actual, sample.probabilities, 1)
+    table = calibration.reliability(said, true, 10)
+    filled = table[table["n"] > 0]
+    observed, mean = calibration_curve(true, said, n_bins=10)
+    np.testing.assert_allclose(filled["observed"], observed)
+    np.testing.assert_allclose(filled["probability"], mean)
+    by_hand = calibration.reliability(np.array([0.1, 0.3, 0.7, 0.7, 1.0, 0.0]), np.array([0, 1, 1, 0, 1, 0.0]), 10)
+    assert by_hand["n"].tolist() == [2, 0, 1, 0, 0, 0, 2, 0, 0, 1]
+    assert calibration.ece(by_hand) == pytest.approx((2 * 0.05 + 0.7 + 2 * 0.2) / 6)
+
+
+def test_of_more_classes_the_highest_probability_is_judged() -> None:
+    said, true = calibration.stated(np.array([0, 2]), np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]]), None)
+    assert (said.tolist(), true.tolist()) == ([0.5, 0.8], [1, 0])
+
+
+def test_the_temperature_is_the_slope_of_a_logistic_regression_upside_down() -> None:
+    sample = drawn(0, 2, images=400)
+    logits = np.log(sample.probabilities[:, 1] / sample.probabilities[:, 0])
+    slope = sm.Logit(sample.actual, logits[:, None]).fit(disp=False).params[0]
+    assert calibration.temperature(sample.actual, sample.probabilities) == pytest.approx(1 / slope, rel=1e-4)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_temperature_undoes_what_made_probabilities_too_sure(classes: int) -> None:
+    rng = np.random.default_rng(0)
+    honest = rng.dirichlet(np.ones(classes), 4000)
+    actual = (honest.cumsum(axis=1) < rng.random((4000, 1))).sum(axis=1)
+    sure = calibration.scaled(honest, 0.5)
+    valid, test = (Sample(actual[part], sure[part], np.full(2000, "")) for part in (slice(2000), slice(2000, None)))
+    found = calibration.report(valid, test, 1 if classes == 2 else None, 10)
+    assert found["temperature"] == pytest.approx(2, rel=0.08)
+    assert found["after"]["ece"] < 0.03 < found["before"]["ece"]
+    assert (found["after"]["n"], found["after"]["bins"]) == (2000, 10)
+    assert found["after"]["log_loss"] == pytest.approx(metrics.log_loss(actual[2000:], honest[2000:]), rel=0.01)
+
+
+def test_without_validation_no_temperature_is_fitted() -> None:
+    found = calibration.report(None, drawn(0, 2), 1, 10)
+    assert (found["temperature"], found["after"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("age", "band"),
+    [
+        ("0", "under 18"),
+        ("17", "under 18"),
+        ("18", "18 to 39"),
+        ("64", "40 to 64"),
+        ("65", "65 and over"),
+        ("", "unknown"),
+    ],
+)
+def test_ages_fall_into_bands(age: str, band: str) -> None:
+    assert subgroups.age_band(age, [18, 40, 65]) == band
+
+
+def _grouped(sexes: list[str], actual: list[int] | None = None) -> pd.DataFrame:
+    sample = drawn(0, 2, images=len(sexes))
+    if actual is not None:
+        sample = Sample(np.array(actual), sample.probabilities, sample.patients)
+    images = pd.DataFrame({"sex": sexes, "view": "PA", "age": "50"})
+    return pd.DataFrame(subgroups.rows(sample, images, asked(2), [18, 40, 65], 10))
+
+
+def test_groups_have_the_figures_of_their_images() -> None:
+    sexes = ["F"] * 30 + ["M"] * 30
+    table = _grouped(sexes)
+    assert set(zip(table["grouping"], table["group"], strict=True)) == {("sex", "F"), ("sex", "M")}
+    sample = drawn(0, 2)
+    women = table[(table["group"] == "F") & (table["figure"] == "sensitivity")].iloc[0]
+    expected = metrics.recall_score(sample.actual[:30], sample.predicted[:30])
+    assert (women["value"], women["images"]) == (pytest.approx(expected), 30)
+    assert women["low"] < women["value"] <= women["high"]
+
+
+def test_a_small_group_is_hidden_with_its_number() -> None:
+    table = _grouped(["F"] * 40 + ["M"] * 11 + [""] * 9)
+    hidden = table[table["group"] == "unknown"]
+    assert len(hidden) == 1
+    assert hidden["suppressed"].all()
+    assert hidden[["images", "value", "low", "high", "n"]].isna().all(axis=None)
+
+
+def test_a_figure_of_few_images_is_hidden_though_its_group_is_large() -> None:
+    table = _grouped(["F"] * 30 + ["M"] * 30, [1] * 25 + [0] * 5 + [0, 1] * 15).set_index(["group", "figure"])
+    assert table.loc[("F", "specificity"), "suppressed"]
+    assert pd.isna(table.loc[("F", "specificity"), "value"])
+    assert pd.isna(table.loc[("F", "specificity"), "n"])
+    assert table.loc[("F", "auroc"), "suppressed"]
+    assert not table.loc[("F", "sensitivity"), "suppressed"]
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "goal", "at_least", "verdict"),
+    [
+        (0.9, 0.86, 0.93, 0.85, True, "met"),
+        (0.9, 0.84, 0.93, 0.85, True, "undecided"),
+        (0.8, 0.75, 0.84, 0.85, True, "not met"),
+        (0.03, 0.01, 0.05, 0.05, False, "met"),
+        (0.03, 0.01, 0.06, 0.05, False, "undecided"),
+        (0.1, 0.06, 0.12, 0.05, False, "not met"),
+        (1.0, None, None, 0.85, True, "undecided"),
+        (20, 20, 20, 20, False, "met"),
+        (21, 21, 21, 20, False, "not met"),
+    ],
+)
+def test_goals_are_judged_on_the_interval(
+    value: float, low: float | None, high: float | None, goal: float, at_least: bool, verdict: str
+) -> None:
+    assert goals.judged(value, low, high, goal, at_least) == verdict
+
+
+def test_repeats_that_disagree_leave_a_goal_undecided() -> None:
+    assert goals.together(["met", "met"]) == "met"
+    assert goals.together(["met", "not met"]) == "undecided"
+
+
+def test_epochs_count_to_the_first_of_the_highest_and_the_gap_is_of_the_chosen_epoch() -> None:
+    history = pd.DataFrame(
+        {"epoch": range(4), "train_accuracy": [0.6, 0.8, 0.9, 0.95], "valid_accuracy": [0.5, 0.8, 0.8, 0.7]}
+    )
+    assert learning.epochs_to_highest(history, "valid") == 2
+    row = learning.gap(history, 2, {"value": 0.85, "low": 0.8, "high": 0.89, "by": "Wilson"})
+    assert (row["value"], row["low"], row["high"]) == pytest.approx((0.05, 0.01, 0.1))
+    assert row["figure"] == "train_test_gap"
