@@ -144,7 +144,9 @@ def test_the_comparison_shows_the_evaluated_figures(tmp_path: Path) -> None:
     assert shown[4].startswith(f"{100 * best['recall']:.1f}")
     assert shown[5].startswith(f"{100 * best['specificity']:.1f}")
     for cell, name in zip(shown[6:8], ("f1", "auroc"), strict=True):
-        assert cell == f"{best[name]:.3f}{float(best[f'{name}_low']):.3f} to {float(best[f'{name}_high']):.3f}"
+        low, high = best[f"{name}_low"], best[f"{name}_high"]
+        ends = f"{float(low):.3f} to {float(high):.3f}" if low and high else ""
+        assert cell == f"{best[name]:.3f}{ends}"
     figures = [f"{100 * last['accuracy']:.1f}", *(f"{last[name]:.3f}" for name in ("f1", "auroc"))]
     assert shown[8:] == [confusions[0], str(last["epoch"]), *figures, confusions[1]]
 
@@ -190,7 +192,8 @@ def test_three_classes_have_means_and_a_chart_each(tmp_path: Path) -> None:
     html = _page(tmp_path, {"data": {"classes": ["Normal", "Opacity", "Viral Pneumonia"], "positive": None}})
     assert "F1 is the mean F1 over the classes" in html
     assert html.count("against the rest on the test images, upper left corner") == 3
-    assert "TN FP" not in html
+    start = html.index('id="comparison"')
+    assert "TN FP" not in html[start : html.index("</table>", start)]
 
 
 def test_a_test_side_of_one_class_says_so(tmp_path: Path) -> None:

@@ -146,6 +146,21 @@ def test_images_that_one_alone_gets_right_are_shown_as_the_other_sees_them() -> 
     assert theirs.to_numpy().tolist() == [["b", "TB", "H", 0.8]]
 
 
+def test_the_two_best_are_compared_in_their_order() -> None:
+    figures = [
+        {"experiment": name, "checkpoint": "best", "side": "test", "kind": "mean", "of": of, "figure": figure}
+        for name in ("baseline", "l2")
+        for of, figure in [("overall", "accuracy"), *(("TB", each) for each in pair.FIGURES[1:])]
+    ]
+    tested = {"kind": "top two", "first": "l2", "second": "baseline", "figure": "f1"}
+    row = tested | {"difference": 0.1, "low": -0.05, "high": 0.2}
+    summary = {"top_two": ["baseline", "l2"], "positive": "TB", "comparisons": [row]}
+    shown = {each["figure"]: each["difference"] for each in pair.table(summary, figures)}
+    assert shown["f1"] == row | {"difference": -0.1, "low": -0.2, "high": 0.05}
+    assert shown["auroc"] is None
+    assert pair.table(summary | {"top_two": ["l2", "baseline"]}, figures)[3]["difference"] == row
+
+
 def test_figures_as_people_read_them() -> None:
     assert [estimates.figure(0.98913, name) for name in ("accuracy", "f1")] == ["98.9", "0.989"]
     assert estimates.interval({"low": -0.0123, "high": 0.5}, "f1") == "−0.012 to 0.500"

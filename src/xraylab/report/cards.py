@@ -34,9 +34,9 @@ def card(
             f"{model.arch}, {grouped(runs[0]['parameters'])} parameters; {model.channels}-channel images of "
             f"{model.pixels} × {model.pixels} pixels; puts out one probability each for {listed(summary['classes'])}."
         ],
-        "Training": [f"{facts.training(plan)}; repeats {', '.join(str(run['repeat']) for run in runs)}."],
+        "Training": [f"{facts.training(plan)}; seeds {', '.join(str(run['repeat']) for run in runs)}."],
         "Intended use": [f"{UNKNOWN}: what it is for, who uses it, and on whom."],
-        "Data": [f"{params.data.source}; {sentences(params.split)} {facts.preprocessing(params)}."],
+        "Data": [f"{params.data.source}; {sentences(params.split)} Images: {facts.preprocessing(params)}."],
         "Figures on the test images": _figures(summary, rows, experiment),
         "Cautions": [*caution, f"{_begin(facts.limits(params, summary, audit))}."],
     }

@@ -16,11 +16,24 @@ def table(summary: dict[str, Any], rows: Sequence[Record]) -> list[dict[str, Any
     """Per figure: that of either experiment, of the mean probability over repeats, and their tested difference."""
     known = {"checkpoint": "best", "side": "test", "kind": "mean"}
     both = [keyed(chosen(rows, experiment=name, **known)) for name in summary["top_two"]]
-    tested = {row["figure"]: row for row in summary["comparisons"] if row["kind"] == "top two"}
+    top = [row for row in summary["comparisons"] if row["kind"] == "top two"]
+    tested = {row["figure"]: _from(summary["top_two"][0], row) for row in top}
     return [
         {"figure": name, "each": [own[place(summary, name)] for own in both], "difference": tested.get(name)}
         for name in FIGURES
     ]
+
+
+def _from(first: str, row: Record) -> Record:
+    """The same comparison, its difference that of `first` less the other."""
+    if row["first"] == first or row["difference"] is None:
+        return row
+    ends = {"low": row["high"], "high": row["low"]}
+    return (
+        row
+        | {"difference": -row["difference"]}
+        | {end: None if value is None else -value for end, value in ends.items()}
+    )
 
 
 def alone_right(first: pd.DataFrame, second: pd.DataFrame) -> list[pd.DataFrame]:
