@@ -10,6 +10,7 @@ from xraylab.report.checklist import UNKNOWN
 from xraylab.report.comparison import COLUMNS, place
 from xraylab.report.estimates import figure, interval, title, unit
 from xraylab.report.records import Record, chosen, keyed
+from xraylab.report.split import sentences
 from xraylab.report.text import grouped, listed
 
 Card = dict[str, list[str]]  # heading -> lines
@@ -35,7 +36,7 @@ def card(
         ],
         "Training": [f"{facts.training(plan)}; seeds {', '.join(str(run['repeat']) for run in runs)}."],
         "Intended use": [f"{UNKNOWN}: what it is for, who uses it, and on whom."],
-        "Data": [f"{params.data.source}; {facts.sentences(params.split)} Images: {facts.preprocessing(params)}."],
+        "Data": [f"{params.data.source}; {sentences(params.split)} Images: {facts.preprocessing(params)}."],
         "Figures on the test images": _figures(summary, rows, experiment),
         "Cautions": [*caution, f"{_begin(facts.limits(params, summary, audit))}."],
     }
