@@ -13,7 +13,7 @@ def study(
 ) -> dict[str, str | None]:
     """The facts of the checklist, by the names that its items use; None where nothing is known."""
     plans = [params.experiment(name) for name in params.experiments]
-    archs, used = sorted({plan.model.arch for plan in plans}), sum(totals.values())
+    archs, used = sorted({str(plan.model.arch) for plan in plans}), sum(totals.values())
     return {
         "kind": f"classification of radiographs by deep learning ({listed(archs)})",
         "summary": "the opening of this page",

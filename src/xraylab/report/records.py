@@ -18,7 +18,7 @@ TEXT = (*tables.TEXT, *WORDS)
 
 def records(table: pd.DataFrame) -> list[Record]:
     """One mapping per row of a table that was read with `TEXT`; None where a cell is empty or no number."""
-    numbers = {str(name): pd.to_numeric(table[name], errors="coerce") for name in table if name not in TEXT}
+    numbers = {str(name): pd.to_numeric(table[name], errors="coerce") for name in table.columns if name not in TEXT}
     found = table.assign(**numbers).to_dict("records")
     return [{str(key): _known(value) for key, value in row.items()} for row in found]
 
