@@ -48,7 +48,7 @@ def test_every_name_of_the_table_is_the_published_network(arch: str) -> None:
     if arch in PUBLISHED:
         assert cost.parameters(colour) == PUBLISHED[arch]
     else:
-        assert round(cost.parameters(colour) / 1e6) == MILLIONS[arch]
+        assert cost.parameters(colour) / 1e6 == pytest.approx(MILLIONS[arch], rel=0.02)
     grouped = [id(p) for group in networks.parameter_groups(gray) for p in group]
     assert sorted(grouped) == sorted(id(p) for p in gray.parameters())
 
@@ -96,7 +96,7 @@ def test_heads_fit_every_kind_of_body(arch: str, head: Head) -> None:
         (
             lambda: networks.build("convnext_tinny", 2, 1, 0.0),
             "model.arch: neither torchvision's table nor timm has 'convnext_tinny'; nearest are convnext_tiny, "
-            "convnextv2_tiny, convnext_tiny_hnf, convnext_nano, convnextv2_nano",
+            "convnextv2_tiny, convnext_tiny_hnf, convnext_nano, convit_tiny",
         ),
         (
             lambda: networks.build("test_vit.nope", 2, 1, 0.0),
@@ -104,14 +104,14 @@ def test_heads_fit_every_kind_of_body(arch: str, head: Head) -> None:
             "test_vit.r160_in1k",
         ),
         (
-            lambda: small("test_vit", pixels=40),
-            "model.pixels: test_vit takes no images of 40 pixels (it cuts them into patches of 16 pixels, which leaves "
-            "some out): set it to another size, such as 224",
+            lambda: small("convnext_tiny", pixels=33),
+            "model.pixels: convnext_tiny takes no images of 33 pixels (it cuts them into patches of 4 pixels, which "
+            "leaves some out): set it to another size, such as 224",
         ),
         (
             lambda: small("inception_v3", pixels=32),
             "model.pixels: inception_v3 takes no images of 32 pixels (Calculated padded input size per channel: "
-            "(2 x 2). Kernel size: (3 x 3). Kernel size can't be greater than actual input size): set it to another "
+            "(1 x 1). Kernel size: (3 x 3). Kernel size can't be greater than actual input size): set it to another "
             "size, such as 224",
         ),
         (

@@ -70,7 +70,7 @@ def test_a_transformer_takes_weights_for_images_of_another_size() -> None:
     assert torch.equal(network.body.blocks[3].mlp.fc1.weight, earlier.body.blocks[3].mlp.fc1.weight)
     assert torch.equal(network.head[1].weight, earlier.head[1].weight)
     same = earlier.body.pos_embed[:, 1:].reshape(1, 4, 4, 64).mean() - network.body.pos_embed[:, 1:].mean()
-    assert abs(float(same)) < 0.01
+    assert abs(same.item()) < 0.01
 
 
 def test_a_file_of_another_network_is_refused() -> None:
@@ -172,7 +172,7 @@ VIT = {"arch": "test_vit", "head": "dense", "head_width": 8, "head_batch_norm": 
 
 
 def test_a_transformer_trains_and_is_scored_as_recorded(prepared: Prepare) -> None:
-    loaded = prepared(lambda tree: tree["model"].update(VIT))
+    loaded = prepared(lambda tree: (tree["model"].update(VIT), tree["train"].update(epochs=1)))
     features.run(*loaded)
     train.run(*loaded, "baseline", 0)
     predict.run(*loaded, "baseline", 0)
@@ -191,7 +191,7 @@ def test_a_transformer_trains_and_is_scored_as_recorded(prepared: Prepare) -> No
 
 
 def test_an_earlier_runs_folder_is_what_a_frozen_one_begins_with(prepared: Prepare) -> None:
-    loaded = prepared(lambda tree: tree["model"].update(VIT))
+    loaded = prepared(lambda tree: (tree["model"].update(VIT), tree["train"].update(epochs=1)))
     train.run(*loaded, "baseline", 0)
     root = loaded[1].root
     earlier = loaded[1].model("baseline", 0).rename(root / "earlier")
@@ -218,6 +218,7 @@ def test_cached_features_of_a_convnext_train_to_the_same_bits(prepared: Prepare)
     def freeze(tree: small.Tree) -> None:
         tree["model"].update(arch="test_convnext", pretrained=str(tree["data"]["source"]) + ".safetensors")
         weights.save(network, Path(tree["model"]["pretrained"]))
+        tree["train"].update(epochs=1)
         tree["experiments"] = {
             "baseline": {"model": {"freeze": {"layers": 0.5}}},
             "cached": {"model": {"freeze": {"layers": 0.5, "cache": True}}},
