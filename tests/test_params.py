@@ -86,7 +86,8 @@ CONTRADICTIONS = {
     ),
     "features of images that change": (
         lambda tree: (
-            tree["model"].update(pretrained="default", freeze={"upto": "head", "cache": True}),
+            tree["model"].update(pretrained="default"),
+            tree["model"]["freeze"].update(upto="head", cache=True),
             tree["augment"].update(mixup=0.2, crop_scale=0.8),
             tree.update(experiments={"baseline": {}}),
         ),

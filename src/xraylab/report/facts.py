@@ -37,7 +37,7 @@ def study(
         "metrics": "listed for each experiment under “Experiment by experiment”",
         "statistics": statistics(summary),
         "robustness": f"{plural(len(params.study.repeats), 'repeat')}; subgroups where the data know them",
-        "explained": None,
+        "explained": _explained(params),
         "internal": f"{grouped(totals['test'])} test images of the same source",
         "numbers": f"{grouped(totals['train'])} training, {grouped(totals['valid'])} validation and "
         f"{grouped(totals['test'])} test images" + (" in the first fold" if summary["folds"] else ""),
@@ -84,6 +84,18 @@ def selection(params: Params, summary: dict[str, Any]) -> str:
     train = params.train
     by = f"the epoch with the best {RANKED_BY[train.select_by]} on the {SIDE_NAMES[train.select_on]} images"
     return f"{by}; on the TEST images for {listed(on_test)}" if on_test else by
+
+
+def _explained(params: Params) -> str | None:
+    """What `explain` was asked for; None where it was asked for nothing."""
+    asked = params.explain.experiments
+    whose = "the two best experiments" if asked == "top-two" else listed(list(asked))
+    methods = {"grad-cam": "Grad-CAM", "occlusion": "occlusion"}
+    return (
+        f"{listed([methods[name] for name in params.explain.methods])} of {whose}, and shortcut probes"
+        if asked
+        else None
+    )
 
 
 def _ensembles(params: Params) -> str:

@@ -45,7 +45,7 @@ CONTENTS = {
     "experiments": "Experiment by experiment",
     "pictures": "Pictures",
     "pair": "The two best",
-    "explained": "Is it right for the right reason?",
+    "explain": "Is it right for the right reason?",
     "search": "The search",
     "published": "The published study",
     "made": "How it was made",
