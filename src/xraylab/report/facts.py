@@ -88,14 +88,9 @@ def selection(params: Params, summary: dict[str, Any]) -> str:
 
 def _explained(params: Params) -> str | None:
     """What `explain` was asked for; None where it was asked for nothing."""
-    asked = params.explain.experiments
+    asked, methods = params.explain.experiments, listed([str(name) for name in params.explain.methods])
     whose = "the two best experiments" if asked == "top-two" else listed(list(asked))
-    methods = {"grad-cam": "Grad-CAM", "occlusion": "occlusion"}
-    return (
-        f"{listed([methods[name] for name in params.explain.methods])} of {whose}, and shortcut probes"
-        if asked
-        else None
-    )
+    return f"{methods} of {whose}, and shortcut probes" if asked else None
 
 
 def _ensembles(params: Params) -> str:
