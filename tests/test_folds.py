@@ -14,6 +14,7 @@ from xraylab.params import Params
 from xraylab.paths import Paths
 from xraylab.predict import score, table
 from xraylab.stages import predict, train
+from xraylab.train import asked
 
 FOLDS = {
     "split": {"strategy": "folds", "folds": 3, "test": None},
@@ -45,7 +46,7 @@ def trained_on(study: tuple[Params, Paths], repeat: int, monkeypatch: pytest.Mon
         seen.extend(cached.iloc[rows])
         raise StoppedError
 
-    monkeypatch.setattr(train, "TrainingBatches", batches)
+    monkeypatch.setattr(asked, "TrainingBatches", batches)
     with pytest.raises(StoppedError):
         train.run(*study, "l2", repeat)
     runs = study[1].state / "runs"
@@ -75,7 +76,7 @@ def test_a_repeat_predicts_and_scores_its_fold(
     given, paths = study
 
     def probabilities(
-        folder: Path, model: Any, epochs: Sequence[int], images: pd.DataFrame, cached: Path
+        folder: Path, model: Any, epochs: Sequence[int], images: pd.DataFrame, cached: Path, copies: int
     ) -> tuple[list[pd.DataFrame], list[str]]:
         return [images.assign(p_Healthy=1.0, p_TB=np.float64(0)) for _ in epochs], []
 
