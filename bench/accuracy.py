@@ -25,14 +25,16 @@ from xraylab.data import layouts, prepare
 from xraylab.data.augment import Augmentation
 from xraylab.data.batches import Store, TrainingBatches
 from xraylab.data.loaders import dataloaders
+from xraylab.data.sampling import Order
 from xraylab.model import hardware, losses, memory, networks, optimizers
 from xraylab.train import callbacks
 from xraylab.train.run import learner
 
 IMAGES, HELD_OUT, PIXELS, BATCH, EPOCHS, SEEDS, LR = 1200, 0.2, 128, 32, 3, (0, 1, 2), 1e-3
 PLAIN = Augmentation(
-    rotation=0.0, shift=0.0, zoom=0.0, brightness=0.0, sharpness_factor=1.0, sharpness_p=0.0, contrast=0.0
-)
+    rotation=0.0, shift=0.0, zoom=0.0, shear=0.0, hflip_p=0.0, vflip_p=0.0, crop_scale=1.0, brightness=0.0,
+    sharpness_factor=1.0, sharpness_p=0.0, contrast=0.0, noise=0.0, erase_p=0.0,
+)  # fmt: skip
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -90,11 +92,12 @@ def ours(cached: np.ndarray, labels: np.ndarray, trained: int, seed: int) -> flo
     torch.manual_seed(seed)
     network = networks.build("resnet18", 2, 1, 0.0)
     rows, test = np.arange(trained), np.arange(trained, len(cached))
-    batches = TrainingBatches(Store(cached, 1, PIXELS, machine.device), rows, labels[:trained], PLAIN, seed)
+    order, store = Order("none", labels[:trained], seed), Store(cached, 1, PIXELS, machine.device)
+    batches = TrainingBatches(store, rows, labels[:trained], order, PLAIN, seed)
     dls = dataloaders(batches, test, labels[trained:], BATCH, machine.device)
     opt_func = optimizers.factory("adam", 0.0, None)
-    learn = learner(dls, network, losses.cross_entropy(None), opt_func, machine, [])
-    history = callbacks.History([], np.array(["valid"] * len(test)), 2, 1)
+    learn = learner(dls, network, losses.cross_entropy(None, 0.0), opt_func, machine, [])
+    history = callbacks.History([], np.array(["valid"] * len(test)), 2, 1, order, [str(row) for row in rows])
     history.start_phase("constant")
     learn.add_cbs([history, callbacks.Reseed(seed, 0, batches)])
     learn.fit(EPOCHS, lr=LR)
