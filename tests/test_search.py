@@ -109,7 +109,7 @@ def test_keys_that_cannot_be_varied_are_named(tmp_path: Path) -> None:
     }  # fmt: skip
     assert problems(tmp_path, space=space) == [
         "search.space.train.lrr: unknown key; did you mean train.lr?",
-        "search.space.split.seed: unknown key; there is model, augment, loss, train",
+        "search.space.split.seed: unknown key; there is model, augment, sampling, loss, train",
         "search.space.train: is a whole section; name one of "
         + ", ".join(params.Train.model_fields),
         "search.space.train.lr.x: train.lr is a single value",

@@ -1,5 +1,6 @@
 """Predictions of several views and of several runs, taken together."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 
 from xraylab import params, tables
 from xraylab.data import augment
-from xraylab.data.batches import Store
+from xraylab.data.batches import IMAGENET, Store
 from xraylab.errors import DataError, MissingError, ParamsError
 from xraylab.evaluate import ensemble
 from xraylab.model import networks, weights
@@ -37,7 +38,8 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {
         "experiment": "x", "repeat": 3, "arch": "resnet18", "classes": CLASSES, "channels": 1, "pixels": 32,
         "dropout": 0.0, "best_epoch": 0, "last_epoch": 0, "kept_epochs": [0], "multiply_adds": 1000,
-        "hardware": {"precision": "float32"}, "augment": STILL,
+        "hardware": {"precision": "float32"}, "augment": STILL, "head": asdict(networks.LINEAR),
+        "normalise": asdict(IMAGENET[1]),
     }  # fmt: skip
 
 

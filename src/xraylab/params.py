@@ -391,7 +391,7 @@ def _key_problem(dotted: str) -> str | None:
     for key in dotted.split("."):
         fields = getattr(section, "model_fields", {})
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
+            near = difflib.get_close_matches(key, fields, n=1, cutoff=0.7)
             known = f"did you mean {'.'.join([*parents, *near])}?" if near else f"there is {', '.join(fields)}"
             return f"{where}: unknown key; {known}" if fields else f"{where}: {'.'.join(parents)} is a single value"
         section, parents = fields[key].annotation, [*parents, key]
