@@ -192,7 +192,7 @@ def test_two_batches_a_step_are_one_batch_of_twice_the_size(study: Loaded) -> No
         patched.setattr(files, "sha256", lambda path: "same")  # the plans below are made by hand
         for name, (size, together) in {"twice": (4, 2), "plain": (8, 1)}.items():
             made = files.read_yaml(study[1].plan(name))
-            made["model"]["freeze"] = {"upto": "head", "cache": False}
+            made["model"]["freeze"] |= {"upto": "head", "cache": False}
             made["train"] |= {"batch_size": size, "accumulate": together, "schedule": "constant", "lr": 0.01}
             made["pretrained_sha256"] = "same"
             files.write_yaml(made, study[1].plan(name))
