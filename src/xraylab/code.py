@@ -10,8 +10,10 @@ from typing import Any
 
 from xraylab import files, template
 
+# those that decode images and compute with them
 LIBRARIES = (
-    "fastai", "numpy", "opencv-python-headless", "pandas", "pillow", "pydicom", "safetensors", "torch", "torchvision",
+    "fastai", "imagehash", "numpy", "opencv-python-headless", "pandas", "pillow", "pydicom", "pylibjpeg",
+    "pylibjpeg-openjpeg", "python-gdcm", "safetensors", "scikit-learn", "scipy", "timm", "torch", "torchvision",
 )  # fmt: skip
 SOURCE, VERSIONS = "src/xraylab/", "constraints.txt"  # how the shipped dvc.yaml names code and libraries
 

@@ -46,7 +46,7 @@ def pattern(text: str) -> str:
     return text
 
 
-Share = Annotated[float, Field(gt=0, lt=1)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
 ClassName = Annotated[str, AfterValidator(_class_name)]
 Pattern = Annotated[str, AfterValidator(pattern)]
 
@@ -115,9 +115,9 @@ class Evaluate(Section):
     draws: Annotated[int, Field(ge=100)]
     seed: NonNegativeInt
     normal: str | None
-    prevalence: Share | list[Share] | None
-    sensitivities: list[Share]
-    specificities: list[Share]
+    prevalence: Rate | list[Rate] | None
+    sensitivities: list[Rate]
+    specificities: list[Rate]
     bins: Annotated[int, Field(ge=2, le=100)]
     age_bands: Annotated[list[PositiveInt], Field(min_length=1)]
     smallest_group: PositiveInt

@@ -56,10 +56,9 @@ class Loss(Section):
     l2: NonNegativeFloat
 
 
-class TrainPhase(Section):
+class Course(Section):
     """Some epochs under one schedule and one optimizer."""
 
-    frozen: bool
     schedule: ScheduleName
     epochs: PositiveInt
     lr: PositiveFloat | Literal["find"]
@@ -74,6 +73,12 @@ class TrainPhase(Section):
     optimizer: OptimizerName
     momentum: Fraction | None
     weight_decay: NonNegativeFloat
+
+
+class TrainPhase(Course):
+    """One of several such courses, perhaps with all but the head frozen."""
+
+    frozen: bool
 
     @property
     def all_epochs(self) -> int:
@@ -81,21 +86,7 @@ class TrainPhase(Section):
         return self.epochs + (self.freeze_epochs or 0)
 
 
-class Train(Section):
-    schedule: ScheduleName
-    epochs: PositiveInt
-    lr: PositiveFloat | Literal["find"]
-    freeze_epochs: PositiveInt | None
-    lr_mult: Annotated[float, Field(ge=1)] | None
-    flat_share: Fraction | None
-    cycle_epochs: PositiveInt | None
-    cycle_mult: PositiveInt | None
-    decay_epochs: PositiveInt | None
-    decay_patience: PositiveInt | None
-    decay_factor: Annotated[float, Field(gt=0, lt=1)] | None
-    optimizer: OptimizerName
-    momentum: Fraction | None
-    weight_decay: NonNegativeFloat
+class Train(Course):
     phases: Annotated[list[dict[str, Any]], Field(min_length=1)] | None
     batch_size: Annotated[int, Field(ge=2)]
     accumulate: PositiveInt
@@ -121,7 +112,7 @@ def phases(train: Train) -> list[TrainPhase]:
 
 
 def _phase(train: Train, overrides: dict[str, Any]) -> TrainPhase:
-    taken = {name: getattr(train, name) for name in TrainPhase.model_fields if name != "frozen"}
+    taken = {name: getattr(train, name) for name in Course.model_fields}
     whole = {"frozen": False, **taken, **overrides}
     if train.phases is not None:
         unused = {name for name, users in OPTIONS.items() if whole["schedule"] not in users}
@@ -162,7 +153,7 @@ def _of_loss(loss: Loss, classes: list[str]) -> dict[str, str]:
     return found
 
 
-def _of_options(phase: Train | TrainPhase) -> dict[str, str]:
+def _of_options(phase: Course) -> dict[str, str]:
     """Options that the schedule or the optimizer lacks, or has no use for."""
     found = {}
     for option, users in OPTIONS.items():

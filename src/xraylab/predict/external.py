@@ -15,7 +15,7 @@ from xraylab.data import cache, index, layouts
 from xraylab.data.audit import duplicates
 from xraylab.data.prepare import Preparation
 from xraylab.errors import DataError
-from xraylab.evaluate import counts, figures
+from xraylab.evaluate import calibration, counts, figures
 from xraylab.evaluate.counts import Floats, Ints
 from xraylab.params import Params
 from xraylab.paths import Paths
@@ -170,7 +170,7 @@ def _figures(actual: Ints, p: Floats, positive: int | None) -> Record:
 
 
 def _calibrated(actual: Ints, p: Floats, temperature: float | None) -> float | None:
-    return None if temperature is None else figures.log_loss(actual, fixed.cooled(p, temperature))
+    return None if temperature is None else figures.log_loss(actual, calibration.scaled(p, temperature))
 
 
 def _applied(point: Point, p: Floats, labels: pd.Series) -> Record:

@@ -3,11 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from xraylab import files, tables
-from xraylab.evaluate.counts import Floats
 
 POINTS, TEMPERATURES = "operating_points.csv", "calibration.json"
 
@@ -54,10 +52,3 @@ def _temperature(path: Path, experiment: str, repeat: int) -> float | None:
     runs = files.read_json(path) if path.is_file() else []
     found = [run.get("temperature") for run in runs if (run["experiment"], run["repeat"]) == (experiment, repeat)]
     return found[0] if found else None
-
-
-def cooled(probabilities: Floats, temperature: float) -> Floats:
-    """softmax(log p / T), row by row (Guo et al., "On calibration of modern neural networks", ICML 2017)."""
-    logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)) / temperature
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True))

@@ -52,6 +52,6 @@ def _initialise_git(folder: Path) -> None:
     """DVC compares with what git has; a folder that lies in a repository already belongs to that."""
     if shutil.which("git") is None:
         raise MissingError("git is not installed, and DVC needs it: install git, then run this again")
-    inside = subprocess.run(["git", "rev-parse"], cwd=folder, capture_output=True, check=False)  # noqa: S607
+    inside = subprocess.run(["git", "rev-parse"], cwd=folder, capture_output=True, check=False)  # noqa: S607 - the user's own git
     if inside.returncode != 0:
-        subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)  # noqa: S607
+        subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)  # noqa: S607 - the same

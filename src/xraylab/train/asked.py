@@ -45,8 +45,8 @@ def step_callbacks(plan: Plan, order: Order, divided: Division | None) -> list[C
     cbs = [callbacks.L2Penalty(plan.loss.l2)] if plan.loss.l2 > 0 else []
     cbs += [frozen.FrozenPart(divided.frozen)] if divided and len(divided.frozen) > 0 else []
     cbs += [frozen.Held(divided.held, adapt)] if divided and divided.held else []
-    cbs += [steps.MixUp(augment.mixup)] if augment.mixup > 0 else []
-    cbs += [steps.CutMix(augment.cutmix)] if augment.cutmix > 0 else []
+    cbs += [steps.Mix(steps.mixup, augment.mixup)] if augment.mixup > 0 else []
+    cbs += [steps.Mix(steps.cutmix, augment.cutmix)] if augment.cutmix > 0 else []
     cbs += [steps.Accumulate(train.accumulate, order)] if train.accumulate > 1 else []
     cbs += [GradientClip(train.clip)] if train.clip else []
     return cbs

@@ -4,6 +4,7 @@ None of it keeps anything from one epoch to the next but the average, which is p
 a stopped run go on to the same bits. fastai's GradientAccumulation carries gradients over, so it is not used.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,13 @@ class Mix(Callback):  # type: ignore[misc]
     """Mixes each training batch with itself in another order, and its loss in the same shares.
 
     The larger share is the image's own, whose label the accuracy looks at. The share is drawn once a batch, from
-    Beta(alpha, alpha).
+    Beta(alpha, alpha). `mixed`, one of the functions below, makes a batch of two, and says the first one's share in it.
     """
 
     order, run_valid = -1, False
 
-    def __init__(self, alpha: float) -> None:
-        self.alpha = alpha
+    def __init__(self, mixed: Callable[[Tensor, Tensor, float], tuple[Tensor, float]], alpha: float) -> None:
+        self.mixed, self.alpha = mixed, alpha
 
     def before_batch(self) -> None:
         (images,), (labels,) = self.xb, self.yb
@@ -41,30 +42,22 @@ class Mix(Callback):  # type: ignore[misc]
         self.learn.loss_grad = torch.lerp(other, self.loss_grad, self.share)
         self.learn.loss = self.loss_grad.detach().clone()
 
-    def mixed(self, images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]:
-        """The mixed batch, and the share of `images` in it."""
-        raise NotImplementedError
 
-
-class MixUp(Mix):
+def mixup(images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]:
     """Every pixel is a mean of the two images: Zhang et al. 2018, arXiv:1710.09412."""
-
-    def mixed(self, images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]:
-        return torch.lerp(others, images, share), share
+    return torch.lerp(others, images, share), share
 
 
-class CutMix(Mix):
+def cutmix(images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]:
     """A rectangle of the image is the other image's: Yun et al. 2019, arXiv:1905.04899."""
-
-    def mixed(self, images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]:
-        height, width = images.shape[-2:]
-        half = (1 - share) ** 0.5 / 2
-        y, x = np.random.random(2)
-        top, bottom = (int(np.clip(round((y + side) * height), 0, height)) for side in (-half, half))
-        left, right = (int(np.clip(round((x + side) * width), 0, width)) for side in (-half, half))
-        mixed = images.clone()
-        mixed[..., top:bottom, left:right] = others[..., top:bottom, left:right]
-        return mixed, 1 - (bottom - top) * (right - left) / (height * width)
+    height, width = images.shape[-2:]
+    half = (1 - share) ** 0.5 / 2
+    y, x = np.random.random(2)
+    top, bottom = (int(np.clip(round((y + side) * height), 0, height)) for side in (-half, half))
+    left, right = (int(np.clip(round((x + side) * width), 0, width)) for side in (-half, half))
+    mixed = images.clone()
+    mixed[..., top:bottom, left:right] = others[..., top:bottom, left:right]
+    return mixed, 1 - (bottom - top) * (right - left) / (height * width)
 
 
 class Accumulate(Callback):  # type: ignore[misc]
