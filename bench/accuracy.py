@@ -23,7 +23,7 @@ from torchvision.models import resnet18
 
 from xraylab.data import layouts, prepare
 from xraylab.data.augment import Augmentation
-from xraylab.data.batches import Store, TrainingBatches
+from xraylab.data.batches import IMAGENET, Store, TrainingBatches
 from xraylab.data.loaders import dataloaders
 from xraylab.data.sampling import Order
 from xraylab.model import hardware, losses, memory, networks, optimizers
@@ -35,7 +35,7 @@ PLAIN = Augmentation(
     rotation=0.0, shift=0.0, zoom=0.0, shear=0.0, hflip_p=0.0, vflip_p=0.0, crop_scale=1.0, brightness=0.0,
     sharpness_factor=1.0, sharpness_p=0.0, contrast=0.0, noise=0.0, erase_p=0.0,
 )  # fmt: skip
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+COLOURS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Files(Dataset):  # type: ignore[type-arg]
@@ -43,7 +43,7 @@ class Files(Dataset):  # type: ignore[type-arg]
 
     def __init__(self, table: pd.DataFrame) -> None:
         self.table = table
-        self.steps = T.Compose([T.Resize((PIXELS, PIXELS)), T.ToTensor(), T.Normalize(*IMAGENET)])
+        self.steps = T.Compose([T.Resize((PIXELS, PIXELS)), T.ToTensor(), T.Normalize(*COLOURS)])
 
     def __len__(self) -> int:
         return len(self.table)
@@ -92,7 +92,7 @@ def ours(cached: np.ndarray, labels: np.ndarray, trained: int, seed: int) -> flo
     torch.manual_seed(seed)
     network = networks.build("resnet18", 2, 1, 0.0)
     rows, test = np.arange(trained), np.arange(trained, len(cached))
-    order, store = Order("none", labels[:trained], seed), Store(cached, 1, PIXELS, machine.device)
+    order, store = Order("none", labels[:trained], seed), Store(cached, IMAGENET[1], PIXELS, machine.device)
     batches = TrainingBatches(store, rows, labels[:trained], order, PLAIN, seed)
     dls = dataloaders(batches, test, labels[trained:], BATCH, machine.device)
     opt_func = optimizers.factory("adam", 0.0, None)

@@ -23,7 +23,7 @@ from fastai.learner import Learner
 from torch import nn
 
 from xraylab.data.augment import Augmentation
-from xraylab.data.batches import Store, TrainingBatches
+from xraylab.data.batches import IMAGENET, Store, TrainingBatches
 from xraylab.data.loaders import dataloaders
 from xraylab.data.sampling import Order
 from xraylab.model import hardware, losses, memory, networks, optimizers
@@ -44,7 +44,7 @@ def made(network: nn.Module, cached: np.ndarray, chosen: np.ndarray, pixels: int
     machine = hardware.choose("auto")
     labels = np.arange(len(chosen)) % 2
     order = Order("none", labels, 0)
-    batches = TrainingBatches(Store(cached, 1, pixels, machine.device), chosen, labels, order, PLAIN, seed=0)
+    batches = TrainingBatches(Store(cached, IMAGENET[1], pixels, machine.device), chosen, labels, order, PLAIN, seed=0)
     dls = dataloaders(batches, chosen[:2], labels[:2], size, machine.device)
     opt_func = optimizers.factory("adam", 1e-4, None)
     learn = learner(dls, network, losses.cross_entropy(None, 0.0), opt_func, machine, [])

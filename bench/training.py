@@ -27,7 +27,7 @@ from torchvision import transforms as T
 from torchvision.datasets import ImageFolder
 
 from xraylab.data.augment import Augmentation
-from xraylab.data.batches import Store, TrainingBatches
+from xraylab.data.batches import IMAGENET, Store, TrainingBatches
 from xraylab.data.loaders import dataloaders
 from xraylab.data.sampling import Order
 from xraylab.model import hardware, losses, memory, networks, optimizers, schedules
@@ -51,7 +51,7 @@ AUGMENTATION = Augmentation(
 )
 FILES, FILE_PIXELS, CACHED = 64, 1024, 192
 ROUNDS = 5
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+COLOURS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def draw(folder: Path) -> None:
@@ -92,7 +92,7 @@ def ours(arch: str, pixels: int, size: int, steps: int) -> Callable[[], int]:
     machine = hardware.choose("auto")
     cached = np.random.default_rng(0).integers(0, 256, (steps * size, pixels, pixels), np.uint8)
     rows, labels = np.arange(len(cached)), np.arange(len(cached)) % 2
-    store = Store(cached, 1, pixels, machine.device)
+    store = Store(cached, IMAGENET[1], pixels, machine.device)
     order = Order("none", labels, 0)
     batches = TrainingBatches(store, rows, labels, order, AUGMENTATION, seed=0)
     dls = dataloaders(batches, rows[:2], labels[:2], size, machine.device)
@@ -112,7 +112,7 @@ def ours(arch: str, pixels: int, size: int, steps: int) -> Callable[[], int]:
 
 def studies_loop(folder: Path, size: int, images: int) -> Callable[[], int]:
     """ImageFolder, PIL, ToTensor, Normalize, float32, torch's Adam: what all five studies wrote, give or take."""
-    steps = T.Compose([T.Resize((224, 224)), T.ToTensor(), T.Normalize(*IMAGENET)])
+    steps = T.Compose([T.Resize((224, 224)), T.ToTensor(), T.Normalize(*COLOURS)])
     loader = DataLoader(ImageFolder(str(folder), steps), batch_size=size, shuffle=True)
     network = tv.resnet18(num_classes=2)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, weight_decay=1e-4)
@@ -159,7 +159,7 @@ def fastai_defaults(folder: Path, workers: int) -> Callable[[], int]:
 
 def augmentation_alone() -> Callable[[], int]:
     cached = np.random.default_rng(0).integers(0, 256, (CACHED, 224, 224), np.uint8)
-    store = Store(cached, 1, 224, "cpu")
+    store = Store(cached, IMAGENET[1], 224, "cpu")
     labels = np.zeros(CACHED, np.int64)
     batches = TrainingBatches(store, np.arange(CACHED), labels, Order("none", labels, 0), AUGMENTATION, seed=0)
 

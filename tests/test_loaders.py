@@ -21,7 +21,9 @@ def images(count: int = 20, pixels: int = 16) -> np.ndarray:
 def batches(augmentation: Augmentation = STILL, channels: int = 1, pixels: int = 16, seed: int = 0) -> TrainingBatches:
     rows = np.arange(20)[::-1].copy()
     order = Order("none", rows % 2, seed)
-    return TrainingBatches(Store(images(), channels, pixels, "cpu"), rows, rows % 2, order, augmentation, seed)
+    return TrainingBatches(
+        Store(images(), module.IMAGENET[channels], pixels, "cpu"), rows, rows % 2, order, augmentation, seed
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -83,5 +85,5 @@ def test_an_epoch_holds_every_image_once_but_no_batch_of_one() -> None:
 
 def test_scoring_batches_keep_the_order() -> None:
     rows = np.arange(20).repeat(5)
-    scored = torch.cat(list(module.scoring_batches(images(), rows, 1, 16)))
+    scored = torch.cat(list(module.scoring_batches(images(), rows, module.IMAGENET[1], 16)))
     np.testing.assert_allclose(scored[:, 0] * 0.226 + 0.449, images()[rows] / 255, atol=1e-5)

@@ -22,7 +22,7 @@ def smooth_images(count: int = 6, pixels: int = 48) -> np.ndarray:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_unchanged_images_are_the_same(pixels: int, channels: int) -> None:
     images = smooth_images()
-    here = batches.network_input(images, np.arange(6), channels, pixels)
+    here = batches.network_input(images, np.arange(6), batches.IMAGENET[channels], pixels)
     levels = resident.plain(resident.moved_in(images, torch.device("cpu")), pixels)
     there = resident.normalised(levels, batches.MEAN[channels], batches.STD[channels])
     assert there.shape == here.shape
@@ -43,7 +43,7 @@ STRENGTHS = {
 def test_augmented_images_are_the_same(strengths: dict[str, float], pixels: int) -> None:
     images = smooth_images()
     augmentation = strong(**strengths)
-    store = Store(images, 1, pixels, "cpu")
+    store = Store(images, batches.IMAGENET[1], pixels, "cpu")
     labels = np.zeros(6, np.int64)
     made = TrainingBatches(store, np.arange(6), labels, Order("none", labels, 3), augmentation, seed=3)
     here, _ = made(range(6))
@@ -61,7 +61,7 @@ def test_noise_and_erasing_are_the_same_on_both_and_what_people_are_shown(channe
     images, augmentation = smooth_images(), strong(noise=0.1, erase_p=0.5, contrast=0.2)
     drawn = augmentation.draw(np.random.default_rng(3).random((6, augment.DRAWS)))
     mean, std = batches.MEAN[channels], batches.STD[channels]
-    here = Store(images, channels, 48, "cpu").changed(np.arange(6), drawn, augmentation)
+    here = Store(images, batches.IMAGENET[channels], 48, "cpu").changed(np.arange(6), drawn, augmentation)
     there = resident.normalised(resident.changed(torch.from_numpy(images), drawn, 1.0, 48), mean, std)
     there = resident.roughened(there, drawn, augmentation.noise, mean, std)
     torch.testing.assert_close(there, here, atol=2e-2, rtol=0)  # the mean level of an image is rounded otherwise

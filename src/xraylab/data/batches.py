@@ -51,10 +51,8 @@ def load(folder: Path) -> tuple[Images, dict[str, int]]:
 class Store:
     """The cached images and the way from there to the network: in the memory map, or in a GPU's memory if they fit."""
 
-    def __init__(
-        self, images: Images, channels: int, pixels: int, device: str, normalise: Normalise | None = None
-    ) -> None:
-        self.images, self.pixels, self.normalise = images, pixels, normalise or IMAGENET[channels]
+    def __init__(self, images: Images, normalise: Normalise, pixels: int, device: str) -> None:
+        self.images, self.normalise, self.pixels = images, normalise, pixels
         place = torch.device(device)
         self.resident = resident.moved_in(images, place) if device != "cpu" and resident.fits(images, place) else None
 
@@ -111,20 +109,15 @@ class TrainingBatches:
         return batch, torch.from_numpy(self.labels[chosen])
 
 
-def network_input(images: Images, rows: Rows, channels: int, pixels: int, normalise: Normalise | None = None) -> Tensor:
-    """The images of `rows`, resized and normalised: float32 (n, channels, pixels, pixels), channels last.
-
-    Without `normalise`, by ImageNet's mean and standard deviation.
-    """
-    return _input(images, rows, normalise or IMAGENET[channels], pixels, _plain(pixels))
+def network_input(images: Images, rows: Rows, normalise: Normalise, pixels: int) -> Tensor:
+    """The images of `rows`, resized and normalised: float32 (n, channels, pixels, pixels), channels last."""
+    return _input(images, rows, normalise, pixels, _plain(pixels))
 
 
-def scoring_batches(
-    images: Images, rows: Rows, channels: int, pixels: int, normalise: Normalise | None = None
-) -> Iterator[Tensor]:
+def scoring_batches(images: Images, rows: Rows, normalise: Normalise, pixels: int) -> Iterator[Tensor]:
     """The network's input for `rows`, in order."""
     for start in range(0, len(rows), SCORING_BATCH):
-        yield network_input(images, rows[start : start + SCORING_BATCH], channels, pixels, normalise)
+        yield network_input(images, rows[start : start + SCORING_BATCH], normalise, pixels)
 
 
 def _plain(pixels: int) -> Callable[[int, Gray], tuple[Gray, Numbers]]:

@@ -85,11 +85,10 @@ def write(
     frozen: nn.Module,
     images: Images,
     rows: Rows,
-    channels: int,
+    normalise: Normalise,
     pixels: int,
     hardware: Hardware,
     tell: Callable[[str], None],
-    normalise: Normalise | None = None,
 ) -> None:
     """Write the features of `rows` of the image cache, channels last, batch by batch; `tell` hears the size before.
 
@@ -103,12 +102,12 @@ def write(
             output = handed_on(quick, batch.to(hardware.device))
         return output.permute(0, 2, 3, 1).contiguous() if output.ndim == 4 else output
 
-    one = features(network_input(images, rows[:1], channels, pixels, normalise))[0]
+    one = features(network_input(images, rows[:1], normalise, pixels))[0]
     size = len(rows) * one.numel() * one.element_size()
     tell(f"features of {len(rows)} images, {size / 1e6:,.1f} MB, in {path}")
     _refuse_without_room(path, size)
     header = {"descr": DESCRIBED[one.dtype], "fortran_order": False, "shape": (len(rows), *one.shape)}
-    batches = scoring_batches(images, rows, channels, pixels, normalise)
+    batches = scoring_batches(images, rows, normalise, pixels)
     with files.replacing(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for batch in progress.bar(batches, -(-len(rows) // SCORING_BATCH), "computing features"):

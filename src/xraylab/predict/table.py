@@ -35,7 +35,7 @@ def probabilities(
     ]
     normalise = Normalise.recorded(model["normalise"])
     passes = [
-        scoring_batches(pixels, rows, model["channels"], model["pixels"], normalise),
+        scoring_batches(pixels, rows, normalise, model["pixels"]),
         *_augmented(pixels, rows, model, copies, normalise),
     ]
     networks = [network for network, _ in ready]
@@ -52,7 +52,7 @@ def _augmented(
 ) -> Iterator[Iterator[Tensor]]:
     """The batches of every augmented copy; none where the network was trained without augmentation."""
     augmentation = Augmentation(**{**model["augment"], "noise": 0.0, "erase_p": 0.0})
-    store = Store(images, model["channels"], model["pixels"], "cpu", normalise)
+    store = Store(images, normalise, model["pixels"], "cpu")
     for copy in range(copies if augmentation.changes else 0):
         uniform = np.random.default_rng([model["repeat"], copy, COPIES]).random((len(rows), DRAWS))
         yield _views(store, rows, augmentation, augmentation.draw(uniform))

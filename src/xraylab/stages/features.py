@@ -80,7 +80,7 @@ def _stored(plan: Plan, given: Params, paths: Paths, cached: list[str]) -> str:
         classes, normalise = len(given.data.classes), bodies.normalise(model.arch, model.channels)
         network = start.network(model.arch, classes, model.channels, model.dropout, file, head, model.pixels)
         frozen = start.divided(network, choice, True, model.arch).frozen
-        features.write(path, frozen, images, rows, model.channels, model.pixels, machine, print, normalise)
+        features.write(path, frozen, images, rows, normalise, model.pixels, machine, print)
     return key
 
 

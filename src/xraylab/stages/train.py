@@ -123,7 +123,7 @@ def _features(
     if not own.is_file():
         normalise = bodies.normalise(model.arch, model.channels)
         part, images, rows = network.parts.frozen, read.images, read.used
-        features.write(own, part, images, rows, model.channels, model.pixels, machine, print, normalise)
+        features.write(own, part, images, rows, normalise, model.pixels, machine, print)
     return features.read(own, read.used)
 
 

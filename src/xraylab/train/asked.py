@@ -61,7 +61,7 @@ def batches(
         return order, inputs.feature_loaders(array, training, order, scored, size, machine.device)
     drawn = Augmentation(**augmentation(plan))
     normalise = bodies.normalise(plan.model.arch, plan.model.channels)
-    store = Store(read.images, plan.model.channels, plan.model.pixels, machine.device, normalise)
+    store = Store(read.images, normalise, plan.model.pixels, machine.device)
     batches = TrainingBatches(store, training.rows, training.labels, order, drawn, seed)
     return batches, dataloaders(batches, scored.rows, scored.labels, size, machine.device)
 
