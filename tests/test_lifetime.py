@@ -1,8 +1,10 @@
-"""A training process ends when it is told to, whatever it is doing."""
+"""A training process ends when it is told to, whatever it is doing, and with the dvc that started it."""
 
+import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -10,7 +12,7 @@ STUBBORN = """
 import time
 from xraylab.train import lifetime
 lifetime.GRACE = 1
-lifetime.end_with_parent()
+lifetime.end_with_dvc()
 while True:
     try:
         print("ready", flush=True)
@@ -18,6 +20,15 @@ while True:
     except SystemExit:
         {answer}
 """
+DVC = f"""
+import subprocess, sys
+subprocess.run([*sys.argv[1:], {sys.executable!r}, "-c", {STUBBORN.format(answer="raise")!r}])
+"""
+SHELLS = {
+    "none": [],
+    "stays": ["/bin/sh", "-c", '"$@"; exit $?', "sh"],
+    "stays twice": ["/bin/sh", "-c", '"$@"; exit $?', "sh", "/bin/sh", "-c", '"$@"; exit $?', "sh"],
+}
 
 
 @pytest.mark.parametrize(
@@ -33,10 +44,36 @@ def test_a_signal_ends_it(answer: str, code: int) -> None:
         assert process.wait(timeout=60) == code
 
 
-def test_it_ends_with_the_process_that_started_it() -> None:
-    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {STUBBORN.format(answer='raise')!r}])"
-    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:
+def started(shell: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """A process that has started another in a shell, and has been heard of."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", DVC, *SHELLS[shell]], stdout=subprocess.PIPE, env=os.environ | environment
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_it_ends_with_the_dvc_that_started_it(shell: str) -> None:
+    with started(shell, {"DVC_STAGE": "train@baseline-0"}) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
         process.kill()
         assert process.stdout.read() == b""  # ends when nobody holds the pipe any more
+
+
+def test_started_by_hand_it_outlives_its_parent() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "DVC_STAGE"}
+    starts_and_leaves = f"""
+import subprocess, sys
+print(subprocess.Popen([{sys.executable!r}, "-c", {STUBBORN.format(answer="raise")!r}]).pid, flush=True)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", starts_and_leaves], stdout=subprocess.PIPE, env=environment
+    ) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        assert process.stdout.readline() == b"ready\n"
+        assert process.wait(timeout=60) == 0
+        time.sleep(1.5)
+        os.kill(child, signal.SIGTERM)  # fails where there is none

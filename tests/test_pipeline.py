@@ -132,8 +132,9 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
     study = committed(folder / "study", only("baseline"), longer)
     with (folder / "log").open("w+") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dvc", "repro", "train"], cwd=study, env=environment(), stdout=log, stderr=log
-        )
+            [sys.executable, "-m", "dvc", "repro", "train"],
+            cwd=study, env=environment(SHELL="/bin/sh"), stdout=log, stderr=log,
+        )  # fmt: skip
         wait_for(lambda: "epoch 2/30" in (folder / "log").read_text())
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -25,7 +25,7 @@ from xraylab.paths import Paths
 from xraylab.train import asked, callbacks, finder, inputs, state, steps, trackers
 from xraylab.train.callbacks import Starts
 from xraylab.train.inputs import Inputs
-from xraylab.train.lifetime import end_with_parent
+from xraylab.train.lifetime import end_with_dvc
 from xraylab.train.record import Run
 from xraylab.train.run import enough_memory, fit, held, learner, threads
 
@@ -46,7 +46,7 @@ Begun = tuple[Plan, Hardware, Inputs, Network, list[str], Features | None]
 
 def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
     """Train from the last finished epoch, or from the start, and write models/<experiment>/<repeat>/."""
-    end_with_parent()
+    end_with_dvc()
     memory.keep_freed()
     plan, machine, read, network, cached, array = _begun(given, paths, experiment, repeat)
     # what the run reads and is made of: a change in any of it starts the run anew

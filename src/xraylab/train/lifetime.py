@@ -1,26 +1,42 @@
 """A training process ends with the dvc that started it."""
 
-import ctypes
 import os
 import signal
 import sys
+import threading
+import time
 from types import FrameType
 
-PR_SET_PDEATHSIG = 1
+import psutil
+
+SHELLS = {"sh", "dash", "ash", "bash", "ksh", "zsh", "fish", "cmd.exe"}
+GLANCE = 0.5  # seconds between two looks at who is above
 GRACE = 5  # seconds for an orderly exit
 
 
-def end_with_parent() -> None:
-    """On Linux, ask for SIGTERM when the parent dies; everywhere, turn SIGTERM into an orderly exit.
+def end_with_dvc() -> None:
+    """Turn SIGTERM into an orderly exit, and end by one when the dvc that started this process has ended.
 
-    Without it, killing dvc leaves the training running, and the next `dvc repro` starts a second one.
+    Without it, killing dvc leaves the training running, and the next `dvc repro` starts a second one. A process that
+    dvc did not start goes on, whatever becomes of its parent.
     """
     signal.signal(signal.SIGTERM, _exit)
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            sys.exit(128 + signal.SIGTERM)
+    if "DVC_STAGE" in os.environ:
+        threading.Thread(target=_watch, args=[_starters()], daemon=True).start()
+
+
+def _starters() -> list[int]:
+    """The ids of the processes above this one up to dvc, which starts a stage in a shell that may stay in between."""
+    above = psutil.Process().parents()
+    shells = next((number for number, process in enumerate(above) if process.name() not in SHELLS), len(above))
+    return [process.pid for process in above[: shells + 1]]
+
+
+def _watch(starters: list[int]) -> None:
+    """End this process once one of `starters` has ended, which gives its children another parent."""
+    while [process.pid for process in psutil.Process().parents()[: len(starters)]] == starters:
+        time.sleep(GLANCE)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
