@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import small
 
-from xraylab import params
-from xraylab.params import Params
+from xraylab import files, params
+from xraylab.model import weights
+from xraylab.params import Params, read_plan
 from xraylab.paths import Paths
-from xraylab.stages import cache, fetch, index, plan, source, split
+from xraylab.predict import kept
+from xraylab.stages import cache, fetch, index, plan, source, split, train
 
 Loaded = tuple[Params, Paths]
 
@@ -39,6 +41,28 @@ def prepared(tmp_path: Path) -> Callable[[Callable[[small.Tree], None]], Loaded]
         return loaded
 
     return prepare
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """A study of 30 pictures with a run of random weights."""
+    root = tmp_path_factory.mktemp("external")
+    small.pictures(root / "images", [f"Healthy/h{n:02}.png" for n in range(20)], seed=1)
+    small.pictures(root / "images", [f"TB/t{n:02}.png" for n in range(10)], seed=2)
+    study = small.study(root / "study", small.use(root / "images", ["Healthy", "TB"], "TB"))
+    loaded = load(study)
+    for stage in (source, fetch, index, split, cache, plan):
+        stage.run(*loaded)
+    given, paths = loaded
+    model = {
+        **train._described(read_plan(paths.plan("baseline")), given),
+        "experiment": "baseline", "repeat": 0, "best_epoch": 1, "last_epoch": 1, "kept_epochs": [1],
+        "hardware": {"precision": "float32"},
+    }  # fmt: skip
+    folder = paths.model("baseline", 0)
+    files.write_json(model, folder / "model.json")
+    weights.save(kept.untrained(model, 0), folder / "best.safetensors")
+    return loaded
 
 
 @pytest.fixture(scope="session")

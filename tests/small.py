@@ -25,6 +25,7 @@ PARTS = (
     ".dvc/config",
     ".dvc/.gitignore",
 )
+PICTURE = 128  # height and width of `pictures`
 Tree = dict[str, Any]
 Change = Callable[[Tree], object]
 
@@ -82,6 +83,15 @@ def write_images(folder: Path, names: list[str], pixels: int = 24, seed: int = 0
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (pixels, pixels), dtype=np.uint8)).save(path)
+
+
+def pictures(folder: Path, names: list[str], seed: int) -> None:
+    """Smooth pictures, whose perceptual hashes survive another size; no two are alike."""
+    rng = np.random.default_rng(seed)
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        coarse = rng.integers(0, 256, (18, 18), dtype=np.uint8)
+        Image.fromarray(coarse).resize((PICTURE, PICTURE), Image.Resampling.BICUBIC).save(folder / name)
 
 
 def two_classes(folder: Path, healthy: int = 40, tb: int = 20) -> Path:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import small
 import torch
-from conftest import Loaded, load
+from conftest import Loaded
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -16,44 +16,9 @@ from xraylab import cli, files, tables
 from xraylab.data.audit import duplicates
 from xraylab.errors import DataError, MissingError
 from xraylab.evaluate import calibration
-from xraylab.model import weights
-from xraylab.params import read_plan
 from xraylab.predict import external, fixed, kept
-from xraylab.stages import cache, fetch, index, plan, source, split, train
 
 CLASSES = ["Healthy", "TB"]
-SIZE = 128
-
-
-def write_pictures(folder: Path, names: list[str], seed: int) -> None:
-    """Smooth pictures, whose perceptual hashes survive another size; no two are alike."""
-    rng = np.random.default_rng(seed)
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        coarse = rng.integers(0, 256, (18, 18), dtype=np.uint8)
-        Image.fromarray(coarse).resize((SIZE, SIZE), Image.Resampling.BICUBIC).save(folder / name)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    """A study of 30 pictures with a run of random weights."""
-    root = tmp_path_factory.mktemp("external")
-    write_pictures(root / "images", [f"Healthy/h{n:02}.png" for n in range(20)], seed=1)
-    write_pictures(root / "images", [f"TB/t{n:02}.png" for n in range(10)], seed=2)
-    study = small.study(root / "study", small.use(root / "images", CLASSES, "TB"))
-    loaded = load(study)
-    for stage in (source, fetch, index, split, cache, plan):
-        stage.run(*loaded)
-    given, paths = loaded
-    model = {
-        **train._described(read_plan(paths.plan("baseline")), given),
-        "experiment": "baseline", "repeat": 0, "best_epoch": 1, "last_epoch": 1, "kept_epochs": [1],
-        "hardware": {"precision": "float32"},
-    }  # fmt: skip
-    folder = paths.model("baseline", 0)
-    files.write_json(model, folder / "model.json")
-    weights.save(kept.untrained(model, 0), folder / "best.safetensors")
-    return loaded
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +26,13 @@ def other(trained: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another hospital: 7 pictures of its own, and copies of 2 training, 1 validation and 2 test pictures."""
     _, paths = trained
     folder = tmp_path_factory.mktemp("other")
-    write_pictures(folder, [f"Healthy/x{n}.png" for n in range(4)] + [f"TB/y{n}.png" for n in range(3)], seed=3)
+    small.pictures(folder, [f"Healthy/x{n}.png" for n in range(4)] + [f"TB/y{n}.png" for n in range(3)], seed=3)
     copies = {"train": 2, "valid": 1, "test": 2}
     for side, count in copies.items():
         for name in tables.read(paths.split / f"{side}_data.csv")["path"][:count]:
-            half = Image.open(paths.raw / name).resize((SIZE // 2, SIZE // 2), Image.Resampling.LANCZOS)
+            half = Image.open(paths.raw / name).resize(
+                (small.PICTURE // 2, small.PICTURE // 2), Image.Resampling.LANCZOS
+            )
             half.save(folder / Path(name).parent / f"{side}-{Path(name).stem}.jpg", quality=90)
     return folder
 

@@ -226,6 +226,31 @@ def external(
 
 
 @app.command(rich_help_panel=TOOLS)
+def classify(
+    run: Annotated[
+        str, typer.Argument(help="A trained run: experiment/repeat, or an experiment with all its repeats.")
+    ],
+    place: Annotated[Path, typer.Argument(help="An X-ray, or a folder of them, at any depth.", metavar="PATH")],
+    together: Annotated[
+        list[str] | None, typer.Option("--with", metavar="RUN", help="Another run to average with; repeatable.")
+    ] = None,
+    csv: Annotated[Path, typer.Option(help="Where to write the table.")] = Path("classified.csv"),
+    submission: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN,COLUMN", help="Write file name and class alone, under this header: Id,Label."),
+    ] = None,
+    numbers: Annotated[
+        bool, typer.Option("--numbers", help="Write classes as their place in data.classes, from 0.")
+    ] = False,
+) -> None:
+    """Classify X-rays that nobody has labelled, by the mean probabilities of trained runs."""
+    from xraylab.predict import classify
+
+    for line in classify.run(*_study(), [run, *(together or [])], place, csv, submission, numbers):
+        print(line)
+
+
+@app.command(rich_help_panel=TOOLS)
 def lr_find(
     experiment: Experiment,
     repeat: Repeat = 0,

@@ -1,6 +1,5 @@
 """A trained run on another data set: images that it has seen removed, thresholds and temperature kept from the run."""
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +10,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from xraylab import files, tables
-from xraylab.data import cache, index, layouts
+from xraylab.data import index, layouts
 from xraylab.data.audit import duplicates
-from xraylab.data.prepare import Preparation
 from xraylab.errors import DataError
 from xraylab.evaluate import calibration, counts, figures
 from xraylab.evaluate.counts import Floats, Ints
 from xraylab.params import Params
 from xraylab.paths import Paths
-from xraylab.predict import fixed, kept, table
+from xraylab.predict import elsewhere, fixed
+from xraylab.predict.elsewhere import Trained
 from xraylab.predict.fixed import Fixed, Point
 
 LEARNT_FROM = ("train", "valid")
@@ -48,11 +47,11 @@ def run(
     `name` is experiment or experiment/repeat; `labels` are `CLASS=LABEL`, what the folder calls a class. Errors:
     DataError for a name, label or folder that does not fit, MissingError where the run was not trained.
     """
-    experiment, repeat = _run(name)
-    model = files.read_json(paths.model(experiment, repeat) / "model.json")
-    outside = _outside(paths, repeat, folder, layout, model["classes"], _labels(labels, model["classes"]))
-    p = _probabilities(given, paths.model(experiment, repeat), model, outside.table, folder)
-    record = _record(model, folder, outside, p, fixed.read(paths.evaluation, experiment, repeat))
+    scored = elsewhere.run(paths, name)
+    experiment, repeat, classes = (scored.model[key] for key in ("experiment", "repeat", "classes"))
+    outside = _outside(paths, repeat, folder, layout, classes, _labels(labels, classes))
+    (p,) = elsewhere.probabilities(given, [scored], outside.table, folder)
+    record = _record(scored, folder, outside, p, fixed.read(paths.evaluation, experiment, repeat))
     where = target or paths.external / f"{experiment}-{repeat}-{folder.resolve().name}.json"
     files.write_json(record, where)
     yield from told(record)
@@ -80,13 +79,6 @@ def told(record: Record) -> Iterator[str]:
 
 def _number(value: float | None) -> str:
     return "not available" if value is None else f"{value:.4f}"
-
-
-def _run(name: str) -> tuple[str, int]:
-    experiment, _, repeat = name.partition("/")
-    if not experiment or not (repeat or "0").isdecimal() or name.endswith("/"):
-        raise DataError(f"{name!r} names no run: write experiment or experiment/repeat, such as baseline/0")
-    return experiment, int(repeat or 0)
 
 
 def _labels(given: list[str], classes: list[str]) -> dict[str, list[str]]:
@@ -118,26 +110,16 @@ def _outside(
     return Outside(rest, copies, found, unreadable)
 
 
-def _probabilities(given: Params, run: Path, model: Record, chosen: pd.DataFrame, raw: Path) -> Floats:
-    """Class probabilities (n, classes) of the best epoch; the images are prepared as the study's are."""
-    images = given.images
-    preparation = Preparation(images.crop_border, images.window, images.clahe, images.pyramid_sharpening)
-    with tempfile.TemporaryDirectory() as place:
-        cache.write(Path(place), raw, chosen, images.pixels, images.fit, preparation)
-        best = [kept.epoch_of(model, "best")]
-        (scored,), _ = table.probabilities(run, model, best, chosen[["id", "label"]], Path(place), given.predict.tta)
-    return scored[[f"p_{label}" for label in model["classes"]]].to_numpy(float)
-
-
-def _record(model: Record, folder: Path, outside: Outside, p: Floats, known: Fixed) -> Record:
-    classes, labels = model["classes"], outside.table["label"]
+def _record(scored: Trained, folder: Path, outside: Outside, p: Floats, known: Fixed) -> Record:
+    model, labels = scored.model, outside.table["label"]
+    classes = model["classes"]
     actual = labels.map(classes.index).to_numpy(np.int64)
     positive = classes.index(model["positive"]) if model["positive"] else None
     sides = outside.overlap["side"]
     return {
         "experiment": model["experiment"],
         "repeat": model["repeat"],
-        "epoch": kept.epoch_of(model, "best"),
+        "epoch": scored.epoch,
         "folder": str(folder),
         "layout": outside.found.layout,
         "patients": outside.found.patients,

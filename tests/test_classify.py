@@ -1,0 +1,125 @@
+"""Images that nobody has labelled: every one of them gets its row."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import small
+from conftest import Loaded
+from typer.testing import CliRunner
+
+from xraylab import cli, files, tables
+from xraylab.errors import DataError, MissingError
+from xraylab.model import weights
+from xraylab.predict import classify, kept
+from xraylab.stages import predict
+
+NAMES = ["test_10.png", "test_2.png", "test_1.png"]
+
+
+@pytest.fixture(scope="module")
+def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unlabelled")
+    small.pictures(folder, NAMES, seed=5)
+    return folder
+
+
+@pytest.fixture
+def two(trained: Loaded, tmp_path: Path) -> Loaded:
+    """The study with a second repeat, of other random weights, and with the predictions of both."""
+    given, paths = trained
+    study = shutil.copytree(paths.root, tmp_path / "study")
+    paths = type(paths)(study)
+    model = files.read_json(paths.model("baseline", 0) / "model.json")
+    for repeat in (0, 1):
+        folder = paths.model("baseline", repeat)
+        files.write_json(model | {"repeat": repeat, "last_epoch": 1}, folder / "model.json")
+        weights.save(kept.untrained(model, repeat), folder / "best.safetensors")
+        predict.run(given, paths, "baseline", repeat)
+    return given, paths
+
+
+def run(loaded: Loaded, place: Path, *names: str, submission: str | None = None, numbers: bool = False) -> Path:
+    target = loaded[1].root / "classified.csv"
+    list(classify.run(*loaded, list(names), place, target, submission, numbers))
+    return target
+
+
+def test_the_studys_own_images_get_the_probabilities_that_its_stage_gives_them(two: Loaded) -> None:
+    _, paths = two
+    each = [tables.read(paths.prediction("baseline", repeat)) for repeat in (0, 1)]
+    best = [table[(table["checkpoint"] == "best") & (table["side"] == "test")].set_index("id") for table in each]
+    for names, expected in ((["baseline/0"], best[0]["p_TB"]), (["baseline"], (best[0] + best[1])["p_TB"] / 2)):
+        rows = tables.read(run(two, paths.raw, *names)).set_index("id")
+        assert rows["p_TB"][expected.index].to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-6)
+        assert (rows["predicted"] == rows[["p_Healthy", "p_TB"]].idxmax(axis=1).str[2:]).all()
+
+
+@pytest.fixture
+def numbered(trained: Loaded, unlabelled: Path) -> dict[str, str]:
+    rows = tables.read(run(trained, unlabelled, "baseline/0"))
+    return dict(zip(rows["id"], rows["predicted"], strict=True))
+
+
+def test_a_submission_has_one_row_per_image_in_natural_order(
+    trained: Loaded, unlabelled: Path, numbered: dict[str, str]
+) -> None:
+    lines = run(trained, unlabelled, "baseline/0", submission="Id, Label", numbers=True).read_text().splitlines()
+    place = {"Healthy": 0, "TB": 1}
+    assert lines == ["Id,Label", *(f"test_{n},{place[numbered[f'test_{n}.png']]}" for n in (1, 2, 10))]
+
+
+def test_one_image_is_enough(trained: Loaded, unlabelled: Path, numbered: dict[str, str]) -> None:
+    rows = tables.read(run(trained, unlabelled / "test_2.png", "baseline/0"))
+    assert list(rows["predicted"]) == [numbered["test_2.png"]]
+
+
+def test_an_image_that_cannot_be_read_stops_it_before_anything_is_written(trained: Loaded, tmp_path: Path) -> None:
+    small.pictures(tmp_path, ["a.png"], seed=5)
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"b\.png: cannot identify image file"):
+        list(classify.run(*trained, ["baseline"], tmp_path, tmp_path / "out.csv", None, False))
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "submission", "message"),
+    [
+        (["a/"], None, "'a/' names no run: write experiment or experiment/repeat, such as baseline/0"),
+        (["baseline"], "Id", "--submission 'Id': write the names of its two columns, such as Id,Label"),
+        (["baseline"], "a,b,c", "--submission 'a,b,c': write the names of its two columns, such as Id,Label"),
+    ],
+)
+def test_what_does_not_fit_is_an_error(
+    trained: Loaded, unlabelled: Path, names: list[str], submission: str | None, message: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        run(trained, unlabelled, *names, submission=submission)
+    assert str(caught.value) == message
+
+
+def test_places_and_runs_that_are_not_there_are_named(trained: Loaded, unlabelled: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^.*nowhere is neither an image nor a folder of images$"):
+        run(trained, tmp_path / "nowhere", "baseline")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"^.*empty holds no images$"):
+        run(trained, tmp_path / "empty", "baseline")
+    with pytest.raises(MissingError, match=r"^dropout was not trained: `dvc repro` trains"):
+        run(trained, unlabelled, "dropout")
+
+
+def test_two_images_of_one_name_cannot_be_told_apart_in_a_submission(trained: Loaded, tmp_path: Path) -> None:
+    small.pictures(tmp_path, ["a/1.png", "b/1.png"], seed=5)
+    assert list(tables.read(run(trained, tmp_path, "baseline"))["id"]) == ["a/1.png", "b/1.png"]
+    with pytest.raises(DataError, match=r"^two images have one name"):
+        run(trained, tmp_path, "baseline", submission="Id,Label")
+
+
+def test_the_command(trained: Loaded, unlabelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, paths = trained
+    monkeypatch.chdir(paths.root)
+    arguments = ["classify", "baseline", str(unlabelled), "--with", "baseline/0", "--csv", "mine.csv"]
+    done = CliRunner().invoke(cli.app, arguments)
+    assert done.output.splitlines()[0] == "baseline/0: 3 images"
+    assert done.output.splitlines()[-1] == "written to mine.csv"
+    assert len(tables.read(paths.root / "mine.csv")) == 3
