@@ -12,8 +12,9 @@ study: $(INSTALLED)
 	@echo "The report is reports/index.html. To have something to compare the next run with, commit this one:"
 	@echo "    git add dvc.lock data/source.json data/sides.csv && git commit -m 'First run'"
 
+# two files of tests at a time, each in one thread
 test: $(INSTALLED)
-	pytest
+	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)
 	ruff format --check

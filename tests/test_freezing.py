@@ -74,6 +74,36 @@ def test_frozen_weights_and_statistics_stay_as_they_were(
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("average", ["swa", "soup"])
+def test_averaged_weights_get_new_statistics_where_they_trained_and_nowhere_else(
+    average: str, prepared: Prepare, tmp_path: Path
+) -> None:
+    """Half of the layers end within a block, which trains its norm beside a frozen convolution."""
+    begin = tiny.pretrained(tmp_path / "start.safetensors")
+
+    def freeze(tree: small.Tree) -> None:
+        begin(tree)
+        tree["model"]["freeze"]["layers"] = 0.5
+        tree["train"].update({"epochs": 3, "keep": "all", average: 2})
+
+    loaded = prepared(freeze)
+    train.run(*loaded, "baseline", 0)
+    folder = loaded[1].model("baseline", 0)
+    modules = files.read_json(folder / "model.json")["frozen"]["modules"]
+    assert "layer2.0" in modules
+    assert "layer2" not in modules
+    start = load_file(tmp_path / "start.safetensors")
+    *epochs, averaged = (load_file(folder / f"epoch-{n:03d}.safetensors") for n in range(4))
+    for name in start:
+        if any(name.startswith(f"{module}.") for module in modules):
+            assert torch.equal(averaged[name], start[name]), name
+        elif name.endswith("running_mean"):
+            assert not any(torch.equal(averaged[name], epoch[name]) for epoch in epochs), name
+            assert not torch.allclose(averaged[name], torch.stack([each[name] for each in epochs[1:]]).mean(dim=0)), (
+                name
+            )
+
+
 def divided(network: torch.nn.Module, upto: str) -> tuple[torch.nn.Module, torch.nn.Module]:
     parts = division.divide(network, Choice(upto, layers=None, blocks=None, adapt=False))
     assert parts.held == []

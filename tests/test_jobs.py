@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import under_dvc
 from rich.console import Console
 from ruamel.yaml import YAML
+from under_dvc import processes_in, wait_for
 
 from xraylab.jobs import dvc, machine, pipeline, pool
 from xraylab.jobs.dvc import Dvc
@@ -67,11 +69,9 @@ with open(f"notes/{kind}-{name}", "a") as file:
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """This interpreter first on the path, no GPU, and nothing of a dvc that may run the tests."""
-    own = ("DVC_", "OMP_", "CUDA_")
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return clean | {"PATH": path, "CUDA_VISIBLE_DEVICES": ""} | extra
+    """As other tests have it, without GPU and with all cores."""
+    clean = {name: value for name, value in under_dvc.environment().items() if not name.startswith(("OMP_", "CUDA_"))}
+    return clean | {"CUDA_VISIBLE_DEVICES": ""} | extra
 
 
 @pytest.fixture(scope="module")
@@ -128,24 +128,6 @@ def notes(study: Path, kind: str) -> list[dict[str, object]]:
 
 def locked_stages(study: Path) -> set[str]:
     return set(YAML(typ="safe").load(study / "dvc.lock")["stages"])
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
-def processes_in(folder: Path) -> list[str]:
-    """The processes whose working folder is `folder`."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cwd"):
-        try:
-            found += [str(entry)] if entry.readlink() == folder else []
-        except OSError:
-            continue  # ended meanwhile, or somebody else's
-    return found
 
 
 @pytest.fixture

@@ -1,66 +1,16 @@
 """The study under the real dvc: what runs, what does not, and what survives."""
 
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import small
+from under_dvc import committed, dvc, environment, only, ran, succeed, wait_for
 
 from xraylab import files, tables
-
-Ran = list[str]
-
-
-def environment(**extra: str) -> dict[str, str]:
-    """This interpreter first on the path, and nothing of a dvc that may run the tests."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("DVC_")}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return clean | {"PATH": path, "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org"} | {
-        "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org",
-    } | extra  # fmt: skip
-
-
-def dvc(folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=folder, env=environment(**extra), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
-def succeed(folder: Path, *arguments: str, **extra: str) -> str:
-    done = dvc(folder, *arguments, **extra)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def ran(output: str) -> Ran:
-    return re.findall(r"Running stage '([^']+)'", output)
-
-
-def only(*names: str) -> small.Change:
-    """Keep these experiments alone."""
-
-    def change(tree: small.Tree) -> None:
-        for name in [name for name in tree["experiments"] if name not in names]:
-            del tree["experiments"][name]
-
-    return change
-
-
-def committed(folder: Path, *changes: small.Change) -> Path:
-    study = small.study(folder)
-    for change in changes:
-        small.edit(study, change)
-    small.commit(study)
-    return study
 
 
 @pytest.fixture(scope="module")
@@ -116,70 +66,6 @@ def test_a_removed_experiment_leaves_nothing_behind(finished: Path) -> None:
     assert "contrast" not in files.read_json(finished / "reports/metrics.json")
     small.git(finished, "checkout", "--quiet", "--", ".")
     succeed(finished, "checkout")
-
-
-class Interrupted(NamedTuple):
-    """A training whose dvc was killed, what it said until then, and what `dvc repro` said as it went on."""
-
-    study: Path
-    before: str
-    after: str
-
-
-@pytest.fixture(scope="module")
-def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
-    folder = tmp_path_factory.mktemp("interrupted")
-    study = committed(folder / "study", only("baseline"), longer)
-    with (folder / "log").open("w+") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dvc", "repro", "train"],
-            cwd=study, env=environment(SHELL="/bin/sh"), stdout=log, stderr=log,
-        )  # fmt: skip
-        wait_for(lambda: "epoch 2/30" in (folder / "log").read_text())
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    wait_for(lambda: not processes_in(study))
-    return Interrupted(study, (folder / "log").read_text(), succeed(study, "repro", "train"))
-
-
-def longer(tree: small.Tree) -> None:
-    """Epochs enough that no machine is through before a signal is."""
-    tree["train"].update(epochs=30)
-
-
-def test_a_training_ends_with_its_dvc(interrupted: Interrupted) -> None:
-    assert "epoch 30/30" not in interrupted.before
-
-
-def test_a_killed_training_goes_on_after_its_last_finished_epoch(interrupted: Interrupted) -> None:
-    assert "epoch 2/30" not in interrupted.after
-    assert "epoch 30/30" in interrupted.after
-
-
-def test_a_killed_training_comes_to_the_same_bytes(interrupted: Interrupted, tmp_path: Path) -> None:
-    whole = committed(tmp_path, only("baseline"), longer)
-    succeed(whole, "repro", "train")
-    for name in ("best.safetensors", "last.safetensors", "history.csv"):
-        ours, theirs = (study / "models/baseline/0" / name for study in (interrupted.study, whole))
-        assert ours.read_bytes() == theirs.read_bytes()
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
-def processes_in(folder: Path) -> list[str]:
-    """The processes whose working folder is `folder`."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cwd"):
-        try:
-            found += [str(entry)] if entry.readlink() == folder else []
-        except OSError:
-            continue  # ended meanwhile, or somebody else's
-    return found
 
 
 def test_another_clones_finished_work_is_restored_without_training(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import small
-from test_pipeline import committed, dvc, environment, only, succeed, wait_for
+from under_dvc import committed, dvc, environment, only, succeed, wait_for
 
 from xraylab import files, tables
 
@@ -17,8 +17,9 @@ def test_a_search_makes_experiments_that_can_be_applied(tmp_path: Path) -> None:
     study = committed(
         tmp_path / "study", small.use(images, ["Healthy", "TB"], "TB"), only("baseline", "l2"), two_trials
     )
-    for trials in (1, 2):  # the second time it goes on
+    for trials in (1, 2):  # the second time it goes on, after a commit
         small.edit(study, lambda tree, trials=trials: tree["search"].update(trials=trials))
+        small.commit(study)
         done = subprocess.run(
             [sys.executable, "-m", "xraylab", "search"],
             cwd=study, env=environment(CUDA_VISIBLE_DEVICES=""), capture_output=True, text=True, check=False,

@@ -1,0 +1,57 @@
+"""A training whose dvc is killed ends with it, and goes on where it was."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import small
+from under_dvc import committed, environment, only, processes_in, succeed, wait_for
+
+
+class Interrupted(NamedTuple):
+    """A training whose dvc was killed, what it said until then, and what `dvc repro` said as it went on."""
+
+    study: Path
+    before: str
+    after: str
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
+    folder = tmp_path_factory.mktemp("interrupted")
+    study = committed(folder / "study", only("baseline"), longer)
+    with (folder / "log").open("w+") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dvc", "repro", "train"],
+            cwd=study, env=environment(SHELL="/bin/sh"), stdout=log, stderr=log,
+        )  # fmt: skip
+        wait_for(lambda: "epoch 2/30" in (folder / "log").read_text())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    wait_for(lambda: not processes_in(study))
+    return Interrupted(study, (folder / "log").read_text(), succeed(study, "repro", "train"))
+
+
+def longer(tree: small.Tree) -> None:
+    """Epochs enough that no machine is through before a signal is."""
+    tree["train"].update(epochs=30)
+
+
+def test_a_training_ends_with_its_dvc(interrupted: Interrupted) -> None:
+    assert "epoch 30/30" not in interrupted.before
+
+
+def test_a_killed_training_goes_on_after_its_last_finished_epoch(interrupted: Interrupted) -> None:
+    assert "epoch 2/30" not in interrupted.after
+    assert "epoch 30/30" in interrupted.after
+
+
+def test_a_killed_training_comes_to_the_same_bytes(interrupted: Interrupted, tmp_path: Path) -> None:
+    whole = committed(tmp_path, only("baseline"), longer)
+    succeed(whole, "repro", "train")
+    for name in ("best.safetensors", "last.safetensors", "history.csv"):
+        ours, theirs = (study / "models/baseline/0" / name for study in (interrupted.study, whole))
+        assert ours.read_bytes() == theirs.read_bytes()

@@ -1,0 +1,156 @@
+"""Each published study from a tree of its data's shape to the report, under the real dvc, in little."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import small
+import torch
+from under_dvc import environment, only, ran, succeed
+
+from xraylab import files, tables
+from xraylab.model import networks, weights
+from xraylab.studies import begin, presets
+
+CLASSES = {name: presets.read(name).published["data"]["classes"] for name in ("covid4", "radiography", "covidx")}
+EACH = 20  # images of each class
+PIXELS = 32
+BASELINE = (("study", "baseline"), ("search", "experiment"))
+
+
+def covid4(raw: Path) -> None:
+    """The competition's archive, whose folder lies in one of the same name."""
+    top = "xray-data/xray-data"
+    for seed, name in enumerate(CLASSES["covid4"]):
+        small.write_images(raw, [f"{top}/train/{name}/{name}_{n}.png" for n in range(EACH)], seed=seed)
+    small.write_images(raw, [f"{top}/test/test_{n}.png" for n in range(4)], seed=9)
+
+
+def radiography(raw: Path) -> None:
+    """Images and masks of the same names, and a sheet whose names are written otherwise than the files'."""
+    for seed, name in enumerate(CLASSES["radiography"]):
+        names = [f"{name}-{n}" for n in range(1, EACH + 1)]
+        for folder in ("images", "masks"):
+            small.write_images(raw, [f"{name}/{folder}/{each}.png" for each in names], seed=seed)
+        rows = {"FILE NAME": [each.upper() for each in names], "FORMAT": "PNG", "SIZE": "256*256", "URL": f"at/{seed}"}
+        pd.DataFrame(rows).to_excel(raw / f"{name}.metadata.xlsx", index=False)
+
+
+def covidx(raw: Path) -> None:
+    """Two lists without a header; patient ids with a space, and a line without its source."""
+    for side, count in (("train", EACH), ("test", 4)):
+        lines = []
+        for seed, name in enumerate(CLASSES["covidx"]):
+            images = [f"{side}-{seed}-{n}.png" for n in range(count)]
+            small.write_images(raw / side, images, seed=seed + 10 * count)
+            lines += [f"{side} {seed} {n} {image} {name} somewhere" for n, image in enumerate(images)]
+        (raw / f"{side}.txt").write_text("\n".join([*lines[:-1], lines[-1].rpartition(" ")[0]]) + "\n")
+
+
+def pneumonia(raw: Path) -> None:
+    """The download with its folder in another of that name, and what a Mac leaves behind."""
+    top = raw / "chest_xray/chest_xray"
+    for number, (side, count) in enumerate({"train": EACH, "val": 2, "test": 4}.items()):
+        first = 100 * number
+        normal = [f"NORMAL/IM-{first + n:04}-0001.png" for n in range(count)]
+        ill = [f"PNEUMONIA/person{first + n}_{kind}_{n}.png" for n in range(count) for kind in ("bacteria", "virus")]
+        small.write_images(top / side, [*normal, *ill], seed=number)
+        (top / side / ".DS_Store").write_bytes(b"\0")
+
+
+def shrink(tree: small.Tree) -> None:
+    """Hours of a published study become seconds: smaller, shorter, with one way of explaining."""
+    tree["images"]["pixels"] = tree["model"]["pixels"] = PIXELS
+    tree["train"].update(epochs=2, batch_size=8, precision="float32", min_epochs=min(1, tree["train"]["min_epochs"]))
+    tree["evaluate"].update(draws=100)
+    tree["explain"].update(images=1, methods=["grad-cam"])
+
+
+def local_weights(folder: Path) -> small.Change:
+    """Networks begin with weights from files, which the test makes, where the study downloads them."""
+
+    def change(tree: small.Tree) -> None:
+        for own in tree["experiments"].values():
+            model = tree["model"] | own.setdefault("model", {})
+            if model["pretrained"] == "default":
+                file = folder / f"{model['arch']}.safetensors"
+                torch.manual_seed(0)
+                weights.save(networks.build(model["arch"], 7, model["channels"], dropout=0.0, pixels=PIXELS), file)
+                own["model"]["pretrained"] = str(file)
+
+    return change
+
+
+def made(tmp_path: Path, name: str, *experiments: str) -> Path:
+    """The study `name` on its tree, run to the report with these experiments alone, which stages are counted."""
+    raw = tmp_path / "data"
+    globals()[name](raw)
+    study = small.study(tmp_path / "study")
+    begin.here(study, name, str(raw), published=False, force=True)
+    for change in (only(*experiments), shrink, local_weights(tmp_path)):
+        small.edit(study, change)
+    small.edit(study, lambda tree: [tree[part].update({key: experiments[0]}) for part, key in BASELINE])
+    small.commit(study)
+    assert len(ran(succeed(study, "repro"))) == 7 + 2 * len(experiments) + 3
+    page = (study / "reports/index.html").read_text()
+    assert "The published study" in page
+    assert len(tables.read(study / "reports/comparison.csv")) == 4 * len(experiments)
+    return study
+
+
+def sides(study: Path) -> dict[str, dict[str, int]]:
+    """Images per side and class."""
+    counted = files.read_json(study / "data/split/summary.json")["sides"]
+    return {side: {label: part["images"] for label, part in parts.items()} for side, parts in counted.items()}
+
+
+def test_covid4_and_its_submission(tmp_path: Path) -> None:
+    study = made(tmp_path, "covid4", "weighted-sampling")
+    assert sides(study)["test"] == dict.fromkeys(CLASSES["covid4"], EACH // 10)
+    unlabelled = "data/raw/xray-data/xray-data/test"
+    command = [
+        "classify",
+        "weighted-sampling",
+        unlabelled,
+        "--submission",
+        "Id,Label",
+        "--numbers",
+        "--csv",
+        "mine.csv",
+    ]
+    subprocess.run([sys.executable, "src", *command], cwd=study, env=environment(), check=True, capture_output=True)
+    rows = pd.read_csv(study / "mine.csv")
+    assert list(rows["Id"]) == [f"test_{n}" for n in range(4)]
+    assert set(rows["Label"]) <= set(range(4))
+
+
+def test_radiography_and_its_pivot_table(tmp_path: Path) -> None:
+    study = made(tmp_path, "radiography", "resnet18-half", "vit-last-four")
+    assert files.read_json(study / "data/audit.json")["layout"] == "covid-radiography"
+    metrics = files.read_json(study / "reports/metrics.json")
+    page = (study / "reports/index.html").read_text()
+    table = page[page.index("Test accuracy by training and architecture") :]
+    for row, experiment in (("half frozen", "resnet18-half"), ("last four blocks trained", "vit-last-four")):
+        cells = table[table.index(row) :].split("</tr>")[0]
+        assert f"{metrics[experiment]['test']['accuracy']:.4f}" in cells
+    frozen = {name: files.read_json(study / f"models/{name}/0/model.json")["frozen"] for name in metrics}
+    assert all(frozen.values())
+
+
+def test_covidx_and_its_goals(tmp_path: Path) -> None:
+    study = made(tmp_path, "covidx", "resnet50v2", "coatnet-0")
+    counted = sides(study)
+    assert counted["test"] == dict.fromkeys(CLASSES["covidx"], 4)
+    assert len(set(counted["train"].values())) == 1  # downsampled to the smallest class
+    page = (study / "reports/index.html").read_text()
+    for goal in ("accuracy", "train_test_gap", "epochs_to_highest_accuracy"):
+        assert goal in page
+
+
+def test_pneumonia_keeps_the_given_test_images_and_whole_patients(tmp_path: Path) -> None:
+    study = made(tmp_path, "pneumonia", "clipped")
+    assert sides(study)["test"] == {"NORMAL": 4, "PNEUMONIA": 8}
+    parts = {side: tables.read(study / f"data/split/{side}_data.csv") for side in ("train", "valid")}
+    assert len(parts["valid"]) > 0
+    assert not set(parts["train"]["patient"]) & set(parts["valid"]["patient"])
