@@ -3,31 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from augmentations import STILL, strong
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from xraylab.data import augment
-from xraylab.data.augment import Augmentation
-
-STILL = Augmentation(
-    rotation=0.0,
-    shift=0.0,
-    zoom=0.0,
-    shear=0.0,
-    hflip_p=0.0,
-    vflip_p=0.0,
-    crop_scale=1.0,
-    brightness=0.0,
-    sharpness_factor=1.2,
-    sharpness_p=0.0,
-    contrast=0.0,
-    noise=0.0,
-    erase_p=0.0,
-)
-
-
-def strong(**strengths: float) -> Augmentation:
-    return Augmentation(**{**vars(STILL), **strengths})
 
 
 def uniform(count: int, seed: int = 0) -> np.ndarray:

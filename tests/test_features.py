@@ -14,8 +14,8 @@ import tiny
 import torch
 import torchvision.models as tv
 from conftest import Loaded, load
+from runs import Killed, kill_after, outcome
 from safetensors.torch import load_file
-from test_training import Killed, kill_after, outcome
 
 from xraylab import files, tables
 from xraylab.data import batches

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_augment import STILL, strong
+from augmentations import STILL, strong
 
 from xraylab.data import augment, loaders
 from xraylab.data import batches as module

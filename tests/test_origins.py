@@ -12,8 +12,8 @@ import timm
 import torch
 from conftest import Loaded, load
 from huggingface_hub import constants
+from runs import model_json, outcome
 from safetensors.torch import load_file, save_file
-from test_training import model_json, outcome
 
 from xraylab import files, tables
 from xraylab.errors import ParamsError, WeightsError

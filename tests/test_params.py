@@ -1,21 +1,12 @@
 """params.yaml is strict, and says everything that is wrong with it at once."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import small
+from refused import problems
 
 from xraylab import params
-from xraylab.errors import ParamsError
-
-
-def problems(tmp_path: Path, change: Callable[[small.Tree], None]) -> list[str]:
-    study = small.study(tmp_path, change)
-    with pytest.raises(ParamsError) as caught:
-        params.read(study / "params.yaml")
-    assert caught.value.headline == "params.yaml cannot be used:"
-    return list(caught.value.problems)
 
 
 def test_the_shipped_file_is_the_tb_study() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import small
-from test_params import problems
+from refused import problems
 
 from xraylab import params
 

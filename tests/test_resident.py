@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_augment import strong
+from augmentations import strong
 
 from xraylab.data import augment, batches, resident
 from xraylab.data.batches import Store, TrainingBatches

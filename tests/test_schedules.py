@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from fastai.losses import FocalLossFlat
-from test_model import fastai_rates, one_step, our_rates
+from optimization import fastai_rates, one_step, our_rates
 from torch import nn
 from torch.optim import lr_scheduler
 

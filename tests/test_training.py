@@ -7,6 +7,7 @@ import pytest
 import small
 import torch
 from conftest import Loaded, load
+from runs import Killed, kill_after, model_json, outcome
 from safetensors.torch import load_file
 from tiny import Tiny
 
@@ -15,41 +16,15 @@ from xraylab.errors import DataError, TrainingError, WeightsError
 from xraylab.model import networks, weights
 from xraylab.predict import score
 from xraylab.stages import plan, predict, train
-from xraylab.train import callbacks, state
+from xraylab.train import state
 from xraylab.train.record import Choice
 
 Prepare = Callable[..., Loaded]
 
 
-def outcome(loaded: Loaded, experiment: str = "baseline", repeat: int = 0) -> dict[str, bytes]:
-    """The bytes of what a run wrote, but for its time and place."""
-    folder = loaded[1].model(experiment, repeat)
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "model.json"}
-
-
-def model_json(loaded: Loaded, experiment: str = "baseline") -> dict[str, object]:
-    return files.read_json(loaded[1].model(experiment, 0) / "model.json")
-
-
 @pytest.fixture(autouse=True)
 def _tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(networks.NETWORKS, "resnet18", Tiny)
-
-
-class Killed(BaseException):
-    """Stands for a process that ends at once."""
-
-
-def kill_after(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop the next run in the middle of the epoch after `epoch`."""
-    before_train = callbacks.Reseed.before_train
-
-    def stop(self: callbacks.Reseed) -> None:
-        before_train(self)
-        if self.first_epoch + self.epoch == epoch + 1:
-            raise Killed
-
-    monkeypatch.setattr(callbacks.Reseed, "before_train", stop)
 
 
 EVERYTHING = {

@@ -13,8 +13,8 @@ import small
 import tiny
 import torch
 from conftest import Loaded, load
+from runs import Killed, kill_after
 from safetensors.torch import load_file
-from test_training import Killed, kill_after
 
 from xraylab import files, tables
 from xraylab.errors import TrainingError
