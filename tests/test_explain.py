@@ -326,9 +326,9 @@ def test_warnings_say_what_was_found() -> None:
     centre, metadata = probes.verdict(0.95, 0.93, 0.8), probes.verdict(0.95, 0.96, 0.8) | {"facts": ["size", "format"]}
     assert probes.warnings(0.95, centre, metadata) == [
         "With the centre of every image blacked out, the network still reaches an AUROC of 0.93 (whole images: 0.95), "
-        "96% of what it knows beyond chance. It tells the classes without the lungs.",
+        "96 % of what it knows beyond chance. It tells the classes without the lungs.",
         "A model that sees only facts about the files (size, format), and no image, reaches an AUROC of 0.96 (whole "
-        "images: 0.95), 102% of what the network knows beyond chance. The network may tell the classes by where an "
+        "images: 0.95), 102 % of what the network knows beyond chance. The network may tell the classes by where an "
         "image comes from.",
     ]
     silent = probes.verdict(0.95, 0.6, 0.8)

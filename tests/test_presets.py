@@ -126,12 +126,12 @@ def test_covid4_and_its_submission(tmp_path: Path) -> None:
 
 
 def test_radiography_and_its_pivot_table(tmp_path: Path) -> None:
-    study = made(tmp_path, "radiography", "resnet18-half", "vit-last-four")
+    study = made(tmp_path, "radiography", "resnet18-half", "resnet18-head")
     assert files.read_json(study / "data/audit.json")["layout"] == "covid-radiography"
     metrics = files.read_json(study / "reports/metrics.json")
     page = (study / "reports/index.html").read_text()
     table = page[page.index("Test accuracy by training and architecture") :]
-    for row, experiment in (("half frozen", "resnet18-half"), ("last four blocks trained", "vit-last-four")):
+    for row, experiment in (("head only", "resnet18-head"), ("half frozen", "resnet18-half")):
         cells = table[table.index(row) :].split("</tr>")[0]
         assert f"{metrics[experiment]['test']['accuracy']:.4f}" in cells
     frozen = {name: files.read_json(study / f"models/{name}/0/model.json")["frozen"] for name in metrics}
@@ -139,7 +139,7 @@ def test_radiography_and_its_pivot_table(tmp_path: Path) -> None:
 
 
 def test_covidx_and_its_goals(tmp_path: Path) -> None:
-    study = made(tmp_path, "covidx", "resnet50v2", "coatnet-0")
+    study = made(tmp_path, "covidx", "coatnet-0")
     counted = sides(study)
     assert counted["test"] == dict.fromkeys(CLASSES["covidx"], 4)
     assert len(set(counted["train"].values())) == 1  # downsampled to the smallest class

@@ -20,8 +20,13 @@ def resolved(plans: list[dict[str, Any]]) -> dict[str, list[Any]]:
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": _as_written(value)}
     return flat
+
+
+def _as_written(value: Any) -> Any:
+    """null, true and false as params.yaml has them."""
+    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else value
 
 
 def confusions(summary: dict[str, Any], experiment: str) -> list[dict[str, Any]]:

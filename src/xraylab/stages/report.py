@@ -146,19 +146,19 @@ def _search(paths: Paths) -> dict[str, Any] | None:
     return search.section(tables.read(paths.search / "trials.csv"), files.read_json(paths.search / "importance.json"))
 
 
-def _augmented(paths: Paths, known: list[dict[str, Any]]) -> dict[str, list[list[str]]]:
-    """For each experiment that augments: of one training image of each of the first classes, itself and some draws."""
+def _augmented(paths: Paths, known: list[dict[str, Any]]) -> list[tuple[list[str], list[list[str]]]]:
+    """The experiments that augment alike, and one training image of each of the first classes with some draws."""
     pixels = np.load(paths.cache / "images.npy", mmap_mode="r")
     index = tables.read(paths.split_of(0) / "train_data.csv")
     row_of = {name: row for row, name in enumerate(tables.read(paths.cache / "rows.csv")["id"])}
     chosen = [row_of[name] for name in index.groupby("label", sort=False)["id"].first()[:AUGMENTED_CLASSES]]
-    shown = {}
+    alike: dict[tuple[Augmentation, int], list[str]] = {}
     for each in known:
         plan = each["plan"]
         augmentation = Augmentation(**plan.augment.model_dump(exclude=set(BATCHWISE)))
         if augmentation.changes:
-            shown[each["experiment"]] = [_views(pixels[row], augmentation, plan.model.pixels) for row in chosen]
-    return shown
+            alike.setdefault((augmentation, plan.model.pixels), []).append(each["experiment"])
+    return [(names, [_views(pixels[row], *how) for row in chosen]) for how, names in alike.items()]
 
 
 def _views(image: Gray, augmentation: Augmentation, size: int) -> list[str]:
