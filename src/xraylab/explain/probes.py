@@ -61,13 +61,14 @@ def warnings(real: float | None, centre: dict[str, Any], metadata: dict[str, Any
     if centre["nearly"]:
         found.append(
             f"With the centre of every image blacked out, the network still reaches an AUROC of {centre['auroc']:.2f} "
-            f"({whole}), {100 * centre['kept']:.0f} % of what it knows beyond chance. It tells the classes without the lungs."
+            f"({whole}), {100 * centre['kept']:.0f} % of what it knows beyond chance. "
+            "It tells the classes without the lungs."
         )
     if metadata["nearly"]:
         found.append(
             f"A model that sees only facts about the files ({', '.join(metadata['facts'])}), and no image, reaches an "
-            f"AUROC of {metadata['auroc']:.2f} ({whole}), {100 * metadata['kept']:.0f} % of what the network knows beyond "
-            "chance. The network may tell the classes by where an image comes from."
+            f"AUROC of {metadata['auroc']:.2f} ({whole}), {100 * metadata['kept']:.0f} % of what the network knows "
+            "beyond chance. The network may tell the classes by where an image comes from."
         )
     return found
 
