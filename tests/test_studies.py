@@ -159,12 +159,49 @@ def test_studies_are_told() -> None:
     assert "  train.select_on = test" in shown
 
 
+def spread(experiment: str, of: str, figure: str, mean: float, **other: str) -> dict[str, object]:
+    known = {"side": "test", "checkpoint": "best", "kind": "repeat"} | other
+    return known | {"experiment": experiment, "of": of, "figure": figure, "mean": mean}
+
+
 @pytest.mark.parametrize("images", [{"Healthy": 3800, "TB": 800}, {"Healthy": 40, "TB": 20}], ids=["theirs", "others"])
 def test_published_figures_stand_beside_the_measured_where_the_data_are_the_published(images: dict[str, int]) -> None:
-    means = {("baseline", "best", "test"): {"accuracy": 0.5, "f1": 0.25}}
-    found = beside.published(presets.read("tb"), images, means)
-    assert found["comparable"] == (images["TB"] == 800)
-    assert [(row["accuracy"], row["f1"]) for row in found["rows"][:2]] == [(0.5, 0.25), (None, None)]
+    rows = [
+        spread("baseline", "overall", "accuracy", 0.5),
+        spread("baseline", "TB", "f1", 0.25),
+        spread("baseline", "TB", "f1", 0.75, side="valid"),
+        spread("baseline", "overall", "accuracy", 0.125, checkpoint="last"),
+    ]
+    found = beside.published(presets.read("tb"), images, beside.measured(rows))
+    measured = [None, 0.5, 0.25, None, 0.125, None]
+    assert [row["here"] for row in found["rows"][:2]] == [measured if images["TB"] == 800 else [], []]
+
+
+def test_figures_of_pooled_folds_and_of_each_class_are_found() -> None:
+    rows = [
+        spread("baseline", "pneumonia", "fpr", 0.5, kind="round"),
+        spread("baseline", "pneumonia", "fpr", 0.25),
+        spread("adam", "covid", "fpr", 0.125),
+    ]
+    found = beside.published(presets.read("covid4"), {}, beside.measured(rows))
+    here = {row["cells"][0]: row["here"] for row in found["rows"]}
+    assert here == {"covid": [], "lung_opacity": [], "pneumonia": [None, 0.5, None, None, None], "normal": []}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_presets_texts_and_tables_are_whole(name: str) -> None:
+    preset = presets.read(name)
+    assert all(isinstance(text, str) for text in preset.deviations)
+    results = preset.results
+    assert {len(row) for row in results["rows"]} == {len(results["columns"])}
+    assert len(results.get("figures", results["columns"][1:])) == len(results["columns"]) - 1
+    classes, row_names = preset.published["data"]["classes"], {row[0] for row in results["rows"]}
+    for checkpoint, of, _ in filter(None, results.get("figures", [])):
+        assert checkpoint in ("best", "last")
+        assert of in ("overall", "row", *classes)
+        assert of != "row" or row_names == set(classes)
+    experiments = preset.values(published=False)["experiments"]
+    assert results.get("experiment", "baseline") in {*experiments, "baseline"}
 
 
 def test_the_report_shows_the_published_study(tmp_path: Path) -> None:

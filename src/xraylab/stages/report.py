@@ -68,7 +68,7 @@ def run(params: Params, paths: Paths) -> None:
     }
     found = {
         "search": _search(paths),
-        "published": _published(params.study.preset, paths, means),
+        "published": _published(params.study.preset, paths, read["spread"]),
         "explained": explanation.section(files.read_json(paths.explanation / "summary.json"), paths.explanation),
         **_pictures(params, paths, summary, index, read),
     }
@@ -112,14 +112,16 @@ def run(params: Params, paths: Paths) -> None:
     files.write_text(html, paths.report)
 
 
-def _published(name: str | None, paths: Paths, means: answer.Means) -> dict[str, Any] | None:
+def _published(name: str | None, paths: Paths, spread: list[Record]) -> dict[str, Any] | None:
     if name is None:
         return None
     preset = presets.read(name)
     side = preset.data.get("side")
     table = tables.read(paths.split / f"{side}_data.csv") if side else tables.read(paths.index)
     counts = table["label"].value_counts().to_dict()
-    return beside.published(preset, {label: counts.get(label, 0) for label in preset.data["images"] or {}}, means)
+    return beside.published(
+        preset, {label: counts.get(label, 0) for label in preset.data["images"] or {}}, beside.measured(spread)
+    )
 
 
 def _pictures(

@@ -1,29 +1,46 @@
 """What a study published, beside what was measured."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from xraylab.studies.presets import Preset
 
-Means = dict[tuple[str, str, str], dict[str, Any]]  # (experiment, checkpoint, side) -> figures
+Place = tuple[str, str, str, str]  # experiment, checkpoint, class or overall, figure
+Measured = dict[Place, float]  # means over repeats, on the test side
 Counts = dict[str, int]  # class -> images
 
+OWN = "row"  # in a preset's places: the class, or the experiment, that its row begins with
 
-def published(preset: Preset, images: Counts, means: Means) -> dict[str, Any]:
+
+def measured(spread: Iterable[Mapping[str, Any]]) -> Measured:
+    """The rows of reports/evaluation/spread.csv by what they measure; of pooled folds rather than of each."""
+    rows = [row for row in spread if row["side"] == "test"]
+    return {
+        (row["experiment"], row["checkpoint"], row["of"], row["figure"]): float(row["mean"])
+        for kind in ("repeat", "round")
+        for row in rows
+        if row["kind"] == kind
+    }
+
+
+def published(preset: Preset, images: Counts, found: Measured) -> dict[str, Any]:
     """The preset's table; `images` of the side that the preset names tell whether the data are the published ones.
 
-    Where a row begins with the name of an experiment that was run, its accuracy and F1 on the test side at the best
-    epoch stand with it.
+    Each row has the measured figures in the places that the preset names for its columns, None where there is none,
+    or no figures at all where these are other data.
     """
     theirs = preset.data["images"]
     return {
         "name": preset.name,
         "summary": preset.summary,
-        "comparable": theirs and images == theirs,
         "counts": _counts(theirs, images, preset.data.get("side")),
         "heading": preset.results["heading"],
         "columns": preset.results["columns"],
-        "rows": [{"cells": row, **_measured(str(row[0]), means)} for row in preset.results["rows"]],
-        "pivot": _pivot(preset.pivot, means) if preset.pivot else None,
+        "rows": [
+            {"cells": row, "here": [] if theirs and images != theirs else _here(preset.results, str(row[0]), found)}
+            for row in preset.results["rows"]
+        ],
+        "pivot": _pivot(preset.pivot, found) if preset.pivot else None,
         "deviations": preset.deviations,
     }
 
@@ -44,15 +61,20 @@ def _said(images: Counts) -> str:
     return ", ".join(f"{label} {count:,}" for label, count in images.items())
 
 
-def _measured(experiment: str, means: Means) -> dict[str, float | None]:
-    figures = means.get((experiment, "best", "test"), {})
-    return {name: figures.get(name) for name in ("accuracy", "f1")}
+def _here(results: dict[str, Any], row: str, found: Measured) -> list[float | None]:
+    """The measured figure for every column but the first; nothing where there is none at all."""
+    experiment = results.get("experiment", row)
+    places = results.get("figures", [])
+    figures = [
+        found.get((experiment, *(row if part == OWN else part for part in place or [""] * 3))) for place in places
+    ]
+    return figures if any(figure is not None for figure in figures) else []
 
 
-def _pivot(pivot: dict[str, Any], means: Means) -> dict[str, Any]:
+def _pivot(pivot: dict[str, Any], found: Measured) -> dict[str, Any]:
     """The measured accuracies where the preset places its experiments."""
     rows = {
-        name: [None if experiment is None else _measured(experiment, means)["accuracy"] for experiment in experiments]
+        name: [found.get((experiment, "best", "overall", "accuracy")) for experiment in experiments]
         for name, experiments in pivot["rows"].items()
     }
     return {"heading": pivot["heading"], "columns": pivot["columns"], "rows": rows}
