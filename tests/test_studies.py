@@ -172,9 +172,19 @@ def test_published_figures_stand_beside_the_measured_where_the_data_are_the_publ
         spread("baseline", "TB", "f1", 0.75, side="valid"),
         spread("baseline", "overall", "accuracy", 0.125, checkpoint="last"),
     ]
-    found = beside.published(presets.read("tb"), images, beside.measured(rows))
+    found = beside.published(presets.read("tb"), images, beside.measured(rows), {})
     measured = [None, 0.5, 0.25, None, 0.125, None]
     assert [row["here"] for row in found["rows"][:2]] == [measured if images["TB"] == 800 else [], []]
+
+
+@BOTH
+def test_what_was_changed_since_is_named(published: bool, tmp_path: Path) -> None:
+    tree = files.read_yaml(written(tmp_path, "tb", published))
+    assert beside.published(presets.read("tb"), {}, {}, tree)["changed"] == []
+    tree["model"]["arch"] = "resnet18"
+    del tree["experiments"]["l2"]
+    changed = beside.published(presets.read("tb"), {}, {}, tree)["changed"]
+    assert changed == [("model.arch", "resnet50", "resnet18"), ("experiments.l2.loss.l2", 0.001, "nothing")]
 
 
 def test_figures_of_pooled_folds_and_of_each_class_are_found() -> None:
@@ -183,7 +193,7 @@ def test_figures_of_pooled_folds_and_of_each_class_are_found() -> None:
         spread("baseline", "pneumonia", "fpr", 0.25),
         spread("adam", "covid", "fpr", 0.125),
     ]
-    found = beside.published(presets.read("covid4"), {}, beside.measured(rows))
+    found = beside.published(presets.read("covid4"), {}, beside.measured(rows), {})
     here = {row["cells"][0]: row["here"] for row in found["rows"]}
     assert here == {"covid": [], "lung_opacity": [], "pneumonia": [None, 0.5, None, None, None], "normal": []}
 

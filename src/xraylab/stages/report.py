@@ -119,9 +119,8 @@ def _published(name: str | None, paths: Paths, spread: list[Record]) -> dict[str
     side = preset.data.get("side")
     table = tables.read(paths.split / f"{side}_data.csv") if side else tables.read(paths.index)
     counts = table["label"].value_counts().to_dict()
-    return beside.published(
-        preset, {label: counts.get(label, 0) for label in preset.data["images"] or {}}, beside.measured(spread)
-    )
+    images = {label: counts.get(label, 0) for label in preset.data["images"] or {}}
+    return beside.published(preset, images, beside.measured(spread), files.read_yaml(paths.params))
 
 
 def _pictures(

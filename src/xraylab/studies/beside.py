@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from xraylab.studies.presets import Preset
+from xraylab.studies.presets import Preset, Tree, leaves
 
 Place = tuple[str, str, str, str]  # experiment, checkpoint, class or overall, figure
 Measured = dict[Place, float]  # means over repeats, on the test side
@@ -23,11 +23,11 @@ def measured(spread: Iterable[Mapping[str, Any]]) -> Measured:
     }
 
 
-def published(preset: Preset, images: Counts, found: Measured) -> dict[str, Any]:
+def published(preset: Preset, images: Counts, found: Measured, tree: Tree) -> dict[str, Any]:
     """The preset's table; `images` of the side that the preset names tell whether the data are the published ones.
 
-    Each row has the measured figures in the places that the preset names for its columns, None where there is none,
-    or no figures at all where these are other data.
+    `tree` is params.yaml as it is now. Each row has the measured figures in the places that the preset names for its
+    columns, None where there is none, or no figures at all where these are other data.
     """
     theirs = preset.data["images"]
     return {
@@ -42,7 +42,19 @@ def published(preset: Preset, images: Counts, found: Measured) -> dict[str, Any]
         ],
         "pivot": _pivot(preset.pivot, found) if preset.pivot else None,
         "deviations": preset.deviations,
+        "changed": _changed(preset, tree),
     }
+
+
+def _changed(preset: Preset, tree: Tree) -> list[tuple[str, Any, Any]]:
+    """Dotted key, value and value now of what params.yaml sets otherwise than both modes of the preset."""
+    modes = [dict(leaves(preset.values(published))) for published in (False, True)]
+    now = dict(leaves(tree))
+    return [
+        (key, value, now.get(key, "nothing"))
+        for key, value in modes[0].items()
+        if now.get(key, "nothing") not in (value, modes[1].get(key, value))
+    ]
 
 
 def _counts(theirs: Counts | None, ours: Counts, side: str | None) -> str:
