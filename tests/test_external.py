@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from xraylab import cli, files, tables
 from xraylab.data.audit import duplicates
 from xraylab.errors import DataError, MissingError
-from xraylab.evaluate import calibration
+from xraylab.evaluate import calibration, intervals
 from xraylab.predict import external, fixed, kept
 
 CLASSES = ["Healthy", "TB"]
@@ -43,6 +43,10 @@ def run(trained: Loaded, folder: Path, name: str = "baseline", labels: tuple[str
     return files.read_json(target), lines
 
 
+def value(record: dict, of: str, figure: str) -> float:
+    return next(row["value"] for row in record["figures"] if (row["of"], row["figure"]) == (of, figure))
+
+
 def test_copies_of_what_the_run_has_seen_are_removed_and_counted(trained: Loaded, other: Path) -> None:
     record, lines = run(trained, other)
     overlap = record["overlap"]
@@ -65,7 +69,7 @@ def test_the_images_are_prepared_and_scored_as_the_study_does(trained: Loaded, t
     for name in test["path"]:
         (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(paths.raw / name, tmp_path / "data" / name)
-    record, _ = run(trained, tmp_path / "data")
+    record, lines = run(trained, tmp_path / "data")
     rows = list(tables.read(paths.cache / "rows.csv")["id"])
     images = np.load(paths.cache / "images.npy")[[rows.index(name) for name in test["id"]]].astype(np.float32)
     model = files.read_json(paths.model("baseline", 0) / "model.json")
@@ -74,17 +78,21 @@ def test_the_images_are_prepared_and_scored_as_the_study_does(trained: Loaded, t
         p = network(torch.from_numpy((images / 255 - 0.449) / 0.226)[:, None]).softmax(dim=1).numpy()
     actual = np.array([CLASSES.index(label) for label in test["label"]])
     assert record["images"] == len(test)
-    assert record["log_loss"] == pytest.approx(-np.log(p[np.arange(len(p)), actual]).mean(), abs=1e-5)
-    assert record["accuracy"] == pytest.approx((p.argmax(axis=1) == actual).mean())
+    assert value(record, "overall", "log_loss") == pytest.approx(-np.log(p[np.arange(len(p)), actual]).mean(), abs=1e-5)
+    assert value(record, "overall", "accuracy") == pytest.approx((p.argmax(axis=1) == actual).mean())
     ill, well = p[actual == 1, 1], p[actual == 0, 1]
-    assert record["auroc"] == pytest.approx((ill[:, None] > well).mean())
+    assert "95 % intervals: patients are unknown, so each image counts as one patient" in lines
+    correct = int((p.argmax(axis=1) == actual).sum())
+    low, high = intervals.wilson(correct, len(test), 0.95)
+    assert f"({low:.4f} to {high:.4f})" in next(line for line in lines if " accuracy " in line)
+    assert value(record, "TB", "auroc") == pytest.approx((ill[:, None] > well).mean())
 
 
 def test_without_fixed_thresholds_they_are_not_available(trained: Loaded, other: Path) -> None:
     record, lines = run(trained, other)
     assert (record["operating_points"], record["temperature"], record["log_loss_calibrated"]) == ([], None, None)
-    assert f"{'log_loss_calibrated':24} not available" in lines
-    assert f"{'operating points':24} not available" in lines
+    assert "log loss at the run's own temperature: not available" in lines
+    assert "operating points: not available" in lines
 
 
 def test_thresholds_and_temperature_are_the_runs_own(trained: Loaded, other: Path) -> None:
@@ -97,7 +105,8 @@ def test_thresholds_and_temperature_are_the_runs_own(trained: Loaded, other: Pat
     # at such a temperature every probability is one half
     assert record["log_loss_calibrated"] == pytest.approx(np.log(2))
     assert [(each["sensitivity"], each["specificity"]) for each in record["operating_points"]] == [(1, 0), (0, 1)]
-    assert "TB, Youden, from 0.0000 on: sensitivity 1.0000  specificity 0.0000" in lines
+    place = lines.index("TB, Youden, from 0.0000 on:")
+    assert lines[place + 1] == f"  {'sensitivity':20} 1.0000  (0.4385 to 1.0000)"  # Wilson, 3 of 3
 
 
 def test_one_degree_changes_no_probability() -> None:
@@ -132,7 +141,8 @@ def test_other_names_of_classes(trained: Loaded, other: Path, tmp_path: Path) ->
     (tmp_path / "renamed/Healthy").rename(tmp_path / "renamed/Normal")
     same, _ = run(trained, other)
     record, _ = run(trained, tmp_path / "renamed", labels=("Healthy=Normal",))
-    assert (record["images"], record["log_loss"]) == (same["images"], pytest.approx(same["log_loss"]))
+    assert record["images"] == same["images"]
+    assert value(record, "overall", "log_loss") == pytest.approx(value(same, "overall", "log_loss"))
 
 
 def test_unreadable_files_are_counted(trained: Loaded, other: Path, tmp_path: Path) -> None:

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from xraylab import files, tables
 from xraylab.data import index, layouts
 from xraylab.data.audit import duplicates
 from xraylab.errors import DataError
-from xraylab.evaluate import calibration, counts, figures
-from xraylab.evaluate.counts import Floats, Ints
+from xraylab.evaluate import calibration, figures, operating, wanted
+from xraylab.evaluate.counts import Floats
+from xraylab.evaluate.estimates import estimates
+from xraylab.evaluate.units import Sample
+from xraylab.evaluate.values import Asked, confusion
 from xraylab.params import Params
 from xraylab.paths import Paths
 from xraylab.predict import elsewhere, fixed
@@ -24,6 +26,7 @@ from xraylab.predict.fixed import Fixed, Point
 LEARNT_FROM = ("train", "valid")
 """Sides whose images a run has seen: validation chose its epoch, threshold and temperature."""
 EXAMPLES = 20
+TOLD = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1", "auroc", "log_loss")
 
 Record = dict[str, Any]
 
@@ -49,9 +52,11 @@ def run(
     """
     scored = elsewhere.run(paths, name)
     experiment, repeat, classes = (scored.model[key] for key in ("experiment", "repeat", "classes"))
+    if classes != given.data.classes:
+        raise DataError(f"{name} knows {', '.join(classes)}, not data.classes: `dvc repro` trains it anew")
     outside = _outside(paths, repeat, folder, layout, classes, _labels(labels, classes))
     (p,) = elsewhere.probabilities(given, [scored], outside.table, folder)
-    record = _record(scored, folder, outside, p, fixed.read(paths.evaluation, experiment, repeat))
+    record = _record(scored, folder, outside, p, fixed.read(paths.evaluation, experiment, repeat), wanted.of(given))
     where = target or paths.external / f"{experiment}-{repeat}-{folder.resolve().name}.json"
     files.write_json(record, where)
     yield from told(record)
@@ -68,13 +73,22 @@ def told(record: Record) -> Iterator[str]:
     if record["unreadable"]:
         yield f"removed {len(record['unreadable']):6}  files that cannot be read"
     yield f"scored  {record['images']:6}  " + ", ".join(f"{name} {n}" for name, n in record["classes"].items())
-    for name in ("accuracy", "precision", "recall", "f1", "auroc", "log_loss", "log_loss_calibrated"):
-        yield f"{name:24} {_number(record[name])}"
+    shown = [row for row in record["figures"] if row["figure"] in TOLD]
+    width = max(len(row["of"]) for row in shown)
+    for row in shown:
+        yield f"{row['of']:{width}}  {row['figure']:20} {_estimate(row['value'], row['low'], row['high'])}"
+    yield f"{100 * record['confidence']:g} % intervals: {record['intervals']}"
+    yield f"log loss at the run's own temperature: {_number(record['log_loss_calibrated'])}"
     if not record["operating_points"]:
-        yield f"{'operating points':24} not available"
+        yield "operating points: not available"
     for point in record["operating_points"]:
-        rates = f"sensitivity {_number(point['sensitivity'])}  specificity {_number(point['specificity'])}"
-        yield f"{point['of']}, {point['point']}, from {point['threshold']:.4f} on: {rates}"
+        yield f"{point['of']}, {point['point']}, from {point['threshold']:.4f} on:"
+        for name in ("sensitivity", "specificity"):
+            yield f"  {name:20} {_estimate(point[name], point[f'{name}_low'], point[f'{name}_high'])}"
+
+
+def _estimate(value: float | None, low: float | None, high: float | None) -> str:
+    return _number(value) + ("" if low is None else f"  ({low:.4f} to {high:.4f})")
 
 
 def _number(value: float | None) -> str:
@@ -110,12 +124,10 @@ def _outside(
     return Outside(rest, copies, found, unreadable)
 
 
-def _record(scored: Trained, folder: Path, outside: Outside, p: Floats, known: Fixed) -> Record:
+def _record(scored: Trained, folder: Path, outside: Outside, p: Floats, known: Fixed, asked: Asked) -> Record:
     model, labels = scored.model, outside.table["label"]
-    classes = model["classes"]
-    actual = labels.map(classes.index).to_numpy(np.int64)
-    positive = classes.index(model["positive"]) if model["positive"] else None
-    sides = outside.overlap["side"]
+    classes, sides = model["classes"], outside.overlap["side"]
+    sample = Sample(labels.map(classes.index).to_numpy(np.int64), p, outside.table["patient"].to_numpy(str))
     return {
         "experiment": model["experiment"],
         "repeat": model["repeat"],
@@ -131,36 +143,23 @@ def _record(scored: Trained, folder: Path, outside: Outside, p: Floats, known: F
             **{side: int((sides == side).sum()) for side in LEARNT_FROM},
             "examples": outside.overlap.head(EXAMPLES).to_dict("records"),
         },
-        **_figures(actual, p, positive),
+        "confidence": asked.confidence,
+        "intervals": sample.units.why,
+        "figures": estimates(sample, asked),
+        "confusion": confusion(sample, asked).tolist(),
         "temperature": known.temperature,
-        "log_loss_calibrated": _calibrated(actual, p, known.temperature),
-        "operating_points": [_applied(point, p[:, classes.index(point.of)], labels) for point in known.points],
+        "log_loss_calibrated": _calibrated(sample, known.temperature),
+        "operating_points": [_applied(point, sample, asked) for point in known.points],
     }
 
 
-def _figures(actual: Ints, p: Floats, positive: int | None) -> Record:
-    confusion = counts.confusion(actual, p.argmax(axis=1), p.shape[1])
-    return {
-        "accuracy": counts.accuracy(confusion),
-        "precision": counts.precision(confusion, positive),
-        "recall": counts.recall(confusion, positive),
-        "f1": counts.f1(confusion, positive),
-        "auroc": figures.auroc(actual, p, positive),
-        "log_loss": figures.log_loss(actual, p),
-        "confusion": confusion.tolist(),
-    }
+def _calibrated(sample: Sample, temperature: float | None) -> float | None:
+    if temperature is None:
+        return None
+    return figures.log_loss(sample.actual, calibration.scaled(sample.probabilities, temperature))
 
 
-def _calibrated(actual: Ints, p: Floats, temperature: float | None) -> float | None:
-    return None if temperature is None else figures.log_loss(actual, calibration.scaled(p, temperature))
-
-
-def _applied(point: Point, p: Floats, labels: pd.Series) -> Record:
-    """Sensitivity and specificity at a threshold, None where there is no image to have it of."""
-    called, own = p >= point.threshold, (labels == point.of).to_numpy()
-    rates = {"sensitivity": _share(called[own]), "specificity": _share(~called[~own])}
-    return {"of": point.of, "point": point.name, "threshold": point.threshold, **rates}
-
-
-def _share(right: npt.NDArray[np.bool_]) -> float | None:
-    return float(right.mean()) if len(right) else None
+def _applied(point: Point, sample: Sample, asked: Asked) -> Record:
+    """tn, fp, fn, tp and figures at a threshold, None where there is no image to have them of."""
+    known = {"of": point.of, "point": point.name, "threshold": point.threshold}
+    return known | operating.applied(sample, list(asked.classes).index(point.of), point.threshold, asked)

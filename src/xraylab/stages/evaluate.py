@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from xraylab import files, tables
-from xraylab.evaluate import compare, comparisons, figures, operating, pool, predictions, series, study, wide
+from xraylab.evaluate import compare, comparisons, figures, operating, pool, predictions, series, study, wanted, wide
 from xraylab.evaluate.compare import Result
 from xraylab.evaluate.runs import Run
 from xraylab.evaluate.values import Asked
@@ -19,7 +18,7 @@ SHOWN = {"test": ("accuracy", "f1", "auroc"), "valid": ("f1",)}
 
 
 def run(params: Params, paths: Paths) -> None:
-    asked, folds = _asked(params), paths.folds
+    asked, folds = wanted.of(params), paths.folds
     models: list[dict[str, Any]] = []
     results: list[Result] = []
     runs: list[Run] = []
@@ -52,24 +51,6 @@ def run(params: Params, paths: Paths) -> None:
     files.write_json(_metrics(results, means), paths.metrics)
     if folds:
         _say_which_folds(params.study.repeats, folds)
-
-
-def _asked(params: Params) -> Asked:
-    data, given = params.data, params.evaluate
-    positive = None if data.positive is None else data.classes.index(data.positive)
-    normal = None if given.normal is None else data.classes.index(given.normal)
-    shares = given.prevalence
-    if isinstance(shares, float):
-        shares = [shares if label == data.positive else 1 - shares for label in data.classes]
-    return Asked(
-        classes=data.classes,
-        positive=positive,
-        normal=1 - positive if normal is None and positive is not None else normal,
-        prevalence=None if shares is None else np.array(shares),
-        confidence=given.confidence,
-        draws=given.draws,
-        seed=given.seed,
-    )
 
 
 def _planned(params: Params) -> list[tuple[str, int]]:
