@@ -56,11 +56,17 @@ def run(
         raise DataError(f"{name} knows {', '.join(classes)}, not data.classes: `dvc repro` trains it anew")
     outside = _outside(paths, repeat, folder, layout, classes, _labels(labels, classes))
     (p,) = elsewhere.probabilities(given, [scored], outside.table, folder)
-    record = _record(scored, folder, outside, p, fixed.read(paths.evaluation, experiment, repeat), wanted.of(given))
+    record = {"predictions": _predictions(paths.prediction(experiment, repeat))}
+    record |= _record(scored, folder, outside, p, fixed.read(paths.evaluation, experiment, repeat), wanted.of(given))
     where = target or paths.external / f"{experiment}-{repeat}-{folder.resolve().name}.json"
     files.write_json(record, where)
     yield from told(record)
     yield f"written to {where}"
+
+
+def _predictions(path: Path) -> str | None:
+    """The hash of what the run predicts of the study's own images: by it the report knows the run as it was tested."""
+    return files.sha256(path) if path.exists() else None
 
 
 def told(record: Record) -> Iterator[str]:

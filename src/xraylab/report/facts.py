@@ -9,7 +9,11 @@ from xraylab.report.text import grouped, listed, plural
 
 
 def study(
-    params: Params, summary: dict[str, Any], audit: dict[str, Any], totals: dict[str, int]
+    params: Params,
+    summary: dict[str, Any],
+    audit: dict[str, Any],
+    totals: dict[str, int],
+    external: dict[str, Any] | None,
 ) -> dict[str, str | None]:
     """The facts of the checklist, by the names that its items use; None where nothing is known."""
     plans = [params.experiment(name) for name in params.experiments]
@@ -39,6 +43,9 @@ def study(
         "robustness": f"{plural(len(params.study.repeats), 'repeat')}; subgroups where the data know them",
         "explained": _explained(params),
         "internal": f"{grouped(totals['test'])} test images of the same source",
+        "external": listed([f"{test['run']} on {test['place']}" for test in external["tests"]])
+        if external and external["tests"]
+        else None,
         "numbers": f"{grouped(totals['train'])} training, {grouped(totals['valid'])} validation and "
         f"{grouped(totals['test'])} test images" + (" in the first fold" if summary["folds"] else ""),
         "people": None,

@@ -43,6 +43,7 @@ def run(params: Params, paths: Paths) -> None:
         judged = _judged(params, runs, rows, asked)
         files.write_json(judged, folder / "goals.json")
         more = {"comparisons": compared, "goals": judged, "intervals": study.rests_on(runs, asked)}
+        more["predictions"] = {f"{run.experiment}/{run.repeat}": _hash(paths, run) for run in runs}
         more["mean_figures"] = [row for row in rows if row["kind"] == study.MEAN]
         files.write_json({**summary, **more}, folder / "summary.json")
         # apart, so that `explain` runs again where these change and not where any figure does
@@ -51,6 +52,10 @@ def run(params: Params, paths: Paths) -> None:
     files.write_json(_metrics(results, means), paths.metrics)
     if folds:
         _say_which_folds(params.study.repeats, folds)
+
+
+def _hash(paths: Paths, run: Run) -> str:
+    return files.sha256(paths.prediction(run.experiment, run.repeat))
 
 
 def _planned(params: Params) -> list[tuple[str, int]]:

@@ -18,6 +18,7 @@ from xraylab.report import (
     curves,
     experiments,
     explanation,
+    external,
     facts,
     images,
     made,
@@ -46,6 +47,7 @@ CONTENTS = {
     "pictures": "Pictures",
     "pair": "The two best",
     "explain": "Is it right for the right reason?",
+    "external": "External test",
     "search": "The search",
     "published": "The published study",
     "made": "How it was made",
@@ -68,6 +70,7 @@ def run(params: Params, paths: Paths) -> None:
     }
     found = {
         "search": _search(paths),
+        "external": external.section(_external(paths), read["figures"], summary["predictions"]),
         "published": _published(params.study.preset, paths, read["spread"]),
         "explained": explanation.section(files.read_json(paths.explanation / "summary.json"), paths.explanation),
         **_pictures(params, paths, summary, index, read),
@@ -93,7 +96,7 @@ def run(params: Params, paths: Paths) -> None:
         experiments=known,
         resolved=rows.resolved([each["plan"].model_dump() for each in known]),
         made=_made(paths, summary),
-        checklist=checklist.filled(facts.study(params, summary, audit, totals)),
+        checklist=checklist.filled(facts.study(params, summary, audit, totals, found["external"])),
         cards=made_cards,
         split=split,
         totals=totals,
@@ -138,6 +141,10 @@ def _pictures(
         repeat = params.study.repeats[0]
         found["pair"] = {"rows": pair.table(summary, read["figures"]), "alone": alone, "repeat": repeat}
     return found
+
+
+def _external(paths: Paths) -> list[dict[str, Any]]:
+    return [files.read_json(path) for path in sorted(paths.external.glob("*.json"))]
 
 
 def _search(paths: Paths) -> dict[str, Any] | None:

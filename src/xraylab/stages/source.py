@@ -15,7 +15,8 @@ def run(params: Params, paths: Paths) -> None:
 
     What is not on this machine stays as git holds it.
     """
-    paths.search.mkdir(parents=True, exist_ok=True)  # the report depends on it, also where there was no search
+    for folder in (paths.search, paths.external):  # the report depends on them, also where there is nothing in them
+        folder.mkdir(parents=True, exist_ok=True)
     _note_source(params, paths)
     _note_sides(params.split.files, paths)
     if paths.code is not None:

@@ -1,0 +1,88 @@
+"""External tests on the page: of the runs as they are trained now, beside the study's own test."""
+
+from pathlib import Path
+from typing import Any
+
+import finished_study
+import pytest
+
+from xraylab import files
+from xraylab.params import Params
+from xraylab.paths import Paths
+from xraylab.stages import evaluate, report
+
+Study = tuple[Params, Paths]
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    loaded = finished_study.make(tmp_path)
+    evaluate.run(*loaded)
+    return loaded
+
+
+def row(of: str, figure: str, value: float) -> dict[str, Any]:
+    return {
+        "of": of,
+        "figure": figure,
+        "value": value,
+        "low": value - 0.1,
+        "high": value + 0.05,
+        "by": "Wilson",
+        "n": 9,
+    }
+
+
+def record(paths: Paths, **changes: Any) -> dict[str, Any]:
+    """As `xraylab external` writes it."""
+    point = {"of": "TB", "point": "Youden", "threshold": 0.25}
+    for name in ("sensitivity", "specificity", "ppv", "npv"):
+        point |= {name: 0.75, f"{name}_low": 0.5, f"{name}_high": 0.875}
+    return {
+        "experiment": "l2", "repeat": 0, "folder": "/data/<b>elsewhere</b>", "images": 1234,
+        "classes": {"Healthy": 1000, "TB": 234}, "overlap": {"train": 3, "valid": 1, "examples": []},
+        "intervals": "patients are unknown, so each image counts as one patient", "operating_points": [point],
+        "predictions": files.sha256(paths.prediction("l2", 0)),
+        "figures": [row("overall", "accuracy", 0.875), row("TB", "accuracy", 0.875), row("TB", "auroc", 0.8125)],
+    } | changes  # fmt: skip
+
+
+def page(study: Study, *records: dict[str, Any]) -> str:
+    _, paths = study
+    for number, each in enumerate(records):
+        files.write_json(each, paths.external / f"{number}.json")
+    report.run(*study)
+    return paths.report.read_text()
+
+
+def test_without_one_nothing_is_said(study: Study) -> None:
+    html = page(study)
+    assert "External test</h2>" not in html
+    assert "<code>" not in html[html.index("External test") :][:60]
+
+
+def test_its_figures_stand_beside_the_studys_own(study: Study) -> None:
+    html = page(study, record(study[1]))
+    part = html[html.index('<section id="external">') :].split("</section>")[0]
+    assert "l2/0 on b&gt;" in part  # the folder's name alone, escaped
+    assert "1\u202f234 images (Healthy 1\u202f000, TB 234)" in part
+    assert "removed: 4." in part
+    assert part.count(">Accuracy %<") == 1
+    own = files.read_json(study[1].evaluation / "summary.json")["means"]
+    accuracy = next(
+        each["accuracy"]
+        for each in own
+        if (each["experiment"], each["checkpoint"], each["side"]) == ("l2", "best", "test")
+    )
+    cells = part[part.index(">Accuracy %<") :].split("</tr>")[0]
+    assert f"<td>{100 * accuracy:.1f}" in cells
+    assert "<td>87.5<small>77.5 to 92.5</small></td>" in cells
+    assert "<td>0.250</td><td>75.0<small>50.0 to 87.5</small></td>" in part
+
+
+@pytest.mark.parametrize("changes", [{"predictions": "0" * 64}, {"predictions": None}, {"experiment": "gone"}])
+def test_one_of_an_earlier_training_is_left_out_and_named(study: Study, changes: dict[str, Any]) -> None:
+    html = page(study, record(study[1], **changes))
+    part = html[html.index('<section id="external">') :].split("</section>")[0]
+    assert f"Of an earlier training, and left out: {changes.get('experiment', 'l2')}/0 on" in part
+    assert "<table>" not in part
