@@ -159,7 +159,7 @@ def test_studies_are_told() -> None:
     assert "  train.select_on = test" in shown
 
 
-def spread(experiment: str, of: str, figure: str, mean: float, **other: str) -> dict[str, object]:
+def spread(experiment: str, of: str, figure: str, mean: float | None, **other: str) -> dict[str, object]:
     known = {"side": "test", "checkpoint": "best", "kind": "repeat"} | other
     return known | {"experiment": experiment, "of": of, "figure": figure, "mean": mean}
 
@@ -191,6 +191,7 @@ def test_figures_of_pooled_folds_and_of_each_class_are_found() -> None:
     rows = [
         spread("baseline", "pneumonia", "fpr", 0.5, kind="round"),
         spread("baseline", "pneumonia", "fpr", 0.25),
+        spread("baseline", "pneumonia", "ppv", None, kind="round"),  # nothing was called pneumonia
         spread("adam", "covid", "fpr", 0.125),
     ]
     found = beside.published(presets.read("covid4"), {}, beside.measured(rows), {})

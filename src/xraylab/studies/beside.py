@@ -13,8 +13,11 @@ OWN = "row"  # in a preset's places: the class, or the experiment, that its row 
 
 
 def measured(spread: Iterable[Mapping[str, Any]]) -> Measured:
-    """The rows of reports/evaluation/spread.csv by what they measure; of pooled folds rather than of each."""
-    rows = [row for row in spread if row["side"] == "test"]
+    """The rows of reports/evaluation/spread.csv by what they measure; of pooled folds rather than of each.
+
+    A figure that is not defined, whose mean is None, is left out.
+    """
+    rows = [row for row in spread if row["side"] == "test" and row["mean"] is not None]
     return {
         (row["experiment"], row["checkpoint"], row["of"], row["figure"]): float(row["mean"])
         for kind in ("repeat", "round")
