@@ -1,11 +1,14 @@
 """The synthetic radiographs: the same bytes everywhere, no patient on two sides, and no clue but the findings."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import small
+from conftest import load
 from PIL import Image
 from scipy import ndimage
 
@@ -15,6 +18,7 @@ from xraylab.data.demo import anatomy, dataset, film, findings, projection
 from xraylab.data.demo.dataset import SEVERAL, TEST_FRACTION, plan
 from xraylab.data.demo.radiograph import Patient, Radiograph, draw_patient, expose
 from xraylab.data.split.strategies import share
+from xraylab.stages import fetch, index, source, split
 
 SMALL = {"healthy": 12, "tb": 10, "pixels": 48, "seed": 3}
 PIXELS = 96
@@ -202,3 +206,12 @@ def test_lungs_are_dark_and_the_heart_lies_on_the_patient_s_left(seed: int) -> N
     level = np.abs(v - drawn.dome[0] + 0.05) < 0.02
     right, left = (seen.air[level & (side * u > 0.05) & (side * u < 0.3)].mean() for side in (-1, 1))
     assert left < 0.85 * right
+
+
+def test_the_shipped_study_is_divided_without_a_leak(tmp_path: Path) -> None:
+    """At its full size, as `make study` begins: the split stops where images on two sides are too much alike."""
+    shutil.copyfile(small.REPOSITORY / "params.yaml", tmp_path / "params.yaml")
+    loaded = load(tmp_path)
+    for stage in (source, fetch, index, split):
+        stage.run(*loaded)
+    assert files.read_json(tmp_path / "data/split/audit.json") == []

@@ -199,11 +199,11 @@ def test_the_command_writes_beside_the_reports(trained: Loaded, other: Path, mon
     assert files.read_json(where)["images"] == 9
 
 
-def test_seen_names_the_nearest_within_thirty_bits_and_compares_every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seen_names_the_nearest_within_the_bound_and_compares_every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     before = rng.integers(0, 2, (40, 256), dtype=np.uint8)
     after = rng.integers(0, 2, (7, 256), dtype=np.uint8)
-    for row, (of, bits) in enumerate([(3, 0), (3, 30), (5, 31), (39, 12)]):
+    for row, (of, bits) in enumerate([(3, 0), (3, duplicates.NEAR), (5, duplicates.NEAR + 1), (39, 12)]):
         after[row] = before[of]
         after[row, rng.permutation(256)[:bits]] ^= 1
     after[4] = before[8]
