@@ -44,7 +44,7 @@ def _summary(ranked: list[str], comparisons: list[dict[str, Any]], on_test: tupl
         (["baseline", "l2"], [_row("l2", "f1", -0.1, 0.01)], (),
          "The baseline comes first on validation; no experiment is shown to beat it."),
         (["baseline", "l2"], [_row("l2", "f1", 0.1, 0.01)], (),
-         "The baseline comes first on validation; l2 beat it on the test images."),
+         "The baseline comes first on validation; l2 beats it on the test images."),
         (["l2", "baseline"], [_row("l2", "f1", 0.1, 0.001)], ("l2",),
          "l2 comes first, on the very test images that chose: nothing is shown about new ones."),
     ],

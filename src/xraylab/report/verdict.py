@@ -17,8 +17,8 @@ def headline(summary: dict[str, Any], confidence: float) -> str:
         return f"{_begins(first)} comes first, on the very test images that chose: nothing is shown about new ones."
     better = [row for row in _against(summary) if _shown(row, confidence) and row["difference"] > 0]
     if first == baseline:
-        others = listed(list(dict.fromkeys(row["first"] for row in better)))
-        return f"The baseline comes first on validation; {_none_better(others)}."
+        others = list(dict.fromkeys(row["first"] for row in better))
+        return f"The baseline comes first on validation; {_who_beats_it(others)}."
     own = [FIGURES[row["figure"]] for row in better if row["first"] == first]
     worse = [FIGURES[row["figure"]] for row in _worse(summary, confidence) if row["first"] == first]
     if own:
@@ -48,8 +48,10 @@ def _rest(against: list[dict[str, Any]], confidence: float) -> str:
     return f"Shown to differ from the baseline: {listed(differ)}; in nothing else."
 
 
-def _none_better(others: str) -> str:
-    return f"{others} beat it on the test images" if others else "no experiment is shown to beat it"
+def _who_beats_it(others: list[str]) -> str:
+    if not others:
+        return "no experiment is shown to beat it"
+    return f"{listed(others)} {'beats' if len(others) == 1 else 'beat'} it on the test images"
 
 
 def _against(summary: dict[str, Any]) -> list[dict[str, Any]]:
