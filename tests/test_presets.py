@@ -135,7 +135,7 @@ def test_radiography_and_its_pivot_table(tmp_path: Path) -> None:
         cells = table[table.index(row) :].split("</tr>")[0]
         assert f"{metrics[experiment]['test']['accuracy']:.4f}" in cells
     frozen = {name: files.read_json(study / f"models/{name}/0/model.json")["frozen"] for name in metrics}
-    assert all(frozen.values())
+    assert {name: each["layers_frozen"] for name, each in frozen.items()} == {"resnet18-half": 20, "resnet18-head": 40}
 
 
 def test_covidx_and_its_goals(tmp_path: Path) -> None:
@@ -143,9 +143,9 @@ def test_covidx_and_its_goals(tmp_path: Path) -> None:
     counted = sides(study)
     assert counted["test"] == dict.fromkeys(CLASSES["covidx"], 4)
     assert len(set(counted["train"].values())) == 1  # downsampled to the smallest class
-    page = (study / "reports/index.html").read_text()
-    for goal in ("accuracy", "train_test_gap", "epochs_to_highest_accuracy"):
-        assert goal in page
+    judged = files.read_json(study / "reports/evaluation/goals.json")
+    assert {each["goal"] for each in judged} == {"at least 0.85", "at most 0.05", "at most 20"}
+    assert {each["figure"] for each in judged} == {"accuracy", "train_test_gap", "epochs_to_highest_accuracy"}
 
 
 def test_pneumonia_keeps_the_given_test_images_and_whole_patients(tmp_path: Path) -> None:

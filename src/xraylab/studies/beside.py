@@ -79,9 +79,9 @@ def _said(images: Counts) -> str:
 def _here(results: dict[str, Any], row: str, found: Measured) -> list[float | None]:
     """The measured figure for every column but the first; nothing where there is none at all."""
     experiment = results.get("experiment", row)
-    places = results.get("figures", [])
     figures = [
-        found.get((experiment, *(row if part == OWN else part for part in place or [""] * 3))) for place in places
+        None if place is None else found.get((experiment, *(row if part == OWN else part for part in place)))
+        for place in results.get("figures", [])
     ]
     return figures if any(figure is not None for figure in figures) else []
 
