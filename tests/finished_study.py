@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from xraylab import files, params, tables
+from xraylab.data.split import leakage
 from xraylab.params import Params
 from xraylab.paths import Paths
 
@@ -64,8 +65,9 @@ def _write_data(paths: Paths, given: Params, counts: dict[str, dict[str, int]]) 
             tables.write(split[split["side"] == side].drop(columns="side"), folder / f"{side}_data.csv")
     parts = [_part(split, given.data.classes) for split in splits]
     summary = {"strategy": given.split.strategy, "folds": folds, **parts[0], "each_fold": parts if folds else []}
-    files.write_json(summary, paths.split / "summary.json")
+    files.write_json(summary | {"removed": []}, paths.split / "summary.json")
     files.write_json([], paths.split / "audit.json")
+    tables.write(leakage.NONE, paths.split / "removed.csv")
     files.write_json(_audit(table), paths.audit)
     tables.write(table.assign(width=PIXELS, height=PIXELS), paths.index)
     tables.write(table[["id"]], paths.cache / "rows.csv")

@@ -1,4 +1,4 @@
-"""The audit says what is wrong, and of what; and leakage stops the study unless it is accepted by name."""
+"""The audit says what is wrong, and of what; and leakage is named, whether it stops the study or is accepted."""
 
 from pathlib import Path
 from typing import Any
@@ -84,23 +84,23 @@ NEAR = pd.DataFrame({"id": ["6.png", "6.png"], "other": ["7.png", "0.png"], "bit
 SIDES = pd.Series(["train", "test", "valid", "valid", "train", "test", "train", "valid"])
 
 
-def test_what_crosses_sides_stops_the_study() -> None:
-    found = findings.across_sides(LEAKY, NEAR, SIDES, accept=[])
+def test_what_crosses_splits_stops_the_study() -> None:
+    found = findings.across_splits(LEAKY, NEAR, SIDES)
     assert [(each["kind"], each["severity"], each["examples"]) for each in found] == [
-        ("patients_across_sides", "stop", ["p (train+test)"]),
-        ("duplicates_across_sides", "stop", ["4.png = 5.png (train+test)"]),
-        ("near-duplicates_across_sides", "stop", ["6.png ~ 7.png (4 bits of 256)"]),
+        ("patients_across_splits", "stop", ["p (train+test)"]),
+        ("duplicates_across_splits", "stop", ["4.png = 5.png (train+test)"]),
+        ("near-duplicates_across_splits", "stop", ["6.png ~ 7.png (4 bits of 256)"]),
     ]
 
 
-def test_leakage_is_accepted_by_name_alone() -> None:
-    found = findings.across_sides(LEAKY, NEAR, SIDES, accept=["patients", "near-duplicates"])
-    assert [each["severity"] for each in found] == ["accepted", "stop", "accepted"]
+def test_accepted_leakage_is_named_all_the_same() -> None:
+    found = findings.across_splits(LEAKY, NEAR, SIDES, accepted=True)
+    assert [each["severity"] for each in found] == ["accepted"] * 3
 
 
 def test_images_that_are_not_used_leak_nothing() -> None:
     unused = SIDES.where(~SIDES.index.isin([1, 5, 7]), "unused")
-    assert findings.across_sides(LEAKY, NEAR, unused, accept=[]) == []
+    assert findings.across_splits(LEAKY, NEAR, unused) == []
 
 
 def test_cramers_v_is_that_of_scipy_without_its_bias() -> None:

@@ -33,11 +33,11 @@ def two_experiments(tree: small.Tree) -> None:
 
 def test_tb(tmp_path: Path, real_data: Path) -> None:
     study = small.study(tmp_path, small.use(real_data / "tb", ["Normal", "TB"], "TB"))
-    small.edit(study, lambda tree: tree["split"].update(accept=["near-duplicates"]))
     small.edit(study, two_experiments)
     run(study)
     sides = files.read_json(study / "data/split/summary.json")["sides"]
     assert {label: part["images"] for label, part in sides["test"].items()} == {"Normal": 380, "TB": 80}
+    assert files.read_json(study / "data/split/audit.json") == []
     metrics = files.read_json(study / "reports/metrics.json")
     assert metrics["baseline"]["test"]["auroc"] > 0.8
     assert (study / "reports/index.html").stat().st_size > 50_000
@@ -46,7 +46,7 @@ def test_tb(tmp_path: Path, real_data: Path) -> None:
 def test_covid3_whose_patients_are_in_two_classes(tmp_path: Path, real_data: Path) -> None:
     def point(tree: small.Tree) -> None:
         small.use(real_data / "covid3", ["Covid-19", "No_findings", "Pneumonia"], None)(tree)
-        tree["split"]["accept"] = ["patients"]
+        tree["split"]["on_leakage"] = "accept"
 
     study = small.study(tmp_path, point)
     small.edit(study, two_experiments)
@@ -61,7 +61,7 @@ def test_covid3_whose_patients_are_in_two_classes(tmp_path: Path, real_data: Pat
     assert found["patients_in_two_classes"]["count"] == 21
     assert record["shortcuts"]["cramers_v"]["source"] > 0.99
     (leak,) = files.read_json(study / "data/split/audit.json")
-    assert (leak["kind"], leak["severity"]) == ("patients_across_sides", "accepted")
+    assert (leak["kind"], leak["severity"]) == ("patients_across_splits", "accepted")
     assert all("test" in example for example in leak["examples"])
     metrics = files.read_json(study / "reports/metrics.json")
     assert metrics["baseline"]["test"]["auroc"] > 0.6
@@ -77,5 +77,5 @@ def test_kermany_has_thirty_groups_of_duplicates_and_no_patient_on_two_given_sid
     found = {each["kind"]: each for each in record["findings"]}
     assert (record["layout"], record["sides"]) == ("kermany", {"test": 624, "train": 5216})
     assert found["duplicates"]["count"] == found["duplicate_files"]["count"] == 30
-    assert "patients_across_sides" not in found
+    assert "patients_across_splits" not in found
     assert (audited.index["patient"] != "").all()

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from xraylab import files, tables
+from xraylab.data.split import leakage
 from xraylab.errors import MissingError
 from xraylab.params import Split
 from xraylab.paths import Paths
@@ -109,9 +110,11 @@ def test_what_users_name_is_escaped(tmp_path: Path) -> None:
         split = files.read_json(paths.split / "summary.json")
         split["sides"]["test"]["TB"]["first"] = SCRIPT
         files.write_json(split, paths.split / "summary.json")
-        found = {"kind": "patients_across_sides", "severity": "accepted", "count": 1, "says": SCRIPT}
+        found = {"kind": "patients_across_splits", "severity": "accepted", "count": 1, "says": SCRIPT}
         leak = found | {"examples": [SCRIPT], "fold": None}
         files.write_json([leak], paths.split / "audit.json")
+        _edit_json(paths.split / "summary.json", removed=[SCRIPT])
+        tables.write(pd.DataFrame([dict.fromkeys(leakage.COLUMNS, SCRIPT)]), paths.split / "removed.csv")
         shortcuts = {"cramers_v": {SCRIPT: 0.5}, "model": None}
         _edit_json(paths.audit, patients=SCRIPT, why=SCRIPT, layout=SCRIPT, findings=[leak], shortcuts=shortcuts)
         for path in (paths.evaluation / "images").iterdir():
@@ -205,10 +208,10 @@ def test_a_test_side_of_one_class_says_so(tmp_path: Path) -> None:
 
 
 LEAK = {
-    "kind": "patients_across_sides",
+    "kind": "patients_across_splits",
     "severity": "accepted",
     "count": 23,
-    "says": "patients have images on two sides",
+    "says": "patients have images in two splits",
     "examples": [f"p{number} (train+test)" for number in range(20)],
     "fold": None,
 }
@@ -217,13 +220,28 @@ LEAK = {
 def test_accepted_leakage_stands_on_top_and_in_the_audit(page: str, tmp_path: Path) -> None:
     html = _page(tmp_path, edit=lambda paths: files.write_json([LEAK], paths.split / "audit.json"))
     top = html[: html.index('<div class="answer">')]
-    assert "<strong>Leakage across sides was accepted.</strong>" in top
-    assert "23 patients have images on two sides." in top
+    assert "<strong>Leakage across splits was accepted.</strong>" in top
+    assert "23 patients have images in two splits." in top
     assert "<li>p19 (train+test)</li>" in html
     assert "20 of them" in html
-    assert "lies on two sides" not in html
+    assert "lies in two splits" not in html
     assert "Leakage" not in page
-    assert "No patient, no picture and no near duplicate of one lies on two sides, as far as can be told" in page
+    assert "No patient, no picture and no near duplicate of one lies in two splits, as far as can be told" in page
+
+
+def test_what_left_so_that_nothing_leaks_is_counted_and_named_unless_names_are_hidden(tmp_path: Path) -> None:
+    row = {"id": "TB/tb9.png", "label": "TB", "split": "train", "reason": "duplicate", "of": "TB/tb1.png"}
+
+    def edit(paths: Paths) -> None:
+        _edit_json(paths.split / "summary.json", removed=["1 training image is a copy"])
+        tables.write(pd.DataFrame([row]), paths.split / "removed.csv")
+
+    html = _page(tmp_path / "shown", edit=edit)
+    assert "the test images stayed as they were: 1 training image is a copy.</p>" in html
+    assert "<li>TB/tb9.png (train): duplicate of TB/tb1.png</li>" in html
+    hidden = _page(tmp_path / "hidden", {"report": {"hide_names": True}}, edit=edit)
+    assert "1 training image is a copy" in hidden
+    assert "tb9" not in hidden
 
 
 def test_the_audit_is_shown_with_severity_and_examples(tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ def test_which_training_images_are_left_out_depends_on_the_seed_alone() -> None:
     assert not one.equals(other)
 
 
-def leaky_study(folder: Path, accept: list[str]) -> Path:
+def leaky_study(folder: Path, **changes: Any) -> Path:
     """Patient h0040 is tested and trained on, and so is one picture."""
     images = small.two_classes(folder / "images")
     rows = [f"{path.relative_to(images).as_posix()},{path.stem}" for path in sorted(images.rglob("*.png"))]
@@ -249,24 +249,26 @@ def leaky_study(folder: Path, accept: list[str]) -> Path:
     (images / "patients.csv").write_text("\n".join(["image,patient", *rows]) + "\n")
     (images / "TB/tb0020.png").write_bytes((images / "TB/tb0001.png").read_bytes())
     study = small.study(folder / "study", small.use(images, ["Healthy", "TB"], "TB"))
-    small.edit(study, lambda tree: tree["split"].update(accept=accept))
+    small.edit(study, lambda tree: tree["split"].update(changes))
     for each in (source, fetch, index):
         each.run(*load(study))
     return study
 
 
 def test_leakage_stops_the_study_and_is_named(tmp_path: Path) -> None:
-    study = leaky_study(tmp_path, accept=[])
+    study = leaky_study(tmp_path, on_leakage="stop")
     with pytest.raises(DataError) as caught:
         stage.run(*load(study))
     patient, picture = caught.value.problems
     assert caught.value.headline == (
-        "the sides leak into one another, so the test would not be independent. Mend the data or take another "
-        "split.strategy; or go on with split.accept: [patients, duplicates], which the report will say:"
+        "the splits leak into one another, so the test would not be independent. Take out what is named here; or set "
+        "split.on_leakage to resolve, which leaves copies out of training and validation, or to accept, which the "
+        "report will say:"
     )
-    assert re.fullmatch(r"1 patient has images on two sides: h0040 \((train|valid)\+test\)", patient)
+    assert re.fullmatch(r"1 patient has images in two splits: h0040 \((train|valid)\+test\)", patient)
     assert re.fullmatch(
-        r"1 picture lies on two sides, pixel for pixel the same: TB/tb0001.png = TB/tb0020.png \((train|valid)\+test\)",
+        r"1 picture lies in two splits, pixel for pixel the same: "
+        r"TB/tb0001.png = TB/tb0020.png \((train|valid)\+test\)",
         picture,
     )
     assert not (study / "data/split").exists()
@@ -275,20 +277,20 @@ def test_leakage_stops_the_study_and_is_named(tmp_path: Path) -> None:
 def test_the_stage_writes_three_tables_and_says_who_is_where(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = leaky_study(tmp_path, accept=["patients", "duplicates"])
+    study = leaky_study(tmp_path, on_leakage="accept")
     stage.run(*load(study))
     drawn = {name: tables.read(study / f"data/split/{name}_data.csv") for name in sides.SIDES}
     assert {name: len(side) for name, side in drawn.items()} == {"train": 41, "valid": 7, "test": 12}
     assert list(drawn["test"].columns) == ["id", "path", "label", "patient"]
     printed = capsys.readouterr().out
     assert "test   TB                    4  tb0001.png to tb0004.png" in printed
-    assert "accepted: 1 patient has images on two sides: h0040 (" in printed
+    assert "accepted: 1 patient has images in two splits: h0040 (" in printed
     summary = files.read_json(study / "data/split/summary.json")
     assert summary["sides"]["test"]["Healthy"] == {"images": 8, "first": "h0001.png", "last": "h0008.png"}
     leaks = files.read_json(study / "data/split/audit.json")
     assert [(leak["kind"], leak["severity"], leak["fold"]) for leak in leaks] == [
-        ("patients_across_sides", "accepted", None),
-        ("duplicates_across_sides", "accepted", None),
+        ("patients_across_splits", "accepted", None),
+        ("duplicates_across_splits", "accepted", None),
     ]
 
 
@@ -312,6 +314,7 @@ def test_each_fold_has_its_tables_and_a_repeat_finds_its_own(
         "fold-0",
         "fold-1",
         "fold-2",
+        "removed.csv",
         "summary.json",
     ]
     assert (paths.folds, paths.split_of(4)) == (3, paths.split / "fold-1")

@@ -87,7 +87,8 @@ class Split(Section):
     valid: Fraction | None
     seed: NonNegativeInt
     train_per_class: Literal["all", "smallest"] | PositiveInt
-    accept: list[Literal["patients", "duplicates", "near-duplicates"]]
+    on_leakage: Literal["resolve", "stop", "accept"]
+    max_resolved: Fraction
 
 
 class Images(Section):

@@ -81,7 +81,7 @@ def start(pretrained: str) -> str:
 
 def _disjoint(params: Params, audit: dict[str, Any]) -> str:
     known = "image" if audit["patients"] == "unknown" else "patient"
-    accepted = f"; accepted leakage: {listed(list(params.split.accept))}" if params.split.accept else ""
+    accepted = "; leakage was accepted" if params.split.on_leakage == "accept" else ""
     unsure = ", since patients are unknown" if known == "image" else ""
     return f"by {known}{unsure}; duplicates and near duplicates were looked for{accepted}"
 
@@ -118,7 +118,7 @@ def limits(params: Params, summary: dict[str, Any], audit: dict[str, Any]) -> st
     found = ["all images are of one source, so nothing is said of other hospitals"]
     found += ["patients are unknown"] if audit["patients"] == "unknown" else []
     found += ["epochs were chosen on test images"] if summary["chosen_on_test"] else []
-    found += ["leakage across sides was accepted"] if params.split.accept else []
+    found += ["leakage across splits was accepted"] if params.split.on_leakage == "accept" else []
     found += (
         ["a single repeat does not show how much chance in training matters"] if len(params.study.repeats) == 1 else []
     )

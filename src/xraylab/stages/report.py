@@ -104,6 +104,7 @@ def run(params: Params, paths: Paths) -> None:
         audit=audit,
         split_by=sentences(params.split),
         leaks=files.read_json(paths.split / "audit.json"),
+        removed=tables.read(paths.split / "removed.csv").to_dict("records"),
         method_names=explanation.METHODS,
         augmented=_augmented(paths, known),
         **found,

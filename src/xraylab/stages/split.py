@@ -1,5 +1,6 @@
-"""split: who is on which side, in each fold where there are folds; stops on leakage that was not accepted by name."""
+"""split: assign images to train, validation and test, in each fold where there are folds; resolve what leaks."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,34 +9,34 @@ import pandas as pd
 from xraylab import files, params, tables
 from xraylab.data.audit import findings
 from xraylab.data.audit.findings import Finding
-from xraylab.data.split import listed, sides
+from xraylab.data.split import leakage, listed, sides
 from xraylab.data.split.strategies import STRATEGIES
 from xraylab.errors import DataError
 from xraylab.params import Params
 from xraylab.paths import Paths
 
 COLUMNS = ["id", "path", "label", "patient"]
-NAMED = 10  # examples of each kind of leakage in the error
+NAMED = 10  # examples of each kind of leakage
 
 
 def run(given: Params, paths: Paths) -> None:
-    index = _index(given.split, paths)
-    drawn = _drawn(index, given.split)
+    cfg, index, near = given.split, _index(given.split, paths), tables.read(paths.near_duplicates)
+    drawn, removed = _drawn(index, near, cfg)
     parts = [sides.held(index, side) for side in drawn]
-    folds = given.split.folds
-    leaks = _leaks(index, tables.read(paths.near_duplicates), drawn, given.split)
+    leaks = _leaks(index, near, drawn, cfg)
     _refuse(leaks)
     with files.replacing_folder(paths.split) as folder:
         for number, side in enumerate(drawn):
-            _write(index, side, folder if folds is None else folder / f"fold-{number}")
+            _write(index, side, folder if cfg.folds is None else folder / f"fold-{number}")
         # what stands at the top is the first fold's
-        summary = {"strategy": given.split.strategy, "folds": folds, **parts[0], "each_fold": parts if folds else []}
-        files.write_json(summary, folder / "summary.json")
+        summary = {"strategy": cfg.strategy, "folds": cfg.folds, **parts[0], "each_fold": parts if cfg.folds else []}
+        files.write_json(summary | {"removed": list(leakage.said(removed))}, folder / "summary.json")
         files.write_json(leaks, folder / "audit.json")
-    for leak in leaks:
-        print(f"accepted: {_said(leak)}")
+        tables.write(removed, folder / "removed.csv")
+    for line in [*(f"accepted: {_said(leak)}" for leak in leaks), *_told(removed)]:
+        print(line)
     for number, part in enumerate(parts):
-        if folds:
+        if cfg.folds:
             print(f"fold {number}")
         _print(part)
 
@@ -49,11 +50,19 @@ def _index(given: params.Split, paths: Paths) -> pd.DataFrame:
     return index.assign(side=listed.sides(column, rows, list(index["id"]), list(index["path"]), sides.UNUSED))
 
 
-def _drawn(index: pd.DataFrame, given: params.Split) -> list[pd.Series]:
-    """Each image's side, one series per fold."""
-    own = {name: value for name, value in (("test", given.test), ("folds", given.folds)) if value is not None}
-    drawn = STRATEGIES[given.strategy](index, valid=given.valid, seed=given.seed, **own)
-    return [sides.limited(index, side, given.train_per_class, given.seed) for side in drawn]
+def _drawn(index: pd.DataFrame, near: pd.DataFrame, cfg: params.Split) -> tuple[list[pd.Series], pd.DataFrame]:
+    """Each image's split, one series per fold; and the images that left so that nothing leaks.
+
+    Patients and copies of a picture are drawn as one unit. Folds of whole units leak nothing.
+    """
+    own = {name: value for name, value in (("test", cfg.test), ("folds", cfg.folds)) if value is not None}
+    unit = leakage.units(index, near)
+    drawn = STRATEGIES[cfg.strategy](index.assign(patient=unit), valid=cfg.valid, seed=cfg.seed, **own)
+    removed = leakage.NONE
+    if cfg.on_leakage == "resolve" and cfg.folds is None:
+        kept, removed = leakage.resolve(index, near, drawn[0], unit, cfg.max_resolved)
+        drawn = [kept]
+    return [sides.limited(index, side, cfg.train_per_class, cfg.seed) for side in drawn], removed
 
 
 def _leaks(index: pd.DataFrame, near: pd.DataFrame, drawn: list[pd.Series], given: params.Split) -> list[Finding]:
@@ -61,17 +70,17 @@ def _leaks(index: pd.DataFrame, near: pd.DataFrame, drawn: list[pd.Series], give
     return [
         found | {"fold": None if given.folds is None else number}
         for number, side in enumerate(drawn)
-        for found in findings.across_sides(index, near, side, given.accept)
+        for found in findings.across_splits(index, near, side, given.on_leakage == "accept")
     ]
 
 
 def _refuse(leaks: list[Finding]) -> None:
     stopping = [leak for leak in leaks if leak["severity"] == "stop"]
     if stopping:
-        kinds = dict.fromkeys(leak["kind"].removesuffix("_across_sides") for leak in stopping)
         raise DataError(
-            "the sides leak into one another, so the test would not be independent. Mend the data or take another "
-            f"split.strategy; or go on with split.accept: [{', '.join(kinds)}], which the report will say:",
+            "the splits leak into one another, so the test would not be independent. Take out what is named here; or "
+            "set split.on_leakage to resolve, which leaves copies out of training and validation, or to accept, which "
+            "the report will say:",
             [_said(leak) for leak in stopping],
         )
 
@@ -81,6 +90,14 @@ def _said(leak: Finding) -> str:
     more = max(leak["count"] - NAMED, 0)
     examples = ", ".join(leak["examples"][:NAMED]) + (f" and {more} more" if more else "")
     return f"{fold}{leak['count']} {leak['says']}: {examples}"
+
+
+def _told(removed: pd.DataFrame) -> Iterator[str]:
+    """How many images left, why, and which; all names are in data/split/removed.csv."""
+    yield from (f"left out: {sentence}" for sentence in leakage.said(removed))
+    yield from (f"    {row.id} ({row.split}, {row.reason} of {row.of})" for row in removed.head(NAMED).itertuples())
+    if len(removed) > NAMED:
+        yield f"    and {len(removed) - NAMED} more in data/split/removed.csv"
 
 
 def _write(index: pd.DataFrame, side: pd.Series, folder: Path) -> None:

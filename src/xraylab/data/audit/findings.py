@@ -1,7 +1,7 @@
 """What can be wrong with the data: each finding in a sentence, with a severity, a count and examples."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -11,12 +11,12 @@ from xraylab.data.audit import confounding, duplicates
 Finding = dict[str, Any]  # kind, severity, count, says, examples
 
 SEVERITIES = ("stop", "accepted", "warning", "note")
-"""`stop`: leakage across sides, which ends the split unless split.accept names it; then it is `accepted`."""
+"""`stop`: leakage across splits, which ends the stage `split`; `accepted` with split.on_leakage: accept."""
 
 LEAKS = {
-    "patients": "{patient has|patients have} images on two sides",
-    "duplicates": "{picture lies|pictures lie} on two sides, pixel for pixel the same",
-    "near-duplicates": "{pair|pairs} of near duplicates {lies|lie} on two sides",
+    "patients": "{patient has|patients have} images in two splits",
+    "duplicates": "{picture lies|pictures lie} in two splits, pixel for pixel the same",
+    "near-duplicates": "{pair|pairs} of near duplicates {lies|lie} in two splits",
 }
 SAYS = {  # kind -> severity, and the sentence after the count: {for one|for more}
     "unreadable": ("warning", "{file|files} cannot be read and {was|were} left out"),
@@ -111,8 +111,8 @@ def of_shortcuts(index: pd.DataFrame) -> tuple[list[Finding], dict[str, Any]]:
     return findings, {"cramers_v": ordered, "model": model}
 
 
-def across_sides(index: pd.DataFrame, near: pd.DataFrame, side: pd.Series, accept: Collection[str]) -> list[Finding]:
-    """Leakage: patients and pictures on two sides. `side`: each image's; what is not train, valid or test is unused."""
+def across_splits(index: pd.DataFrame, near: pd.DataFrame, side: pd.Series, accepted: bool = False) -> list[Finding]:
+    """Leakage: patients and pictures in two splits. `side`: each image's; not train, valid or test is unused."""
     used = index.assign(side=side)[side.isin(["train", "valid", "test"])]
     people = used[used["patient"] != ""].groupby("patient")["side"].agg(_sides)
     pictures = used.groupby("pixel_hash", sort=False)["side"].agg(_sides)
@@ -125,12 +125,12 @@ def across_sides(index: pd.DataFrame, near: pd.DataFrame, side: pd.Series, accep
         "duplicates": [f"{same} ({sides})" for same, sides in zip(ids, pictures, strict=True) if "+" in sides],
         "near-duplicates": _pairs(crossing),
     }
-    return [_leak(kind, examples, kind in accept) for kind, examples in found.items() if examples]
+    return [_leak(kind, examples, accepted) for kind, examples in found.items() if examples]
 
 
 def _leak(kind: str, examples: list[str], accepted: bool) -> Finding:
     severity = "accepted" if accepted else "stop"
-    return {"kind": f"{kind}_across_sides", "severity": severity, **_counted(LEAKS[kind], examples, len(examples))}
+    return {"kind": f"{kind}_across_splits", "severity": severity, **_counted(LEAKS[kind], examples, len(examples))}
 
 
 def _finding(kind: str, examples: list[str], count: int | None = None, *words: str | float) -> Finding:

@@ -65,7 +65,7 @@ def with_given_sides(audited: Audited) -> dict[str, Any]:
     sides = _counts(table["side"][table["side"] != ""])
     if not sides:
         return audited.record
-    crossing = findings.across_sides(table, audited.near, table["side"], accept=[])
+    crossing = findings.across_splits(table, audited.near, table["side"])
     return audited.record | {"sides": sides, "findings": crossing + audited.record["findings"]}
 
 
@@ -78,7 +78,7 @@ def lines(record: dict[str, Any]) -> Iterator[str]:
         yield f"    {label}: {held['images']} images{patients}"
     if "sides" in record:
         crossing = {each["kind"]: each["count"] for each in record["findings"]}
-        counts = [f"{crossing.get(f'{kind}_across_sides', 0)} {kind}" for kind in findings.LEAKS]
+        counts = [f"{crossing.get(f'{kind}_across_splits', 0)} {kind}" for kind in findings.LEAKS]
         yield f"given sides: {_listed(record['sides'])}; on two of them: {', '.join(counts)}"
     for each in record["findings"]:
         yield from told(each)
