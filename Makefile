@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: study test check format bench
+.PHONY: study test test-slow check format bench
 
 study: $(INSTALLED)
 	dvc repro
@@ -13,8 +13,14 @@ study: $(INSTALLED)
 	@echo "    git add dvc.lock data/source.json data/sides.csv && git commit -m 'First run'"
 
 # two files of tests at a time, each in one thread
+PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m 'not slow'
+
+# what takes a whole study under dvc
+test-slow: $(INSTALLED)
+	$(PYTEST) -m slow
 
 check: $(INSTALLED)
 	ruff format --check

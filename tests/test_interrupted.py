@@ -10,6 +10,8 @@ import pytest
 import small
 from under_dvc import committed, environment, only, processes_in, succeed, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 class Interrupted(NamedTuple):
     """A training whose dvc was killed, what it said until then, and what `dvc repro` said as it went on."""

@@ -23,6 +23,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return study
 
 
+@pytest.mark.slow
 def test_one_command_makes_everything_to_the_report(finished: Path) -> None:
     assert set(files.read_json(finished / "reports/metrics.json")) == {"baseline", "l2", "dropout"}
     assert "dropout" in (finished / "reports/index.html").read_text()
@@ -32,10 +33,12 @@ def test_one_command_makes_everything_to_the_report(finished: Path) -> None:
     assert status.stdout == ""
 
 
+@pytest.mark.slow
 def test_nothing_runs_again_when_nothing_changed(finished: Path) -> None:
     assert ran(succeed(finished, "repro")) == ["source"]
 
 
+@pytest.mark.slow
 def test_a_tried_change_retrains_what_it_touches_and_the_metrics_say_what_it_did(finished: Path) -> None:
     output = succeed(finished, "exp", "run", "-S", "model.dropout=0.5")
     trained = [name for name in ran(output) if name.startswith("train@")]
@@ -50,12 +53,14 @@ def test_a_tried_change_retrains_what_it_touches_and_the_metrics_say_what_it_did
     succeed(finished, "checkout")
 
 
+@pytest.mark.slow
 def test_an_evaluation_does_not_train(finished: Path) -> None:
     small.edit(finished, lambda tree: tree["study"].update(baseline="l2"))
     assert ran(succeed(finished, "repro")) == ["source", "evaluate", "report"]
     small.git(finished, "checkout", "--quiet", "--", ".")
 
 
+@pytest.mark.slow
 def test_a_removed_experiment_leaves_nothing_behind(finished: Path) -> None:
     small.edit(finished, lambda tree: tree["experiments"].pop("dropout"))
     assert ran(succeed(finished, "repro")) == ["source", "plan", "features", "evaluate", "explain", "report"]
@@ -65,6 +70,7 @@ def test_a_removed_experiment_leaves_nothing_behind(finished: Path) -> None:
     succeed(finished, "checkout")
 
 
+@pytest.mark.slow
 def test_another_clones_finished_work_is_restored_without_training(tmp_path: Path) -> None:
     theirs = committed(tmp_path / "theirs", only("baseline"))
     small.git(tmp_path, "clone", "--quiet", str(theirs), "ours")
@@ -79,6 +85,7 @@ def test_another_clones_finished_work_is_restored_without_training(tmp_path: Pat
     assert (ours / "reports/index.html").read_bytes() == (theirs / "reports/index.html").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_changed_folder_behind_an_unchanged_name_is_noticed(tmp_path: Path) -> None:
     images = small.two_classes(tmp_path / "images")
     study = committed(tmp_path / "study", small.use(images, ["Healthy", "TB"], "TB"))
@@ -89,6 +96,7 @@ def test_a_changed_folder_behind_an_unchanged_name_is_noticed(tmp_path: Path) ->
     assert (study / "data/raw/Healthy/h0003.png").read_bytes() == (images / "Healthy/h0003.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_queued_experiment_runs_the_code_of_its_own_checkout(tmp_path: Path) -> None:
     study = committed(tmp_path / "study", only("baseline"))
     succeed(study, "repro", "plan")

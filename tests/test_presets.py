@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import small
 import torch
 from under_dvc import environment, only, ran, succeed
@@ -12,6 +13,8 @@ from under_dvc import environment, only, ran, succeed
 from xraylab import files, tables
 from xraylab.model import networks, weights
 from xraylab.studies import begin, presets
+
+pytestmark = pytest.mark.slow
 
 CLASSES = {name: presets.read(name).published["data"]["classes"] for name in ("covid4", "radiography", "covidx")}
 EACH = 20  # images of each class

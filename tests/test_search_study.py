@@ -11,6 +11,8 @@ from under_dvc import committed, dvc, environment, only, succeed, wait_for
 
 from xraylab import files, tables
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_search_makes_experiments_that_can_be_applied(tmp_path: Path) -> None:
     images = small.two_classes(tmp_path / "images")

@@ -241,6 +241,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "env/bin"
 
 
+@pytest.mark.slow
 def test_a_study_elsewhere_runs_with_the_installed_package_alone(installed: Path, tmp_path: Path) -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "PYTHONPATH"))}
     environment = clean | {"PATH": f"{installed}{os.pathsep}{os.environ['PATH']}"}
