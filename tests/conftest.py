@@ -1,8 +1,10 @@
 """Small studies for the tests, prepared once where several tests only read them."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import small
@@ -23,22 +25,47 @@ def _no_dvc_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DVC_ROOT", raising=False)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """What is written need not outlast the machine."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 def load(folder: Path) -> Loaded:
     return params.read(folder / "params.yaml"), Paths(folder)
 
 
+BEFORE_PLAN = (source, fetch, index, split, cache)
+
+
+def run(loaded: Loaded, *stages: ModuleType) -> Loaded:
+    for stage in stages:
+        stage.run(*loaded)
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of noise images whose stages before `plan` have run: the original that `prepared` copies."""
+    folder = tmp_path_factory.mktemp("noise")
+    images = small.two_classes(folder / "images")
+    study = small.study(folder / "study", small.use(images, ["Healthy", "TB"], "TB"))
+    run(load(study), *BEFORE_PLAN)
+    return study
+
+
 @pytest.fixture
-def prepared(tmp_path: Path) -> Callable[[Callable[[small.Tree], None]], Loaded]:
+def prepared(noise: Path, tmp_path: Path) -> Callable[..., Loaded]:
     """Makes a study of noise images whose stages up to `plan` have run."""
 
-    def prepare(change: Callable[[small.Tree], None] = lambda tree: None) -> Loaded:
-        images = small.two_classes(tmp_path / "images")
-        study = small.study(tmp_path / "study", small.use(images, ["Healthy", "TB"], "TB"))
+    def prepare(change: small.Change = lambda tree: None) -> Loaded:
+        study = shutil.copytree(noise, tmp_path / "study")
         small.edit(study, change)
-        loaded = load(study)
-        for stage in (source, fetch, index, split, cache, plan):
-            stage.run(*loaded)
-        return loaded
+        original, loaded = load(noise), load(study)
+        same = all(getattr(original[0], part) == getattr(loaded[0], part) for part in ("data", "split", "images"))
+        return run(loaded, *(() if same else BEFORE_PLAN), plan)
 
     return prepare
 
@@ -50,10 +77,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     small.pictures(root / "images", [f"Healthy/h{n:02}.png" for n in range(20)], seed=1)
     small.pictures(root / "images", [f"TB/t{n:02}.png" for n in range(10)], seed=2)
     study = small.study(root / "study", small.use(root / "images", ["Healthy", "TB"], "TB"))
-    loaded = load(study)
-    for stage in (source, fetch, index, split, cache, plan):
-        stage.run(*loaded)
-    given, paths = loaded
+    loaded = given, paths = run(load(study), *BEFORE_PLAN, plan)
     model = {
         **train._described(read_plan(paths.plan("baseline")), given),
         "experiment": "baseline", "repeat": 0, "best_epoch": 1, "last_epoch": 1, "kept_epochs": [1],

@@ -39,8 +39,7 @@ def study(folder: Path, change: Change = lambda tree: None) -> Path:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copyfile(source, target)
-    edit(folder, shrink)
-    edit(folder, change)
+    edit(folder, lambda tree: (shrink(tree), change(tree)))
     return folder
 
 
