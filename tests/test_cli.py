@@ -1,23 +1,33 @@
 """The command line answers, and a user's mistake is no traceback."""
 
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import small
 
-from xraylab import files
+from xraylab import cli, files
 
 MAIN = Path(small.REPOSITORY / "src")
+Run = Callable[..., tuple[int, str, str]]
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
-    return subprocess.run(
-        [sys.executable, MAIN, *arguments], cwd=folder, capture_output=True, text=True, check=False, env=environment
-    )
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `xraylab` with arguments in a folder: its exit status, and what it says on both streams."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["xraylab", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0), *capsys.readouterr()
+
+    return run
 
 
 def test_help_names_every_stage_and_imports_no_heavy_package() -> None:
@@ -47,27 +57,26 @@ def test_help_names_every_stage_and_imports_no_heavy_package() -> None:
 
 
 def test_outside_a_study_the_remedy_is_named(tmp_path: Path) -> None:
-    done = run(tmp_path, "split")
+    done = subprocess.run([sys.executable, MAIN, "split"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"error: no params.yaml in {tmp_path}: run this command in the top folder of a study\n"
 
 
-def test_a_stage_without_its_input_names_what_makes_it(tmp_path: Path) -> None:
+def test_a_stage_without_its_input_names_what_makes_it(tmp_path: Path, run: Run) -> None:
     study = small.study(tmp_path)
-    done = run(study, "split")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"error: {study}/data/index.csv does not exist: `dvc repro` makes it\n"
+    error = f"error: {study}/data/index.csv does not exist: `dvc repro` makes it\n"
+    assert run(study, "split") == (1, "", error)
 
 
-def test_a_bad_source_leaves_no_half_written_output(tmp_path: Path) -> None:
+def test_a_bad_source_leaves_no_half_written_output(tmp_path: Path, run: Run) -> None:
     images = small.two_classes(tmp_path / "images")
     (images / "TB/tb0003.png").write_bytes(b"no picture")
     study = small.study(tmp_path / "study", small.use(images, ["Healthy", "TB"], "TB"))
     for stage in ("source", "fetch"):
-        assert run(study, stage).returncode == 0
-    done = run(study, "index")
-    assert done.returncode == 1
-    assert done.stderr == (
+        assert run(study, stage)[0] == 0
+    code, _, error = run(study, "index")
+    assert code == 1
+    assert error == (
         "error: 1 of 60 images cannot be read; mend or remove them in the source, "
         "or set data.on_bad_image to skip:\n"
         f"  - {study}/data/raw/TB/tb0003.png: cannot identify image file\n"
@@ -75,19 +84,18 @@ def test_a_bad_source_leaves_no_half_written_output(tmp_path: Path) -> None:
     assert sorted(path.name for path in (study / "data").iterdir()) == ["raw", "sides.csv", "source.json"]
 
 
-def test_a_score_of_an_untrained_experiment_says_so(tmp_path: Path) -> None:
+def test_a_score_of_an_untrained_experiment_says_so(tmp_path: Path, run: Run) -> None:
     study = small.study(tmp_path)
-    done = run(study, "score", "baseline")
-    assert done.returncode == 1
-    assert done.stderr == f"error: {study}/models/baseline/0/model.json does not exist: `dvc repro` makes it\n"
+    error = f"error: {study}/models/baseline/0/model.json does not exist: `dvc repro` makes it\n"
+    assert run(study, "score", "baseline") == (1, "", error)
 
 
-def test_any_folder_is_audited_without_a_study(tmp_path: Path) -> None:
+def test_any_folder_is_audited_without_a_study(tmp_path: Path, run: Run) -> None:
     images = small.two_classes(tmp_path / "images", healthy=6, tb=4)
     (images / "TB/again.png").write_bytes((images / "TB/tb0001.png").read_bytes())
-    done = run(tmp_path, "audit", "images", "--json", "audit.json")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[:6] == [
+    code, said, error = run(tmp_path, "audit", "images", "--json", "audit.json")
+    assert (code, error) == (0, "")
+    assert said.splitlines()[:6] == [
         "layout: class-folders (images lie in folders, and no other layout fits)",
         "11 images; patients: unknown",
         "    Healthy: 6 images",
@@ -95,10 +103,7 @@ def test_any_folder_is_audited_without_a_study(tmp_path: Path) -> None:
         "warning: 11 images are smaller than 64 pixels",
         "    Healthy/h0001.png",
     ]
-    assert (
-        "warning: 1 group of images that are the same pixel for pixel\n    TB/again.png = TB/tb0001.png\n"
-        in done.stdout
-    )
+    assert "warning: 1 group of images that are the same pixel for pixel\n    TB/again.png = TB/tb0001.png\n" in said
     assert files.read_json(tmp_path / "audit.json")["images"] == 11
 
 
@@ -113,7 +118,8 @@ def test_any_folder_is_audited_without_a_study(tmp_path: Path) -> None:
             "covidx, kermany, acse4, nih, shenzhen, table, class-folders"),
     ],
 )  # fmt: skip
-def test_a_wrong_audit_is_an_error_without_a_traceback(arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_a_wrong_audit_is_an_error_without_a_traceback(
+    arguments: list[str], message: str, tmp_path: Path, run: Run
+) -> None:
     small.two_classes(tmp_path / "images", healthy=2, tb=2)
-    done = run(tmp_path, "audit", *arguments)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"error: {message}\n")
+    assert run(tmp_path, "audit", *arguments) == (1, "", f"error: {message}\n")

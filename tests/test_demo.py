@@ -208,6 +208,7 @@ def test_lungs_are_dark_and_the_heart_lies_on_the_patient_s_left(seed: int) -> N
     assert left < 0.85 * right
 
 
+@pytest.mark.slow
 def test_the_shipped_study_is_divided_without_a_leak(tmp_path: Path) -> None:
     """At its full size, as `make study` begins: the split stops where images on two sides are too much alike."""
     shutil.copyfile(small.REPOSITORY / "params.yaml", tmp_path / "params.yaml")

@@ -292,7 +292,8 @@ def test_a_line_ends_at_a_newline_or_a_carriage_return_and_letters_stay_whole() 
     assert asyncio.run(read(b"10%\r20%\r\n\n", b"  caf\xc3", b"\xa9 \nend")) == ["10%", "20%", "  café", "end"]
 
 
-def test_a_torn_list_of_locks_is_removed_and_a_whole_one_stays(tmp_path: Path) -> None:
+def test_a_torn_list_of_locks_is_removed_and_a_whole_one_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     dvc.mend(tmp_path)
     file = tmp_path / ".dvc/tmp/rwlock"
     file.parent.mkdir(parents=True)
@@ -304,6 +305,7 @@ def test_a_torn_list_of_locks_is_removed_and_a_whole_one_stays(tmp_path: Path) -
     assert not file.exists()
 
 
+@pytest.mark.slow
 def test_experiments_run_at_the_same_time_with_their_share_of_the_cores(tiny: Callable[..., Path]) -> None:
     study = tiny("a", "b", "c", switches=("measured",))
     done = run(study, "--jobs", "3")
@@ -322,6 +324,7 @@ def test_experiments_run_at_the_same_time_with_their_share_of_the_cores(tiny: Ca
     assert {kind: notes(study, kind) for kind in before} == before
 
 
+@pytest.mark.slow
 def test_no_entry_of_dvc_lock_is_lost_and_only_what_is_stale_starts(tiny: Callable[..., Path]) -> None:
     names = [f"x{number}" for number in range(5)]
     study = tiny(*names)
@@ -382,6 +385,7 @@ def test_an_unusable_dvc_yaml_is_said_in_dvcs_own_words(tiny: Callable[..., Path
     assert "comand" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_all_and_dvc_goes_on_from_there(
     running: Callable[..., tuple[Path, "subprocess.Popen[str]"]], number: signal.Signals
@@ -399,6 +403,7 @@ def test_a_signal_ends_all_and_dvc_goes_on_from_there(
     assert repro(study, "status") == "Data and pipelines are up to date.\n"
 
 
+@pytest.mark.slow
 def test_nothing_outlives_a_killed_command_and_the_next_one_completes(
     running: Callable[..., tuple[Path, "subprocess.Popen[str]"]],
 ) -> None:
@@ -412,6 +417,7 @@ def test_nothing_outlives_a_killed_command_and_the_next_one_completes(
     assert repro(study, "status") == "Data and pipelines are up to date.\n"
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once_what_does_not_heed_the_first(
     running: Callable[..., tuple[Path, "subprocess.Popen[str]"]],
 ) -> None:
@@ -428,7 +434,10 @@ def test_a_second_signal_ends_at_once_what_does_not_heed_the_first(
     repro(study)
 
 
-def test_a_job_that_meets_anothers_lock_is_tried_again(tiny: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_job_that_meets_anothers_lock_is_tried_again(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "PAUSE", 0.1)
     study = tiny("a")
     repro(study, "repro", "data")
     blocker = {"pid": os.getpid(), "cmd": "another dvc"}
