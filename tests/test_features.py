@@ -119,7 +119,7 @@ def test_an_array_holds_what_the_frozen_part_makes_of_each_image(prepared: Prepa
     images, _ = batches.load(paths.cache)
     network.eval()
     for row in (0, 17, len(images) - 1):
-        x = batches.network_input(images, np.array([row]), batches.IMAGENET[1], 32)
+        x = batches.network_input(images, np.array([row]), batches.IMAGENET[1], 32, "cpu")
         with torch.no_grad():
             x = network.layer2(network.layer1(network.relu(network.bn1(network.conv1(x)))))
         np.testing.assert_allclose(array[row].transpose(2, 0, 1), x[0], atol=1e-5)
@@ -252,7 +252,7 @@ def test_bfloat16_features_keep_their_bits(tmp_path: Path) -> None:
     model_features.write(tmp_path / "f.npy", part, images, rows, batches.IMAGENET[1], 16, machine, lambda text: None)
     read = model_features.read(tmp_path / "f.npy", rows).of(np.array([4, 0]))
     with machine.autocast(), torch.no_grad():
-        expected = part(batches.network_input(images, rows, batches.IMAGENET[1], 16))[[2, 0]]
+        expected = part(batches.network_input(images, rows, batches.IMAGENET[1], 16, "cpu"))[[2, 0]]
     assert read.dtype == expected.dtype == torch.bfloat16
     assert torch.equal(read, expected)
     assert np.load(tmp_path / "f.npy").nbytes == 3 * 4 * 14 * 14 * 2

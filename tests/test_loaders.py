@@ -85,5 +85,5 @@ def test_an_epoch_holds_every_image_once_but_no_batch_of_one() -> None:
 
 def test_scoring_batches_keep_the_order() -> None:
     rows = np.arange(20).repeat(5)
-    scored = torch.cat(list(module.scoring_batches(images(), rows, module.IMAGENET[1], 16)))
+    scored = torch.cat(list(module.scoring_batches(images(), rows, module.IMAGENET[1], 16, "cpu")))
     np.testing.assert_allclose(scored[:, 0] * 0.226 + 0.449, images()[rows] / 255, atol=1e-5)

@@ -49,18 +49,21 @@ def load(folder: Path) -> tuple[Images, dict[str, int]]:
 
 
 class Store:
-    """The cached images and the way from there to the network: in the memory map, or in a GPU's memory if they fit."""
+    """The cached images and the way from there to the network: in the memory map, or in a GPU's memory if they fit.
+
+    Those that do not fit go to the GPU batch by batch, and what happens to them there is the same.
+    """
 
     def __init__(self, images: Images, normalise: Normalise, pixels: int, device: str) -> None:
-        self.images, self.normalise, self.pixels = images, normalise, pixels
-        place = torch.device(device)
-        self.resident = resident.moved_in(images, place) if device != "cpu" and resident.fits(images, place) else None
+        self.images, self.normalise, self.pixels, self.device = images, normalise, pixels, torch.device(device)
+        held = self.device.type == "cuda" and resident.fits(images, self.device)
+        self.resident = resident.moved_in(images, self.device) if held else None
 
     def plain(self, rows: Rows) -> Tensor:
         """The images of `rows`, resized and normalised: float32 (n, channels, pixels, pixels), channels last."""
-        if self.resident is not None:
-            return self._normalised(resident.plain(self._taken(self.resident, rows), self.pixels))
-        return _input(self.images, rows, self.normalise, self.pixels, _plain(self.pixels))
+        if self.resident is None:
+            return network_input(self.images, rows, self.normalise, self.pixels, str(self.device))
+        return _normalised(resident.plain(self._taken(rows), self.pixels), self.normalise)
 
     def changed(self, rows: Rows, drawn: Drawn, augmentation: Augmentation) -> Tensor:
         """The same with what was drawn for each of them."""
@@ -70,20 +73,19 @@ class Store:
         return resident.roughened(batch, drawn, augmentation.noise, self.normalise.mean, self.normalise.std)
 
     def _changed(self, rows: Rows, drawn: Drawn, sharpness_factor: float) -> Tensor:
-        if self.resident is not None:
-            images = self._taken(self.resident, rows)
-            return self._normalised(resident.changed(images, drawn, sharpness_factor, self.pixels))
+        if self.device.type != "cpu":
+            levels = resident.changed(self._taken(rows), drawn, sharpness_factor, self.pixels)
+            return _normalised(levels, self.normalise)
 
         def change(number: int, image: Gray) -> tuple[Gray, Numbers]:
             return augment.changed(image, drawn, number, sharpness_factor, self.pixels)
 
         return _input(self.images, rows, self.normalise, self.pixels, change)
 
-    def _taken(self, images: Tensor, rows: Rows) -> Tensor:
-        return images[torch.from_numpy(rows).to(images.device)]
-
-    def _normalised(self, levels: Tensor) -> Tensor:
-        return resident.normalised(levels, self.normalise.mean, self.normalise.std)
+    def _taken(self, rows: Rows) -> Tensor:
+        if self.resident is None:
+            return resident.sent(self.images[rows], self.device)
+        return self.resident[resident.sent(rows, self.device)]
 
 
 class TrainingBatches:
@@ -109,19 +111,24 @@ class TrainingBatches:
         return batch, torch.from_numpy(self.labels[chosen])
 
 
-def network_input(images: Images, rows: Rows, normalise: Normalise, pixels: int) -> Tensor:
-    """The images of `rows`, resized and normalised: float32 (n, channels, pixels, pixels), channels last."""
-    return _input(images, rows, normalise, pixels, _plain(pixels))
+def network_input(images: Images, rows: Rows, normalise: Normalise, pixels: int, device: str) -> Tensor:
+    """What `Store.plain` makes of the images of `rows`, on the device.
+
+    What is for a GPU is made there, as in training.
+    """
+    if device == "cpu":
+        return _input(images, rows, normalise, pixels, lambda _, image: (augment.resized(image, pixels), PLAIN))
+    return _normalised(resident.plain(resident.sent(images[rows], torch.device(device)), pixels), normalise)
 
 
-def scoring_batches(images: Images, rows: Rows, normalise: Normalise, pixels: int) -> Iterator[Tensor]:
+def scoring_batches(images: Images, rows: Rows, normalise: Normalise, pixels: int, device: str) -> Iterator[Tensor]:
     """The network's input for `rows`, in order."""
     for start in range(0, len(rows), SCORING_BATCH):
-        yield network_input(images, rows[start : start + SCORING_BATCH], normalise, pixels)
+        yield network_input(images, rows[start : start + SCORING_BATCH], normalise, pixels, device)
 
 
-def _plain(pixels: int) -> Callable[[int, Gray], tuple[Gray, Numbers]]:
-    return lambda _, image: (augment.resized(image, pixels), PLAIN)
+def _normalised(levels: Tensor, normalise: Normalise) -> Tensor:
+    return resident.normalised(levels, normalise.mean, normalise.std)
 
 
 def _input(

@@ -1,4 +1,11 @@
-"""The way of `batches` for a GPU: images that lie in its memory, resized, changed and normalised there."""
+"""The way of `batches` for a GPU: images resized, changed and normalised there, which may lie in its memory.
+
+Nothing here makes the CPU wait for the GPU.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -7,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xraylab.data import augment
-from xraylab.data.augment import SMOOTH, Drawn
+from xraylab.data.augment import Drawn
 
 SHARE = 0.5  # of the GPU's free memory that the images may take; the network needs the rest
 TAKEN = 4096  # images copied at a time, so that the memory map is never in memory as a whole
@@ -23,37 +30,46 @@ def moved_in(images: NDArray[np.uint8], device: torch.device) -> Tensor:
     """The cache (images, size, size) as uint8 on the device."""
     resident = torch.empty(images.shape, dtype=torch.uint8, device=device)
     for start in range(0, len(images), TAKEN):
-        resident[start : start + TAKEN] = torch.from_numpy(images[start : start + TAKEN]).to(device)
+        resident[start : start + TAKEN] = torch.from_numpy(np.array(images[start : start + TAKEN])).to(device)
     return resident
 
 
+def sent(array: NDArray[Any], device: torch.device) -> Tensor:
+    """The array on the device, without waiting for what the device is at."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 def plain(images: Tensor, pixels: int) -> Tensor:
-    """uint8 (n, h, w) to levels from 0 to 1: float32 (n, 1, pixels, pixels)."""
-    return _resized(images.unsqueeze(1).float(), pixels) / 255
+    """uint8 (n, size, size) to levels from 0 to 1: float32 (n, 1, pixels, pixels)."""
+    with _float32(images):
+        return _resized(images.unsqueeze(1).float(), pixels) / 255
 
 
 def changed(images: Tensor, drawn: Drawn, sharpness_factor: float, pixels: int) -> Tensor:
     """The same with what was drawn for each image: what `augment` does one by one on a CPU, to within rounding."""
-    levels = images.unsqueeze(1).float()
-    if drawn.sharpen.any():
-        chosen = torch.from_numpy(drawn.sharpen).to(levels.device)
-        levels[chosen] = _sharpened(levels[chosen], sharpness_factor)
-    levels = _resized(levels, pixels)
-    brightness, contrast = (
-        torch.from_numpy(factors).to(levels.device, torch.float32).view(-1, 1, 1, 1)
-        for factors in (drawn.brightness, drawn.contrast)
-    )
-    mean = (levels.mean(dim=(2, 3), keepdim=True) * brightness).clamp(max=255)
-    if drawn.matrices is not None:
-        levels = _moved(levels, drawn.matrices)
-    bright = (levels * brightness).clamp(0, 255)
-    return (bright * contrast + mean * (1 - contrast)).clamp(0, 255) / 255
+    with _float32(images):
+        levels = images.unsqueeze(1).float()
+        if drawn.sharpen.any():
+            chosen = sent(drawn.sharpen, levels.device).view(-1, 1, 1, 1)
+            levels = torch.where(chosen, _sharpened(levels, sharpness_factor), levels)
+        levels = _resized(levels, pixels)
+        brightness, contrast = (
+            sent(factors.astype(np.float32), levels.device).view(-1, 1, 1, 1)
+            for factors in (drawn.brightness, drawn.contrast)
+        )
+        mean = (levels.mean(dim=(2, 3), keepdim=True) * brightness).clamp(max=255)
+        if drawn.matrices is not None:
+            levels = _moved(levels, drawn.matrices)
+        bright = (levels * brightness).clamp(0, 255)
+        return (bright * contrast + mean * (1 - contrast)).clamp(0, 255) / 255
 
 
 def normalised(levels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """(n, 1, h, w) from 0 to 1 to the network's input, (n, channels, h, w), channels last."""
-    means, stds = (torch.tensor(values, device=levels.device).view(1, -1, 1, 1) for values in (mean, std))
-    return ((levels - means) / stds).contiguous(memory_format=torch.channels_last)
+    means, stds = (_by_channel(values, levels.device).view(-1) for values in (mean, std))
+    last = (levels[:, 0, :, :, None] - means) / stds  # strides as a CPU's batches have them, also of one channel
+    return last.permute(0, 3, 1, 2)
 
 
 def roughened(batch: Tensor, drawn: Drawn, noise: float, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
@@ -61,10 +77,10 @@ def roughened(batch: Tensor, drawn: Drawn, noise: float, mean: tuple[float, ...]
 
     The noise is drawn on the CPU, so that it is the same everywhere. The batch is changed in place.
     """
-    means, stds = (torch.tensor(values, device=batch.device).view(1, -1, 1, 1) for values in (mean, std))
+    means, stds = (_by_channel(values, batch.device) for values in (mean, std))
     if drawn.noise is not None:
         grain = np.stack([augment.grain(int(seed), batch.shape[-1]) for seed in drawn.noise])
-        batch += torch.from_numpy(grain).to(batch.device).unsqueeze(1) * noise / stds
+        batch += sent(grain, batch.device).unsqueeze(1) * noise / stds
         batch.clamp_(-means / stds, (1 - means) / stds)
     for image, erased in zip(batch, drawn.erased if drawn.erased is not None else (), strict=False):
         rows, columns = augment.span(erased, batch.shape[-1])
@@ -72,23 +88,45 @@ def roughened(batch: Tensor, drawn: Drawn, noise: float, mean: tuple[float, ...]
     return batch
 
 
+def _float32(images: Tensor) -> AbstractContextManager[Any]:
+    """No mixed precision, which would resize and warp in bfloat16 where a network under it asks for its batches."""
+    kind = images.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+
+
+@cache
+def _by_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values, device=device).view(1, -1, 1, 1)
+
+
+@cache
+def _weights(source: int, target: int, device: torch.device) -> Tensor:
+    return torch.tensor(augment.area_weights(source, target), device=device)
+
+
 def _sharpened(levels: Tensor, factor: float) -> Tensor:
-    kernel = torch.from_numpy(SMOOTH).to(levels.device).view(1, 1, 3, 3)
-    inner = levels[:, :, 1:-1, 1:-1]
-    smooth = F.conv2d(levels, kernel)
+    """Summed by hand: a GPU convolves in TF32, which is 0.1 gray levels off."""
+    height, width = (length - 2 for length in levels.shape[-2:])
+    inner = torch.zeros_like(levels[:, :, 1:-1, 1:-1])
+    for (y, x), weight in np.ndenumerate(augment.sharpening_kernel(factor)):
+        inner += float(weight) * levels[:, :, y : y + height, x : x + width]
     levels = levels.clone()
-    levels[:, :, 1:-1, 1:-1] = (smooth + (inner - smooth) * factor).clamp(0, 255).round()
+    levels[:, :, 1:-1, 1:-1] = inner.round().clamp(0, 255)
     return levels
 
 
 def _resized(levels: Tensor, pixels: int) -> Tensor:
-    if levels.shape[-1] == pixels:
+    """By `augment.area_weights`, and rounded as OpenCV rounds: to even, but upwards where the size is halved."""
+    size = levels.shape[-1]
+    if size == pixels:
         return levels
-    return F.interpolate(levels, (pixels, pixels), mode="bilinear", antialias=True).round()
+    weights = _weights(size, pixels, levels.device)
+    smaller = weights @ levels @ weights.T
+    return (smaller + 0.5).floor() if size == 2 * pixels else smaller.round()
 
 
 def _moved(levels: Tensor, matrices: NDArray[np.float64]) -> Tensor:
     """grid_sample counts from -1 to 1 over the width, so a share of the width is two of its units."""
-    theta = torch.from_numpy(matrices * (1, 1, 2)).to(levels.device, torch.float32)
+    theta = sent((matrices * (1, 1, 2)).astype(np.float32), levels.device)
     grid = F.affine_grid(theta, list(levels.shape), align_corners=False)
     return F.grid_sample(levels, grid, mode="bilinear", padding_mode="zeros", align_corners=False).round()

@@ -40,7 +40,7 @@ class Subject:
     def shown(self, images: Images, rows: Rows) -> Tensor:
         """What the network is shown of uint8 images as they are cached: float32 (n, channels, pixels, pixels)."""
         normalise = Normalise.recorded(self.model["normalise"])
-        return network_input(images, rows, normalise, self.pixels).to(self.machine.device)
+        return network_input(images, rows, normalise, self.pixels, self.machine.device)
 
     def input(self, ids: Sequence[str]) -> Tensor:
         """The same of test images by name."""

@@ -33,6 +33,7 @@ CODE = (
     "model/weights.py",
     "data/augment.py",
     "data/batches.py",
+    "data/resident.py",
 )
 DESCRIBED = {torch.float32: "<f4", torch.bfloat16: "<i2"}  # numpy has no bfloat16: its bits stand as integers
 
@@ -99,15 +100,15 @@ def write(
 
     def features(batch: Tensor) -> Tensor:
         with hardware.autocast():
-            output = handed_on(quick, batch.to(hardware.device))
+            output = handed_on(quick, batch)
         return output.permute(0, 2, 3, 1).contiguous() if output.ndim == 4 else output
 
-    one = features(network_input(images, rows[:1], normalise, pixels))[0]
+    one = features(network_input(images, rows[:1], normalise, pixels, hardware.device))[0]
     size = len(rows) * one.numel() * one.element_size()
     tell(f"features of {len(rows)} images, {size / 1e6:,.1f} MB, in {path}")
     _refuse_without_room(path, size)
     header = {"descr": DESCRIBED[one.dtype], "fortran_order": False, "shape": (len(rows), *one.shape)}
-    batches = scoring_batches(images, rows, normalise, pixels)
+    batches = scoring_batches(images, rows, normalise, pixels, hardware.device)
     with files.replacing(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for batch in progress.bar(batches, -(-len(rows) // SCORING_BATCH), "computing features"):

@@ -35,8 +35,8 @@ def probabilities(
     ]
     normalise = Normalise.recorded(model["normalise"])
     passes = [
-        scoring_batches(pixels, rows, normalise, model["pixels"]),
-        *_augmented(pixels, rows, model, copies, normalise),
+        scoring_batches(pixels, rows, normalise, model["pixels"], machine.device),
+        *_augmented(pixels, rows, model, copies, normalise, machine.device),
     ]
     networks = [network for network, _ in ready]
     scores = zip(*(scoring.probabilities(networks, batches, machine) for batches in passes), strict=True)
@@ -48,12 +48,14 @@ def probabilities(
 
 
 def _augmented(
-    images: Images, rows: Rows, model: dict[str, Any], copies: int, normalise: Normalise
+    images: Images, rows: Rows, model: dict[str, Any], copies: int, normalise: Normalise, device: str
 ) -> Iterator[Iterator[Tensor]]:
     """The batches of every augmented copy; none where the network was trained without augmentation."""
     augmentation = Augmentation(**{**model["augment"], "noise": 0.0, "erase_p": 0.0})
-    store = Store(images, normalise, model["pixels"], "cpu")
-    for copy in range(copies if augmentation.changes else 0):
+    if not copies or not augmentation.changes:
+        return
+    store = Store(images, normalise, model["pixels"], device)
+    for copy in range(copies):
         uniform = np.random.default_rng([model["repeat"], copy, COPIES]).random((len(rows), DRAWS))
         yield _views(store, rows, augmentation, augmentation.draw(uniform))
 
