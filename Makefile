@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: study test test-slow check format bench
+.PHONY: study test test-slow check format bench bench-gpu
 
 study: $(INSTALLED)
 	dvc repro
@@ -32,8 +32,14 @@ format: $(INSTALLED)
 	ruff check --fix
 	ruff format
 
+# what docs/performance.md says of a processor; 20 minutes on two quiet cores
+bench: export CUDA_VISIBLE_DEVICES :=
 bench: $(INSTALLED)
 	@failed=; for each in data training overhead inference features figures report study; do python bench/$$each.py || failed=1; done; test -z "$$failed"
+
+# what it says of a GPU, in under ten minutes
+bench-gpu: $(INSTALLED)
+	python bench/accelerator.py
 
 .venv: $(INSTALLED)
 

@@ -11,6 +11,7 @@ import statistics
 import sys
 from pathlib import Path
 
+import learners
 import measure
 import numpy as np
 import pandas as pd
@@ -22,7 +23,6 @@ from torchvision import transforms as T
 from torchvision.models import resnet18
 
 from xraylab.data import layouts, prepare
-from xraylab.data.augment import Augmentation
 from xraylab.data.batches import IMAGENET, Store, TrainingBatches
 from xraylab.data.loaders import dataloaders
 from xraylab.data.sampling import Order
@@ -31,10 +31,6 @@ from xraylab.train import callbacks
 from xraylab.train.run import learner
 
 IMAGES, HELD_OUT, PIXELS, BATCH, EPOCHS, SEEDS, LR = 1200, 0.2, 128, 32, 3, (0, 1, 2), 1e-3
-PLAIN = Augmentation(
-    rotation=0.0, shift=0.0, zoom=0.0, shear=0.0, hflip_p=0.0, vflip_p=0.0, crop_scale=1.0, brightness=0.0,
-    sharpness_factor=1.0, sharpness_p=0.0, contrast=0.0, noise=0.0, erase_p=0.0,
-)  # fmt: skip
 COLOURS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -93,7 +89,7 @@ def ours(cached: np.ndarray, labels: np.ndarray, trained: int, seed: int) -> flo
     network = networks.build("resnet18", 2, 1, 0.0)
     rows, test = np.arange(trained), np.arange(trained, len(cached))
     order, store = Order("none", labels[:trained], seed), Store(cached, IMAGENET[1], PIXELS, machine.device)
-    batches = TrainingBatches(store, rows, labels[:trained], order, PLAIN, seed)
+    batches = TrainingBatches(store, rows, labels[:trained], order, learners.PLAIN, seed)
     dls = dataloaders(batches, test, labels[trained:], BATCH, machine.device)
     opt_func = optimizers.factory("adam", 0.0, None)
     learn = learner(dls, network, losses.cross_entropy(None, 0.0), opt_func, machine, [])
@@ -113,17 +109,20 @@ def main() -> None:
     preparation = prepare.Preparation(crop_border=False, window=None, clahe=None, pyramid_sharpening=0.0)
     cached = np.stack([prepare.read(path, preparation, PIXELS, "squash") for path in table["file"]])
     labels = table["target"].to_numpy(np.int64)
-    pairs = [(ours(cached, labels, len(train), seed), studies(train, test, seed)) for seed in SEEDS]
+    pairs = []
+    for seed in SEEDS:
+        pairs.append((ours(cached, labels, len(train), seed), studies(train, test, seed)))
+        measure.say(f"seed {seed}: ours {pairs[-1][0]:.4f}, the studies' loop {pairs[-1][1]:.4f}")
     differences = [one - other for one, other in pairs]
-    result = {
-        "hardware": hardware.choose("auto").record(),
-        "images": {"train": len(train), "held out": len(test), "patients": int(table["patient"].nunique())},
-        "accuracy, ours": [round(one, 4) for one, _ in pairs],
-        "accuracy, the studies' loop": [round(other, 4) for _, other in pairs],
-        "difference, mean": round(statistics.mean(differences), 4),
-        "difference, SD over seeds": round(statistics.stdev(differences), 4),
-    }
-    measure.write("accuracy", result, {})
+    rows = [
+        {"seed": seed, "accuracy, ours": round(one, 4), "accuracy, the studies' loop": round(other, 4)}
+        for seed, (one, other) in zip(SEEDS, pairs, strict=True)
+    ]
+    patients = table["patient"].nunique()
+    title = f"{len(train):,} training and {len(test):,} held-out images of {patients:,} patients"
+    spread = {"mean": round(statistics.mean(differences), 4), "SD over seeds": round(statistics.stdev(differences), 4)}
+    precision = hardware.choose("auto").precision
+    measure.write("accuracy", {title: rows, "Difference of accuracy": [spread]}, {}, [precision])
 
 
 if __name__ == "__main__":

@@ -1,74 +1,78 @@
-"""How index (with the audit), split and cache grow with the number of images: `make bench`.
+"""How index (with the audit), split and cache grow with the number of images: part of `make bench`, 3 min.
 
-Draws 20,000 images of 256 px (smooth random fields with grain, one in fifty a re-encoded copy of another), and runs the
-stages `index`, `split` and `cache` on the first 5,000, 10,000 and all of them, each in a process of its own. Writes
-bench/results/data.json: seconds and the highest memory of each, and the seconds of the near-duplicate search alone.
+Draws 20,000 films of 256 px (one in fifty also as a re-encoded copy), and runs the stages `index`, `split` and `cache`
+on the first 5,000 and on all of them, each in a process of its own. Writes bench/results/data.json: seconds and the
+highest memory of each, and the seconds of the near-duplicate search alone.
 """
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
-import numpy as np
+import films
+import measure
+from measure import REPOSITORY, Gate
 
 from xraylab import tables
 from xraylab.data.audit import duplicates
 
-REPOSITORY = Path(__file__).parents[1]
-RESULT = REPOSITORY / "bench/results/data.json"
-COUNTS, PIXELS, COPIES = (5_000, 10_000, 20_000), 256, 50
+COUNTS, PIXELS, COPIES = (5_000, 20_000), 256, 50
+STAGES = ("index", "split", "cache")
 MEASURE = "import resource, runpy, sys; sys.argv = ['src', *sys.argv[1:]]\n"
 MEASURE += "try: runpy.run_path('src', run_name='__main__')\n"
 MEASURE += "finally: print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
 
 
 def draw(folder: Path, count: int) -> None:
-    rng = np.random.default_rng(0)
+    def each(number: int) -> None:
+        image = films.film(number, PIXELS)
+        cv2.imwrite(str(folder / ("Healthy" if number % 5 else "TB") / f"{number:05}.png"), image)
+        if number % COPIES == 1:
+            copy = folder / f"Healthy/copy{number:05}.jpg"
+            cv2.imwrite(str(copy), image, [cv2.IMWRITE_JPEG_QUALITY, 60])
+
     for label in ("Healthy", "TB"):
         (folder / label).mkdir(parents=True)
-    for number in range(count):
-        field = cv2.resize(
-            rng.normal(128, 40, (12, 12)).astype(np.float32), (PIXELS, PIXELS), interpolation=cv2.INTER_CUBIC
-        )
-        image = np.clip(field + rng.normal(0, 4, (PIXELS, PIXELS)), 0, 255).astype(np.uint8)
-        label = "TB" if number % 5 == 0 else "Healthy"
-        cv2.imwrite(str(folder / f"{label}/{number:05}.png"), image)
-        if number % COPIES == 1:
-            cv2.imwrite(str(folder / f"Healthy/copy{number:05}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 60])
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(each, range(count)))
 
 
-def stage(study: Path, name: str) -> dict[str, float]:
+def stage(study: Path, name: str) -> tuple[float, float]:
     """Seconds and the highest memory (MiB) of one stage in a process of its own."""
     start = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", MEASURE, name], cwd=study, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, name], cwd=study, stdout=subprocess.PIPE, text=True, check=True
+    )
     seconds = time.monotonic() - start
-    return {"seconds": round(seconds, 1), "MiB": round(int(done.stdout.split("peak ")[1]) / 1024)}
+    return seconds, int(done.stdout.split("peak ")[1]) / 1024
 
 
-def measure(study: Path, images: Path, count: int) -> dict[str, object]:
+def measured(study: Path, images: Path, count: int) -> dict[str, Any]:
+    """One row of the table: the first `count` films and their copies."""
     raw = study / "data/raw"
     shutil.rmtree(study / "data", ignore_errors=True)
     chosen = [path for path in sorted(images.rglob("*.*")) if int(path.stem.removeprefix("copy")) < count]
     for path in chosen:
-        place = raw / path.relative_to(images)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        os.link(path, place)
-    (study / "data").joinpath("sides.csv").write_text("id,side\n")
-    result: dict[str, object] = {"images": len(chosen)} | {
-        name: stage(study, name) for name in ("index", "split", "cache")
-    }
-    index = tables.read(study / "data/index.csv")
+        link = raw / path.relative_to(images)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        os.link(path, link)
+    (study / "data/sides.csv").write_text("id,side\n")
+    row: dict[str, Any] = {"images": len(chosen)}
+    for name in STAGES:
+        seconds, memory = stage(study, name)
+        measure.say(f"{len(chosen):,} images, {name}: {seconds:.1f} s, {memory:.0f} MiB")
+        row |= {f"{name}, s": round(seconds, 1), f"{name}, MiB": round(memory)}
     start = time.monotonic()
-    pairs = duplicates.near(index)
-    result["near-duplicate search, s"] = round(time.monotonic() - start, 2)
-    result["copies planted, pairs found"] = [len(range(1, count, COPIES)), len(pairs)]
-    return result
+    pairs = duplicates.near(tables.read(study / "data/index.csv"))
+    row["near-duplicate search, s"] = round(time.monotonic() - start, 2)
+    return row | {"copies planted": len(range(1, count, COPIES)), "pairs found": len(pairs)}
 
 
 def main() -> None:
@@ -78,11 +82,18 @@ def main() -> None:
         shutil.copytree(REPOSITORY / "src", study / "src")
         text = (REPOSITORY / "params.yaml").read_text().replace("  accept: []  ", "  accept:\n    - near-duplicates\n#")
         (study / "params.yaml").write_text(text)
+        measure.say(f"{COUNTS[-1]:,} films are drawn")
         draw(images, COUNTS[-1])
-        results = [measure(study, images, count) for count in COUNTS]
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps({"cores": os.cpu_count(), "sizes": results}, indent=2) + "\n")
-    print(RESULT.read_text())
+        few, many = rows = [measured(study, images, count) for count in COUNTS]
+    more = many["images"] / few["images"]
+    gates = {
+        "copies planted that were not found": Gate(sum(r["copies planted"] - r["pairs found"] for r in rows), most=0),
+        f"index and cache: seconds an image, {more:g} times the images": Gate(
+            sum(many[f"{name}, s"] / few[f"{name}, s"] for name in ("index", "cache")) / 2 / more, most=1.3
+        ),
+        f"highest memory of index, MiB, {many['images']:,} images": Gate(many["index, MiB"], most=500),
+    }
+    sys.exit(0 if measure.write("data", {f"Films of {PIXELS} px": rows}, gates) else 1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What freezing saves where the frozen part's output is computed once: part of `make bench`.
+"""What freezing saves where the frozen part's output is computed once: part of `make bench`, 3 min.
 
 1,000 drawn films of 224 px, ResNet-18, batches of 32, as fastai's `freeze()` from a folder of PNG files and as stage
 `train` from the image cache. Of the slow ways one epoch is measured and counted as often as there are epochs; what is
@@ -16,9 +16,11 @@ from functools import partial
 from pathlib import Path
 
 import cv2
+import films
 import measure
 import numpy as np
 import pandas as pd
+import processor
 from fastai.metrics import accuracy
 from fastai.vision.augment import Resize
 from fastai.vision.data import ImageDataLoaders
@@ -27,19 +29,19 @@ from ruamel.yaml import YAML
 from torchvision.models import resnet18
 
 from xraylab import files, params, tables
-from xraylab.model import hardware, networks, weights
+from xraylab.model import networks, weights
 from xraylab.paths import Paths
 from xraylab.stages import features, plan, train
 
 REPOSITORY = Path(__file__).parents[1]
 TRAIN, VALID, PIXELS, BATCH = 800, 200, 224, 32
 HEAD_EPOCHS, BLOCK_EPOCHS, ROUNDS = 10, 3, 2
-# what one pass over the images costs decides, and with it the precision: fast bfloat16, float32
-GATES = {
-    "fastai's freeze() / ours, features computed in the run": (80.0, 20.0),
-    "fastai's freeze() / ours, features there": (500.0, 150.0),
-    "ours, uncached / ours, features computed in the run": (15.0, 8.0),
-    "layer3: ours, uncached / ours, features computed in the run": (1.6, 1.4),
+# what one pass over the images costs decides, and with it the precision
+LEAST = {
+    "fastai's freeze() / ours, features computed in the run": {"float32": 20.0, "AVX512_BF16": 20.0, "AMX": 80.0},
+    "fastai's freeze() / ours, features there": {"float32": 150.0, "AVX512_BF16": 150.0, "AMX": 500.0},
+    "ours, uncached / ours, features computed in the run": {"float32": 8.0, "AVX512_BF16": 8.0, "AMX": 15.0},
+    "layer3: ours, uncached / ours, features computed in the run": {"float32": 1.4, "AVX512_BF16": 1.4, "AMX": 1.6},
 }
 TITLES = {
     "fastai": "fastai's `freeze()` from a folder",
@@ -53,15 +55,12 @@ TITLES = {
 
 def draw(folder: Path) -> np.ndarray:
     """Films as PNG files below train and valid, and as the array that the stage `cache` would write."""
-    rng = np.random.default_rng(0)
-    images = np.empty((TRAIN + VALID, PIXELS, PIXELS), np.uint8)
-    for number in range(len(images)):
-        coarse = rng.normal(128, 40, (12, 12)).astype(np.float32)
-        field = cv2.resize(coarse, (PIXELS, PIXELS), interpolation=cv2.INTER_CUBIC) + 20 * (number % 2)
-        images[number] = np.clip(field + rng.normal(0, 4, field.shape), 0, 255)
+    images = np.stack([films.film(number, PIXELS) for number in range(TRAIN + VALID)])
+    images[1::2] = np.minimum(images[1::2], 235) + 20
+    for number, image in enumerate(images):
         path = folder / ("train" if number < TRAIN else "valid") / "ab"[number % 2] / f"{number:03}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), images[number])
+        cv2.imwrite(str(path), image)
     return images
 
 
@@ -125,47 +124,56 @@ def there(paths: Paths) -> float:
     return ours(paths, "head-cached", HEAD_EPOCHS, forget=False)
 
 
-def rows() -> list[tuple[str, str]]:
-    """What and how long, for docs/performance.md."""
-    result = files.read_json(measure.RESULTS / "features.json")
-    return [(TITLES[name], f"{seconds:.1f} s") for name, seconds in result["seconds"].items()]
+def measured(paths: Paths, films_folder: Path) -> dict[str, list[float]]:
+    """Seconds of each way, in turns."""
+    variants: dict[str, Callable[[], float]] = {
+        "fastai": partial(fastai_freeze, films_folder),
+        "head, uncached": partial(ours, paths, "head-uncached", HEAD_EPOCHS, forget=False),
+        "head, computed": partial(ours, paths, "head-cached", HEAD_EPOCHS, forget=True),
+        "layer3, uncached": partial(ours, paths, "layer3-uncached", BLOCK_EPOCHS, forget=False),
+        "layer3, computed": partial(ours, paths, "layer3-cached", BLOCK_EPOCHS, forget=True),
+        "head, there": partial(there, paths),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in TITLES}
+    for round_ in range(ROUNDS):
+        for name, work in variants.items():
+            measure.say(f"round {round_ + 1} of {ROUNDS}, {TITLES[name]}")
+            seconds[name].append(work())
+            measure.say(f"round {round_ + 1} of {ROUNDS}, {TITLES[name]}: {seconds[name][-1]:.1f} s for all epochs")
+    return seconds
 
 
 def main() -> None:
     warnings.filterwarnings("ignore")
-    seconds: dict[str, list[float]] = {name: [] for name in TITLES}
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        paths = study(place / "study", draw(place / "films"))
-        variants: dict[str, Callable[[], float]] = {
-            "fastai": partial(fastai_freeze, place / "films"),
-            "head, uncached": partial(ours, paths, "head-uncached", HEAD_EPOCHS, forget=False),
-            "head, computed": partial(ours, paths, "head-cached", HEAD_EPOCHS, forget=True),
-            "layer3, uncached": partial(ours, paths, "layer3-uncached", BLOCK_EPOCHS, forget=False),
-            "layer3, computed": partial(ours, paths, "layer3-cached", BLOCK_EPOCHS, forget=True),
-            "head, there": partial(there, paths),
-        }
-        for _ in range(ROUNDS):
-            for name, work in variants.items():
-                seconds[name].append(work())
-    median = {name: statistics.median(times) for name, times in seconds.items()}
-    ratios = [
-        median["fastai"] / median["head, computed"],
-        median["fastai"] / median["head, there"],
-        median["head, uncached"] / median["head, computed"],
-        median["layer3, uncached"] / median["layer3, computed"],
+    machine = processor.chosen()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        measure.say(f"{TRAIN + VALID} films are drawn")
+        images = draw(folder / "films")
+        seconds = measured(study(folder / "study", images), folder / "films")
+    pairs = [
+        ("fastai", "head, computed"),
+        ("fastai", "head, there"),
+        ("head, uncached", "head, computed"),
+        ("layer3, uncached", "layer3, computed"),
     ]
-    machine = hardware.choose("auto")
-    result = {
-        "hardware": machine.record(),
-        "images": {"train": TRAIN, "valid": VALID, "pixels": PIXELS},
-        "epochs": {"head": HEAD_EPOCHS, "layer3": BLOCK_EPOCHS},
-        "one epoch measured and multiplied": ["fastai", "head, uncached", "layer3, uncached", "layer3, computed"],
-        "seconds": {name: round(value, 2) for name, value in median.items()},
+    # the more seconds, the slower: so the ratio of seconds is how many times as fast the second one is
+    ratios = [measure.times(seconds[slow], seconds[fast]) for slow, fast in pairs]
+    gates = {
+        what: processor.gate(ratio, least, machine.precision)
+        for (what, least), ratio in zip(LEAST.items(), ratios, strict=True)
     }
-    emulated = machine.precision == "float32"
-    gates = {what: (ratio, both[emulated]) for (what, both), ratio in zip(GATES.items(), ratios, strict=True)}
-    sys.exit(0 if measure.write("features", result, gates) else 1)
+    epochs = f"{HEAD_EPOCHS} epochs of the head, {BLOCK_EPOCHS} of what follows layer3"
+    title = f"ResNet-18, {TRAIN} + {VALID} films of {PIXELS} px; {epochs}"
+    rows = [
+        {
+            "way": TITLES[name],
+            "seconds": round(statistics.median(values), 2),
+            "epochs measured": HEAD_EPOCHS if name in {"head, computed", "head, there"} else 1,
+        }
+        for name, values in seconds.items()
+    ]
+    sys.exit(0 if measure.write("features", {title: rows}, gates, [machine.precision]) else 1)
 
 
 if __name__ == "__main__":

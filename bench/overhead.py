@@ -1,6 +1,6 @@
 """What is not the network: fastai's loop with our callbacks, the allocator, and memory with many images.
 
-Part of `make bench`. The loop is measured on a network of one layer, where it is nearly all that there is; the
+Part of `make bench`, 2 min. The loop is measured on a network of one layer, where it is nearly all that there is; the
 allocator in processes of their own, in turns; memory on an array of 100,000 images of 256 px. Writes
 bench/results/overhead.json.
 """
@@ -16,42 +16,19 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import learners
 import measure
 import numpy as np
+import processor
 import torch
-from fastai.learner import Learner
+from measure import Gate
 from torch import nn
 
-from xraylab.data.augment import Augmentation
-from xraylab.data.batches import IMAGENET, Store, TrainingBatches
-from xraylab.data.loaders import dataloaders
-from xraylab.data.sampling import Order
-from xraylab.model import hardware, losses, memory, networks, optimizers
-from xraylab.train import callbacks
-from xraylab.train.run import learner
+from xraylab.model import memory, networks
 
-PLAIN = Augmentation(
-    rotation=0.0, shift=0.0, zoom=0.0, shear=0.0, hflip_p=0.0, vflip_p=0.0, crop_scale=1.0, brightness=0.0,
-    sharpness_factor=1.0, sharpness_p=0.0, contrast=0.0, noise=0.0, erase_p=0.0,
-)  # fmt: skip
 BATCHES, TINY, ROUNDS = 200, 8, 5
-TURNS, STEPS = 3, 4
-MANY, PIXELS, SEEN = 100_000, 256, 24 * 64
-
-
-def made(network: nn.Module, cached: np.ndarray, chosen: np.ndarray, pixels: int, size: int) -> Learner:
-    """Our Learner as the stage `train` makes it, without a scored side to speak of."""
-    machine = hardware.choose("auto")
-    labels = np.arange(len(chosen)) % 2
-    order = Order("none", labels, 0)
-    batches = TrainingBatches(Store(cached, IMAGENET[1], pixels, machine.device), chosen, labels, order, PLAIN, seed=0)
-    dls = dataloaders(batches, chosen[:2], labels[:2], size, machine.device)
-    opt_func = optimizers.factory("adam", 1e-4, None)
-    learn = learner(dls, network, losses.cross_entropy(None, 0.0), opt_func, machine, [])
-    history = callbacks.History([], np.array(["valid"] * 2), 2, 1, order, [str(row) for row in chosen])
-    history.start_phase("bench")
-    learn.add_cbs([history, callbacks.Reseed(0, 0, batches)])
-    return learn
+TURNS, STEPS = 3, 3
+MANY, PIXELS, SEEN = 100_000, 256, 16 * 64
 
 
 def loop() -> float:
@@ -59,8 +36,8 @@ def loop() -> float:
     torch.manual_seed(0)
     cached = np.zeros((BATCHES * 2, TINY, TINY), np.uint8)
     network = nn.Sequential(nn.Flatten(), nn.Linear(TINY * TINY, 2))
-    machine = hardware.choose("auto")
-    learn = made(network, cached, np.arange(len(cached)), TINY, 2)
+    machine = processor.chosen()
+    learn = learners.our_learner(network, cached, np.arange(len(cached)), TINY, 2, learners.PLAIN, machine)
     learn.splitter = lambda model: [list(model.parameters())]
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
 
@@ -77,7 +54,7 @@ def loop() -> float:
         learn.fit(1, lr=1e-3)
         return BATCHES
 
-    rates = measure.interleaved({"plain": plain, "ours": ours}, ROUNDS)
+    rates = measure.medians(measure.interleaved({"plain": plain, "ours": ours}, ROUNDS, "batches/s"))
     return 1000 / rates["ours"] - 1000 / rates["plain"]
 
 
@@ -87,11 +64,23 @@ def training_rate(keep: bool) -> float:
         memory.keep_freed()
     torch.manual_seed(0)
     cached = np.random.default_rng(0).integers(0, 256, (STEPS * 32, 224, 224), np.uint8)
-    learn = made(networks.build("resnet18", 2, 1, 0.0), cached, np.arange(len(cached)), 224, 32)
+    network, rows = networks.build("resnet18", 2, 1, 0.0), np.arange(len(cached))
+    learn = learners.our_learner(network, cached, rows, 224, 32, learners.PLAIN, processor.chosen())
     learn.fit(1, lr=1e-3)
     start = time.perf_counter()
     learn.fit(1, lr=1e-3)
     return len(cached) / (time.perf_counter() - start)
+
+
+def turns() -> tuple[float, float]:
+    """Images a second with the allocator keeping what is freed, and without: medians."""
+    rates: dict[bool, list[float]] = {True: [], False: []}
+    for turn in range(TURNS):
+        for keep, measured in rates.items():
+            measured.append(alone(training_rate, keep))
+            name = "keeps what is freed" if keep else "as it is"
+            measure.say(f"round {turn + 1} of {TURNS}, allocator {name}: {measured[-1]:.1f} images/s")
+    return statistics.median(rates[True]), statistics.median(rates[False])
 
 
 def many_images(folder: str) -> dict[str, float]:
@@ -101,8 +90,9 @@ def many_images(folder: str) -> dict[str, float]:
     written = np.lib.format.open_memmap(path, "w+", np.uint8, (MANY, PIXELS, PIXELS))
     del written
     cached = np.load(path, mmap_mode="r")
-    chosen = np.random.default_rng(0).permutation(MANY)[:SEEN]
-    learn = made(networks.build("resnet18", 2, 1, 0.0), cached, chosen, 128, 64)
+    rows = np.random.default_rng(0).permutation(MANY)[:SEEN]
+    network = networks.build("resnet18", 2, 1, 0.0)
+    learn = learners.our_learner(network, cached, rows, 128, 64, learners.PLAIN, processor.chosen())
     before = own_memory()
     learn.fit(1, lr=1e-3)
     return {"array": cached.nbytes / 2**30, "own memory before": before, "own memory after": own_memory()}
@@ -122,22 +112,27 @@ def alone(work: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def main() -> None:
+    measure.say("fastai's loop with our callbacks, against a plain loop")
     milliseconds = alone(loop)
-    turns = [(alone(training_rate, True), alone(training_rate, False)) for _ in range(TURNS)]
-    kept, usual = (statistics.median(rates) for rates in zip(*turns, strict=True))
+    measure.say("the allocator")
+    kept, usual = turns()
+    measure.say(f"training from {MANY:,} images of {PIXELS} px")
     with tempfile.TemporaryDirectory() as folder:
-        memory_used = alone(many_images, folder)
-    result = {
-        "hardware": hardware.choose("auto").record(),
-        "loop and callbacks, ms a batch": round(milliseconds, 3),
-        "allocator keeps what is freed: times the images a second": round(kept / usual, 3),
-        f"memory with {MANY} images of {PIXELS} px, GiB": {k: round(v, 2) for k, v in memory_used.items()},
+        used = alone(many_images, folder)
+    tables = {
+        "Overhead": [
+            {"what": "loop and callbacks, ms a batch", "value": round(milliseconds, 2)},
+            {"what": "allocator keeps what is freed: times the images a second", "value": round(kept / usual, 2)},
+        ],
+        f"Memory with {MANY:,} images of {PIXELS} px": [
+            {"what": what, "GiB": round(value, 2)} for what, value in used.items()
+        ],
     }
     gates = {
-        "batches a millisecond of loop and callbacks": (1 / milliseconds, 0.7),
-        "GiB of 24 left with 100,000 images": (24 - memory_used["own memory after"], 12.0),
+        "loop and callbacks, ms a batch": Gate(milliseconds, most=1.43),
+        f"own memory with {MANY:,} images, GiB": Gate(used["own memory after"], most=12.0),
     }
-    sys.exit(0 if measure.write("overhead", result, gates) else 1)
+    sys.exit(0 if measure.write("overhead", tables, gates, [processor.chosen().precision]) else 1)
 
 
 if __name__ == "__main__":

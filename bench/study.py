@@ -1,4 +1,4 @@
-"""How long the shipped study takes, and what of it is the network alone: `make bench`.
+"""How long the shipped study takes, and what of it is the network alone: part of `make bench`, 4 min.
 
 In a clean clone: `dvc repro` (time, highest memory of a process); `dvc repro` again, in turns with the same where the
 one stage that always runs does nothing, which leaves DVC's own time; `xraylab --help`; and the images per second of the
@@ -17,20 +17,26 @@ import tempfile
 import time
 from pathlib import Path
 
+import measure
 import torch
+from measure import REPOSITORY, Gate
 
 from xraylab import params
 from xraylab.model import hardware, networks, optimizers
 
-REPOSITORY = Path(__file__).parents[1]
-RESULT = REPOSITORY / "bench/results/study.json"
-NOTHING_CHANGED_RUNS, HELP_RUNS, BARE_STEPS = 5, 7, 12
-GATES = {"xraylab --help, s": 0.3}
+NOTHING_CHANGED_RUNS, HELP_RUNS, BARE_STEPS = 3, 5, 12
+HELP_LIMIT = 0.3
 
 
 def seconds(command: list[str], folder: Path) -> float:
+    """Runs it and prints as DVC does which stage runs."""
     start = time.monotonic()
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
+            if line.startswith("Running stage"):
+                measure.say(line.strip())
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} ended with {process.returncode}")
     return time.monotonic() - start
 
 
@@ -80,33 +86,36 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "--quiet", REPOSITORY, clone], check=True)
+        measure.say("the bare network")
         bare = [bare_images_per_second(shipped)]
+        measure.say(f"the bare network: {bare[0]:.1f} images/s; dvc repro")
         study = seconds(dvc, clone)
         memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
         bare.append(bare_images_per_second(shipped))
+        measure.say(f"dvc repro: {study:.0f} s; the bare network: {bare[1]:.1f} images/s; dvc repro, nothing changed")
         alone = dvc_alone(clone)
         unchanged = [(seconds(dvc, clone), seconds(dvc, alone)) for _ in range(NOTHING_CHANGED_RUNS)]
         nothing, own = (statistics.median(times) for times in zip(*unchanged, strict=True))
-        help_ = statistics.median(
-            seconds([str(Path(sys.executable).parent / "xraylab"), "--help"], clone) for _ in range(HELP_RUNS)
-        )
+        measure.say(f"dvc repro, nothing changed: {nothing:.2f} s; xraylab --help")
+        command = [str(Path(sys.executable).parent / "xraylab"), "--help"]
+        help_ = statistics.median(seconds(command, clone) for _ in range(HELP_RUNS))
         training = trained(clone)
-    result = {
-        "hardware": hardware.choose(shipped.train.precision).record() | {"cores": os.cpu_count()},
-        "dvc repro, all stages, s": round(study, 1),
-        "dvc repro, nothing changed, s": round(nothing, 2),
-        "dvc repro, nothing changed, DVC's own part, s": round(own, 2),
-        "xraylab --help, s": round(help_, 2),
+    rate = training["images"] / training["seconds"]
+    values = {
+        "`dvc repro`, all stages, s": round(study, 1),
+        "`dvc repro`, nothing changed, s": round(nothing, 2),
+        "of this DVC's own part, s": round(own, 2),
+        "`xraylab --help`, s": round(help_, 2),
         "highest memory of a process, GiB": round(memory, 2),
         "images trained": training["images"],
-        "images/s in training, with validation and checkpoints": round(training["images"] / training["seconds"], 1),
-        "images/s of the bare network, before and after": [round(value, 1) for value in bare],
+        "images/s in training, with validation and checkpoints": round(rate, 1),
+        "images/s of the bare network, before the study": round(bare[0], 1),
+        "images/s of the bare network, after it": round(bare[1], 1),
         "seconds of the bare network for the same images": round(training["images"] / statistics.mean(bare), 1),
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
-    sys.exit(any(result[what] > most for what, most in GATES.items()))
+    tables = {"The shipped study": [{"what": what, "value": value} for what, value in values.items()]}
+    gates = {"`xraylab --help`, s": Gate(help_, most=HELP_LIMIT)}
+    sys.exit(0 if measure.write("study", tables, gates, [hardware.choose(shipped.train.precision).precision]) else 1)
 
 
 if __name__ == "__main__":
