@@ -18,16 +18,23 @@ from typing import Any
 import cv2
 import films
 import measure
-from measure import REPOSITORY, Gate
+import studies
+from measure import Gate
 
 from xraylab import tables
 from xraylab.data.audit import duplicates
 
 COUNTS, PIXELS, COPIES = (5_000, 20_000), 256, 50
 STAGES = ("index", "split", "cache")
-MEASURE = "import resource, runpy, sys; sys.argv = ['src', *sys.argv[1:]]\n"
-MEASURE += "try: runpy.run_path('src', run_name='__main__')\n"
-MEASURE += "finally: print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+# not getrusage, whose maximum begins with what the parent of the process had
+MEASURE = """
+import pathlib, runpy, sys
+sys.argv = ["src", *sys.argv[1:]]
+try:
+    runpy.run_path("src", run_name="__main__")
+finally:
+    print(pathlib.Path("/proc/self/status").read_text())
+"""
 
 
 def draw(folder: Path, count: int) -> None:
@@ -51,7 +58,7 @@ def stage(study: Path, name: str) -> tuple[float, float]:
         [sys.executable, "-c", MEASURE, name], cwd=study, stdout=subprocess.PIPE, text=True, check=True
     )
     seconds = time.monotonic() - start
-    return seconds, int(done.stdout.split("peak ")[1]) / 1024
+    return seconds, int(done.stdout.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def measured(study: Path, images: Path, count: int) -> dict[str, Any]:
@@ -78,10 +85,7 @@ def measured(study: Path, images: Path, count: int) -> dict[str, Any]:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         study, images = Path(folder) / "study", Path(folder) / "images"
-        study.mkdir()
-        shutil.copytree(REPOSITORY / "src", study / "src")
-        text = (REPOSITORY / "params.yaml").read_text().replace("  accept: []  ", "  accept:\n    - near-duplicates\n#")
-        (study / "params.yaml").write_text(text)
+        studies.begun(study, lambda tree: tree["split"].update(on_leakage="accept"))
         measure.say(f"{COUNTS[-1]:,} films are drawn")
         draw(images, COUNTS[-1])
         few, many = rows = [measured(study, images, count) for count in COUNTS]

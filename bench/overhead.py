@@ -5,16 +5,12 @@ allocator in processes of their own, in turns; memory on an array of 100,000 ima
 bench/results/overhead.json.
 """
 
-import multiprocessing
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import learners
 import measure
@@ -77,7 +73,7 @@ def turns() -> tuple[float, float]:
     rates: dict[bool, list[float]] = {True: [], False: []}
     for turn in range(TURNS):
         for keep, measured in rates.items():
-            measured.append(alone(training_rate, keep))
+            measured.append(measure.alone(training_rate, keep))
             name = "keeps what is freed" if keep else "as it is"
             measure.say(f"round {turn + 1} of {TURNS}, allocator {name}: {measured[-1]:.1f} images/s")
     return statistics.median(rates[True]), statistics.median(rates[False])
@@ -105,20 +101,14 @@ def own_memory() -> float:
     return int(line.split()[1]) / 2**20
 
 
-def alone(work: Callable[..., Any], *arguments: Any) -> Any:
-    """In a process of its own, whose allocator nobody has touched."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(work, *arguments).result()
-
-
 def main() -> None:
     measure.say("fastai's loop with our callbacks, against a plain loop")
-    milliseconds = alone(loop)
+    milliseconds = measure.alone(loop)
     measure.say("the allocator")
     kept, usual = turns()
     measure.say(f"training from {MANY:,} images of {PIXELS} px")
     with tempfile.TemporaryDirectory() as folder:
-        used = alone(many_images, folder)
+        used = measure.alone(many_images, folder)
     tables = {
         "Overhead": [
             {"what": "loop and callbacks, ms a batch", "value": round(milliseconds, 2)},
