@@ -39,7 +39,7 @@ HEAD_EPOCHS, BLOCK_EPOCHS, ROUNDS = 10, 3, 2
 # what one pass over the images costs decides, and with it the precision
 LEAST = {
     "fastai's freeze() / ours, features computed in the run": {"float32": 20.0, "AVX512_BF16": 38.0, "AMX": 80.0},
-    "fastai's freeze() / ours, features there": {"float32": 150.0, "AVX512_BF16": 150.0, "AMX": 500.0},
+    "fastai's freeze() / ours, features there": {"float32": 150.0, "AVX512_BF16": 250.0, "AMX": 500.0},
     "ours, uncached / ours, features computed in the run": {"float32": 8.0, "AVX512_BF16": 8.0, "AMX": 15.0},
     "layer3: ours, uncached / ours, features computed in the run": {"float32": 1.4, "AVX512_BF16": 1.3, "AMX": 1.6},
 }
