@@ -10,12 +10,14 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
+from pydicom.encaps import generate_frames
+from pydicom.pixels.processing import apply_color_lut, apply_rescale, apply_windowing
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     HTJ2K,
@@ -36,6 +38,8 @@ from pydicom.uid import (
     JPEGLSNearLossless,
     RLELossless,
 )
+
+from xraylab.data import jpeg12, lut
 
 T = TypeVar("T")
 
@@ -78,7 +82,7 @@ DESCRIPTION = ["Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"
 DESCRIPTION += ["BitsStored", "HighBit", "PixelRepresentation", "PlanarConfiguration", "PixelData"]
 DESCRIPTION += ["ExtendedOffsetTable", "ExtendedOffsetTableLengths"]
 DISPLAY = ["ModalityLUTSequence", "RescaleSlope", "RescaleIntercept", "VOILUTSequence", "VOILUTFunction"]
-DISPLAY += ["WindowCenter", "WindowWidth", "PresentationLUTShape"]
+DISPLAY += ["WindowCenter", "WindowWidth", "PresentationLUTShape", "PixelPaddingValue", "PixelPaddingRangeLimit"]
 DISPLAY += [f"{colour}PaletteColorLookupTableDescriptor" for colour in ("Red", "Green", "Blue")]
 DISPLAY += [f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")]
 DISPLAY += [f"Segmented{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")]
@@ -89,11 +93,23 @@ FILTERS = threading.Lock()
 LOGGERS = ("pydicom", "pylibjpeg", "openjpeg")
 
 
-def read(file: BinaryIO, most_pixels: int | None) -> tuple[NDArray[Any], str, dict[str, str]]:
-    """The levels (height, width) as displayed, white high; how they are stored; and the facts.
+@dataclass(frozen=True)
+class Radiograph:
+    """What a file displays: its levels, how it stores them, the facts, and which pixels are padding."""
 
-    They have passed the modality LUT, the first VOI LUT or window, and the inversion that the file asks for. A window
-    that leaves a single level is not used; then the fact `window` is `unused`.
+    levels: NDArray[Any]
+    """(height, width), white high. Those of padding are the lowest of the others: black."""
+    mode: str
+    facts: dict[str, str]
+    padding: NDArray[np.bool_] | None
+    """(height, width), true where the file says that there is no image; None where that is nowhere."""
+
+
+def read(file: BinaryIO, most_pixels: int | None) -> Radiograph:
+    """Read a file as a viewer displays it.
+
+    The levels have passed the modality LUT, the first VOI LUT or window, and the inversion that the file asks for. A
+    window that leaves a single level is not used; then the fact `window` is `unused`.
     Errors: ValueError that says what is wrong, without values from the file.
     """
     _silence_pydicom()
@@ -101,12 +117,14 @@ def read(file: BinaryIO, most_pixels: int | None) -> tuple[NDArray[Any], str, di
     photometric, bits = _check(dataset, most_pixels)
     stored = _stored(dataset, bits)
     facts = _facts(dataset)
-    if photometric in MONOCHROME:
-        levels, windowed = _displayed(dataset, stored)
-        facts |= {} if windowed else UNUSED_WINDOW
-    else:
-        levels = _luma(dataset, stored, photometric)
-    return levels, f"{photometric} {bits} bit", facts
+    mode = f"{photometric} {bits} bit"
+    if photometric not in MONOCHROME:
+        return Radiograph(_luma(dataset, stored, photometric), mode, facts, None)
+    problem = "its lookup tables or its window cannot be applied"
+    _or(problem, lambda: _drop_empty(dataset))
+    padding = _or("its padding value is not a number", lambda: _padding(dataset, stored))
+    levels, windowed = _or(problem, lambda: _displayed(dataset, stored, padding))
+    return Radiograph(levels, mode, facts | ({} if windowed else UNUSED_WINDOW), padding)
 
 
 def _silence_pydicom() -> None:
@@ -148,15 +166,26 @@ def _stored(dataset: Dataset, bits: int) -> NDArray[Any]:
     """The levels as they are stored, decompressed; colours as RGB unless by palette."""
     syntax = _or("does not describe its pixels as DICOM asks", lambda: _syntax(dataset))
     name = syntax.name if syntax.name != str(syntax) else "a transfer syntax that is not in the standard"
+    problem = f"its pixel data cannot be decoded; they should be {name}"
+    if syntax == JPEGExtended12Bit and _is_jpeg12(dataset, bits):
+        return _or(problem, lambda: _jpeg12(dataset, bits))
     if syntax not in DECODERS or (syntax == JPEGExtended12Bit and bits > 8):
         raise ValueError(
             f"is compressed as {name} with {bits} bits, which cannot be decoded here; "
             "decompress it elsewhere first, for example with DCMTK's dcmdjpeg"
         )
-    return _or(
-        f"its pixel data cannot be decoded; they should be {name}",
-        lambda: pixel_array(dataset, decoding_plugin=DECODERS[syntax]),
-    )
+    return _or(problem, lambda: pixel_array(dataset, decoding_plugin=DECODERS[syntax]))
+
+
+def _is_jpeg12(dataset: Dataset, bits: int) -> bool:
+    """Gray levels without a sign, as JPEG knows none: what encoders make of negative levels differs."""
+    gray = dataset.get("SamplesPerPixel") == 1 and dataset.get("PixelRepresentation") == 0
+    return 8 < bits <= jpeg12.PRECISION and gray
+
+
+def _jpeg12(dataset: Dataset, bits: int) -> NDArray[Any]:
+    stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    return jpeg12.decode(stream, dataset.Rows, dataset.Columns, bits)
 
 
 def _syntax(dataset: Dataset) -> UID:
@@ -167,17 +196,50 @@ def _syntax(dataset: Dataset) -> UID:
     return UID(dataset.file_meta.TransferSyntaxUID)
 
 
-def _displayed(dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], bool]:
-    """A monochrome image as displayed, and whether its window could be used."""
-    problem = "its lookup tables or its window cannot be applied"
-    _or(problem, lambda: _drop_empty(dataset))
-    levels = _or(problem, lambda: apply_modality_lut(stored, dataset))
-    windowed = _or(problem, lambda: apply_voi_lut(levels, dataset, index=0))
-    usable = windowed.min() < windowed.max() or levels.min() == levels.max()
+def _padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Which stored values fill up where there is no image (PS3.3 C.7.5.1.1.2); None where none does."""
+    if "PixelPaddingValue" not in dataset:
+        return None
+    tags = [tag for tag in ("PixelPaddingValue", "PixelPaddingRangeLimit") if tag in dataset]
+    # some files write a negative value as an unsigned one, or the other way round
+    word, signed = 1 << dataset.BitsAllocated, dataset.PixelRepresentation == 1
+    wrapped = [int(dataset[tag].value) % word for tag in tags]
+    bounds = [value - word if signed and value >= word // 2 else value for value in wrapped]
+    padding = (stored >= min(bounds)) & (stored <= max(bounds))
+    return padding if padding.any() else None
+
+
+def _displayed(
+    dataset: Dataset, stored: NDArray[Any], padding: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.float64], bool]:
+    """A monochrome image as displayed, its padding black, and whether its window could be used."""
+    seen = np.ones(stored.shape, dtype=bool) if padding is None or padding.all() else ~padding
+    levels = _modality(dataset, stored)
+    windowed = _voi(dataset, levels)
+    usable = np.ptp(windowed[seen]) > 0 or np.ptp(levels[seen]) == 0
     shown = (windowed if usable else levels).astype(np.float64)
     # both say the same thing: the standard asks for the shape INVERSE with MONOCHROME1
-    inverse = dataset.PhotometricInterpretation == INVERTED or dataset.get("PresentationLUTShape") == "INVERSE"
-    return (-shown if inverse else shown), bool(usable)
+    if dataset.PhotometricInterpretation == INVERTED or dataset.get("PresentationLUTShape") == "INVERSE":
+        shown = -shown
+    return np.where(seen, shown, shown[seen].min()), bool(usable)
+
+
+def _modality(dataset: Dataset, stored: NDArray[Any]) -> NDArray[Any]:
+    table = lut.item(dataset, "ModalityLUTSequence")
+    if table is None:
+        return apply_rescale(stored, dataset)
+    return lut.look_up(stored, table, _little_endian(dataset))
+
+
+def _voi(dataset: Dataset, levels: NDArray[Any]) -> NDArray[Any]:
+    table = lut.item(dataset, "VOILUTSequence")
+    if table is None:
+        return apply_windowing(levels, dataset, index=0)
+    return lut.look_up(levels, table, _little_endian(dataset))
+
+
+def _little_endian(dataset: Dataset) -> bool:
+    return _syntax(dataset) != ExplicitVRBigEndian
 
 
 def _drop_empty(dataset: Dataset) -> None:

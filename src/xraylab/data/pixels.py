@@ -32,13 +32,15 @@ class Picture:
     """What the content is, whatever the suffix: PNG, JPEG, WEBP, TIFF, BMP or DICOM."""
     facts: dict[str, str] = field(default_factory=dict)
     """From DICOM only, those that are known of sex, age, view, modality, burned_in and window."""
+    padding: NDArray[np.bool_] | None = None
+    """From DICOM only: (height, width), true where the file says that there is no image; `levels` are 0 there."""
 
 
 def decode(path: Path) -> Picture:
     """Read one image: uint8 levels as they are stored, all deeper ones as uint16.
 
     16-bit levels are kept at full scale, 32-bit ones and those of DICOM are spread from their own minimum to
-    maximum, colours become luma (ITU-R BT.601). Errors: DataError with the file's path.
+    maximum (padding apart, which is black), colours become luma (ITU-R BT.601). Errors: DataError with the file's path.
     """
     try:
         with path.open("rb") as file:
@@ -82,8 +84,8 @@ def _is_dicom(file: BinaryIO, path: Path) -> bool:
 def _decode_dicom(file: BinaryIO, path: Path) -> Picture:
     from xraylab.data import dicom  # noqa: PLC0415 - pydicom takes time to import, and most images are no DICOM
 
-    levels, mode, facts = dicom.read(file, Image.MAX_IMAGE_PIXELS)
-    return Picture(_spread(levels), mode, "DICOM", facts)
+    shown = dicom.read(file, Image.MAX_IMAGE_PIXELS)
+    return Picture(_spread(shown.levels), shown.mode, "DICOM", shown.facts, shown.padding)
 
 
 def _decode_picture(file: BinaryIO) -> Picture:

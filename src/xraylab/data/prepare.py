@@ -32,18 +32,26 @@ class Preparation:
 
 def read(path: Path, preparation: Preparation, size: int, fit: str) -> Gray:
     """The image as uint8 (size, size): decoded, prepared and fitted. Errors: DataError with the file's path."""
-    return pixels.fit(prepare(pixels.decode(path).levels, preparation), size, fit)
+    picture = pixels.decode(path)
+    return pixels.fit(prepare(picture.levels, preparation, picture.padding), size, fit)
 
 
-def prepare(levels: Levels, preparation: Preparation) -> Gray:
-    """uint8 or uint16 levels to uint8 ones, of the same size unless a border is cropped."""
+def prepare(levels: Levels, preparation: Preparation, padding: NDArray[np.bool_] | None = None) -> Gray:
+    """uint8 or uint16 levels to uint8 ones, of the same size unless a border is cropped.
+
+    Padding, where `padding` (height, width) is true, has no part in the percentiles and is black in the end.
+    """
+    empty = np.zeros(levels.shape, dtype=bool) if padding is None else padding
     if preparation.crop_border:
         top, bottom, left, right = border(pixels.gray(levels))
-        levels = levels[top : levels.shape[0] - bottom, left : levels.shape[1] - right]
-    gray = pixels.gray(levels) if preparation.window is None else stretch(levels, *preparation.window)
+        inside = np.s_[top : levels.shape[0] - bottom, left : levels.shape[1] - right]
+        levels, empty = levels[inside], empty[inside]
+    gray = pixels.gray(levels) if preparation.window is None else stretch(levels, empty, *preparation.window)
     if preparation.clahe is not None:
         gray = equalise(gray, preparation.clahe)
-    return sharpen(gray, preparation.pyramid_sharpening) if preparation.pyramid_sharpening > 0 else gray
+    if preparation.pyramid_sharpening > 0:
+        gray = sharpen(gray, preparation.pyramid_sharpening)
+    return np.where(empty, np.uint8(0), gray) if empty.any() else gray
 
 
 def border(gray: Gray) -> Borders:
@@ -62,9 +70,13 @@ def border(gray: Gray) -> Borders:
         top, bottom, left, right = top + above, bottom + below, left + before, right + after
 
 
-def stretch(levels: Levels, low: float, high: float) -> Gray:
-    """Percentile `low` and all below become black, `high` and all above white, what lies between in proportion."""
-    black, white = np.percentile(levels, [low, high])
+def stretch(levels: Levels, padding: NDArray[np.bool_], low: float, high: float) -> Gray:
+    """Percentile `low` and all below become black, `high` and all above white, what lies between in proportion.
+
+    The percentiles are those of what is not padding.
+    """
+    seen = levels[~padding] if padding.any() and not padding.all() else levels
+    black, white = np.percentile(seen, [low, high])
     scaled: NDArray[np.float64] = (levels.astype(np.float64) - black) / (white - black or 1.0)
     return np.round(scaled.clip(0, 1) * 255).astype(np.uint8)
 
