@@ -1,5 +1,6 @@
 """Intervals against statsmodels, a jackknife and a slow loop, and by how often they hold what they should."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from sklearn import metrics
 from statistics_samples import asked, drawn, matrix_of
 from statsmodels.stats.proportion import proportion_confint
 
-from xraylab.evaluate import bootstrap, delong, estimates, intervals, rates, values
+from xraylab.evaluate import bootstrap, delong, estimates, goals, intervals, rates, values
 from xraylab.evaluate.units import Sample, units
 
 SLOW = 20  # draws that the slow loop looks at
@@ -95,6 +96,79 @@ def test_a_perfect_order_has_no_interval_and_one_image_of_a_class_none_either() 
     assert delong.interval(1.0, 0.0, 0.95) is None
     alone = delong.shares(np.array([True, False, False]), np.array([0.5, 0.4, 0.6]))
     assert delong.interval(0.5, delong.variance(alone, np.array([1, 0, 0])), 0.95) is None
+
+
+def test_an_order_that_is_perfect_wrong_or_constant_has_no_variance_whatever_the_rounding() -> None:
+    for positives, negatives in itertools.product(range(1, 41), repeat=2):
+        positive = np.arange(positives + negatives) < positives
+        for scores in (positive + 0.0, 1.0 - positive, np.zeros(len(positive))):
+            variance = delong.variance(delong.shares(positive, scores), positive.astype(int))
+            assert np.isnan(variance) if min(positives, negatives) == 1 else variance == 0
+            assert delong.interval(0.5, variance, 0.95) is None
+            assert delong.test(0.0, variance, 0.95) is None
+
+
+def test_one_pair_in_the_wrong_order_among_very_many_images_has_a_variance() -> None:
+    scores = np.arange(200_000.0)
+    scores[[99_999, 100_000]] = scores[[100_000, 99_999]]
+    positive = np.arange(200_000) >= 100_000
+    assert delong.variance(delong.shares(positive, scores), positive.astype(int)) > 0
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_perfect_and_a_wrong_order_have_the_exact_interval_of_disjoint_pairs(classes: int) -> None:
+    actual = np.repeat(np.arange(classes), [7, 9, 11][:classes])
+    perfect = np.full((len(actual), classes), 0.1)
+    perfect[np.arange(len(actual)), actual] = 0.8
+    whose = ["B"] if classes == 2 else ["A", "B", "C", "macro"]
+    low, high = proportion_confint(7, 7, method="beta")
+    smallest = {"A": (7, 7), "B": (7, 7) if classes == 2 else (9, 9), "C": (11, 11), "macro": (7, 7)}
+    for probabilities, value in ((perfect, 1), (1 - perfect, 0)):
+        sample = Sample(actual, probabilities, np.full(len(actual), ""))
+        rows = {(row["of"], row["figure"]): row for row in estimates.estimates(sample, asked(classes))}
+        for name in whose:
+            row = rows[name, "auroc"]
+            low, high = proportion_confint(*smallest[name], method="beta")
+            expected = (low, high) if value else (1 - high, 1 - low)
+            assert (row["value"], row["by"]) == (value, "Clopper-Pearson of pairs")
+            assert (row["low"], row["high"]) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_constant_order_and_a_perfect_one_of_repeated_patients_have_no_interval() -> None:
+    actual = np.arange(24) % 2
+    for classes, score, patients in ((2, np.full(24, 0.5), ""), (2, actual + 0.0, "p")):
+        names = np.array([f"p{number // 2}" if patients else "" for number in range(24)])
+        sample = Sample(actual, np.stack([1 - score, score], axis=1), names)
+        rows = {(row["of"], row["figure"]): row for row in estimates.estimates(sample, asked(classes))}
+        assert (rows["B", "auroc"]["low"], rows["B", "auroc"]["high"]) == (None, None)
+        # and a goal is not judged on it
+        judged = [rows["B", "auroc"] | {"experiment": "a", "repeat": 0, "chosen_on": "valid"}]
+        assert goals.rows(judged, {"auroc": 0.4}, {})[0]["verdict"] == goals.UNDECIDED
+
+
+def test_a_goal_is_met_by_a_perfect_order_of_enough_images_alone() -> None:
+    for each, verdict in ((20, goals.UNDECIDED), (366, goals.UNDECIDED), (368, goals.MET)):  # 0.025 ** (1 / 367) = 0.99
+        ends = delong.exact_interval(1.0, each, 0.95)
+        assert ends is not None
+        assert goals.judged(1.0, *ends, 0.99, at_least=True) == verdict
+
+
+@pytest.mark.parametrize("spread", [0.4, 1.0])
+@pytest.mark.parametrize("truth", [0.8, 0.95, 0.99])
+def test_the_exact_interval_of_a_perfect_order_seldom_misses_the_truth(truth: float, spread: float) -> None:
+    """How often the order is perfect and the interval misses: normal scores, and the worst case in closed form."""
+    rng, times = np.random.default_rng(0), 1000
+    apart = stats.norm.ppf(truth) * np.sqrt(1 + spread**2)
+    for positives, negatives in itertools.product((1, 2, 5, 12, 40), repeat=2):
+        perfect = (spread * rng.normal(size=(times, positives)) + apart).min(axis=1) > rng.normal(
+            size=(times, negatives)
+        ).max(axis=1)
+        ends = delong.exact_interval(1.0, min(positives, negatives), 0.95)
+        assert ends is not None
+        misses = ends[0] > truth
+        assert (perfect & misses).mean() <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / times)
+        # a share of 1 - truth of the rarer kind lies on the wrong side of all of the other
+        assert truth ** min(positives, negatives) * misses <= 0.025 + 1e-12
 
 
 @pytest.mark.parametrize("apart", [0.7, 2.0])
@@ -222,12 +296,13 @@ def test_images_without_a_patient_among_others_stand_alone() -> None:
     assert len(set(found.strata)) == 3  # a has both labels, b one, the others the other
 
 
-def test_a_run_without_a_single_mistake_keeps_wilson_and_claims_no_other_interval() -> None:
+def test_a_run_without_a_single_mistake_keeps_exact_intervals_and_claims_no_other() -> None:
     actual = np.arange(20) % 2
     sample = Sample(actual, np.where(np.eye(2)[actual] == 1, 0.9, 0.1), np.full(20, ""))
     found = {(row["of"], row["figure"]): row for row in estimates.estimates(sample, asked(2))}
     assert found["overall", "accuracy"]["low"] == pytest.approx(proportion_confint(20, 20, method="wilson")[0])
-    for key in (("B", "f1"), ("B", "auroc"), ("overall", "mcc")):
+    assert (found["B", "auroc"]["low"], found["B", "auroc"]["high"]) == pytest.approx((0.025**0.1, 1))
+    for key in (("B", "f1"), ("overall", "mcc")):
         assert (found[key]["value"], found[key]["low"], found[key]["high"], found[key]["by"]) == (1, None, None, None)
 
 

@@ -172,8 +172,41 @@ def test_two_of_a_kind_are_shown_to_differ_as_rarely_as_the_level_says() -> None
 
 def test_the_same_predictions_do_not_differ() -> None:
     first, _ = pair(0)
-    for row in compared(first, first).values():
-        assert (row["difference"], row["low"], row["high"], row["p"]) == (0, None, None, 1)
+    for name, row in compared(first, first).items():
+        p = 1 if name == "accuracy" else None  # McNemar's test of no discordant image; the others have nothing to test
+        assert (row["difference"], row["low"], row["high"], row["p"]) == (0, None, None, p)
+
+
+def separated(positives: int, negatives: int, kind: str, patients: int | None = None) -> Sample:
+    """Two classes whose scores are in perfect order, in the opposite one, or all the same."""
+    rng = np.random.default_rng([positives, negatives])
+    actual = rng.permutation(np.repeat([1, 0], [positives, negatives]))
+    noise = rng.random(len(actual)) / 4
+    score = {
+        "perfect": 0.5 * actual + noise,
+        "wrong": 0.5 - 0.5 * actual + noise,
+        "constant": np.full(len(actual), 0.5),
+    }
+    names = np.full(len(actual), "") if patients is None else np.array([f"p{n % patients}" for n in range(len(actual))])
+    return Sample(actual, np.stack([1 - score[kind], score[kind]], axis=1), names)
+
+
+@pytest.mark.parametrize("first", ["perfect", "wrong", "constant"])
+@pytest.mark.parametrize("second", ["perfect", "wrong", "constant"])
+def test_orders_without_a_variance_are_not_tested(first: str, second: str) -> None:
+    for positives, negatives in [(3, 7), (7, 40), (11, 13), (29, 37), (40, 6)]:
+        orders = [separated(positives, negatives, kind) for kind in (first, second)]
+        for patients in (None, 5):
+            names = separated(positives, negatives, first, patients).patients
+            both = [Sample(order.actual, order.probabilities, names) for order in orders]
+            row = compared(*both)["auroc"]
+            assert (row["low"], row["high"], row["p"]) == (None, None, None)
+            expected = {"perfect": 1, "wrong": 0, "constant": 0.5}
+            assert row["difference"] == pytest.approx(expected[first] - expected[second])
+            told = sentences.difference(
+                row | {"first": "a", "second": "b", "p_holm": None, "chosen_on_test": False}, 0.95, 1
+            )
+            assert told == f"a is not shown to differ from b: AUROC {row['difference']:+.3f}, no interval, no test."
 
 
 def test_where_a_class_is_absent_there_is_no_auroc_to_compare() -> None:

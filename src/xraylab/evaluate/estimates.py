@@ -78,9 +78,11 @@ def _delong(sample: Sample, asked: Asked) -> Found:
     every = [auroc_shares(sample, label) for label in asked.shown]
     for label, own in zip(asked.shown, every, strict=True):
         if own is not None:
-            found[asked.classes[label], "auroc"] = _interval(own, (sample.actual == label).astype(int), asked)
+            kinds = (sample.actual == label).astype(int)
+            found[asked.classes[label], "auroc"] = _interval(own, kinds, _rarer(sample, label), asked)
     if asked.positive is None and (mean := mean_shares(every)) is not None:
-        found[MACRO, "auroc"] = _interval(mean, sample.actual, asked)
+        rarer = min(_rarer(sample, label) for label in asked.shown)
+        found[MACRO, "auroc"] = _interval(mean, sample.actual, rarer, asked)
     return found
 
 
@@ -95,10 +97,18 @@ def mean_shares(every: list[Floats | None]) -> Floats | None:
     return np.mean(known, axis=0) if len(known) == len(every) else None
 
 
-def _interval(shares: Floats, kinds: Ints, asked: Asked) -> tuple[Interval, str]:
+def _interval(shares: Floats, kinds: Ints, rarer: int, asked: Asked) -> tuple[Interval, str]:
     # the shares of positives, like those of negatives, sum to the AUROC, so all of them to twice it
-    auroc = float(shares.sum() / 2)
-    return delong.interval(auroc, delong.variance(shares, kinds), asked.confidence), "DeLong"
+    auroc, variance = float(shares.sum() / 2), delong.variance(shares, kinds)
+    if not variance > 0 and (exact := delong.exact_interval(auroc, rarer, asked.confidence)):
+        return exact, "Clopper-Pearson of pairs"
+    return delong.interval(auroc, variance, asked.confidence), "DeLong"
+
+
+def _rarer(sample: Sample, label: int) -> int:
+    """How many images the rarer of class and rest has."""
+    own = int((sample.actual == label).sum())
+    return min(own, len(sample.actual) - own)
 
 
 def _numbers(sample: Sample, asked: Asked) -> dict[Key, int]:

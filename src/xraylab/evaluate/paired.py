@@ -69,10 +69,13 @@ def discordant(first: Sample, second: Sample) -> dict[str, int]:
 
 
 def bootstrap_p(differences: Floats) -> float | None:
-    """Twice the rarer share of draws on either side of 0, 0 counting on both; at least 2 / (draws + 1), at most 1."""
-    known = differences[~np.isnan(differences)]
-    if len(known) < (1 - intervals.UNDEFINED) * len(differences):
+    """Twice the rarer share of draws on either side of 0, 0 counting on both; at least 2 / (draws + 1), at most 1.
+
+    None where the interval of the same draws is: a difference that no draw can change was not put to a test.
+    """
+    if intervals.percentile(differences, 0.95) is None:
         return None
+    known = differences[~np.isnan(differences)]
     rarer = min((known <= 0).sum(), (known >= 0).sum())
     return float(min(2 * (rarer + 1) / (len(known) + 1), 1.0))
 
@@ -114,12 +117,15 @@ def _auroc_differences(first: Sample, second: Sample, units: Units, asked: Asked
 
 
 def _delong(first: Sample, second: Sample, difference: float, asked: Asked) -> dict[str, Any]:
-    """The paired test of the same paper: the shares of both AUROCs, image by image."""
+    """The paired test of the same paper: the shares of both AUROCs, image by image.
+
+    Without an interval and a p where no image's shares differ from the others', as with two perfect orders.
+    """
     pair = [mean_shares([auroc_shares(sample, label) for label in asked.shown]) for sample in (first, second)]
     if pair[0] is None or pair[1] is None:
         return {}
     tested = delong.test(difference, delong.variance(pair[0] - pair[1], first.actual), asked.confidence)
-    low, high, p = tested or (None, None, 1.0 if abs(difference) < 1e-12 else None)
+    low, high, p = tested or (None, None, None)
     return {"low": low, "high": high, "p": p, "test": "paired DeLong"}
 
 
