@@ -129,6 +129,7 @@ def write_run(paths: Paths, given: Params, experiment: str, repeat: int) -> None
         },
         "select_on": resolved.train.select_on,
         "select_by": resolved.train.select_by,
+        "lr_found": 1.4e-3 if resolved.train.lr == "find" else None,
         "best_epoch": epochs - 2,
         "last_epoch": epochs - 1,
         "kept_epochs": [epochs - 2, epochs - 1],

@@ -20,3 +20,8 @@ HEAD = "head"
 def surely_fits(arch: str, upto: str | None, blocks: int | None) -> bool:
     """Whether a network can be built and frozen so, as far as can be said without building it."""
     return arch in RESNETS and blocks is None and (upto is None or upto in {*STAGES, HEAD})
+
+
+def built_by(arch: str) -> str:
+    """The library that builds a network, and whose weights are its default ones; with timm's own name for it."""
+    return "torchvision" if arch in TORCHVISION else f"timm’s {TIMM.get(arch, arch)}"

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from xraylab.params import Params, Plan
-from xraylab.report import facts
+from xraylab.report import facts, training
 from xraylab.report.checklist import UNKNOWN
 from xraylab.report.comparison import COLUMNS, place
 from xraylab.report.estimates import figure, interval, title, unit
@@ -23,8 +23,12 @@ def card(
     plan: Plan,
     runs: list[dict[str, Any]],
     rows: Sequence[Record],
+    built_by: str,
 ) -> Card:
-    """What the network is, what it was trained and tested on, how well it did, and what it must not be used for."""
+    """What the network is, what it was trained and tested on, how well it did, and what it must not be used for.
+
+    `built_by`: the library that builds the network.
+    """
     experiment, model = runs[0]["experiment"], plan.model
     caution = ["Not a medical device; not validated for clinical use."]
     if experiment in summary["chosen_on_test"]:
@@ -34,7 +38,10 @@ def card(
             f"{model.arch}, {grouped(runs[0]['parameters'])} parameters; {model.channels}-channel images of "
             f"{model.pixels} × {model.pixels} pixels; puts out one probability each for {listed(summary['classes'])}."
         ],
-        "Training": [f"{facts.training(plan)}; seeds {', '.join(str(run['repeat']) for run in runs)}."],
+        "Training": [
+            *training.training(plan, runs, built_by),
+            f"Selected: {training.selection(plan.train)}.",
+        ],
         "Intended use": [f"{UNKNOWN}: what it is for, who uses it, and on whom."],
         "Data": [f"{params.data.source}; {sentences(params.split)} Images: {facts.preprocessing(params)}."],
         "Figures on the test images": _figures(summary, rows, experiment),

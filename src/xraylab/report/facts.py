@@ -1,9 +1,10 @@
 """What the pipeline knows of a study, in sentences: for the checklist and the model cards."""
 
+from collections.abc import Callable
 from typing import Any
 
-from xraylab.params import Params, Plan
-from xraylab.report.answer import RANKED_BY, SIDE_NAMES
+from xraylab.params import Experiment, Params
+from xraylab.report import training
 from xraylab.report.split import sentences
 from xraylab.report.text import grouped, listed, plural
 
@@ -14,10 +15,15 @@ def study(
     audit: dict[str, Any],
     totals: dict[str, int],
     external: dict[str, Any] | None,
+    built_by: Callable[[str], str],
 ) -> dict[str, str | None]:
-    """The facts of the checklist, by the names that its items use; None where nothing is known."""
-    plans = [params.experiment(name) for name in params.experiments]
-    archs, used = sorted({str(plan.model.arch) for plan in plans}), sum(totals.values())
+    """The facts of the checklist, by the names that its items use; None where nothing is known.
+
+    `built_by`: from an architecture to the library that builds it.
+    """
+    plans = {name: params.experiment(name) for name in params.experiments}
+    archs, used = sorted({str(plan.model.arch) for plan in plans.values()}), sum(totals.values())
+    starts = {training.start(plan.model.pretrained, built_by(plan.model.arch)) for plan in plans.values()}
     return {
         "kind": f"classification of radiographs by deep learning ({listed(archs)})",
         "summary": "the opening of this page",
@@ -34,9 +40,9 @@ def study(
         "disjoint": _disjoint(params, audit),
         "model": listed([f"{name}: {_network(params, name)}" for name in params.experiments]),
         "software": "listed under “How it was made”; exact versions in constraints.txt",
-        "start": listed(sorted({start(plan.model.pretrained) for plan in plans})),
-        "training": "listed under “How it was made”, with every parameter",
-        "selection": selection(params, summary),
+        "start": listed(sorted(starts)),
+        "training": "in the model cards, and with every parameter under “How it was made”",
+        "selection": selection(plans, summary),
         "ensembles": _ensembles(params),
         "metrics": "listed for each experiment under “Experiment by experiment”",
         "statistics": statistics(summary),
@@ -74,11 +80,6 @@ def _network(params: Params, name: str) -> str:
     return f"{model.arch}, {plural(model.channels, 'channel')}, {model.pixels} × {model.pixels} pixels"
 
 
-def start(pretrained: str) -> str:
-    names = {"none": "random weights", "default": "ImageNet weights (torchvision)"}
-    return names.get(pretrained, f"weights from {pretrained}")
-
-
 def _disjoint(params: Params, audit: dict[str, Any]) -> str:
     known = "image" if audit["patients"] == "unknown" else "patient"
     accepted = "; leakage was accepted" if params.split.on_leakage == "accept" else ""
@@ -86,11 +87,14 @@ def _disjoint(params: Params, audit: dict[str, Any]) -> str:
     return f"by {known}{unsure}; duplicates and near duplicates were looked for{accepted}"
 
 
-def selection(params: Params, summary: dict[str, Any]) -> str:
-    on_test = summary["chosen_on_test"]
-    train = params.train
-    by = f"the epoch with the best {RANKED_BY[train.select_by]} on the {SIDE_NAMES[train.select_on]} images"
-    return f"{by}; on the TEST images for {listed(on_test)}" if on_test else by
+def selection(plans: dict[str, Experiment], summary: dict[str, Any]) -> str:
+    """How each experiment's epoch was chosen; the experiments are named where they differ."""
+    alike: dict[str, list[str]] = {}
+    for name, plan in plans.items():
+        alike.setdefault(training.selection(plan.train), []).append(name)
+    said = list(alike) if len(alike) == 1 else [f"{listed(names)}: {how}" for how, names in alike.items()]
+    warned = [f"on the TEST images for {listed(summary['chosen_on_test'])}"] if summary["chosen_on_test"] else []
+    return "; ".join(said + warned)
 
 
 def _explained(params: Params) -> str | None:
@@ -108,8 +112,8 @@ def _ensembles(params: Params) -> str:
 def statistics(summary: dict[str, Any]) -> str:
     how = summary["intervals"]
     return (
-        f"{100 * how['confidence']:g} % intervals (Wilson, DeLong, bootstrap of {grouped(how['draws'])} draws): "
-        f"{how['rests_on']}; paired tests, Holm-corrected"
+        f"{100 * how['confidence']:g} % intervals (Wilson, DeLong, Clopper-Pearson, bootstrap of "
+        f"{grouped(how['draws'])} draws): {how['rests_on']}; paired tests, Holm-corrected"
     )
 
 
@@ -123,14 +127,3 @@ def limits(params: Params, summary: dict[str, Any], audit: dict[str, Any]) -> st
         ["a single repeat does not show how much chance in training matters"] if len(params.study.repeats) == 1 else []
     )
     return "; ".join(found)
-
-
-def training(plan: Plan) -> str:
-    """How one experiment was trained."""
-    train, model = plan.train, plan.model
-    frozen = f", frozen up to {model.freeze.upto}" if model.freeze.upto else ""
-    return (
-        f"{plural(train.epochs, 'epoch')} with {train.optimizer}, {train.schedule.replace('_', ' ')} schedule, "
-        f"learning rate {train.lr:g}, weight decay {train.weight_decay:g}, batches of {train.batch_size}; "
-        f"starts from {start(model.pretrained)}{frozen}"
-    )

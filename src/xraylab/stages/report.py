@@ -7,6 +7,7 @@ import numpy as np
 from xraylab import files, tables
 from xraylab.data import augment
 from xraylab.data.augment import Augmentation, Gray
+from xraylab.model.names import built_by
 from xraylab.params import Params, read_plan
 from xraylab.params_training import BATCHWISE, phases
 from xraylab.paths import Paths
@@ -65,7 +66,9 @@ def run(params: Params, paths: Paths) -> None:
     totals, tested = _totals(split["sides"]), _tested(split, params.study.repeats)
     known = _experiments(paths, summary, totals)
     made_cards = {
-        each["experiment"]: cards.card(params, summary, audit, each["plan"], each["runs"], read["figures"])
+        each["experiment"]: cards.card(
+            params, summary, audit, each["plan"], each["runs"], read["figures"], built_by(each["plan"].model.arch)
+        )
         for each in known
     }
     found = {
@@ -96,7 +99,7 @@ def run(params: Params, paths: Paths) -> None:
         experiments=known,
         resolved=rows.resolved([each["plan"].model_dump() for each in known]),
         made=_made(paths, summary),
-        checklist=checklist.filled(facts.study(params, summary, audit, totals, found["external"])),
+        checklist=checklist.filled(facts.study(params, summary, audit, totals, found["external"], built_by)),
         cards=made_cards,
         split=split,
         totals=totals,
