@@ -73,6 +73,9 @@ def _places(images: pd.DataFrame) -> list[str]:
 def _put(image: Path, place: Path, link: bool) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     if link:
-        place.symlink_to(image)
+        try:
+            place.symlink_to(image)
+        except OSError as error:  # Windows lets only administrators and developers make links
+            raise DataError(f"{place}: no link can be made there ({error.strerror}): leave out --link") from None
     else:
         shutil.copyfile(image, place)

@@ -10,8 +10,10 @@ import time
 from asyncio import StreamReader
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 from xraylab.errors import XraylabError
 from xraylab.jobs import guard
@@ -77,7 +79,7 @@ class Dvc:
             yield process
         finally:
             if process.returncode is None:
-                process.terminate()
+                _end(process)
                 await process.wait()
             self.live.remove(process)
 
@@ -85,7 +87,18 @@ class Dvc:
         """Those that are being ended in good order end at once."""
         for process in self.live:
             if process.returncode is None:
-                process.terminate()
+                _end(process)
+
+
+def _end(process: Process) -> None:
+    """Tell the guard to end what it started; on Windows, where it cannot hear that, end everything below it first."""
+    if not hasattr(os, "killpg"):
+        with suppress(psutil.NoSuchProcess):
+            for below in psutil.Process(process.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    below.kill()
+    with suppress(ProcessLookupError):
+        process.terminate()
 
 
 async def _said(process: Process, what: str) -> str:

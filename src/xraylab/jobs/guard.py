@@ -35,7 +35,7 @@ def _end(child: subprocess.Popen[bytes], asked: list[int]) -> None:
     end = time.monotonic() + GRACE
     while time.monotonic() < end and len(asked) < 2 and not _ended(child):
         pass
-    _tell(child, signal.SIGKILL)
+    _tell(child, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
 def _ended(child: subprocess.Popen[bytes]) -> bool:
@@ -45,9 +45,13 @@ def _ended(child: subprocess.Popen[bytes]) -> bool:
 
 
 def _tell(child: subprocess.Popen[bytes], number: int) -> None:
-    """To the command and all that it has started."""
+    """To the command and all that it has started; on Windows, which has no groups, the caller ends the latter."""
+    group = getattr(os, "killpg", None)
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, number)
+        if group is None:
+            child.kill()
+        else:
+            group(child.pid, number)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 
 
 def gpus() -> list[str]:
@@ -15,7 +14,7 @@ def gpus() -> list[str]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
-    listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False)  # noqa: S603 - found on the path
+    listed = subprocess.run([tool, "-L"], capture_output=True, encoding="utf-8", check=False)  # noqa: S603 - found on the path
     return devices(listed.stdout) if listed.returncode == 0 else []
 
 
@@ -27,7 +26,8 @@ def devices(listing: str) -> list[str]:
 
 def cores() -> int:
     """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    return os.cpu_count() or 1 if affinity is None else len(affinity(0))
 
 
 def shares(jobs: int, devices: list[str]) -> list[dict[str, str]]:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from rich.console import Console
@@ -14,7 +14,9 @@ from xraylab.jobs.dvc import Dvc
 from xraylab.jobs.screen import Screen
 from xraylab.paths import Paths
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]  # no Windows' HUP
 
 
 def run(paths: Paths, jobs: int | None) -> None:
@@ -44,12 +46,21 @@ async def until_signal(process: Dvc, work: Coroutine[Any, Any, None]) -> int:
 
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
-            asyncio.get_running_loop().add_signal_handler(number, stop, number)
+            _on_signal(number, stop)
     await asyncio.wait([task])
     if task.cancelled():
         return came[0]
     task.result()
     return 0
+
+
+def _on_signal(number: int, stop: Callable[[int], None]) -> None:
+    """Call `stop` within the running loop; on Windows, whose loop takes no handlers, by way of the interpreter's."""
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(number, stop, number)
+    except NotImplementedError:
+        signal.signal(number, lambda number, frame: loop.call_soon_threadsafe(stop, number))
 
 
 async def _up_to_date(process: Dvc, paths: Paths, jobs: int | None) -> None:

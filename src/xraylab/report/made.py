@@ -23,7 +23,7 @@ def commit(root: Path) -> str:
 def _git(root: Path, *arguments: str) -> str | None:
     """What git says; None where it, or a repository, is not there."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)  # noqa: S603, S607
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, encoding="utf-8", check=False)  # noqa: S603, S607
     except FileNotFoundError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None

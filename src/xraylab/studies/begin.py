@@ -42,7 +42,7 @@ def _absolute(data: str | None) -> str | None:
 def _edited(place: Path) -> bool:
     """Whether git does not have the file as it stands; without git, whether it is not the shipped one."""
     asked = ["git", "status", "--porcelain", "--", place.name]
-    done = subprocess.run(asked, cwd=place.parent, capture_output=True, text=True, check=False)  # noqa: S603 - no user's text
+    done = subprocess.run(asked, cwd=place.parent, capture_output=True, encoding="utf-8", check=False)  # noqa: S603 - no user's text
     if done.returncode == 0:
         return done.stdout != ""
     return place.read_bytes() != template.file("params.yaml").read_bytes()

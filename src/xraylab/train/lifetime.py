@@ -40,6 +40,7 @@ def _watch(starters: list[int]) -> None:
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
-    if sys.platform != "win32":
-        signal.alarm(GRACE)  # an exit raised within a destructor is swallowed: then the kernel ends us
+    alarm = getattr(signal, "alarm", None)  # Windows has none
+    if alarm is not None:
+        alarm(GRACE)  # an exit raised within a destructor is swallowed: then the kernel ends us
     sys.exit(128 + number)
