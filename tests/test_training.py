@@ -14,10 +14,11 @@ from tiny import Tiny
 from xraylab import files, tables
 from xraylab.errors import DataError, TrainingError, WeightsError
 from xraylab.model import networks, weights
+from xraylab.model.schedules import Plateau
 from xraylab.predict import score
 from xraylab.stages import plan, predict, train
 from xraylab.train import state
-from xraylab.train.record import Choice
+from xraylab.train.record import Choice, Run
 
 Prepare = Callable[..., Loaded]
 
@@ -151,6 +152,23 @@ def test_the_best_epoch_is_the_first_of_equals() -> None:
     assert Choice("valid_f1", min_epochs=0, soup=0, swa=0).ranked(rows) == [1, 2, 3, 0]
     assert Choice("valid_loss", min_epochs=0, soup=0, swa=0).ranked(rows) == [2, 3, 1, 0]
     assert Choice("valid_f1", min_epochs=2, soup=0, swa=0).ranked(rows) == [2, 3]
+
+
+def test_an_epoch_without_a_figure_is_never_the_best(tmp_path: Path) -> None:
+    """Nor one of a soup, nor a better one that puts off the end, nor a lower loss for the plateau."""
+    losses = [float("nan"), 0.9, 0.4, float("nan"), 0.5]
+    rows = [{"epoch": number, "phase": "step", "valid_loss": loss} for number, loss in enumerate(losses)]
+    for soup, averaged in [(2, [2, 4]), (4, [1, 2, 4])]:
+        choice = Choice("valid_loss", min_epochs=0, soup=soup, swa=0)
+        assert choice.ranked(rows) == [2, 4, 1, 0, 3]
+        assert Run(tmp_path, choice, keep_all=False, rows=rows).sources("soup") == averaged
+    assert Choice("valid_loss", min_epochs=3, soup=0, swa=0).ranked(rows) == [4, 3]
+    started = Run(tmp_path, choice, keep_all=False, rows=rows[:4])
+    assert (started.best, started.stops(1, 0), started.stops(2, 0)) == (2, True, False)
+    nowhere = Run(tmp_path, choice, keep_all=False, rows=[rows[0], rows[3]])
+    assert (nowhere.best, nowhere.sources("soup")) == (0, [0])
+    assert Plateau(1.0, patience=2, factor=0.1).rate(losses) == 0.1
+    assert Plateau(1.0, patience=2, factor=0.1).rate(losses[:4]) == 1.0
 
 
 def test_published_mode_scores_the_test_side_after_every_epoch(prepared: Prepare) -> None:

@@ -41,7 +41,7 @@ WAYS: dict[str, dict[str, Any]] = {
         "loss": {"name": "focal", "focal_gamma": 2.0, "class_weights": "balanced"},
     },
     "found": {
-        "train": {"lr": "find", "batch_size": 4},
+        "train": {"lr": "find", "batch_size": 2, "accumulate": 3},
         "sampling": {"strategy": "downsample"},
         "loss": {"label_smoothing": 0.1},
     },
@@ -114,7 +114,7 @@ def test_stopped_after_any_epochs_a_run_ends_in_the_same_bits(
     folder = trained(study, way)
     whole = outcome(folder)
     epochs = len(tables.read(folder / "history.csv"))
-    for epoch in range(epochs - 1):  # within phases, between them, and before each average
+    for epoch in range(-1, epochs - 1):  # before the first, within phases, between them, and before each average
         with monkeypatch.context() as patched, pytest.raises(Killed):
             kill_after(epoch, patched)
             train.run(*study, way, 0)

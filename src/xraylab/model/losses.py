@@ -34,19 +34,19 @@ class Focal(nn.Module):
     the weights do not enter p.
     """
 
-    weights: Tensor | None
+    weight: Tensor | None
 
-    def __init__(self, gamma: float, weights: Tensor | None) -> None:
+    def __init__(self, gamma: float, weight: Tensor | None) -> None:
         super().__init__()
         self.gamma = gamma
-        self.register_buffer("weights", weights)
+        self.register_buffer("weight", weight)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         entropy = F.cross_entropy(logits, labels, reduction="none")
         losses = (1 - torch.exp(-entropy)).clamp(min=0) ** self.gamma * entropy
-        if self.weights is None:
+        if self.weight is None:
             return losses.mean()
-        weights = self.weights[labels]
+        weights = self.weight[labels]
         return (weights * losses).sum() / weights.sum()
 
 
@@ -55,6 +55,11 @@ def focal(weights: Tensor | None, gamma: float) -> Focal:
 
 
 LOSSES: dict[str, Callable[..., nn.Module]] = {"cross_entropy": cross_entropy, "focal": focal}
+
+
+def divisor(loss: nn.CrossEntropyLoss | Focal, labels: Tensor) -> Tensor | float:
+    """What the sum over a batch's images is divided by, in their weighted mean: the sum of their classes' weights."""
+    return len(labels) if loss.weight is None else loss.weight[labels].sum()
 
 
 def l2_penalty(parameters: Iterable[nn.Parameter], strength: float) -> Tensor:

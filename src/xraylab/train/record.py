@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,19 @@ class Choice:
         return self.select.split("_")[0]
 
     def ranked(self, rows: list[Row]) -> list[int]:
-        """Epochs from the best on: the lowest loss, or the highest of anything else; of equals, the first."""
+        """Epochs from the best on: the lowest loss, or the highest of anything else; of equals, the first.
+
+        What is no number comes last.
+        """
         sign = 1 if self.select.endswith("_loss") else -1
         eligible = range(self.min_epochs, len(rows)) or range(len(rows))
-        return sorted(eligible, key=lambda epoch: sign * rows[epoch][self.select])
+        figures = {epoch: rows[epoch][self.select] for epoch in eligible}
+        return sorted(eligible, key=lambda epoch: (isnan(figures[epoch]), sign * figures[epoch]))
+
+    def best(self, rows: list[Row], number: int) -> list[int]:
+        """So many of the best, or as many as have a figure, and the first of all where none has."""
+        ranked = self.ranked(rows)
+        return [epoch for epoch in ranked[:number] if not isnan(rows[epoch][self.select])] or ranked[:1]
 
 
 @dataclass
@@ -76,7 +86,7 @@ class Run:
     def sources(self, average: str) -> list[int]:
         """The epochs that an average is made of."""
         if average == "soup":
-            return sorted(self.choice.ranked(self.trained)[: self.choice.soup])
+            return sorted(self.choice.best(self.trained, self.choice.soup))
         return list(range(len(self.trained)))[-self.choice.swa :]
 
     @property

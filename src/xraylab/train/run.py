@@ -166,6 +166,9 @@ def _fit_phase(
 ) -> None:
     """One call of fastai's fit; a phase begins with a fresh optimizer, a resumed one goes on with its own."""
     phase = part.phase
+    # fastai's optimizers leave zeros where torch's leave nothing, and would go on decaying what is frozen from here on;
+    # an interrupted run begins without gradients too
+    learn.model.zero_grad(set_to_none=True)
     if skip == 0:
         learn.opt_func = part.opt_func
         learn.create_opt()

@@ -11,9 +11,12 @@ import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelBatchException
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from xraylab.data.sampling import Order
+from xraylab.model import losses
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 # fastai carries no types, so to mypy each callback subclasses Any: hence the ignores below
 
@@ -61,9 +64,10 @@ def cutmix(images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]
 
 
 class Accumulate(Callback):  # type: ignore[misc]
-    """One step per so many batches, with the gradient of the mean over their images.
+    """One step per so many batches, with the gradient of the (weighted) mean over their images.
 
-    An epoch's last step takes what is left.
+    An epoch's last step takes what is left. How much the images of a step weigh is known only once all are seen: until
+    then each counts as one, and the gradient is put right before the step.
     """
 
     order, run_valid = 10, False  # after the penalty has joined the loss, before gradients are bounded
@@ -79,29 +83,53 @@ class Accumulate(Callback):  # type: ignore[misc]
     def after_loss(self) -> None:
         if self.iter % self.batches == 0:
             self.together = min(self.left, self.group)
+            self.weight: Tensor | float = 0
         self.left -= len(self.yb[0])
-        self.learn.loss_grad = self.loss_grad * (len(self.yb[0]) / self.together)
+        weight = losses.divisor(self.loss_func, self.yb[0])
+        self.weight = self.weight + weight
+        self.learn.loss_grad = self.loss_grad * (weight / self.together)
 
     def before_step(self) -> None:
         if (self.iter + 1) % self.batches and self.iter + 1 < self.n_iter:
             raise CancelBatchException
+        if isinstance(self.weight, Tensor):
+            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+            torch._foreach_mul_(gradients, self.together / self.weight)
+
+
+WARMUP_POWER = 2 / 3  # timm's
+
+
+def warmed_up(decay: float, updates: int) -> float:
+    """The decay after so many updates, 0 before the first: as timm's ModelEmaV3 warms up, with its gamma and power.
+
+    The average follows the network closely at first, or it would hold on to the weights that the run began with.
+    """
+    return min(decay, 1 - float((1 + updates) ** -WARMUP_POWER))
 
 
 class Average(Callback):  # type: ignore[misc]
     """Keeps an exponential moving average of weights and statistics, which is what is scored and kept.
 
-    The network itself goes on training; `trained` is that network.
+    The network itself goes on training; `trained` is that network. The number of updates is part of the state.
     """
 
     order = 80  # the average steps in before anything is scored, and back only after it is kept
 
     def __init__(self, trained: nn.Module, decay: float) -> None:
-        self.trained = trained
-        moving = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        self.average = AveragedModel(trained, multi_avg_fn=moving, use_buffers=True)
+        self.trained, self.decay = trained, decay
+        self.average = AveragedModel(trained, multi_avg_fn=self._move, use_buffers=True)
 
     def after_step(self) -> None:
         self.average.update_parameters(self.trained)
+
+    @torch.no_grad()
+    def _move(self, averages: Tensors, currents: Tensors, _: Tensor | int) -> None:
+        if averages[0].is_floating_point():
+            decay = warmed_up(self.decay, int(self.average.n_averaged))
+            torch._foreach_lerp_(averages, currents, 1 - decay)
+        else:
+            torch._foreach_copy_(averages, currents)  # counters
 
     def before_validate(self) -> None:
         self.learn.model = self.average.module.eval()
