@@ -1,5 +1,6 @@
 """Trainings of a tiny network on random images, through all that a run goes through but the stage's files."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -86,8 +87,6 @@ def fit(
     history = callbacks.History(finished.rows, np.array(["valid"] * IMAGES), 2, 1, order, names)
     average = None if ema is None else steps.Average(network, ema)
     watch = Watch(stop)
-    try:
+    with suppress(Killed):
         run.fit(learn, parts, finished, history, order, 0, "test-0", None, average, [watch])
-    except Killed:
-        pass
     return Fitted(finished, watch.states, finished.rows)

@@ -11,8 +11,10 @@ from safetensors.torch import save_file
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
+from xraylab import files
 from xraylab.errors import TrainingError, WeightsError
-from xraylab.model import cost, downloads, hardware, losses, networks, schedules, weights
+from xraylab.model import cost, downloads, hardware, heads, losses, networks, schedules, start, weights
+from xraylab.model.heads import Head
 
 
 def test_the_studys_network_has_the_published_size() -> None:
@@ -51,7 +53,7 @@ def test_a_pretrained_file_gives_its_body_and_a_new_head(suffix: str, tmp_path: 
     (torch.save if suffix == ".pth" else save_file)(pretrained(), path)
     network = networks.build("resnet18", classes=2, channels=3, dropout=0.0)
     head = network.fc[1].weight.clone()
-    weights.load_pretrained(network, weights.read(path), path.name)
+    weights.load_pretrained(network, weights.read(path), path.name, ["a", "b"], None)
     assert torch.equal(network.layer4[1].conv2.weight, pretrained()["layer4.1.conv2.weight"])
     assert torch.equal(network.fc[1].weight, head)
 
@@ -60,25 +62,60 @@ def test_a_first_layer_for_one_channel_answers_gray_as_the_original_does() -> No
     theirs = tv.resnet18()
     theirs.load_state_dict(pretrained())
     ours = networks.build("resnet18", classes=2, channels=1, dropout=0.0)
-    weights.load_pretrained(ours, pretrained(), "w.pth")
+    weights.load_pretrained(ours, pretrained(), "w.pth", ["a", "b"], None)
     gray = torch.rand(2, 1, 64, 64)
     torch.testing.assert_close(
         ours.eval().layer1(ours.conv1(gray)), theirs.eval().layer1(theirs.conv1(gray.repeat(1, 3, 1, 1)))
     )
 
 
-def test_an_earlier_run_gives_its_head_too(tmp_path: Path) -> None:
-    earlier = networks.build("resnet18", classes=2, channels=1, dropout=0.5)
-    weights.save(earlier, tmp_path / "best.safetensors")
-    network = networks.build("resnet18", classes=2, channels=1, dropout=0.0)
-    weights.load_pretrained(network, weights.read(tmp_path / "best.safetensors"), "best.safetensors")
-    assert torch.equal(network.fc[1].weight, earlier.fc[1].weight)
+EARLIER = ["Normal", "TB", "Pneumonia"]
+KINDS = {"linear": heads.LINEAR, "concat": Head("concat", 6, None), "dense": Head("dense", 6, batch_norm=True)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_earlier_run_gives_its_head_class_by_class(kind: str, beside: bool, tmp_path: Path) -> None:
+    """The classes stand in the file, or, in an older one, in model.json beside it."""
+    order = ["TB", "Pneumonia", "Normal"]
+    earlier = networks.build("resnet18", 3, 1, 0.5, KINDS[kind]).eval()
+    weights.save(earlier, tmp_path / "best.safetensors", None if beside else EARLIER)
+    files.write_json({"classes": EARLIER if beside else ["another", "file's"]}, tmp_path / "model.json")
+    said: list[str] = []
+    network = start.network("resnet18", order, 1, 0.0, tmp_path / "best.safetensors", KINDS[kind], 32, said.append)
+    images = torch.rand(2, 1, 32, 32)
+    assert torch.equal(network.eval()(images), earlier(images)[:, [EARLIER.index(name) for name in order]])
+    assert said == [f"the head of {tmp_path}/best.safetensors is taken over, class by class"]
+
+
+ANEW: dict[str, tuple[list[str] | None, Head, str]] = {
+    "fewer": (["Normal", "TB"], heads.LINEAR, "knows Normal, TB, and data.classes are Normal, TB, Pneumonia"),
+    "other": (["a", "b", "c"], heads.LINEAR, "knows a, b, c, and data.classes are Normal, TB, Pneumonia"),
+    "nameless": (None, heads.LINEAR, "does not name its classes"),
+    "another head": (EARLIER, Head("dense", 6, batch_norm=True), "has a head of another kind"),
+}
+
+
+@pytest.mark.parametrize("case", ANEW)
+def test_any_other_head_starts_anew_which_is_said(case: str, tmp_path: Path) -> None:
+    names, head, reason = ANEW[case]
+    earlier = networks.build("resnet18", len(names or EARLIER), 1, 0.5, head)
+    path = tmp_path / "w.safetensors"
+    weights.save(earlier, path, names)
+    said: list[str] = []
+    torch.manual_seed(1)
+    network = start.network("resnet18", EARLIER, 1, 0.0, path, heads.LINEAR, 32, said.append)
+    torch.manual_seed(1)
+    fresh = networks.build("resnet18", 3, 1, 0.0)
+    assert torch.equal(network.fc[1].weight, fresh.fc[1].weight)
+    assert torch.equal(network.layer4[1].conv2.weight, earlier.layer4[1].conv2.weight)
+    assert said == [f"the head starts anew: {path} {reason}"]
 
 
 def test_weights_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     network = networks.build("resnet34", classes=2, channels=1, dropout=0.0)
     with pytest.raises(WeightsError, match=r"w.pth does not fit model.arch:\n  - layer1.2.conv1.weight: missing"):
-        weights.load_pretrained(network, pretrained(), "w.pth")
+        weights.load_pretrained(network, pretrained(), "w.pth", ["a", "b"], None)
     (tmp_path / "junk.pth").write_bytes(b"<html>404</html>")
     with pytest.raises(WeightsError, match=r"junk.pth is not a whole .safetensors or .pth file of weights: "):
         weights.read(tmp_path / "junk.pth")
@@ -195,5 +232,5 @@ def test_precision_follows_the_hardware_unless_named(monkeypatch: pytest.MonkeyP
 def test_an_older_file_without_batch_counters_is_accepted() -> None:
     older = {name: tensor for name, tensor in pretrained().items() if not name.endswith("num_batches_tracked")}
     network = networks.build("resnet18", classes=2, channels=3, dropout=0.0)
-    weights.load_pretrained(network, older, "old.pth")
+    weights.load_pretrained(network, older, "old.pth", ["a", "b"], None)
     assert torch.equal(network.bn1.running_mean, older["bn1.running_mean"])

@@ -94,6 +94,7 @@ def test_frozen_epochs_train_the_head_alone(prepared: Prepare) -> None:
     train.run(*loaded, "baseline", 0)
     start = loaded[1].model("baseline", 0) / "last.safetensors"
     (loaded[1].root / "start.safetensors").write_bytes(start.read_bytes())
+    assert weights.classes_of(loaded[1].root / "start.safetensors") == ["Healthy", "TB"]
     small.edit(loaded[1].root, tune)
     loaded = load(loaded[1].root)
     plan.run(*loaded)

@@ -1,5 +1,6 @@
 """The network that a run begins with."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -30,12 +31,22 @@ def pretrained(chosen: str, arch: str, file: Path, planned_sha256: str | None) -
 
 
 def network(
-    arch: str, classes: int, channels: int, dropout: float, file: Path | None, head: Head, pixels: int
+    arch: str,
+    classes: Sequence[str],
+    channels: int,
+    dropout: float,
+    file: Path | None,
+    head: Head,
+    pixels: int,
+    say: Callable[[str], object],
 ) -> nn.Module:
-    """Randomly initialised, then with what `file` has of it. Errors: WeightsError where the file does not fit."""
-    built = networks.build(arch, classes, channels, dropout, head, pixels)
+    """Randomly initialised, then with what `file` has of it; `say` is told what became of the file's head.
+
+    Errors: WeightsError where the file does not fit.
+    """
+    built = networks.build(arch, len(classes), channels, dropout, head, pixels)
     if file is not None:
-        weights.load_pretrained(built, weights.read(file), str(file))
+        say(weights.load_pretrained(built, weights.read(file), str(file), classes, weights.classes_of(file)))
     return built
 
 

@@ -1,13 +1,14 @@
 """Weights in and out: safetensors for our own, checked files for pretrained ones; nothing is unpickled unsafely."""
 
+import json
 import pickle
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -17,14 +18,17 @@ from xraylab.model import networks
 from xraylab.model.networks import Network
 
 State = dict[str, Tensor]
+CLASSES = "xraylab.classes"  # the key of our files' metadata
 UNUSED = "num_batches_tracked"  # a counter that older files lack, and that batch norm here does not use
 DENSENETS = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])")  # names in torchvision's files
 
 
-def save(network: nn.Module, path: Path) -> None:
-    """Write the network's state, whole or not at all."""
+def save(network: nn.Module, path: Path, classes: Sequence[str] | None = None) -> None:
+    """Write the network's state, whole or not at all, and the classes of its outputs where they are known."""
+    metadata = {CLASSES: json.dumps(list(classes))} if classes else None
     with files.replacing(path) as temporary:
-        save_file({name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}, temporary)
+        state = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
+        save_file(state, temporary, metadata)
 
 
 def restore(network: nn.Module, path: Path) -> None:
@@ -53,10 +57,26 @@ def read(path: Path) -> State:
     return state
 
 
-def load_pretrained(network: nn.Module, state: State, name: str) -> None:
-    """Take over the body of a network of the same architecture; a head for other classes starts anew.
+def classes_of(path: Path) -> list[str] | None:
+    """What a file's outputs stand for: as the file says, or the model.json of the run beside it; None where neither."""
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        if CLASSES in metadata:
+            return list(json.loads(metadata[CLASSES]))
+    record = path.with_name("model.json")
+    facts = files.read_json(record) if record.is_file() else {}
+    return list(facts["classes"]) if "classes" in facts else None
 
-    A first layer for three channels is summed for one: gray repeated three times gives the same activations.
+
+def load_pretrained(
+    network: nn.Module, state: State, name: str, classes: Sequence[str], earlier: Sequence[str] | None
+) -> str:
+    """Take over the body of a network of the same architecture, and its head where it knows the same classes.
+
+    `classes` are this network's and `earlier` those of `state`, each in the order of the outputs; the head's rows are
+    put into this network's order. Any other head starts anew. A first layer for three channels is summed for one: gray
+    repeated three times gives the same activations. Returns what became of the head, in a sentence.
     Errors: WeightsError naming what is missing or of another shape.
     """
     wanted, head = network.state_dict(), networks.head_of(network) + "."
@@ -65,11 +85,32 @@ def load_pretrained(network: nn.Module, state: State, name: str) -> None:
     if all(problems):
         raise WeightsError(f"{name} does not fit model.arch:", problems[0][:10])
     fitting = states[problems.index([])]
-    head_fits = all(
-        key in fitting and fitting[key].shape == wanted[key].shape for key in wanted if key.startswith(head)
-    )
-    taken = {key: fitting[key] for key in wanted if key in fitting and (head_fits or not key.startswith(head))}
+    anew = _why_anew(wanted, fitting, head, classes, earlier)
+    taken = {key: fitting[key] for key in wanted if key in fitting and not (anew and key.startswith(head))}
+    if not anew and earlier is not None:
+        rows = torch.tensor([earlier.index(label) for label in classes])
+        taken |= {key: taken[key][rows] for key in _last_layer(network, head)}
     network.load_state_dict(wanted | taken)
+    return f"the head starts anew: {name} {anew}" if anew else f"the head of {name} is taken over, class by class"
+
+
+def _why_anew(
+    wanted: State, state: State, head: str, classes: Sequence[str], earlier: Sequence[str] | None
+) -> str | None:
+    """Why a head cannot be taken over: what the file is or has."""
+    if earlier is None:
+        return "does not name its classes"
+    if sorted(earlier) != sorted(classes):
+        return f"knows {', '.join(earlier)}, and data.classes are {', '.join(classes)}"
+    if any(key not in state or state[key].shape != wanted[key].shape for key in wanted if key.startswith(head)):
+        return "has a head of another kind"
+    return None
+
+
+def _last_layer(network: nn.Module, head: str) -> list[str]:
+    """The names of the tensors with a row for each class."""
+    *_, (last, layer) = network.get_submodule(head.removesuffix(".")).named_children()
+    return [f"{head}{last}.{name}" for name in layer.state_dict()]
 
 
 def _problems(wanted: State, state: State, head: str) -> list[str]:

@@ -77,11 +77,15 @@ def _stored(plan: Plan, given: Params, paths: Paths, cached: list[str]) -> str:
         images, _ = batches.load(paths.cache)
         rows = np.arange(len(images))
         head = heads.Head(model.head, model.head_width, model.head_batch_norm)
-        classes, normalise = len(given.data.classes), bodies.normalise(model.arch, model.channels)
-        network = start.network(model.arch, classes, model.channels, model.dropout, file, head, model.pixels)
+        classes, normalise = given.data.classes, bodies.normalise(model.arch, model.channels)
+        network = start.network(model.arch, classes, model.channels, model.dropout, file, head, model.pixels, _unsaid)
         frozen = start.divided(network, choice, True, model.arch).frozen
         features.write(path, frozen, images, rows, normalise, model.pixels, machine, print)
     return key
+
+
+def _unsaid(text: str) -> None:
+    """What became of a file's head: it is no part of the features."""
 
 
 def _link(source: Path, target: Path) -> None:

@@ -59,7 +59,7 @@ def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
         progress = Run(folder, asked.choice(plan), plan.train.keep == "all")
         _train(progress, given, plan, machine, read, network, array, repeat, name, paths.state)
         with files.replacing_folder(paths.model(experiment, repeat)) as output:
-            _write(progress, network, output)
+            _write(progress, network, given.data.classes, output)
             facts = {"experiment": experiment, "repeat": repeat, **_described(plan, given), **_frozen(network, plan)}
             files.write_json({**facts, **_outcome(progress), "hardware": machine.record()}, output / "model.json")
         shutil.rmtree(folder)
@@ -82,18 +82,18 @@ def _begun(given: Params, paths: Paths, experiment: str, repeat: int) -> Begun:
     machine = hardware.choose(plan.train.precision)
     deterministic_algorithms()
     read = inputs.read(paths.split_of(repeat), paths.cache, given.data.classes, plan.train.select_on)
-    network = _network(plan, paths, len(given.data.classes), repeat)
+    network = _network(plan, paths, given.data.classes, repeat)
     cached = _hashes(paths.cache.iterdir())
     array = _features(network, read, cached, plan, paths, experiment, machine) if plan.model.freeze.cache else None
     return plan, machine, read, network, cached, array
 
 
-def _network(plan: Plan, paths: Paths, classes: int, seed: int) -> Network:
+def _network(plan: Plan, paths: Paths, classes: list[str], seed: int) -> Network:
     model = plan.model
     place = paths.weights(model.pretrained)
     file, body = start.pretrained(model.pretrained, model.arch, place, plan.pretrained_sha256)
     torch.manual_seed(seed)
-    whole = start.network(model.arch, classes, model.channels, model.dropout, file, _head(plan), model.pixels)
+    whole = start.network(model.arch, classes, model.channels, model.dropout, file, _head(plan), model.pixels, print)
     return Network(whole, start.divided(whole, _cut(plan), model.freeze.cache, model.arch), body)
 
 
@@ -190,14 +190,14 @@ def _found_rate(plan: Plan, folder: Path, learn: Learner, drawn: Starts, seed: i
     return finder.suggestion(tables.read(path))
 
 
-def _write(finished: Run, network: Network, folder: Path) -> None:
+def _write(finished: Run, network: Network, classes: list[str], folder: Path) -> None:
     """The whole network after each kept epoch, put together from what was frozen and what was trained; the history."""
     names = {"best": finished.best, "last": finished.last}
     others = finished.kept if finished.keep_all else finished.averaged.values()
     names |= {finished.weights(epoch).stem: epoch for epoch in others}
     for name, epoch in names.items():
         weights.restore(network.parts.trained, finished.weights(epoch))
-        weights.save(network.whole, folder / f"{name}.safetensors")
+        weights.save(network.whole, folder / f"{name}.safetensors", classes)
     tables.write(pd.DataFrame(finished.rows), folder / "history.csv")
     if (finished.folder / FOUND).is_file():
         shutil.copyfile(finished.folder / FOUND, folder / FOUND)
