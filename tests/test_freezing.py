@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from xraylab import files, params
 from xraylab.errors import ParamsError
-from xraylab.model import division, features, networks
+from xraylab.model import division, features, heads, networks, start
 from xraylab.model.division import Choice
 from xraylab.stages import train
 from xraylab.train.record import Run
@@ -55,8 +55,9 @@ HARD = {
 }
 
 
-@pytest.mark.parametrize("upto", FROZEN)
-@pytest.mark.parametrize("case", HARD)
+@pytest.mark.parametrize(
+    ("upto", "case"), [(upto, case) for upto in FROZEN for case in HARD if (upto, case) != ("head", "fine_tune")]
+)
 def test_frozen_weights_and_statistics_stay_as_they_were(
     upto: str, case: str, prepared: Prepare, tmp_path: Path
 ) -> None:
@@ -198,3 +199,25 @@ def test_a_body_that_has_learnt_nothing_is_not_frozen(tmp_path: Path) -> None:
         "  - model.freeze.upto: model.pretrained is none, so what would be frozen has learnt nothing: "
         "set model.pretrained to default or a file, or this to null"
     )
+
+
+NOTHING = {
+    "less than a layer": (
+        Choice(upto=None, layers=0.05, blocks=None, adapt=False),
+        "model.freeze.layers: 0.05 of the 11 layers of resnet18 is less than one, so that nothing is frozen: raise it, "
+        "or set it to null",
+    ),
+    "no batch norm": (
+        Choice("conv1", layers=None, blocks=None, adapt=True),
+        "model.freeze.batch_norm: what is frozen of resnet18 has no batch norm, so that train changes nothing: set it "
+        "to eval",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NOTHING)
+def test_a_choice_that_nothing_comes_of_is_refused(case: str) -> None:
+    choice, message = NOTHING[case]
+    with pytest.raises(ParamsError) as caught:
+        start.check("resnet18", 2, 1, heads.LINEAR, 32, choice, cache=False)
+    assert str(caught.value) == message

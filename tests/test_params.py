@@ -62,6 +62,14 @@ def test_names_that_a_shell_or_a_folder_would_misread_are_refused(name: str, tmp
     assert problem.startswith(f"experiments.{name}: a name is up to 64 lower-case letters")
 
 
+FINE_TUNE = {"schedule": "fine_tune", "freeze_epochs": 1, "lr_mult": 10}
+
+
+def upto_head(tree: small.Tree) -> None:
+    tree["model"]["pretrained"] = "default"
+    tree["model"]["freeze"]["upto"] = "head"
+
+
 CONTRADICTIONS = {
     "an option of another schedule": (
         lambda tree: tree["train"].update(freeze_epochs=1),
@@ -124,6 +132,92 @@ CONTRADICTIONS = {
     "more epochs to average than there are": (
         lambda tree: tree["train"].update(swa=3),
         "train.swa: there are only 2 epochs to average 3 of: lower it",
+    ),
+    "a soup of more epochs than may be the best": (
+        lambda tree: tree["train"].update(epochs=4, min_epochs=2, soup=3),
+        "train.soup: there are only 2 epochs to average the best 3 of: lower it",
+    ),
+    "a patience that outlasts the run": (
+        lambda tree: tree["train"].update(epochs=6, min_epochs=1, early_stop=4),
+        "train.early_stop: the 6 epochs are over before 4 can have passed without a better one: lower it, or set it to "
+        "null",
+    ),
+    "a patience that outlasts the last phase": (
+        lambda tree: tree["train"].update(phases=[{"epochs": 9}, {"epochs": 3}], early_stop=3),
+        "train.early_stop: the 12 epochs are over before 3 can have passed without a better one: lower it, or set it "
+        "to null",
+    ),
+    "a rate that never falls by steps": (
+        lambda tree: tree["train"].update(schedule="step", epochs=5, decay_epochs=5, decay_factor=0.1),
+        "train.decay_epochs: after 5 of 5 epochs no rate is left to fall: lower it",
+    ),
+    "a rate that never falls from a plateau": (
+        lambda tree: tree["train"].update(schedule="plateau", epochs=5, decay_patience=4, decay_factor=0.1),
+        "train.decay_patience: the rate falls after 5 epochs at the earliest, and there are 5: lower it, or raise "
+        "epochs",
+    ),
+    "restarts without a second cycle": (
+        lambda tree: tree["train"].update(schedule="cosine_restarts", epochs=5, cycle_epochs=5, cycle_mult=2),
+        "train.cycle_mult: the first cycle takes all 5 epochs, so that there is no longer one: set it to 1",
+    ),
+    "an option that no phase uses": (
+        lambda tree: tree["train"].update(decay_epochs=1, phases=[{"schedule": "constant"}]),
+        "train.decay_epochs: no phase of train.phases uses it; set it to null",
+    ),
+    "an option that the one phase that uses it names itself": (
+        lambda tree: tree["train"].update(momentum=0.9, phases=[{"optimizer": "sgd", "momentum": 0.5}, {}]),
+        "train.momentum: no phase of train.phases uses it; set it to null",
+    ),
+    "a random body frozen at first": (
+        lambda tree: tree["train"].update(FINE_TUNE),
+        "train.freeze_epochs: model.pretrained is none, so what would be frozen has learnt nothing: set "
+        "model.pretrained to default or a file, or begin with a schedule that trains everything",
+    ),
+    "a random body frozen in the first phase": (
+        lambda tree: tree["train"].update(phases=[{"frozen": True}, {"frozen": True}]),
+        "train.phases.0.frozen: model.pretrained is none, so what would be frozen has learnt nothing: set "
+        "model.pretrained to default or a file, or begin with a schedule that trains everything",
+    ),
+    "nothing to unfreeze": (
+        lambda tree: (upto_head(tree), tree["train"].update(FINE_TUNE)),
+        "train.schedule: model.freeze.upto: head leaves nothing for fine_tune to unfreeze or to slow: take another, "
+        "such as one_cycle, or set that to null",
+    ),
+    "nothing to freeze in a phase": (
+        lambda tree: (upto_head(tree), tree["train"].update(phases=[{}, {"frozen": True}])),
+        "train.phases.1.frozen: model.freeze.upto: head freezes the same throughout: set one of the two to false or "
+        "null",
+    ),
+    "a frozen phase that unfreezes": (
+        lambda tree: tree["train"].update(phases=[{}, {"frozen": True, **FINE_TUNE}]),
+        "train.phases.1.frozen: fine_tune unfreezes after freeze_epochs: set it to false, or take another schedule",
+    ),
+    "weights that weigh nothing": (
+        lambda tree: tree["loss"].update(class_weights=[2.0, 2.0]),
+        "loss.class_weights: all classes weigh the same, which is what none does: set it to none",
+    ),
+    "a sharpness that sharpens nothing": (
+        lambda tree: (tree["augment"].update(sharpness_factor=1.0), tree["augment"].update(sharpness_p=0.5)),
+        "augment.sharpness_factor: 1 leaves every image as it is: set it to another factor, or augment.sharpness_p to "
+        "0",
+    ),
+    "copies that are all alike": (
+        lambda tree: (
+            tree["predict"].update(tta=4),
+            tree["augment"].update(mixup=0.4, noise=0.1, erase_p=0.5),
+            tree.update(experiments={"baseline": {}}),
+        ),
+        "predict.tta: no experiment's augmentation changes a copy (noise, erasing, mixup and cutmix are left out of "
+        "them), so all would be alike: set it to 0",
+    ),
+    "copies that every experiment makes alike": (
+        lambda tree: (
+            tree["predict"].update(tta=4),
+            tree["augment"].update(contrast=0.4),
+            tree.update(experiments={"baseline": {"augment": {"contrast": 0.0}}}),
+        ),
+        "predict.tta: no experiment's augmentation changes a copy (noise, erasing, mixup and cutmix are left out of "
+        "them), so all would be alike: set it to 0",
     ),
     "more pixels than are kept": (
         lambda tree: tree["model"].update(pixels=64),
@@ -228,6 +322,24 @@ CONTRADICTIONS = {
 def test_contradictions_are_named_with_their_remedy(case: str, tmp_path: Path) -> None:
     change, message = CONTRADICTIONS[case]
     assert problems(tmp_path, change) == [message]
+
+
+ALLOWED = {
+    "the last epoch but one may stop it": {"epochs": 6, "min_epochs": 1, "early_stop": 3},
+    "a last phase may stop after its first epoch": {"phases": [{"epochs": 9}, {"epochs": 3}], "early_stop": 2},
+    "one fall": {"schedule": "step", "epochs": 5, "decay_epochs": 4, "decay_factor": 0.1},
+    "one fall from a plateau": {"schedule": "plateau", "epochs": 5, "decay_patience": 3, "decay_factor": 0.1},
+    "a cosine alone": {"schedule": "cosine_restarts", "epochs": 5, "cycle_epochs": 5, "cycle_mult": 1},
+    "one phase uses it": {"decay_factor": 0.1, "phases": [{"schedule": "step", "decay_epochs": 1}, {}]},
+    "a body that the phase before has trained": {"phases": [{}, {"frozen": True}, FINE_TUNE]},
+    "as many as there are": {"epochs": 4, "min_epochs": 1, "soup": 3, "swa": 4, "ema": 0.9},
+}
+
+
+@pytest.mark.parametrize("case", ALLOWED)
+def test_what_something_comes_of_is_allowed(case: str, tmp_path: Path) -> None:
+    study = small.study(tmp_path, lambda tree: tree["train"].update(ALLOWED[case]))
+    assert params.read(study / "params.yaml").train.model_dump(include=set(ALLOWED[case])) == ALLOWED[case]
 
 
 def test_published_mode_needs_no_validation_side(tmp_path: Path) -> None:

@@ -66,6 +66,11 @@ def shrink(tree: small.Tree) -> None:
     """Hours of a published study become seconds: smaller, shorter, with one way of explaining."""
     tree["images"]["pixels"] = tree["model"]["pixels"] = PIXELS
     tree["train"].update(epochs=2, batch_size=8, precision="float32", min_epochs=min(1, tree["train"]["min_epochs"]))
+    if tree["train"]["schedule"] == "plateau":
+        tree["train"].update(epochs=3, decay_patience=1, early_stop=1)
+    for own in tree["experiments"].values():
+        if "decay_epochs" in own.get("train", {}):
+            own["train"]["decay_epochs"] = 1
     tree["evaluate"].update(draws=100)
     tree["explain"].update(images=1, methods=["grad-cam"])
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import small
+import tiny
 import torch
 from conftest import Loaded, load
 from runs import Killed, kill_after, model_json, outcome
 from safetensors.torch import load_file
-from tiny import Tiny
 
 from xraylab import files, tables
 from xraylab.errors import DataError, TrainingError, WeightsError
@@ -25,12 +25,15 @@ Prepare = Callable[..., Loaded]
 
 @pytest.fixture(autouse=True)
 def _tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(networks.NETWORKS, "resnet18", Tiny)
+    monkeypatch.setitem(networks.NETWORKS, "resnet18", tiny.Tiny)
 
 
 EVERYTHING = {
     "one_cycle": lambda tree: tree["train"].update(epochs=4),
-    "fine_tune": lambda tree: tree["train"].update(schedule="fine_tune", epochs=2, freeze_epochs=2, lr_mult=10),
+    "fine_tune": lambda tree: (
+        tree["train"].update(schedule="fine_tune", epochs=2, freeze_epochs=2, lr_mult=10),
+        tiny.pretrained(Path(tree["data"]["source"]).with_suffix(".safetensors"))(tree),
+    ),
     "sgd": lambda tree: (
         tree["train"].update(epochs=4, optimizer="sgd", momentum=0.9, schedule="constant", keep="all"),
         tree["model"].update(dropout=0.5),

@@ -265,7 +265,10 @@ def _study_problems(params: Params) -> list[str]:
     if params.images.window and params.images.window[0] >= params.images.window[1]:
         problems.append(f"images.window: the lower percentile comes first, got {params.images.window}")
     if params.predict.tta > 0 and not _augmented(params):
-        problems.append("predict.tta: no experiment is trained with augmentation, so all copies would be alike: set 0")
+        problems.append(
+            "predict.tta: no experiment's augmentation changes a copy (noise, erasing, mixup and cutmix are left out "
+            "of them), so all would be alike: set it to 0"
+        )
     if study.baseline not in params.experiments:
         problems.append(f"study.baseline: {study.baseline!r} is not one of the experiments")
     if len(set(study.repeats)) < len(study.repeats):
@@ -292,10 +295,10 @@ def _explain_problems(params: Params) -> list[str]:
 
 
 def _augmented(params: Params) -> bool:
-    """Whether any experiment shows a network other images than the cached ones."""
-    own = [overrides.get("augment") for overrides in params.experiments.values()]
+    """Whether any experiment would predict from other images than the cached ones."""
+    own = [overrides.get("augment") or {} for overrides in params.experiments.values()]
     changed = [merged(params.augment.model_dump(), part) for part in own if isinstance(part, dict)]
-    return any(params_training.changing(part) for part in [params.augment.model_dump(), *changed])
+    return any(set(params_training.changing(part)) - set(params_training.NOT_IN_COPIES) for part in changed)
 
 
 def _label_problems(data: Data) -> list[str]:
@@ -422,7 +425,7 @@ def _corner_problems(params: Params) -> list[str]:
 def _contradictions(experiment: Experiment, params: Params) -> dict[str, str]:
     """What no single field can know: dotted key -> problem."""
     model, train = experiment.model, experiment.train
-    found = params_training.contradictions(experiment.augment, experiment.loss, train, params.data.classes)
+    found = params_training.contradictions(model, experiment.augment, experiment.loss, train, params.data.classes)
     if model.pixels > params.images.pixels:
         found["model.pixels"] = (
             f"{model.pixels} is more than images.pixels ({params.images.pixels}): raise images.pixels"

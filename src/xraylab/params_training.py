@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
+from xraylab.params_model import Freeze, Model
 from xraylab.sections import Fraction, Section, Share, belongs
 
 ScheduleName = Literal["constant", "one_cycle", "flat_cos", "cosine_restarts", "step", "plateau", "fine_tune"]
@@ -21,8 +22,10 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "decay_patience": ("plateau",),
     "decay_factor": ("step", "plateau"),
 }
+HEAD = "head"  # of model.freeze.upto: all but the head
 UNCHANGING = {"crop_scale": 1.0}  # every other augmentation does nothing at 0
 BATCHWISE = ("mixup", "cutmix")  # augmentations that are not of single images
+NOT_IN_COPIES = (*BATCHWISE, "noise", "erase_p")  # those that predict.tta leaves out
 WITH_MOMENTUM = ("sgd", "rmsprop")
 
 
@@ -126,20 +129,26 @@ def changing(augment: dict[str, Any]) -> list[str]:
     return [name for name, value in augment.items() if name != "sharpness_factor" and value != UNCHANGING.get(name, 0)]
 
 
-def contradictions(augment: Augment, loss: Loss, train: Train, classes: list[str]) -> dict[str, str]:
+def contradictions(model: Model, augment: Augment, loss: Loss, train: Train, classes: list[str]) -> dict[str, str]:
     """What no single key can know: dotted key -> problem."""
-    return {
-        **_of_augment(augment),
-        **_of_loss(loss, classes),
-        **(_of_phases(train) if train.phases else {f"train.{key}": text for key, text in _of_options(train).items()}),
-        **_of_epochs(train),
-    }
+    of_options = _of_phases(train) if train.phases else _below("train", _of_options(train))
+    of_phases = {} if of_options else {**_of_unused(train), **_of_course(train, model), **_of_epochs(train)}
+    return {**_of_augment(augment), **_of_loss(loss, classes), **of_options, **of_phases}
+
+
+def _below(where: str, problems: dict[str, str]) -> dict[str, str]:
+    return {f"{where}.{key}": problem for key, problem in problems.items()}
 
 
 def _of_augment(augment: Augment) -> dict[str, str]:
+    found = {}
     if augment.mixup > 0 and augment.cutmix > 0:
-        return {"augment.cutmix": "augment.mixup mixes each batch already: set one of the two to 0"}
-    return {}
+        found["augment.cutmix"] = "augment.mixup mixes each batch already: set one of the two to 0"
+    if augment.sharpness_p > 0 and augment.sharpness_factor == 1:
+        found["augment.sharpness_factor"] = (
+            "1 leaves every image as it is: set it to another factor, or augment.sharpness_p to 0"
+        )
+    return found
 
 
 def _of_loss(loss: Loss, classes: list[str]) -> dict[str, str]:
@@ -150,6 +159,8 @@ def _of_loss(loss: Loss, classes: list[str]) -> dict[str, str]:
         found["loss.label_smoothing"] = "only loss.name: cross_entropy uses it; set it to 0"
     if isinstance(loss.class_weights, list) and len(loss.class_weights) != len(classes):
         found["loss.class_weights"] = f"{len(loss.class_weights)} weights for the classes {', '.join(classes)}"
+    elif isinstance(loss.class_weights, list) and len(set(loss.class_weights)) == 1:
+        found["loss.class_weights"] = "all classes weigh the same, which is what none does: set it to none"
     return found
 
 
@@ -174,7 +185,66 @@ def _of_phases(train: Train) -> dict[str, str]:
             problems = unknown or _of_options(_phase(train, overrides))
         except ValidationError as error:
             problems = {".".join(map(str, item["loc"][:1])): _said(item) for item in error.errors()}
-        found |= {f"{where}.{key}": problem for key, problem in problems.items()}
+        found |= _below(where, problems)
+    return found
+
+
+def _of_unused(train: Train) -> dict[str, str]:
+    """Options of `train` that every phase names itself, or has no use for."""
+    if train.phases is None:
+        return {}
+    inherited = [
+        name
+        for overrides, phase in zip(train.phases, phases(train), strict=True)
+        for name in (*OPTIONS, "momentum")
+        if name not in overrides and getattr(phase, name) is not None
+    ]
+    unused = [name for name in (*OPTIONS, "momentum") if getattr(train, name) is not None and name not in inherited]
+    return {f"train.{name}": "no phase of train.phases uses it; set it to null" for name in unused}
+
+
+def _of_course(train: Train, model: Model) -> dict[str, str]:
+    """What each phase does, or would have to do and cannot."""
+    found: dict[str, str] = {}
+    for number, phase in enumerate(phases(train)):
+        where = f"train.phases.{number}" if train.phases else "train"
+        found |= _below(where, {**_of_length(phase), **_of_frozen(phase, model.freeze)})
+        if number == 0 and model.pretrained == "none" and (phase.frozen or phase.freeze_epochs):
+            found[f"{where}.{'frozen' if phase.frozen else 'freeze_epochs'}"] = (
+                "model.pretrained is none, so what would be frozen has learnt nothing: set model.pretrained to default "
+                "or a file, or begin with a schedule that trains everything"
+            )
+    return found
+
+
+def _of_length(phase: TrainPhase) -> dict[str, str]:
+    """Options that nothing can come of before the phase ends."""
+    epochs, decay, patience, cycle = phase.epochs, phase.decay_epochs, phase.decay_patience, phase.cycle_epochs
+    found = {}
+    if decay is not None and decay >= epochs:
+        found["decay_epochs"] = f"after {decay} of {epochs} epochs no rate is left to fall: lower it"
+    if patience is not None and patience > epochs - 2:
+        found["decay_patience"] = (
+            f"the rate falls after {patience + 1} epochs at the earliest, and there are {epochs}: lower it, or raise "
+            "epochs"
+        )
+    if cycle is not None and cycle >= epochs and phase.cycle_mult != 1:
+        found["cycle_mult"] = f"the first cycle takes all {epochs} epochs, so that there is no longer one: set it to 1"
+    return found
+
+
+def _of_frozen(phase: TrainPhase, freeze: Freeze) -> dict[str, str]:
+    """Parts that are to be frozen, thawed or slowed, and are frozen otherwise."""
+    found = {}
+    if freeze.upto == HEAD and phase.schedule == "fine_tune":
+        found["schedule"] = (
+            "model.freeze.upto: head leaves nothing for fine_tune to unfreeze or to slow: take another, such as "
+            "one_cycle, or set that to null"
+        )
+    if freeze.upto == HEAD and phase.frozen:
+        found["frozen"] = "model.freeze.upto: head freezes the same throughout: set one of the two to false or null"
+    if phase.frozen and phase.schedule == "fine_tune":
+        found["frozen"] = "fine_tune unfreezes after freeze_epochs: set it to false, or take another schedule"
     return found
 
 
@@ -190,13 +260,29 @@ def _said(item: Any) -> str:
 
 def _of_epochs(train: Train) -> dict[str, str]:
     """Numbers of epochs that do not fit together."""
-    try:
-        epochs = sum(phase.all_epochs for phase in phases(train))
-    except ValidationError:
-        return {}  # said above
+    course = phases(train)
+    epochs = sum(phase.all_epochs for phase in course)
     found = {}
     if train.min_epochs >= epochs:
         found["train.min_epochs"] = f"{train.min_epochs} of {epochs} epochs leave none to be the best: lower it"
     if train.swa is not None and train.swa > epochs:
         found["train.swa"] = f"there are only {epochs} epochs to average {train.swa} of: lower it"
+    if train.soup is not None and train.soup > max(epochs - train.min_epochs, 0):
+        found["train.soup"] = (
+            f"there are only {epochs - train.min_epochs} epochs to average the best {train.soup} of: lower it"
+        )
+    waiting = _waits_from(train.min_epochs, epochs - course[-1].epochs)
+    if train.early_stop is not None and waiting + train.early_stop > epochs - 2:
+        found["train.early_stop"] = (
+            f"the {epochs} epochs are over before {train.early_stop} can have passed without a better one: lower it, "
+            "or set it to null"
+        )
     return found
+
+
+def _waits_from(min_epochs: int, last_phase: int) -> int:
+    """The earliest epoch after which patience counts: the first that may be the best, or the one before a last phase.
+
+    In a phase that follows others the best epoch may lie before it.
+    """
+    return min_epochs if min_epochs >= last_phase else last_phase - 1

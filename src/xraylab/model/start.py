@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from xraylab import files
 from xraylab.errors import ParamsError, WeightsError
@@ -51,8 +52,22 @@ def network(
 
 
 def divided(network: nn.Module, choice: Choice, cache: bool, arch: str) -> Division:
-    """What is frozen and what trains. Errors: ParamsError where there are no such blocks, or nothing runs apart."""
+    """What is frozen and what trains.
+
+    Errors: ParamsError where there are no such blocks, nothing comes of the choice, or nothing runs apart.
+    """
     parts = division.divide(network, choice)
+    if choice.layers is not None and not parts.layers:
+        raise ParamsError(
+            f"model.freeze.layers: {choice.layers} of the {len(networks.layers(network))} layers of {arch} is less "
+            "than one, so that nothing is frozen: raise it, or set it to null"
+        )
+    norms = [part for held in parts.held for part in held.modules() if isinstance(part, _BatchNorm)]
+    if choice.adapt and not norms:
+        raise ParamsError(
+            f"model.freeze.batch_norm: what is frozen of {arch} has no batch norm, so that train changes nothing: set "
+            "it to eval"
+        )
     if cache and len(parts.frozen) == 0:
         raise ParamsError(
             f"model.freeze.cache: {arch} is no plain sequence of modules as far as that, so what is frozen cannot run "
