@@ -189,7 +189,7 @@ CONTRADICTIONS = {
         "null",
     ),
     "a frozen phase that unfreezes": (
-        lambda tree: tree["train"].update(phases=[{}, {"frozen": True, **FINE_TUNE}]),
+        lambda tree: tree["train"].update(phases=[{"epochs": 2}, {"frozen": True, **FINE_TUNE}]),
         "train.phases.1.frozen: fine_tune unfreezes after freeze_epochs: set it to false, or take another schedule",
     ),
     "weights that weigh nothing": (
@@ -331,7 +331,7 @@ ALLOWED = {
     "one fall from a plateau": {"schedule": "plateau", "epochs": 5, "decay_patience": 3, "decay_factor": 0.1},
     "a cosine alone": {"schedule": "cosine_restarts", "epochs": 5, "cycle_epochs": 5, "cycle_mult": 1},
     "one phase uses it": {"decay_factor": 0.1, "phases": [{"schedule": "step", "decay_epochs": 1}, {}]},
-    "a body that the phase before has trained": {"phases": [{}, {"frozen": True}, FINE_TUNE]},
+    "a body that the phase before has trained": {"phases": [{"epochs": 2}, {"frozen": True}, FINE_TUNE]},
     "as many as there are": {"epochs": 4, "min_epochs": 1, "soup": 3, "swa": 4, "ema": 0.9},
 }
 

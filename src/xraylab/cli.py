@@ -1,16 +1,18 @@
 """The command line: one command per stage of dvc.yaml, and what a user asks for besides.
 
-Every command imports its own stage, so that `--help` answers at once.
+A stage's libraries are imported when it runs, so that `--help` answers at once.
 """
 
 import sys
 import warnings
-from collections.abc import Callable
+from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from xraylab import progress
 from xraylab.errors import XraylabError
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ def main() -> None:
     """Run a command; a user's mistake is printed without a traceback and exits with 1."""
     # fastai and torchvision still call torch.jit.script, which is no news to the user
     warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a log shows each line at once, not all of them at the end
     try:
         app(prog_name="xraylab")
     except XraylabError as error:
@@ -49,97 +53,73 @@ def main() -> None:
 @app.command(rich_help_panel=STAGES)
 def source() -> None:
     """Note what the data source holds now (data/source.json)."""
-    from xraylab.stages import source
-
-    _run(source.run)
+    _run("source")
 
 
 @app.command(rich_help_panel=STAGES)
 def fetch() -> None:
     """Bring the source's files to data/raw."""
-    from xraylab.stages import fetch
-
-    _run(fetch.run)
+    _run("fetch")
 
 
 @app.command(rich_help_panel=STAGES)
 def index() -> None:
     """Read every image once: data/index.csv and data/audit.json."""
-    from xraylab.stages import index
-
-    _run(index.run)
+    _run("index")
 
 
 @app.command(rich_help_panel=STAGES)
 def split() -> None:
     """Decide who trains, who chooses the epoch, and who is tested (data/split)."""
-    from xraylab.stages import split
-
-    _run(split.run)
+    _run("split")
 
 
 @app.command(rich_help_panel=STAGES)
 def cache() -> None:
     """Decode every image once, to the size of images.pixels (data/cache)."""
-    from xraylab.stages import cache
-
-    _run(cache.run)
+    _run("cache")
 
 
 @app.command(rich_help_panel=STAGES)
 def plan() -> None:
     """Resolve each experiment's configuration (plans)."""
-    from xraylab.stages import plan
-
-    _run(plan.run)
+    _run("plan")
 
 
 @app.command(rich_help_panel=STAGES)
 def features() -> None:
     """Compute once what frozen parts of networks make of the images (features)."""
-    from xraylab.stages import features
-
-    _run(features.run)
+    _run("features")
 
 
 @app.command(rich_help_panel=STAGES)
 def train(experiment: Experiment, repeat: Repeat = 0) -> None:
     """Train one experiment, from its last finished epoch if it was stopped (models)."""
-    from xraylab.stages import train
-
-    _run(train.run, experiment, repeat)
+    _run("train", experiment, repeat)
 
 
 @app.command(rich_help_panel=STAGES)
 def predict(experiment: Experiment, repeat: Repeat = 0) -> None:
     """Class probabilities of the best and the last epoch (predictions)."""
-    from xraylab.stages import predict
-
-    _run(predict.run, experiment, repeat)
+    _run("predict", experiment, repeat)
 
 
 @app.command(rich_help_panel=STAGES)
 def evaluate() -> None:
     """Figures from the predictions (reports/metrics.json, comparison.csv, evaluation)."""
-    from xraylab.stages import evaluate
-
-    _run(evaluate.run)
+    _run("evaluate")
 
 
 @app.command(rich_help_panel=STAGES)
 def explain() -> None:
     """Where chosen experiments look, and what they could do without looking there (reports/explain)."""
-    from xraylab.stages import explain
-
-    _run(explain.run)
+    _run("explain")
 
 
 @app.command(rich_help_panel=STAGES)
 def report() -> None:
     """One page of it all (reports/index.html)."""
-    from xraylab.stages import report
-
-    _run(report.run)
+    _run("report")
 
 
 @app.command(rich_help_panel=TOOLS)
@@ -346,7 +326,7 @@ def search() -> None:
         raise MissingError("xraylab search needs Optuna, which is not installed: pip install 'optuna>=4'")
     from xraylab.search import command
 
-    _run(command.run)
+    command.run(*_study())
 
 
 def _study() -> "tuple[Params, Paths]":
@@ -357,5 +337,9 @@ def _study() -> "tuple[Params, Paths]":
     return params.read(paths.params), paths
 
 
-def _run(stage: Callable[..., None], *arguments: str | int) -> None:
-    stage(*_study(), *arguments)
+def _run(stage: str, *arguments: str | int) -> None:
+    """Run a stage. It is announced before its libraries are imported, which takes seconds."""
+    study = _study()
+    run = "-".join(map(str, arguments))
+    progress.say(f"{stage} {run}".rstrip() + ": starting")
+    import_module(f"xraylab.stages.{stage}").run(*study, *arguments)

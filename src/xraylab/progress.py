@@ -1,5 +1,7 @@
-"""Progress on a terminal, silence in a log; and work in threads under such a bar."""
+"""Progress: a bar on a terminal, a line now and then elsewhere; and work in threads under it."""
 
+import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,22 +13,85 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 AHEAD = 256
+EVERY = 30.0  # seconds between two lines
 
 
-def bar(items: Iterable[T], total: int, text: str) -> Iterable[T]:
-    """Yield `items` under a bar with the time left."""
+class Pace:
+    """How far some work is, and whether it is time to say so where no bar shows it.
+
+    `done` of `total` are done already, and say nothing about the speed.
+    """
+
+    def __init__(self, total: int, done: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self.total, self.done, self.before, self.clock = total, done, done, clock
+        self.begun = self.said = clock()
+
+    def advance(self) -> None:
+        self.done += 1
+
+    def due(self) -> bool:
+        """Whether the last line is half a minute ago; then this is when the next one is."""
+        now = self.clock()
+        late = now - self.said >= EVERY
+        self.said = now if late else self.said
+        return late
+
+    def spoken(self) -> None:
+        """Wait for another half minute: something else was said."""
+        self.said = self.clock()
+
+    def per_second(self) -> float:
+        return (self.done - self.before) / max(self.clock() - self.begun, 1e-9)
+
+    def left(self) -> str:
+        """The time that the rest takes at the speed so far, such as 1:40."""
+        return spelt((self.total - self.done) / self.per_second()) if self.done > self.before else "?"
+
+
+def spelt(seconds: float) -> str:
+    """Minutes and seconds, and hours where there are any."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+
+
+def say(line: str) -> None:
+    """Print a line of progress at once."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - one of the two places that print while work goes on
+
+
+def bar(items: Iterable[T], total: int, text: str, clock: Callable[[], float] = time.monotonic) -> Iterable[T]:
+    """Yield `items` under a bar with the time left; without a terminal, a line every half minute."""
     from rich.console import Console  # noqa: PLC0415 - a stage that has nothing to wait for does not wait for this
     from rich.progress import track  # noqa: PLC0415
 
     console = Console(stderr=True)
-    return track(items, text, total, console=console, transient=True, disable=not console.is_terminal)
+    if console.is_terminal:
+        return track(items, text, total, console=console, transient=True)
+    return _told(items, Pace(total, clock=clock), text)
+
+
+def _told(items: Iterable[T], pace: Pace, text: str) -> Iterator[T]:
+    for item in items:
+        yield item
+        tick(pace, text)
+
+
+def tick(pace: Pace, text: str) -> None:
+    """Count one more, and say it where that is due."""
+    pace.advance()
+    if pace.due():
+        say(f"{text}  {pace.done}/{pace.total}  {pace.left()} left")
 
 
 def mapped(work: Callable[[T], R], items: Sequence[T], text: str) -> Iterator[R]:
     """`work` of every item, in order, done in threads under a bar; only a few hundred results wait at a time."""
+    yield from bar(_in_threads(work, items), len(items), text)
+
+
+def _in_threads(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     with ThreadPoolExecutor() as pool:
         waiting: deque[Future[R]] = deque()
-        for item in bar(items, len(items), text):
+        for item in items:
             waiting.append(pool.submit(work, item))
             if len(waiting) == AHEAD:
                 yield waiting.popleft().result()
@@ -35,7 +100,7 @@ def mapped(work: Callable[[T], R], items: Sequence[T], text: str) -> Iterator[R]
 
 
 def display() -> "Progress":
-    """A bar that the caller moves: what, how far, time left, and a text of its own."""
+    """A bar that the caller moves: what, how far, time left."""
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
@@ -45,7 +110,6 @@ def display() -> "Progress":
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
         console=console,
         transient=True,
         disable=not console.is_terminal,

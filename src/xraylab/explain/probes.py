@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from xraylab import progress
 from xraylab.data.batches import SCORING_BATCH, Images
 from xraylab.explain.subject import Subject
 from xraylab.model import scoring
@@ -75,6 +76,7 @@ def warnings(real: float | None, centre: dict[str, Any], metadata: dict[str, Any
 
 def _batches(subject: Subject, ids: Sequence[str], part: str, share: float) -> Iterator[Tensor]:
     rows = subject.rows(ids)
-    for start in range(0, len(rows), SCORING_BATCH):
+    starts = range(0, len(rows), SCORING_BATCH)
+    for start in progress.bar(starts, len(starts), f"blacking out the {part}, batch"):
         some = blacked_out(subject.cached[rows[start : start + SCORING_BATCH]], part, share)
         yield subject.shown(some, np.arange(len(some)))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xraylab import progress
 from xraylab.explain import layers
 
 BATCH = 64
@@ -55,7 +56,8 @@ def occlusion(network: nn.Module, images: Tensor, classes: Tensor, patch: int, s
     ECCV 2014). Positive: evidence for the class.
     """
     with torch.inference_mode():
-        maps = [_occlusion(network, image, of, patch, stride) for image, of in zip(images, classes, strict=True)]
+        pairs = progress.bar(zip(images, classes, strict=True), len(images), "covering parts, image")
+        maps = [_occlusion(network, image, of, patch, stride) for image, of in pairs]
     return torch.stack(maps)
 
 

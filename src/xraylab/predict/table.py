@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from xraylab import progress
 from xraylab.data.augment import DRAWS, Augmentation, Drawn
 from xraylab.data.batches import SCORING_BATCH, Images, Normalise, Rows, Store, load, scoring_batches
 from xraylab.model import hardware, scoring
@@ -39,7 +40,8 @@ def probabilities(
         *_augmented(pixels, rows, model, copies, normalise, machine.device),
     ]
     networks = [network for network, _ in ready]
-    scores = zip(*(scoring.probabilities(networks, batches, machine) for batches in passes), strict=True)
+    shown = (progress.bar(batches, -(-len(rows) // SCORING_BATCH), "predicting, batch") for batches in passes)
+    scores = zip(*(scoring.probabilities(networks, batches, machine) for batches in shown), strict=True)
     columns = [f"p_{label}" for label in model["classes"]]
     means = [torch.stack(each).mean(dim=0).numpy() for each in scores]
     tables = [images.assign(**dict(zip(columns, each.T, strict=True))) for each in means]

@@ -1,6 +1,7 @@
 """What happens around fastai's loop: precision, penalty, seeds, history, checkpoints."""
 
 import random
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from math import isfinite
@@ -22,6 +23,7 @@ from xraylab.model.losses import l2_penalty
 Row = dict[str, Any]
 LOOK_EVERY = 64  # batches
 LISTED = 32  # names of a batch
+WIDTH, TITLE = 100, 40  # columns of a line, and at most so many for the run's name
 
 
 class Starts(Protocol):
@@ -183,41 +185,74 @@ class Checkpoint(Callback):  # type: ignore[misc]
 
 
 class Bar(Callback):  # type: ignore[misc]
-    """A bar over all batches that are left, with the time left; a line per epoch where there is no terminal."""
+    """A line per epoch, and in between a bar over all batches that are left, with the time left.
+
+    Where there is no terminal for the bar, a line every half minute takes its place. `select` is the history column
+    that chooses the best epoch.
+    """
 
     order = 95
 
-    def __init__(self, title: str, epochs: int, history: History) -> None:
-        self.title, self.epochs, self.history = title, epochs, history
+    def __init__(
+        self,
+        title: str,
+        epochs: int,
+        history: History,
+        select: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.title, self.epochs, self.history, self.select, self.clock = title, epochs, history, select, clock
         self.display = progress.display()
 
     def start(self, epochs_done: int) -> None:
         batches = len(self.dls.train)
+        self.pace = progress.Pace(self.epochs * batches, epochs_done * batches, self.clock)
         self.display.start()
-        self.task = self.display.add_task(
-            self.title, total=self.epochs * batches, completed=epochs_done * batches, note=""
-        )
+        self.task = self.display.add_task(self.title, total=self.pace.total, completed=self.pace.done)
 
     def after_batch(self) -> None:
         if self.training:
+            self.pace.advance()
             self.display.advance(self.task)
+        if self.display.disable and self.pace.due():
+            progress.say(self._so_far())
 
     def after_validate(self) -> None:
-        line = _line(self.history.rows[-1])
-        self.display.update(self.task, note=line)
-        epoch = f"{self.title} epoch {len(self.history.rows)}/{self.epochs}"
-        self.display.console.print(f"{epoch}  {line}", highlight=False, soft_wrap=True)
+        line = epoch_line(self.title, self.epochs, self.history.rows[-1], self.select)
+        self.display.console.print(line, highlight=False, soft_wrap=True)
+        self.pace.spoken()
 
     def stop(self) -> None:
         self.display.stop()
+
+    def _so_far(self) -> str:
+        epoch = f"{cut(self.title, TITLE)} epoch {len(self.history.rows) + 1}/{self.epochs}"
+        part = f"{100 * (self.iter + 1) // self.n_iter} %{'' if self.training else ' scored'}"
+        images = self.pace.per_second() * self.dls.train.bs
+        return f"{epoch}, {part}  {images:.0f} images/s  {self.pace.left()} left"
+
+
+def epoch_line(title: str, epochs: int, row: Row, select: str) -> str:
+    """An epoch's figures on a line of at most `WIDTH` columns, of which the one that chooses never falls off."""
+    side, _, _ = select.partition("_")
+    line = f"{cut(title, TITLE)} epoch {row['epoch'] + 1}/{epochs}"
+    first = dict.fromkeys([select, "train_loss", f"{side}_loss", f"{side}_f1", f"{side}_accuracy"])
+    shown: list[str] = []
+    for name in first:
+        if len(line) + sum(len(_figure(row, other)) for other in [*shown, name]) <= WIDTH:
+            shown.append(name)
+    return line + "".join(_figure(row, name) for name in row if name in shown)
+
+
+def cut(text: str, width: int) -> str:
+    """The text, or as much of its beginning as fits."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _figure(row: Row, name: str) -> str:
+    return f"  {name} {row[name]:.4f}"
 
 
 def _listed(names: list[str]) -> list[str]:
     more = len(names) - LISTED
     return [*names[:LISTED], f"and {more} more"] if more > 0 else names
-
-
-def _line(row: Row) -> str:
-    return "  ".join(
-        f"{name} {value:.4f}" for name, value in row.items() if name.endswith(("_loss", "_accuracy", "_f1"))
-    )

@@ -8,6 +8,7 @@ from fastai.callback.core import Callback, CancelFitException, CancelValidExcept
 from fastai.callback.schedule import SchedExp, valley
 from fastai.learner import Learner
 
+from xraylab import progress
 from xraylab.errors import TrainingError
 from xraylab.train.callbacks import Reseed, Starts
 
@@ -26,6 +27,7 @@ class _Rise(Callback):  # type: ignore[misc]
         self.rows: list[dict[str, float]] = []
         self.sum = 0.0
         self.rate = SchedExp(LOWEST, HIGHEST)
+        self.pace = progress.Pace(STEPS)
 
     def before_batch(self) -> None:
         self.opt.set_hyper("lr", self.rate(len(self.rows) / STEPS))
@@ -34,6 +36,7 @@ class _Rise(Callback):  # type: ignore[misc]
         self.sum = self.sum * SMOOTH + float(self.loss.detach()) * (1 - SMOOTH)
         loss = self.sum / (1 - SMOOTH ** (len(self.rows) + 1))
         self.rows.append({"lr": float(self.opt.hypers[-1]["lr"]), "loss": loss})
+        progress.tick(self.pace, "finding a learning rate, batch")
         lowest = min(row["loss"] for row in self.rows)
         if not loss <= DIVERGED * lowest or len(self.rows) >= STEPS:
             raise CancelFitException

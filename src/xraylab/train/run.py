@@ -111,7 +111,7 @@ def fit(
 
     epochs = sum(part.phase.epochs for part in parts)
     last_begins = epochs - parts[-1].phase.epochs
-    bar = callbacks.Bar(title, epochs + len(run.averages), history)
+    bar = callbacks.Bar(title, epochs + len(run.averages), history, run.choice.select)
     learn.add_cbs([history, callbacks.Checkpoint(save), bar, *watching])
     bar.start(done)
     try:
