@@ -64,7 +64,7 @@ def test_outside_a_study_the_remedy_is_named(tmp_path: Path) -> None:
 
 def test_a_stage_without_its_input_names_what_makes_it(tmp_path: Path, run: Run) -> None:
     study = small.study(tmp_path)
-    error = f"error: {study}/data/index.csv does not exist: `dvc repro` makes it\n"
+    error = f"split: starting\nerror: {study}/data/index.csv does not exist: `dvc repro` makes it\n"
     assert run(study, "split") == (1, "", error)
 
 
@@ -77,7 +77,7 @@ def test_a_bad_source_leaves_no_half_written_output(tmp_path: Path, run: Run) ->
     code, _, error = run(study, "index")
     assert code == 1
     assert error == (
-        "error: 1 of 60 images cannot be read; mend or remove them in the source, "
+        "index: starting\nerror: 1 of 60 images cannot be read; mend or remove them in the source, "
         "or set data.on_bad_image to skip:\n"
         f"  - {study}/data/raw/TB/tb0003.png: cannot identify image file\n"
     )
