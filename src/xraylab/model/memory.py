@@ -1,10 +1,21 @@
-"""The C library's allocator, told to keep what a training step frees: the next step wants the same again."""
+"""Memory: the allocator told to keep what a step frees, and batches made smaller where it runs out."""
 
 import ctypes
+import gc
 import sys
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import torch
+
+from xraylab.errors import TrainingError
+
+T = TypeVar("T")
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # glibc's malloc.h
 LARGEST, ROOM = 2**31 - 1, 256 * 2**20
+# what torch says besides OutOfMemoryError: on a CPU, on Apple's GPU, and where cuDNN or cuBLAS finds no room
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "MPS backend out of memory", "_STATUS_ALLOC_FAILED")
 
 
 def keep_freed() -> None:
@@ -19,3 +30,61 @@ def keep_freed() -> None:
     if mallopt is not None:
         for option, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, LARGEST), (TOP_PAD, ROOM)):
             mallopt(option, value)
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on whatever device."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
+
+
+def halving(work: Callable[[int], T], batch_size: int, phase: str) -> tuple[T, int]:
+    """`work(size)` for the first size that fits of `batch_size`, its half, ..., 1; and that size.
+
+    `phase` is what the memory is wanted for, such as "scoring the validation images". Errors: TrainingError naming it
+    where not even a single image fits.
+    """
+    size = batch_size
+    while True:
+        try:
+            return work(size), size
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            if size == 1:
+                raise TrainingError(
+                    f"memory ran out while {phase}, with one image at a time: "
+                    "set model.pixels lower, or take a smaller model.arch"
+                ) from error
+        # beyond the except clause, whose error holds the tensors that were in the way
+        size //= 2
+        free_unused()
+
+
+def batches(work: Callable[[int, int], T], images: int, batch_size: int, phase: str) -> Iterator[tuple[T, int]]:
+    """`work(start, stop)` for one batch of so many images after another; and the batch size by then.
+
+    Where memory runs out, that batch and all that follow are half as large: nothing is computed again that is there.
+    Errors: as `halving`.
+    """
+    start = 0
+
+    def batch(size: int) -> T:
+        return work(start, min(start + size, images))
+
+    while start < images:
+        wanted = min(batch_size, images - start)
+        result, fitted = halving(batch, wanted, phase)
+        batch_size = batch_size if fitted == wanted else fitted
+        yield result, batch_size
+        start += fitted
+
+
+def free_unused() -> None:
+    """Give the accelerator's memory that no tensor needs back to it."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
