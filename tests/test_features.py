@@ -244,18 +244,38 @@ def test_a_disk_without_room_is_seen_before_anything_is_written(
     assert list(store.iterdir()) == []
 
 
-def test_bfloat16_features_keep_their_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("precision", "dtype"), [("bfloat16", torch.bfloat16), ("float16", torch.float16)])
+def test_features_of_sixteen_bits_keep_them(precision: str, dtype: torch.dtype, tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 16, 16), np.uint8)
     part = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3))
-    machine = hardware.Hardware("cpu", "", "bfloat16", 1, torch.__version__)
+    machine = hardware.Hardware("cpu", "", precision, 1, torch.__version__)
     rows = np.array([0, 2, 4])
     model_features.write(tmp_path / "f.npy", part, images, rows, batches.IMAGENET[1], 16, machine, lambda text: None)
     read = model_features.read(tmp_path / "f.npy", rows).of(np.array([4, 0]))
     with machine.autocast(), torch.no_grad():
         expected = part(batches.network_input(images, rows, batches.IMAGENET[1], 16, "cpu"))[[2, 0]]
-    assert read.dtype == expected.dtype == torch.bfloat16
+    assert read.dtype == expected.dtype == dtype
     assert torch.equal(read, expected)
     assert np.load(tmp_path / "f.npy").nbytes == 3 * 4 * 14 * 14 * 2
+
+
+class Narrow(torch.nn.Conv2d):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(images)
+
+
+def test_features_are_computed_in_as_many_images_as_fit(tmp_path: Path) -> None:
+    images, told = np.random.default_rng(0).integers(0, 256, (70, 16, 16), np.uint8), []
+    part, machine = Narrow(1, 4, 3), hardware.Hardware("cpu", "", "float32", 1, torch.__version__)
+    rows = np.arange(70)
+    model_features.write(tmp_path / "f.npy", part, images, rows, batches.IMAGENET[1], 16, machine, told.append)
+    read = model_features.read(tmp_path / "f.npy", rows).of(rows)
+    with torch.no_grad():
+        expected = torch.nn.Conv2d.forward(part, batches.network_input(images, rows, batches.IMAGENET[1], 16, "cpu"))
+    torch.testing.assert_close(read, expected, rtol=1e-5, atol=1e-6)
+    assert told[-1] == "features computed in batches of 2, since memory ran out with larger ones"
 
 
 def test_a_study_that_caches_nothing_waits_for_no_torch(prepared: Prepare) -> None:

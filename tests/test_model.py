@@ -12,8 +12,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from xraylab import files
-from xraylab.errors import TrainingError, WeightsError
-from xraylab.model import cost, downloads, hardware, heads, losses, networks, schedules, start, weights
+from xraylab.errors import WeightsError
+from xraylab.model import cost, downloads, heads, losses, networks, schedules, start, weights
 from xraylab.model.heads import Head
 
 
@@ -211,22 +211,6 @@ def test_fine_tune_is_fastais() -> None:
 def test_a_momentum_that_is_a_parameter_is_not_cycled() -> None:
     assert set(schedules.one_cycle(5, 0.01, 3, cycle_momentum=False)[0].curves) == {"lr"}
     assert schedules.constant(5, 0.01, 3, cycle_momentum=True)[0].curves["lr"](0.7) == 0.01
-
-
-def test_precision_follows_the_hardware_unless_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    assert hardware.choose("auto").precision == "bfloat16"
-    assert hardware.choose("float32").precision == "float32"
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert hardware.choose("auto").precision == "float32"
-    machine = hardware.choose("bfloat16")
-    with machine.autocast():
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
-    with pytest.raises(TrainingError, match="this GPU has no bfloat16; set it to auto or float32"):
-        hardware.choose("bfloat16")
 
 
 def test_an_older_file_without_batch_counters_is_accepted() -> None:

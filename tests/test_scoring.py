@@ -12,7 +12,8 @@ import torch
 import torchvision.models as tv
 from torch import Tensor, nn
 
-from xraylab.model import compiling, folding, networks, scoring
+from xraylab.errors import TrainingError
+from xraylab.model import compiling, folding, memory, networks, scoring
 from xraylab.model.hardware import Hardware
 
 N = TypeVar("N", bound=nn.Module)
@@ -151,10 +152,15 @@ def test_a_network_that_cannot_be_traced_is_scored_as_it_is() -> None:
     assert torch.equal(plain(ours, batch), plain(network, batch))
 
 
-def test_whether_a_network_is_compiled_depends_on_the_work_alone() -> None:
+def test_whether_a_network_is_compiled_depends_on_the_work_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     assert compiling.least_images(10**9, CPU) == 20_000
     assert compiling.least_images(10**9, Hardware("cpu", "test", "bfloat16", 4, "2")) == 80_000
     assert compiling.least_images(10**9, Hardware("cuda", "test", "bfloat16", 4, "2")) is None
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert compiling.least_images(10**9, CPU) == 20_000
+    _, notes = scoring.prepared(resnet(), HALF, 10**9, (1, 64, 64), 10**9)
+    assert notes[1] == "not compiled: never repaid on cpu in bfloat16"
     _, notes = scoring.prepared(resnet(), CPU, 19_999, (1, 64, 64), 10**9)
     assert notes[1] == "not compiled: 19999 images do not repay it, 20000 would"
 
@@ -200,6 +206,51 @@ def test_networks_share_one_pass_over_the_images() -> None:
     for network, ours in zip(pair, both, strict=True):
         assert ours.dtype == torch.float32
         assert (ours - plain(network, images(5))).abs().max() < 1e-5
+
+
+class Narrow(nn.Module):
+    """Has room for so many images; says how many it was shown, and of each its mean."""
+
+    def __init__(self, largest: int) -> None:
+        super().__init__()
+        self.largest, self.shown = largest, list[int]()
+
+    def forward(self, batch: Tensor) -> Tensor:
+        if len(batch) > self.largest:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.shown.append(len(batch))
+        mean = batch.mean(dim=(1, 2, 3))
+        return torch.stack([mean, -mean], dim=1)
+
+
+def test_batches_that_do_not_fit_are_halved_for_good_and_nothing_is_scored_twice() -> None:
+    network, batches = Narrow(3), [images(8), images(8), images(2)]
+    [ours], size = scoring.scored([network], batches, CPU, "scoring images")
+    assert network.shown == [2, 2, 2, 2, 2, 2, 2, 2, 2]
+    assert size == 2
+    [roomy], usual = scoring.scored([Narrow(64)], batches, CPU, "scoring images")
+    assert torch.equal(ours, roomy)
+    assert [memory.halved(each, 64) for each in (size, usual)] == [
+        ["in batches of 2, since memory ran out with larger ones"],
+        [],
+    ]
+
+
+def test_where_not_one_image_fits_the_phase_is_named() -> None:
+    with pytest.raises(TrainingError) as caught:
+        scoring.scored([Narrow(0)], [images(4)], CPU, "scoring the test images")
+    assert str(caught.value).startswith("memory ran out while scoring the test images, with one image at a time: set")
+
+
+def test_a_compiler_without_memory_leaves_the_network_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compile_without_memory(network: nn.Module, **options: object) -> nn.Module:
+        return Narrow(0)
+
+    monkeypatch.setattr(torch, "compile", compile_without_memory)
+    network = resnet()
+    ready, notes = scoring.prepared(network, CPU, 20_000, (1, 64, 64), 10**9)
+    assert notes[1] == "not compiled, since memory does not suffice for a whole batch"
+    assert (scoring.probabilities([ready], [images(2)], CPU)[0] - plain(network, images(2))).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("hardware", [CPU, HALF], ids=["float32", "bfloat16"])

@@ -40,6 +40,10 @@ WAYS: dict[str, dict[str, Any]] = {
         "sampling": {"strategy": "weighted"},
         "loss": {"name": "focal", "focal_gamma": 2.0, "class_weights": "balanced"},
     },
+    "float16": {
+        "train": {"precision": "float16", "lr": "find", "batch_size": 4, "ema": 0.5, "accumulate": 2, "clip": 0.5},
+        "loss": {"l2": 0.01},
+    },
     "found": {
         "train": {"lr": "find", "batch_size": 2, "accumulate": 3},
         "sampling": {"strategy": "downsample"},

@@ -179,8 +179,8 @@ def score(
     """Score any kept epoch: accuracy, precision, recall, F1 and confusion."""
     from xraylab.predict import score
 
-    _, paths = _study()
-    figures = score.epoch(paths, experiment, repeat, epoch, side)
+    given, paths = _study()
+    figures = score.epoch(paths, experiment, repeat, epoch, side, given.predict.tta)
     if side == "test":
         print("Test figures of several epochs, compared, are no longer test figures: choose on validation.")
     for name, value in figures.items():

@@ -102,7 +102,7 @@ class Train(Course):
     select_on: Literal["valid", "test"]
     select_by: Literal["f1", "accuracy", "loss"]
     keep: Literal["best_and_last", "all"]
-    precision: Literal["auto", "float32", "bfloat16"]
+    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 
 
 def phases(train: Train) -> list[TrainPhase]:

@@ -56,8 +56,7 @@ class Store:
 
     def __init__(self, images: Images, normalise: Normalise, pixels: int, device: str) -> None:
         self.images, self.normalise, self.pixels, self.device = images, normalise, pixels, torch.device(device)
-        held = self.device.type == "cuda" and resident.fits(images, self.device)
-        self.resident = resident.moved_in(images, self.device) if held else None
+        self.resident = resident.moved_in(images, self.device) if resident.fits(images, self.device) else None
 
     def plain(self, rows: Rows) -> Tensor:
         """The images of `rows`, resized and normalised: float32 (n, channels, pixels, pixels), channels last."""

@@ -21,7 +21,9 @@ TAKEN = 4096  # images copied at a time, so that the memory map is never in memo
 
 
 def fits(images: NDArray[np.uint8], device: torch.device) -> bool:
-    """Whether the whole cache may lie in the GPU's memory."""
+    """Whether the whole cache may lie in the GPU's memory. Apple's is the CPU's, where the cache is already."""
+    if device.type != "cuda":
+        return False
     free, _ = torch.cuda.mem_get_info(device)
     return images.nbytes <= SHARE * free
 

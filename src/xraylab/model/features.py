@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xraylab import files, progress
-from xraylab.data.batches import SCORING_BATCH, Images, Normalise, Rows, network_input, scoring_batches
+from xraylab.data.batches import SCORING_BATCH, Images, Normalise, Rows, network_input
 from xraylab.errors import DataError
-from xraylab.model import folding
-from xraylab.model.hardware import Hardware
+from xraylab.model import folding, memory
+from xraylab.model.hardware import Hardware, laid_out, memory_format
 
 CODE = (
     "model/bodies.py",
@@ -35,7 +35,9 @@ CODE = (
     "data/batches.py",
     "data/resident.py",
 )
-DESCRIBED = {torch.float32: "<f4", torch.bfloat16: "<i2"}  # numpy has no bfloat16: its bits stand as integers
+# numpy has no bfloat16: its bits stand as integers
+DESCRIBED = {torch.float32: "<f4", torch.float16: "<f2", torch.bfloat16: "<i2"}
+PHASE = "computing features"
 
 
 @dataclass(frozen=True)
@@ -93,26 +95,30 @@ def write(
 ) -> None:
     """Write the features of `rows` of the image cache, channels last, batch by batch; `tell` hears the size before.
 
-    Errors: DataError where the disk has no room for them.
+    Errors: DataError where the disk has no room for them, TrainingError where memory has none for one image.
     """
     quick, _ = folding.folded(frozen)
-    quick = quick.to(memory_format=torch.channels_last).to(hardware.device)
+    quick = quick.to(memory_format=memory_format(hardware.device)).to(hardware.device)
 
-    def features(batch: Tensor) -> Tensor:
+    def features(start: int, stop: int) -> Tensor:
+        batch = network_input(images, rows[start:stop], normalise, pixels, hardware.device)
         with hardware.autocast():
-            output = handed_on(quick, batch)
-        return output.permute(0, 2, 3, 1).contiguous() if output.ndim == 4 else output
+            output = handed_on(quick, laid_out(batch, hardware.device))
+        return (output.permute(0, 2, 3, 1).contiguous() if output.ndim == 4 else output).cpu()
 
-    one = features(network_input(images, rows[:1], normalise, pixels, hardware.device))[0]
+    one, _ = memory.halving(lambda size: features(0, size)[0], 1, PHASE)
     size = len(rows) * one.numel() * one.element_size()
     tell(f"features of {len(rows)} images, {size / 1e6:,.1f} MB, in {path}")
     _refuse_without_room(path, size)
     header = {"descr": DESCRIBED[one.dtype], "fortran_order": False, "shape": (len(rows), *one.shape)}
-    batches = scoring_batches(images, rows, normalise, pixels, hardware.device)
+    batches = memory.batches(features, len(rows), SCORING_BATCH, PHASE)
+    fitted = SCORING_BATCH
     with files.replacing(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for batch in progress.bar(batches, -(-len(rows) // SCORING_BATCH), "computing features"):
-            file.write(_bits(features(batch)).cpu().numpy().data)
+        for batch, fitted in progress.bar(batches, -(-len(rows) // SCORING_BATCH), PHASE):  # noqa: B007 - the last one
+            file.write(_bits(batch).numpy().data)
+    for note in memory.halved(fitted, SCORING_BATCH):
+        tell(f"features computed {note}")
 
 
 def read(path: Path, rows: Rows, expected: str | None = None) -> Features:

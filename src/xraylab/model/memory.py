@@ -1,7 +1,6 @@
 """Memory: the allocator told to keep what a step frees, and batches made smaller where it runs out."""
 
 import ctypes
-import gc
 import sys
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -57,7 +56,7 @@ def halving(work: Callable[[int], T], batch_size: int, phase: str) -> tuple[T, i
                     f"memory ran out while {phase}, with one image at a time: "
                     "set model.pixels lower, or take a smaller model.arch"
                 ) from error
-        # beyond the except clause, whose error holds the tensors that were in the way
+        # outside of the except clause, whose error holds the tensors that were in the way
         size //= 2
         free_unused()
 
@@ -81,9 +80,13 @@ def batches(work: Callable[[int, int], T], images: int, batch_size: int, phase: 
         start += fitted
 
 
+def halved(size: int, usual: int) -> list[str]:
+    """A note, where memory was too small for the usual batch."""
+    return [f"in batches of {size}, since memory ran out with larger ones"] if size < usual else []
+
+
 def free_unused() -> None:
     """Give the accelerator's memory that no tensor needs back to it."""
-    gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():

@@ -28,13 +28,15 @@ def run(
     header = None if submission is None else _header(submission)
     several = elsewhere.runs(paths, names)
     raw, images = _images(place)
-    p = np.mean(elsewhere.probabilities(given, several, images, raw), axis=0)
+    each_p, how = elsewhere.probabilities(given, several, images, raw)
+    p = np.mean(each_p, axis=0)
     classes = several[0].model["classes"]
     chosen = p.argmax(axis=1)
     called = pd.Series(chosen if numbers else [classes[number] for number in chosen])
     tables.write(_whole(images, called, p, classes) if header is None else _short(images, called, header), target)
     yield f"{', '.join(each.name for each in several)}: {len(images)} images"
     yield from (f"{label:24} {(chosen == number).sum():6}" for number, label in enumerate(classes))
+    yield from how
     yield f"written to {target}"
 
 

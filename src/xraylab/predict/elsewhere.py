@@ -53,21 +53,24 @@ def runs(paths: Paths, names: Sequence[str]) -> list[Trained]:
     return found
 
 
-def probabilities(given: Params, several: Sequence[Trained], images: pd.DataFrame, raw: Path) -> list[Floats]:
-    """Per run, class probabilities (n, classes) of `images` (id, path below `raw`), each decoded once.
+def probabilities(
+    given: Params, several: Sequence[Trained], images: pd.DataFrame, raw: Path
+) -> tuple[list[Floats], list[str]]:
+    """Per run, class probabilities (n, classes) of `images` (id, path below `raw`), each decoded once; and how.
 
     Errors: DataError with the path of an image that cannot be read.
     """
     settings = given.images
     preparation = Preparation(settings.crop_border, settings.window, settings.clahe, settings.pyramid_sharpening)
-    found = []
+    found, how = [], []
     with tempfile.TemporaryDirectory() as place:
         cache.write(Path(place), raw, images, settings.pixels, settings.fit, preparation)
         for each in several:
             best, copies = [each.epoch], given.predict.tta
-            (scored,), _ = table.probabilities(each.folder, each.model, best, images[["id"]], Path(place), copies)
+            (scored,), notes = table.probabilities(each.folder, each.model, best, images[["id"]], Path(place), copies)
             found.append(scored[[f"p_{label}" for label in each.model["classes"]]].to_numpy(float))
-    return found
+            how.append("; ".join([*table.first_lines(each.model), *notes]))
+    return found, how
 
 
 def _parts(name: str) -> tuple[str, int | None]:

@@ -55,8 +55,8 @@ def run(
     if classes != given.data.classes:
         raise DataError(f"{name} knows {', '.join(classes)}, not data.classes: `dvc repro` trains it anew")
     outside = _outside(paths, repeat, folder, layout, classes, _labels(labels, classes))
-    (p,) = elsewhere.probabilities(given, [scored], outside.table, folder)
-    record = {"predictions": _predictions(paths.prediction(experiment, repeat))}
+    (p,), (how,) = elsewhere.probabilities(given, [scored], outside.table, folder)
+    record = {"predictions": _predictions(paths.prediction(experiment, repeat)), "computed": how}
     record |= _record(scored, folder, outside, p, fixed.read(paths.evaluation, experiment, repeat), wanted.of(given))
     where = target or paths.external / f"{experiment}-{repeat}-{folder.resolve().name}.json"
     files.write_json(record, where)
@@ -84,6 +84,7 @@ def told(record: Record) -> Iterator[str]:
     for row in shown:
         yield f"{row['of']:{width}}  {row['figure']:20} {_estimate(row['value'], row['low'], row['high'])}"
     yield f"{100 * record['confidence']:g} % intervals: {record['intervals']}"
+    yield f"computed: {record['computed']}"
     yield f"log loss at the run's own temperature: {_number(record['log_loss_calibrated'])}"
     if not record["operating_points"]:
         yield "operating points: not available"

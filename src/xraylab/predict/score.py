@@ -12,8 +12,10 @@ from xraylab.paths import Paths
 from xraylab.predict import kept, table
 
 
-def epoch(paths: Paths, experiment: str, repeat: int, number: int | None, side: str) -> dict[str, Any]:
+def epoch(paths: Paths, experiment: str, repeat: int, number: int | None, side: str, copies: int = 0) -> dict[str, Any]:
     """Accuracy, precision, recall, F1 and confusion of one epoch (None: the best) on one side.
+
+    `copies` augmented ones join each image, as in `predict`.
 
     Errors: MissingError where the experiment was not trained, WeightsError where the epoch was not kept, DataError
     where the side is empty or of other classes.
@@ -23,7 +25,7 @@ def epoch(paths: Paths, experiment: str, repeat: int, number: int | None, side: 
     chosen = kept.epoch_of(model, "best") if number is None else number
     images = tables.read(paths.split_of(repeat) / f"{side}_data.csv")[["id", "label"]]
     _refuse_other_data(images, model["classes"], side)
-    (scored,), _ = table.probabilities(folder, model, [chosen], images, paths.cache, copies=0)
+    (scored,), notes = table.probabilities(folder, model, [chosen], images, paths.cache, copies)
     classes = model["classes"]
     actual = np.array([classes.index(label) for label in scored["label"]], np.int64)
     predicted = scored[[f"p_{label}" for label in classes]].to_numpy().argmax(axis=1)
@@ -37,6 +39,7 @@ def epoch(paths: Paths, experiment: str, repeat: int, number: int | None, side: 
         "recall": counts.recall(confusion, positive),
         "f1": counts.f1(confusion, positive),
         "confusion": confusion.tolist(),
+        "computed": "; ".join([*table.first_lines(model), *notes]),
     }
 
 

@@ -9,26 +9,31 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from xraylab import progress
 from xraylab.data.augment import DRAWS, Augmentation, Drawn
 from xraylab.data.batches import SCORING_BATCH, Images, Normalise, Rows, Store, load, scoring_batches
-from xraylab.model import hardware, scoring
+from xraylab.model import hardware, memory, scoring
 from xraylab.predict import kept
 
 COPIES = 2  # keeps these draws apart from those of training
 
 
 def probabilities(
-    folder: Path, model: dict[str, Any], epochs: Sequence[int], images: pd.DataFrame, cached: Path, copies: int
+    folder: Path,
+    model: dict[str, Any],
+    epochs: Sequence[int],
+    images: pd.DataFrame,
+    cached: Path,
+    copies: int,
 ) -> tuple[list[pd.DataFrame], list[str]]:
     """For each epoch `images` (id, label, ...) with one column p_<class> per class; and how they were computed.
 
     The epochs' networks share one pass over the images. `copies`: how many augmented ones, as training would show them
     but for noise and erasing, join each image; the probabilities are the means.
     """
+    machine, precision = hardware.choose_to_score(model["hardware"]["precision"])
+    hardware.deterministic_algorithms()
     pixels, row_of = load(cached)
     rows = np.array([row_of[name] for name in images["id"]], np.int64)
-    machine = hardware.choose(model["hardware"]["precision"])
     shape = (model["channels"], model["pixels"], model["pixels"])
     ready = [
         scoring.prepared(kept.network(folder, model, epoch), machine, len(rows), shape, model["multiply_adds"])
@@ -40,13 +45,20 @@ def probabilities(
         *_augmented(pixels, rows, model, copies, normalise, machine.device),
     ]
     networks = [network for network, _ in ready]
-    shown = (progress.bar(batches, -(-len(rows) // SCORING_BATCH), "predicting, batch") for batches in passes)
-    scores = zip(*(scoring.probabilities(networks, batches, machine) for batches in shown), strict=True)
+    done = [scoring.scored(networks, batches, machine, "scoring images") for batches in passes]
+    scores = zip(*(scores for scores, _ in done), strict=True)
     columns = [f"p_{label}" for label in model["classes"]]
     means = [torch.stack(each).mean(dim=0).numpy() for each in scores]
     tables = [images.assign(**dict(zip(columns, each.T, strict=True))) for each in means]
-    notes = [f"mean over {len(passes)} views"] if len(passes) > 1 else []
-    return tables, [*dict.fromkeys(note for _, notes in ready for note in notes), *notes]
+    views = [f"mean over {len(passes)} views"] if len(passes) > 1 else []
+    smallest = memory.halved(min(size for _, size in done), SCORING_BATCH)
+    return tables, [*precision, *dict.fromkeys(note for _, notes in ready for note in notes), *smallest, *views]
+
+
+def first_lines(model: dict[str, Any]) -> list[str]:
+    """What will compute a run's probabilities, and a warning where a GPU is there that will not."""
+    machine, _ = hardware.choose_to_score(model["hardware"]["precision"])
+    return hardware.first_lines(f"{model['experiment']}-{model['repeat']}", machine)
 
 
 def _augmented(

@@ -73,6 +73,7 @@ def _stored(plan: Plan, given: Params, paths: Paths, cached: list[str]) -> str:
     key = features.key(model.arch, model.channels, model.pixels, cut, body, cached, machine.precision)
     path = paths.stored_features(key)
     if not path.is_file():
+        print(*hardware.first_lines(f"features of {model.arch}", machine), sep="\n")
         hardware.deterministic_algorithms()
         images, _ = batches.load(paths.cache)
         rows = np.arange(len(images))

@@ -19,6 +19,7 @@ def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
     images = pd.concat(sides, ignore_index=True)[["side", "id", "label"]]
     epochs = {checkpoint: kept.epoch_of(model, checkpoint) for checkpoint in kept.CHECKPOINTS}
     distinct = sorted(set(epochs.values()))
+    print(*table.first_lines(model), sep="\n")
     scored, notes = table.probabilities(folder, model, distinct, images, paths.cache, given.predict.tta)
     print(f"{experiment}-{repeat}: {'; '.join(notes)}")
     of_epoch = dict(zip(distinct, scored, strict=True))

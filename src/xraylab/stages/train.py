@@ -53,7 +53,7 @@ def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
     split, code = paths.split_of(repeat).glob("*.csv"), Path(params.__file__).parent.rglob("*.py")
     sources = [*cached, *_hashes(split), *_hashes(code), array and array.sha256]
     key = state.key(plan.model_dump(), given.data.classes, given.data.positive, sources, machine.record(), repeat)
-    name = f"{experiment}-{repeat}"
+    name = _name(experiment, repeat)
     folder = paths.state / "runs" / f"{name}-{key}"
     with state.locked(folder):
         progress = Run(folder, asked.choice(plan), plan.train.keep == "all")
@@ -63,6 +63,10 @@ def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
             facts = {"experiment": experiment, "repeat": repeat, **_described(plan, given), **_frozen(network, plan)}
             files.write_json({**facts, **_outcome(progress), "hardware": machine.record()}, output / "model.json")
         shutil.rmtree(folder)
+
+
+def _name(experiment: str, repeat: int) -> str:
+    return f"{experiment}-{repeat}"
 
 
 def find_rate(given: Params, paths: Paths, experiment: str, repeat: int) -> tuple[pd.DataFrame, float]:
@@ -80,6 +84,7 @@ def _begun(given: Params, paths: Paths, experiment: str, repeat: int) -> Begun:
     """What a run begins with; the last two are the hashes of the image cache, and features where they are cached."""
     plan = params.read_plan(paths.plan(experiment))
     machine = hardware.choose(plan.train.precision)
+    print(*hardware.first_lines(_name(experiment, repeat), machine), sep="\n")
     deterministic_algorithms()
     read = inputs.read(paths.split_of(repeat), paths.cache, given.data.classes, plan.train.select_on)
     network = _network(plan, paths, given.data.classes, repeat)
@@ -247,5 +252,6 @@ def _outcome(finished: Run) -> dict[str, Any]:
         "last_epoch": finished.last,
         "kept_epochs": finished.kept,
         "averaged": {name: {"epoch": epoch, "of": finished.sources(name)} for name, epoch in finished.averaged.items()},
+        "scoring_batch": finished.scoring_batch,
         "train_seconds": round(finished.seconds, 1),
     }

@@ -1,9 +1,8 @@
-"""What happens around fastai's loop: precision, penalty, seeds, history, checkpoints."""
+"""What happens around fastai's loop: penalty, seeds, history, checkpoints."""
 
 import random
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from math import isfinite
 from typing import Any, Protocol
 
@@ -17,7 +16,6 @@ from xraylab import progress
 from xraylab.data.sampling import Order
 from xraylab.errors import TrainingError
 from xraylab.evaluate import counts
-from xraylab.model.hardware import Hardware
 from xraylab.model.losses import l2_penalty
 
 Row = dict[str, Any]
@@ -33,25 +31,6 @@ class Starts(Protocol):
 
 
 # fastai carries no types, so to mypy each callback subclasses Any: hence the ignores below
-
-
-class Autocast(Callback):  # type: ignore[misc]
-    """Forward pass and loss in the chosen precision, weights and predictions in float32.
-
-    fastai's own `to_bf16` works on CUDA alone and says nothing elsewhere.
-    """
-
-    def __init__(self, hardware: Hardware) -> None:
-        self.hardware, self.open = hardware, ExitStack()
-
-    def before_batch(self) -> None:
-        self.open.enter_context(self.hardware.autocast())
-
-    def after_pred(self) -> None:
-        self.learn.pred = self.pred.float()
-
-    def after_loss(self) -> None:
-        self.open.close()
 
 
 class L2Penalty(Callback):  # type: ignore[misc]

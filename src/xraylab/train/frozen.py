@@ -5,6 +5,7 @@ from fastai.callback.core import Callback
 from torch import nn
 
 from xraylab.model import features, folding
+from xraylab.model.hardware import memory_format
 
 # fastai carries no types, so to mypy each callback subclasses Any: hence the ignores below
 
@@ -52,11 +53,11 @@ class FrozenPart(Callback):  # type: ignore[misc]
     order = 1  # within Autocast
 
     def __init__(self, part: nn.Module) -> None:
-        quick, _ = folding.folded(part)
-        self.part = quick.to(memory_format=torch.channels_last)
+        self.part, _ = folding.folded(part)
 
     def before_fit(self) -> None:
-        self.part.to(self.dls.device)
+        device = torch.device(self.dls.device)
+        self.part.to(memory_format=memory_format(device.type)).to(device)
 
     def before_batch(self) -> None:
         self.learn.xb = (features.handed_on(self.part, *self.xb),)

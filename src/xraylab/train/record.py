@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from xraylab.data.batches import SCORING_BATCH
 from xraylab.model import weights
 from xraylab.train import state
 from xraylab.train.callbacks import Row
@@ -58,6 +59,8 @@ class Run:
     keep_all: bool
     rows: list[Row] = field(default_factory=list)
     seconds: float = 0.0
+    scoring_batch: int = SCORING_BATCH
+    """How many images are scored at a time; fewer where memory ran out."""
 
     @property
     def best(self) -> int:
@@ -115,7 +118,7 @@ class Run:
     def save(self, scored: nn.Module, **states: Any) -> None:
         """Keep this epoch: the scored network's weights first, then the state that says that the epoch is finished."""
         weights.save(scored, self.weights(len(self.rows) - 1))
-        state.save(self.folder, rows=self.rows, seconds=self.seconds, **states)
+        state.save(self.folder, rows=self.rows, seconds=self.seconds, scoring_batch=self.scoring_batch, **states)
         self._forget(set(range(len(self.rows))) - self.wanted)
 
     def _forget(self, epochs: Iterable[int]) -> None:

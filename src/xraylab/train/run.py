@@ -13,14 +13,14 @@ from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 
 from xraylab.errors import TrainingError
-from xraylab.model import networks, optimizers
-from xraylab.model.hardware import Hardware
+from xraylab.model import memory, networks, optimizers
+from xraylab.model.hardware import Hardware, memory_format
 from xraylab.model.schedules import Phase, Plateau
 from xraylab.train import blend, callbacks, frozen, state, steps
 from xraylab.train.callbacks import Starts
+from xraylab.train.precision import Autocast, LossScaling
 from xraylab.train.record import Run
-
-NO_MEMORY = ("can't allocate memory", "not enough memory")  # what torch says on a CPU, besides OutOfMemoryError
+from xraylab.train.scored import HalvingLearner
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ def threads(number: int) -> Iterator[None]:
 
 @contextmanager
 def enough_memory(batch_size: int, accumulate: int) -> Iterator[None]:
-    """Errors: TrainingError where memory runs out, with the batch size to try."""
+    """Errors: TrainingError where memory runs out in a training step, with the batch size to try."""
     try:
         yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and not any(text in str(error) for text in NO_MEMORY):
+    except (RuntimeError, MemoryError) as error:
+        if not memory.ran_out(error):
             raise
         half = batch_size // 2
         advice = (
@@ -66,11 +66,12 @@ def learner(
     opt_func: Callable[..., Any],
     hardware: Hardware,
     cbs: list[Any],
-) -> Learner:
+) -> HalvingLearner:
     """A fastai Learner whose optimizer sees every parameter alike: decay on all, nothing trained while frozen."""
-    network = network.to(memory_format=torch.channels_last)
-    cbs = [TrainEvalCallback(), callbacks.Autocast(hardware), *cbs]
-    return Learner(
+    network = network.to(memory_format=memory_format(hardware.device))
+    scaling = [LossScaling(hardware.device)] if hardware.precision == "float16" else []
+    cbs = [TrainEvalCallback(), Autocast(hardware), *scaling, *cbs]
+    return HalvingLearner(
         dls,
         network,
         loss,
@@ -84,7 +85,7 @@ def learner(
 
 
 def fit(
-    learn: Learner,
+    learn: HalvingLearner,
     parts: list[Part],
     run: Run,
     history: callbacks.History,
@@ -101,12 +102,16 @@ def fit(
     in the network's place; `watching` are callbacks that change nothing.
     """
     network = learn.model
+    scaling = _scaling(learn)
     done = _resume(learn, parts, run, average)
     started, before = time.monotonic(), run.seconds
 
     def save() -> None:
         run.seconds = before + time.monotonic() - started
+        run.scoring_batch = learn.scoring_batch
         own = {} if average is None else {"average": average.state()}
+        if scaling is not None:
+            own["loss_scaling"] = scaling.state()
         run.save(learn.model, model=network.state_dict(), optimizer=optimizers.state(learn.opt), **own)
 
     epochs = sum(part.phase.epochs for part in parts)
@@ -199,12 +204,21 @@ def held(learn: Learner, head_alone: bool) -> list[frozen.Frozen]:
     return [frozen.Frozen([module for part in networks.groups(learn.model)[:-1] for module in part])]
 
 
-def _resume(learn: Learner, parts: list[Part], run: Run, average: steps.Average | None) -> int:
+def _scaling(learn: Learner) -> LossScaling | None:
+    """What scales the loss, in float16."""
+    return next((callback for callback in learn.cbs if isinstance(callback, LossScaling)), None)
+
+
+def _resume(learn: HalvingLearner, parts: list[Part], run: Run, average: steps.Average | None) -> int:
     """Load the last finished epoch, if there is one, and return how many are finished."""
     saved = state.load(run.folder)
+    scaling = _scaling(learn)
     if saved is None:
+        if scaling is not None:
+            scaling.start()  # the learning rate finder took steps too
         return 0
     run.rows[:], run.seconds = saved["rows"], saved["seconds"]
+    run.scoring_batch = learn.scoring_batch = saved["scoring_batch"]
     learn.model.load_state_dict(saved["model"])
     learn.model.to(learn.dls.device)
     learn.opt_func = _of_epoch(parts, run.last).opt_func
@@ -212,6 +226,8 @@ def _resume(learn: Learner, parts: list[Part], run: Run, average: steps.Average 
     learn.opt.load_state_dict(saved["optimizer"])
     if average is not None:
         average.load(saved["average"])
+    if scaling is not None:
+        scaling.load(saved["loss_scaling"])
     return len(run.rows)
 
 
