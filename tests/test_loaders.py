@@ -81,9 +81,3 @@ def test_an_epoch_holds_every_image_once_but_no_batch_of_one() -> None:
     assert y.tolist() == [1, 0]
     alone = loaders.dataloaders(batches(), np.array([4]), np.array([1]), batch_size=19, device="cpu")
     assert [len(y) for _, y in alone.train] == [19]
-
-
-def test_scoring_batches_keep_the_order() -> None:
-    rows = np.arange(20).repeat(5)
-    scored = torch.cat(list(module.scoring_batches(images(), rows, module.IMAGENET[1], 16, "cpu")))
-    np.testing.assert_allclose(scored[:, 0] * 0.226 + 0.449, images()[rows] / 255, atol=1e-5)

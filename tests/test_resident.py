@@ -150,12 +150,12 @@ def test_batches_are_made_on_the_device_and_nothing_waits_for_it() -> None:
     rows = np.arange(COUNT)
     store = Store(images, batches.IMAGENET[1], 36, "meta")
     model = {"augment": vars(strengths), "pixels": 36, "repeat": 0}
-    (views,) = table._augmented(images, rows, model, 1, batches.IMAGENET[1], "meta")
+    (view,) = table._augmented(images, rows, model, 1, batches.IMAGENET[1], "meta")
     made = [
         store.plain(rows),
         store.changed(rows, drawn, strengths),
-        *batches.scoring_batches(images, rows, batches.IMAGENET[1], 36, "meta"),
-        *views,
+        batches.network_input(images, rows, batches.IMAGENET[1], 36, "meta"),
+        view(0, COUNT),
     ]
     assert [(each.device.type, tuple(each.shape)) for each in made] == [("meta", (COUNT, 1, 36, 36))] * 4
 

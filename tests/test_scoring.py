@@ -224,21 +224,27 @@ class Narrow(nn.Module):
 
 
 def test_batches_that_do_not_fit_are_halved_for_good_and_nothing_is_scored_twice() -> None:
-    network, batches = Narrow(3), [images(8), images(8), images(2)]
-    [ours], size = scoring.scored([network], batches, CPU, "scoring images")
-    assert network.shown == [2, 2, 2, 2, 2, 2, 2, 2, 2]
-    assert size == 2
-    [roomy], usual = scoring.scored([Narrow(64)], batches, CPU, "scoring images")
+    network, batch = Narrow(20), images(90)
+
+    def make(start: int, stop: int) -> Tensor:
+        return batch[start:stop]
+
+    [ours], size = scoring.scored([network], make, 90, CPU, "scoring images")
+    assert network.shown == [16, 16, 16, 16, 16, 10]
+    assert size == 16
+    assert torch.equal(ours, Narrow(90)(batch).softmax(dim=1))
+    [roomy], usual = scoring.scored([Narrow(64)], make, 90, CPU, "scoring images")
     assert torch.equal(ours, roomy)
+    assert torch.equal(ours, scoring.probabilities([Narrow(20)], batch.split(64), CPU)[0])
     assert [memory.halved(each, 64) for each in (size, usual)] == [
-        ["in batches of 2, since memory ran out with larger ones"],
+        ["in batches of 16, since memory ran out with larger ones"],
         [],
     ]
 
 
 def test_where_not_one_image_fits_the_phase_is_named() -> None:
     with pytest.raises(TrainingError) as caught:
-        scoring.scored([Narrow(0)], [images(4)], CPU, "scoring the test images")
+        scoring.scored([Narrow(0)], lambda start, stop: images(4)[start:stop], 4, CPU, "scoring the test images")
     assert str(caught.value).startswith("memory ran out while scoring the test images, with one image at a time: set")
 
 

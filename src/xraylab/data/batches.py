@@ -1,6 +1,6 @@
 """From rows of the memory-mapped cache to the network's input, augmented and normalised."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,12 +118,6 @@ def network_input(images: Images, rows: Rows, normalise: Normalise, pixels: int,
     if device == "cpu":
         return _input(images, rows, normalise, pixels, lambda _, image: (augment.resized(image, pixels), PLAIN))
     return _normalised(resident.plain(resident.sent(images[rows], torch.device(device)), pixels), normalise)
-
-
-def scoring_batches(images: Images, rows: Rows, normalise: Normalise, pixels: int, device: str) -> Iterator[Tensor]:
-    """The network's input for `rows`, in order."""
-    for start in range(0, len(rows), SCORING_BATCH):
-        yield network_input(images, rows[start : start + SCORING_BATCH], normalise, pixels, device)
 
 
 def _normalised(levels: Tensor, normalise: Normalise) -> Tensor:

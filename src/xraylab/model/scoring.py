@@ -1,6 +1,7 @@
 """Networks' opinions of images, as fast as this machine gives them."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -34,33 +35,29 @@ def prepared(
 
 def probabilities(networks: Sequence[Forward], batches: Iterable[Tensor], hardware: Hardware) -> list[Tensor]:
     """Softmax of each network's logits, float32 (images, classes), on the CPU; each batch is made once for all."""
-    scores, _ = scored(networks, batches, hardware, "scoring images")
-    return scores
+    parts = [scored(networks, partial(_part, batch), len(batch), hardware, "scoring images")[0] for batch in batches]
+    return [torch.cat(each) for each in zip(*parts, strict=True)]
 
 
 def scored(
-    networks: Sequence[Forward], batches: Iterable[Tensor], hardware: Hardware, phase: str
+    networks: Sequence[Forward], make: Callable[[int, int], Tensor], images: int, hardware: Hardware, phase: str
 ) -> tuple[list[Tensor], int]:
-    """`probabilities`, and in how many images at a time: batches that do not fit into memory are halved until they do.
+    """`probabilities` of so many images, and how many of them at a time; `make` makes those from one to before another.
 
-    Errors: TrainingError naming the phase where not even one image fits.
+    Where memory runs out, for a batch or for what the networks make of it, batches are halved and the rest goes on in
+    such ones. Errors: TrainingError naming the phase where not even one image fits.
     """
-    logits: list[list[Tensor]] = [[] for _ in networks]
-    size = SCORING_BATCH
-    with torch.inference_mode(), hardware.autocast():
-        for batch in batches:
-            for answers, fitted in memory.batches(_answers(networks, batch, hardware), len(batch), size, phase):
-                size = fitted
-                for answer, so_far in zip(answers, logits, strict=True):
-                    so_far.append(answer)
-    return [torch.cat(each).softmax(dim=1).cpu() for each in logits], size
-
-
-def _answers(networks: Sequence[Forward], batch: Tensor, hardware: Hardware) -> Callable[[int, int], list[Tensor]]:
-    """Each network's logits for a part of the batch; on the device: a GPU goes on while the next batch is made."""
 
     def answers(start: int, stop: int) -> list[Tensor]:
-        there = laid_out(batch[start:stop].to(hardware.device), hardware.device)
-        return [network(there).float() for network in networks]
+        there = laid_out(make(start, stop).to(hardware.device), hardware.device)
+        return [network(there).float() for network in networks]  # there: a GPU goes on while the next batch is made
 
-    return answers
+    logits, size = [], SCORING_BATCH
+    with torch.inference_mode(), hardware.autocast():
+        for each, size in memory.batches(answers, images, SCORING_BATCH, phase):  # noqa: B007 - the last one
+            logits.append(each)
+    return [torch.cat(each).softmax(dim=1).cpu() for each in zip(*logits, strict=True)], size
+
+
+def _part(batch: Tensor, start: int, stop: int) -> Tensor:
+    return batch[start:stop]

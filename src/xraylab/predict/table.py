@@ -1,6 +1,7 @@
 """Class probabilities as a table."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import torch
 from torch import Tensor
 
 from xraylab.data.augment import DRAWS, Augmentation, Drawn
-from xraylab.data.batches import SCORING_BATCH, Images, Normalise, Rows, Store, load, scoring_batches
+from xraylab.data.batches import SCORING_BATCH, Images, Normalise, Rows, Store, load, network_input
 from xraylab.model import hardware, memory, scoring
 from xraylab.predict import kept
+
+Make = Callable[[int, int], Tensor]  # from the first image and the one after the last to the network's input
 
 COPIES = 2  # keeps these draws apart from those of training
 
@@ -40,12 +43,12 @@ def probabilities(
         for epoch in epochs
     ]
     normalise = Normalise.recorded(model["normalise"])
-    passes = [
-        scoring_batches(pixels, rows, normalise, model["pixels"], machine.device),
+    passes: list[Make] = [
+        partial(_plain, pixels, rows, normalise, model["pixels"], machine.device),
         *_augmented(pixels, rows, model, copies, normalise, machine.device),
     ]
     networks = [network for network, _ in ready]
-    done = [scoring.scored(networks, batches, machine, "scoring images") for batches in passes]
+    done = [scoring.scored(networks, make, len(rows), machine, "scoring images") for make in passes]
     scores = zip(*(scores for scores, _ in done), strict=True)
     columns = [f"p_{label}" for label in model["classes"]]
     means = [torch.stack(each).mean(dim=0).numpy() for each in scores]
@@ -61,20 +64,22 @@ def first_lines(model: dict[str, Any]) -> list[str]:
     return hardware.first_lines(f"{model['experiment']}-{model['repeat']}", machine)
 
 
+def _plain(images: Images, rows: Rows, normalise: Normalise, pixels: int, device: str, start: int, stop: int) -> Tensor:
+    return network_input(images, rows[start:stop], normalise, pixels, device)
+
+
 def _augmented(
     images: Images, rows: Rows, model: dict[str, Any], copies: int, normalise: Normalise, device: str
-) -> Iterator[Iterator[Tensor]]:
-    """The batches of every augmented copy; none where the network was trained without augmentation."""
+) -> Iterator[Make]:
+    """What makes the batches of every augmented copy; none where the network was trained without augmentation."""
     augmentation = Augmentation(**{**model["augment"], "noise": 0.0, "erase_p": 0.0})
     if not copies or not augmentation.changes:
         return
     store = Store(images, normalise, model["pixels"], device)
     for copy in range(copies):
         uniform = np.random.default_rng([model["repeat"], copy, COPIES]).random((len(rows), DRAWS))
-        yield _views(store, rows, augmentation, augmentation.draw(uniform))
+        yield partial(_view, store, rows, augmentation, augmentation.draw(uniform))
 
 
-def _views(store: Store, rows: Rows, augmentation: Augmentation, drawn: Drawn) -> Iterator[Tensor]:
-    for start in range(0, len(rows), SCORING_BATCH):
-        chosen = np.arange(start, min(start + SCORING_BATCH, len(rows)))
-        yield store.changed(rows[chosen], drawn.of(chosen), augmentation)
+def _view(store: Store, rows: Rows, augmentation: Augmentation, drawn: Drawn, start: int, stop: int) -> Tensor:
+    return store.changed(rows[start:stop], drawn.of(np.arange(start, stop)), augmentation)
