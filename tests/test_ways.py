@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +22,7 @@ from xraylab.errors import TrainingError
 from xraylab.model import networks
 from xraylab.predict import score
 from xraylab.stages import cache, fetch, index, plan, source, split, train
-from xraylab.train import blend, finder
+from xraylab.train import blend, finder, precision
 
 PHASES = [
     {"schedule": "constant", "optimizer": "sgd", "momentum": 0.9, "epochs": 2, "lr": 0.01},
@@ -40,10 +41,6 @@ WAYS: dict[str, dict[str, Any]] = {
         "sampling": {"strategy": "weighted"},
         "loss": {"name": "focal", "focal_gamma": 2.0, "class_weights": "balanced"},
     },
-    "float16": {
-        "train": {"precision": "float16", "lr": "find", "batch_size": 4, "ema": 0.5, "accumulate": 2, "clip": 0.5},
-        "loss": {"l2": 0.01},
-    },
     "found": {
         "train": {"lr": "find", "batch_size": 2, "accumulate": 3},
         "sampling": {"strategy": "downsample"},
@@ -51,6 +48,10 @@ WAYS: dict[str, dict[str, Any]] = {
     },
 }
 OTHERS: dict[str, dict[str, Any]] = {
+    "float16": {
+        "train": {"precision": "float16", "lr": "find", "batch_size": 4, "ema": 0.5, "accumulate": 2, "clip": 0.5},
+        "loss": {"l2": 0.01},
+    },
     "cached": {
         "model": {"freeze": {"upto": "layer3", "cache": True}},
         "train": {"accumulate": 2, "soup": 2},
@@ -123,6 +124,30 @@ def test_stopped_after_any_epochs_a_run_ends_in_the_same_bits(
             kill_after(epoch, patched)
             train.run(*study, way, 0)
     train.run(*study, way, 0)
+    assert outcome(folder) == whole
+
+
+def test_a_stopped_run_goes_on_with_the_scale_of_its_loss(study: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It doubles with every step and so overflows again and again: where it stands decides which steps are taken."""
+    scales: list[float] = []
+
+    class Growing(precision.GradScaler):
+        def __init__(self, device: str) -> None:
+            super().__init__(device, init_scale=2.0**10, growth_factor=16.0, growth_interval=1)
+
+        def update(self, new_scale: float | None = None) -> None:
+            super().update(new_scale)
+            scales.append(self.get_scale())
+
+    monkeypatch.setattr(precision, "GradScaler", Growing)
+    folder = trained(study, "float16")
+    whole = outcome(folder)
+    assert any(after < before for before, after in pairwise(scales))
+    for epoch in range(-1, 3):  # also between the rate finder and the first epoch
+        with monkeypatch.context() as patched, pytest.raises(Killed):
+            kill_after(epoch, patched)
+            train.run(*study, "float16", 0)
+    train.run(*study, "float16", 0)
     assert outcome(folder) == whole
 
 
