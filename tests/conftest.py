@@ -14,7 +14,20 @@ from xraylab.model import weights
 from xraylab.params import Params, read_plan
 from xraylab.paths import Paths
 from xraylab.predict import kept
-from xraylab.stages import cache, fetch, index, plan, source, split, train
+from xraylab.stages import (
+    cache,
+    evaluate,
+    explain,
+    features,
+    fetch,
+    index,
+    plan,
+    predict,
+    report,
+    source,
+    split,
+    train,
+)
 
 Loaded = tuple[Params, Paths]
 
@@ -44,6 +57,16 @@ def run(loaded: Loaded, *stages: ModuleType) -> Loaded:
     for stage in stages:
         stage.run(*loaded)
     return loaded
+
+
+def to_the_report(study: Path) -> Loaded:
+    """Run every stage, as `dvc repro` would, in this process."""
+    given, paths = loaded = run(load(study), *BEFORE_PLAN, plan, features)
+    for experiment in given.experiments:
+        for repeat in given.study.repeats:
+            train.run(given, paths, experiment, repeat)
+            predict.run(given, paths, experiment, repeat)
+    return run(loaded, evaluate, explain, report)
 
 
 @pytest.fixture(scope="session")

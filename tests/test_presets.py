@@ -1,20 +1,18 @@
-"""Each published study from a tree of its data's shape to the report, under the real dvc, in little."""
+"""Each published study from a tree of its data's shape to the report, in little, with the stages that dvc would run."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import small
 import torch
-from under_dvc import environment, only, ran, succeed
+from conftest import to_the_report
+from typer.testing import CliRunner
+from under_dvc import only, succeed
 
-from xraylab import files, tables
+from xraylab import cli, files, tables
 from xraylab.model import networks, weights
 from xraylab.studies import begin, presets
-
-pytestmark = pytest.mark.slow
 
 CLASSES = {name: presets.read(name).published["data"]["classes"] for name in ("covid4", "radiography", "covidx")}
 EACH = 20  # images of each class
@@ -91,7 +89,7 @@ def local_weights(folder: Path) -> small.Change:
 
 
 def made(tmp_path: Path, name: str, *experiments: str) -> Path:
-    """The study `name` on its tree, run to the report with these experiments alone, which stages are counted."""
+    """The study `name` on its tree, run to the report with these experiments alone."""
     raw = tmp_path / "data"
     globals()[name](raw)
     study = small.study(tmp_path / "study")
@@ -99,8 +97,7 @@ def made(tmp_path: Path, name: str, *experiments: str) -> Path:
     for change in (only(*experiments), shrink, local_weights(tmp_path)):
         small.edit(study, change)
     small.edit(study, lambda tree: [tree[part].update({key: experiments[0]}) for part, key in BASELINE])
-    small.commit(study)
-    assert len(ran(succeed(study, "repro"))) == 7 + 2 * len(experiments) + 3
+    to_the_report(study)
     page = (study / "reports/index.html").read_text()
     assert "The published study" in page
     assert len(tables.read(study / "reports/comparison.csv")) == 4 * len(experiments)
@@ -113,21 +110,14 @@ def sides(study: Path) -> dict[str, dict[str, int]]:
     return {side: {label: part["images"] for label, part in parts.items()} for side, parts in counted.items()}
 
 
-def test_covid4_and_its_submission(tmp_path: Path) -> None:
+def test_covid4_and_its_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = made(tmp_path, "covid4", "weighted-sampling")
     assert sides(study)["test"] == dict.fromkeys(CLASSES["covid4"], EACH // 10)
     unlabelled = "data/raw/xray-data/xray-data/test"
-    command = [
-        "classify",
-        "weighted-sampling",
-        unlabelled,
-        "--submission",
-        "Id,Label",
-        "--numbers",
-        "--csv",
-        "mine.csv",
-    ]
-    subprocess.run([sys.executable, "src", *command], cwd=study, env=environment(), check=True, capture_output=True)
+    monkeypatch.chdir(study)
+    options = ["--submission", "Id,Label", "--numbers", "--csv", "mine.csv"]
+    done = CliRunner().invoke(cli.app, ["classify", "weighted-sampling", unlabelled, *options])
+    assert done.exit_code == 0, done.output
     rows = pd.read_csv(study / "mine.csv")
     assert list(rows["Id"]) == [f"test_{n}" for n in range(4)]
     assert set(rows["Label"]) <= set(range(4))
@@ -162,3 +152,17 @@ def test_pneumonia_keeps_the_given_test_images_and_whole_patients(tmp_path: Path
     parts = {side: tables.read(study / f"data/split/{side}_data.csv") for side in ("train", "valid")}
     assert len(parts["valid"]) > 0
     assert not set(parts["train"]["patient"]) & set(parts["valid"]["patient"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", presets.names())
+def test_dvc_has_a_stage_for_each_run(name: str, tmp_path: Path) -> None:
+    study = small.study(tmp_path)
+    begin.here(study, name, None, published=True, force=True)
+    small.commit(study)
+    found = succeed(study, "stage", "list", "--name-only").split()
+    tree = files.read_yaml(study / "params.yaml")
+    runs = [f"{experiment}-{repeat}" for experiment in tree["experiments"] for repeat in tree["study"]["repeats"]]
+    assert [stage for stage in found if "@" in stage] == [
+        f"{kind}@{run}" for kind in ("train", "predict") for run in runs
+    ]
