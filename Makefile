@@ -12,15 +12,15 @@ study: $(INSTALLED)
 	@echo "The report is reports/index.html. To have something to compare the next run with, commit this one:"
 	@echo "    git add dvc.lock data/source.json data/sides.csv && git commit -m 'First run'"
 
-# two files of tests at a time, each in one thread
-PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# two processes of one thread each: the one that is through first takes tests from the other
+PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses 2
 
 test: $(INSTALLED)
-	$(PYTEST) -m 'not slow'
+	$(PYTEST) --dist worksteal -m 'not slow'
 
-# what takes a whole study under dvc
+# whole studies under dvc; tests that read the same one stay together
 test-slow: $(INSTALLED)
-	$(PYTEST) -m slow
+	$(PYTEST) --dist loadgroup -m slow
 
 check: $(INSTALLED)
 	ruff format --check
@@ -43,7 +43,8 @@ bench-gpu: $(INSTALLED)
 
 .venv: $(INSTALLED)
 
+# Python compiles what is imported, and most of what comes with the libraries never is
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@

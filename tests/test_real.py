@@ -4,25 +4,12 @@ from pathlib import Path
 
 import pytest
 import small
-from conftest import load
+from conftest import to_the_report
 
 from xraylab import files
 from xraylab.data.audit import folder
-from xraylab.stages import cache, evaluate, explain, fetch, index, plan, predict, report, source, split, train
 
-pytestmark = pytest.mark.real
-
-
-def run(study: Path) -> Path:
-    loaded = load(study)
-    for stage in (source, fetch, index, split, cache, plan):
-        stage.run(*loaded)
-    for experiment in loaded[0].experiments:
-        train.run(*loaded, experiment, 0)
-        predict.run(*loaded, experiment, 0)
-    for stage in (evaluate, explain, report):
-        stage.run(*loaded)
-    return study
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 def two_experiments(tree: small.Tree) -> None:
@@ -34,7 +21,7 @@ def two_experiments(tree: small.Tree) -> None:
 def test_tb(tmp_path: Path, real_data: Path) -> None:
     study = small.study(tmp_path, small.use(real_data / "tb", ["Normal", "TB"], "TB"))
     small.edit(study, two_experiments)
-    run(study)
+    to_the_report(study)
     sides = files.read_json(study / "data/split/summary.json")["sides"]
     assert {label: part["images"] for label, part in sides["test"].items()} == {"Normal": 380, "TB": 80}
     assert files.read_json(study / "data/split/audit.json") == []
@@ -50,7 +37,7 @@ def test_covid3_whose_patients_are_in_two_classes(tmp_path: Path, real_data: Pat
 
     study = small.study(tmp_path, point)
     small.edit(study, two_experiments)
-    run(study)
+    to_the_report(study)
     record = files.read_json(study / "data/audit.json")
     assert record["classes"] == {
         "Covid-19": {"images": 124, "patients": 0},
