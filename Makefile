@@ -18,9 +18,9 @@ PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses 2
 test: $(INSTALLED)
 	$(PYTEST) --dist worksteal -m 'not slow'
 
-# whole studies under dvc; tests that read the same one stay together
+# whole studies under dvc; the tests of a file, which read the same one, stay together
 test-slow: $(INSTALLED)
-	$(PYTEST) --dist loadgroup -m slow
+	$(PYTEST) --dist loadfile -m slow
 
 check: $(INSTALLED)
 	ruff format --check

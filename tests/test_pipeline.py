@@ -12,8 +12,6 @@ from under_dvc import committed, dvc, environment, only, ran, succeed, wait_for
 
 from xraylab import files, tables
 
-FINISHED = pytest.mark.xdist_group("finished")  # a process that tests one of them tests them all
-
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -27,7 +25,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@FINISHED
 def test_one_command_makes_everything_to_the_report(finished: Path) -> None:
     assert set(files.read_json(finished / "reports/metrics.json")) == {"baseline", "dropout"}
     assert "dropout" in (finished / "reports/index.html").read_text()
@@ -38,13 +35,11 @@ def test_one_command_makes_everything_to_the_report(finished: Path) -> None:
 
 
 @pytest.mark.slow
-@FINISHED
 def test_nothing_runs_again_when_nothing_changed(finished: Path) -> None:
     assert ran(succeed(finished, "repro")) == ["source"]
 
 
 @pytest.mark.slow
-@FINISHED
 def test_a_tried_change_retrains_what_it_touches_and_the_metrics_say_what_it_did(finished: Path) -> None:
     output = succeed(finished, "exp", "run", "-S", "model.dropout=0.5")
     trained = [name for name in ran(output) if name.startswith("train@")]
@@ -60,7 +55,6 @@ def test_a_tried_change_retrains_what_it_touches_and_the_metrics_say_what_it_did
 
 
 @pytest.mark.slow
-@FINISHED
 def test_an_evaluation_does_not_train(finished: Path) -> None:
     small.edit(finished, lambda tree: tree["study"].update(baseline="dropout"))
     assert ran(succeed(finished, "repro")) == ["source", "evaluate", "report"]
@@ -68,7 +62,6 @@ def test_an_evaluation_does_not_train(finished: Path) -> None:
 
 
 @pytest.mark.slow
-@FINISHED
 def test_a_removed_experiment_leaves_nothing_behind(finished: Path) -> None:
     small.edit(finished, lambda tree: tree["experiments"].pop("dropout"))
     assert ran(succeed(finished, "repro")) == ["source", "plan", "features", "evaluate", "explain", "report"]
@@ -79,7 +72,6 @@ def test_a_removed_experiment_leaves_nothing_behind(finished: Path) -> None:
 
 
 @pytest.mark.slow
-@FINISHED
 def test_another_clones_finished_work_is_restored_without_training(finished: Path, tmp_path: Path) -> None:
     small.git(tmp_path, "clone", "--quiet", "--branch", "begun", str(finished), "ours")
     ours = tmp_path / "ours"
