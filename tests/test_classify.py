@@ -104,7 +104,7 @@ def test_places_and_runs_that_are_not_there_are_named(trained: Loaded, unlabelle
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"^.*empty holds no images$"):
         run(trained, tmp_path / "empty", "baseline")
-    with pytest.raises(MissingError, match=r"^dropout was not trained: `dvc repro` trains"):
+    with pytest.raises(MissingError, match=r"^dropout/0 is not trained; trained: baseline/0\. `dvc repro` trains"):
         run(trained, unlabelled, "dropout")
 
 

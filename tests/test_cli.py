@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -86,8 +87,21 @@ def test_a_bad_source_leaves_no_half_written_output(tmp_path: Path, run: Run) ->
 
 def test_a_score_of_an_untrained_experiment_says_so(tmp_path: Path, run: Run) -> None:
     study = small.study(tmp_path)
-    error = f"error: {study}/models/baseline/0/model.json does not exist: `dvc repro` makes it\n"
-    assert run(study, "score", "baseline") == (1, "", error)
+    advice = "`dvc repro` trains what params.yaml names under experiments and study.repeats"
+    assert run(study, "score", "baseline") == (1, "", f"error: baseline/0 is not trained. {advice}\n")
+    for name in ("baseline/0", "dropout/1"):
+        files.write_json({}, study / "models" / name / "model.json")
+    near = "did you mean baseline/0? Trained: baseline/0, dropout/1"
+    assert run(study, "score", "baselin/0") == (1, "", f"error: baselin/0 is not trained; {near}. {advice}\n")
+    assert run(study, "score", "baseline/x")[2].startswith("error: 'baseline/x' names no run: write experiment or")
+
+
+def test_the_version_is_told(tmp_path: Path, run: Run) -> None:
+    assert run(tmp_path, "--version") == (0, f"xraylab {version('xraylab')}\n", "")
+
+
+def test_showing_no_study_lists_them_all(tmp_path: Path, run: Run) -> None:
+    assert run(tmp_path, "study", "show") == run(tmp_path, "study", "list")
 
 
 def test_any_folder_is_audited_without_a_study(tmp_path: Path, run: Run) -> None:

@@ -174,7 +174,7 @@ def test_an_untrained_run_and_a_folder_without_news_are_errors(trained: Loaded, 
     _, paths = trained
     with pytest.raises(MissingError) as missing:
         run(trained, other, "baseline/7")
-    assert str(missing.value) == f"{paths.models}/baseline/7/model.json does not exist: `dvc repro` makes it"
+    assert str(missing.value).startswith("baseline/7 is not trained; did you mean baseline/0? Trained: baseline/0.")
     with pytest.raises(DataError) as caught:
         run(trained, tmp_path / "nowhere")
     assert str(caught.value) == f"{tmp_path}/nowhere is not a folder: name the folder that holds the images"

@@ -33,8 +33,29 @@ app.add_typer(data, name="data", rich_help_panel="Tools")
 Experiment = Annotated[str, typer.Argument(help="A name under `experiments` in params.yaml.")]
 Repeat = Annotated[int, typer.Argument(help="One of study.repeats; it is the seed.")]
 
+Run = Annotated[
+    str, typer.Argument(metavar="EXPERIMENT[/REPEAT]", help="A run, such as baseline/0; without a repeat it is 0.")
+]
+
 STAGES = "Stages, in the order of dvc.yaml"
 TOOLS = "Tools"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"xraylab {version('xraylab')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 def main() -> None:
@@ -150,7 +171,7 @@ def study(
     if what == "list":
         lines = tell.listed()
     elif what == "show":
-        lines = tell.shown(presets.read(name or ""))
+        lines = tell.shown(presets.read(name)) if name else tell.listed()
     else:
         lines = begin.here(Path.cwd(), what, data, published, force)
     for line in lines:
@@ -171,25 +192,27 @@ def show() -> None:
 
 @app.command(rich_help_panel=TOOLS)
 def score(
-    experiment: Experiment,
-    repeat: Repeat = 0,
+    run: Run,
     epoch: Annotated[int | None, typer.Option(help="Counted from 0; the best one where not given.")] = None,
     side: Annotated[Literal["valid", "test"], typer.Option(help="The images to score.")] = "valid",
 ) -> None:
     """Score any kept epoch: accuracy, precision, recall, F1 and confusion."""
-    from xraylab.predict import score
+    from xraylab.predict import elsewhere, score
 
     given, paths = _study()
-    figures = score.epoch(paths, experiment, repeat, epoch, side, given.predict.tta)
+    model = elsewhere.run(paths, run).model
+    figures = score.epoch(paths, model["experiment"], model["repeat"], epoch, side, given.predict.tta)
     if side == "test":
         print("Test figures of several epochs, compared, are no longer test figures: choose on validation.")
+    print(f"{'run':10} {model['experiment']}/{model['repeat']}")
+    print(f"{'split':10} {side}")
     for name, value in figures.items():
         print(f"{name:10} {value:.6f}" if isinstance(value, float) else f"{name:10} {value}")
 
 
 @app.command(rich_help_panel=TOOLS)
 def external(
-    run: Annotated[str, typer.Argument(help="A trained run: an experiment, or experiment/repeat.")],
+    run: Run,
     folder: Annotated[Path, typer.Argument(help="A folder of X-rays that the study has not seen.", metavar="PATH")],
     layout: Annotated[str, typer.Option(help="As data.layout in params.yaml.")] = "auto",
     label: Annotated[
@@ -232,15 +255,16 @@ def classify(
 
 @app.command(rich_help_panel=TOOLS)
 def lr_find(
-    experiment: Experiment,
-    repeat: Repeat = 0,
+    run: Run,
     out: Annotated[Path | None, typer.Option(help="Write the curve (lr, loss) to this CSV file.")] = None,
 ) -> None:
     """Suggest a learning rate: what `train.lr: find` would take. The experiment must be planned (`dvc repro plan`)."""
     from xraylab import tables
+    from xraylab.paths import parse_run
     from xraylab.stages import train
 
-    curve, suggestion = train.find_rate(*_study(), experiment, repeat)
+    experiment, repeat = parse_run(run)
+    curve, suggestion = train.find_rate(*_study(), experiment, repeat or 0)
     if out:
         tables.write(curve, out)
     print(f"train.lr: {suggestion:.2g}")
@@ -293,7 +317,8 @@ def export(
     from xraylab.data import export
 
     _, paths = _study()
-    export.write(folder, paths, link, fold)
+    counts = export.write(folder, paths, link, fold)
+    print(f"{folder}: {', '.join(f'{count} {side}' for side, count in counts.items())} images")
 
 
 @app.command(rich_help_panel=TOOLS)

@@ -4,7 +4,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from xraylab.errors import MissingError
+from xraylab.errors import DataError, MissingError
+
+
+def parse_run(name: str) -> tuple[str, int | None]:
+    """The parts of a run's name as commands take it, experiment/repeat or experiment alone. Errors: DataError."""
+    experiment, slash, repeat = name.partition("/")
+    if not experiment or (slash and not repeat.isdecimal()):
+        raise DataError(f"{name!r} names no run: write experiment or experiment/repeat, such as baseline/0")
+    return experiment, int(repeat) if slash else None
 
 
 @dataclass(frozen=True)

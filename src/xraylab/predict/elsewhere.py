@@ -1,5 +1,6 @@
 """Trained runs on images that are not the study's own: prepared as its images are, scored by each run's best epoch."""
 
+import difflib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +11,12 @@ import pandas as pd
 
 from xraylab import files
 from xraylab.data import cache
+from xraylab.data.names import some
 from xraylab.data.prepare import Preparation
 from xraylab.errors import DataError, MissingError
 from xraylab.evaluate.counts import Floats
 from xraylab.params import Params
-from xraylab.paths import Paths
+from xraylab.paths import Paths, parse_run
 from xraylab.predict import kept, table
 
 
@@ -37,8 +39,8 @@ class Trained:
 
 def run(paths: Paths, name: str) -> Trained:
     """The run called experiment/repeat; experiment alone is its repeat 0. Errors: DataError, MissingError."""
-    experiment, repeat = _parts(name)
-    return _read(paths.model(experiment, repeat or 0))
+    experiment, repeat = parse_run(name)
+    return _read(paths, experiment, repeat or 0)
 
 
 def runs(paths: Paths, names: Sequence[str]) -> list[Trained]:
@@ -46,7 +48,7 @@ def runs(paths: Paths, names: Sequence[str]) -> list[Trained]:
 
     Errors: DataError where a name is none, or where two runs know other classes; MissingError for one not trained.
     """
-    found = [_read(folder) for folder in dict.fromkeys(folder for name in names for folder in _folders(paths, name))]
+    found = list({each.folder: each for name in names for each in _named(paths, name)}.values())
     for each in found:
         if each.model["classes"] != found[0].model["classes"]:
             raise DataError(f"{found[0].name} and {each.name} know other classes: `dvc repro` trains them anew")
@@ -73,22 +75,24 @@ def probabilities(
     return found, how
 
 
-def _parts(name: str) -> tuple[str, int | None]:
-    experiment, slash, repeat = name.partition("/")
-    if not experiment or (slash and not repeat.isdecimal()):
-        raise DataError(f"{name!r} names no run: write experiment or experiment/repeat, such as baseline/0")
-    return experiment, int(repeat) if slash else None
+def _named(paths: Paths, name: str) -> list[Trained]:
+    experiment, repeat = parse_run(name)
+    repeats = _repeats(paths, experiment) if repeat is None else [repeat]
+    return [_read(paths, experiment, each) for each in repeats or [0]]
 
 
-def _folders(paths: Paths, name: str) -> list[Path]:
-    experiment, repeat = _parts(name)
-    if repeat is not None:
-        return [paths.model(experiment, repeat)]
-    repeats = [int(folder.name) for folder in paths.model(experiment, 0).parent.glob("*") if folder.name.isdecimal()]
-    if not repeats:
-        raise MissingError(f"{experiment} was not trained: `dvc repro` trains the experiments in params.yaml")
-    return [paths.model(experiment, each) for each in sorted(repeats)]
-
-
-def _read(folder: Path) -> Trained:
+def _read(paths: Paths, experiment: str, repeat: int) -> Trained:
+    folder = paths.model(experiment, repeat)
+    if not (folder / "model.json").is_file():
+        trained = sorted(f"{path.parts[-3]}/{path.parts[-2]}" for path in paths.models.glob("*/*/model.json"))
+        near = difflib.get_close_matches(f"{experiment}/{repeat}", trained, n=1)
+        there = f"; did you mean {near[0]}? Trained: {some(trained)}" if near else f"; trained: {some(trained)}"
+        raise MissingError(
+            f"{experiment}/{repeat} is not trained{there if trained else ''}. "
+            "`dvc repro` trains what params.yaml names under experiments and study.repeats"
+        )
     return Trained(folder, files.read_json(folder / "model.json"))
+
+
+def _repeats(paths: Paths, experiment: str) -> list[int]:
+    return sorted(int(folder.name) for folder in (paths.models / experiment).glob("*") if folder.name.isdecimal())
