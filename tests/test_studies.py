@@ -23,7 +23,9 @@ BOTH = pytest.mark.parametrize("published", [False, True], ids=["honest", "publi
 
 def written(tmp_path: Path, name: str | None, published: bool, data: str | None = None) -> Path:
     preset = presets.read(name) if name else None
-    files.write_text(write.params_text(preset, published, data), tmp_path / "params.yaml")
+    files.write_text(
+        write.params_text(preset, published, {"data.source": data} if data else {}), tmp_path / "params.yaml"
+    )
     return tmp_path / "params.yaml"
 
 

@@ -158,6 +158,17 @@ def new(
 
 
 @app.command(rich_help_panel=TOOLS)
+def init(
+    data: Annotated[str | None, typer.Option(help="data.source, where it is to be another folder.")] = None,
+) -> None:
+    """Fit params.yaml to its images: classes, positive class, patients and sizes, as they are detected."""
+    from xraylab.studies import begin
+
+    for line in begin.init(Path.cwd(), data):
+        print(line)
+
+
+@app.command(rich_help_panel=TOOLS)
 def study(
     what: Annotated[str, typer.Argument(help="A study's name; or list; or show.", metavar="NAME | list | show")],
     name: Annotated[str | None, typer.Argument(help="With show: which.", metavar="NAME")] = None,

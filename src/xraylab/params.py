@@ -181,18 +181,21 @@ class Plan(Experiment):
     pretrained_sha256: str | None
 
 
-def read(path: Path) -> Params:
-    """Read and check the whole file. Errors: ParamsError with every problem, each under its dotted path."""
+def read(path: Path, name: str | None = None) -> Params:
+    """Read and check the whole file. Errors: ParamsError with every problem, each under its dotted path.
+
+    `name` stands in errors instead of the path's own.
+    """
     tree = files.read_yaml(path)
     if not isinstance(tree, dict):
-        raise ParamsError(f"{path.name} holds no sections")
+        raise ParamsError(f"{name or path.name} holds no sections")
     try:
         params = Params.model_validate(tree)
     except ValidationError as error:
-        raise ParamsError(_headline(path), _problems(error)) from None
+        raise ParamsError(_headline(name or path.name), _problems(error)) from None
     problems = [*_study_problems(params), *_experiments_problems(params)] or _search_problems(params)
     if problems:
-        raise ParamsError(_headline(path), problems)
+        raise ParamsError(_headline(name or path.name), problems)
     return params
 
 
@@ -209,8 +212,8 @@ def merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _headline(path: Path) -> str:
-    return f"{path.name} cannot be used:"
+def _headline(name: str) -> str:
+    return f"{name} cannot be used:"
 
 
 def _problems(error: ValidationError, prefix: str = "") -> list[str]:

@@ -3,24 +3,69 @@
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
-from xraylab import files, template
+from xraylab import files, params, template
+from xraylab.data import sources
 from xraylab.errors import DataError, MissingError
-from xraylab.studies import presets, write
+from xraylab.studies import detect, presets, write
+from xraylab.studies.presets import leaves
+
+SHIPPED_TITLE = "Tuberculosis on chest radiographs"
+SHIPPED_STRATEGY = "sorted-id"  # means something where numbers in names do
+OWN_SPLIT = {"split.strategy": "random"}
 
 
 def new(folder: Path, study: str | None, data: str | None, published: bool) -> list[str]:
-    """Make `folder`, and say what comes next. Errors: DataError where there is something, ParamsError without study."""
+    """Make `folder`, and say what comes next. Errors: DataError where there is something, ParamsError without study.
+
+    `data` that is a folder on this machine is looked at first, and params.yaml written to fit it; with a `study` its
+    own values stay.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} exists and is not empty: name a new folder")
     preset = presets.read(study) if study else None
-    write.study(folder, preset, published, _absolute(data))
+    source = _source(data, Path.cwd())
+    detected = detect.folder(source) if source and source.is_dir() and not preset else None
+    values = {"data.source": _absolute(data)} if data else {}
+    values |= {**detected.values, **OWN_SPLIT} if detected else {}
+    write.study(folder, preset, published, values)
     _initialise_git(folder)
-    missing = (
-        [f"set data.source in params.yaml (the study's own: {preset.data['where']})"] if preset and not data else []
-    )
+    missing = []
+    if preset and not data:
+        missing = [f"set data.source in params.yaml (the study's own: {preset.data['where']})"]
+    if data and data != "demo" and not preset and not detected:
+        missing = ["dvc repro fetch", "xraylab init"]
     steps = [f"cd {folder}", *missing, "git add --all && git commit -m 'A new study'", "dvc repro"]
-    return [f"{folder} is a study. Next:", *(f"    {step}" for step in steps)]
+    told = [*detected.lines, "params.yaml says so:", *_said(values)] if detected else []
+    return [*told, f"{folder} is a study. Next:", *(f"    {step}" for step in steps)]
+
+
+def init(root: Path, data: str | None) -> list[str]:
+    """Fit the params.yaml of `root` to its images: those of `data`, else of data.source, else what was fetched.
+
+    Errors: MissingError without params.yaml, DataError where there is no folder to look at or its images do not fit.
+    """
+    place = root / "params.yaml"
+    if not place.is_file():
+        raise MissingError(f"no params.yaml in {root}: run this command in the top folder of a study")
+    tree = files.read_yaml(place)
+    before = dict(leaves(tree))
+    name = _absolute(data) or before["data.source"]
+    if name == "demo":
+        raise DataError("data.source is demo, which params.yaml fits already: name your own images with --data FOLDER")
+    detected = detect.folder(_look_at(name, root))
+    values = {"data.source": name, **detected.values}
+    if before["split.strategy"] == SHIPPED_STRATEGY:
+        values |= OWN_SPLIT
+    if before["study.title"] != SHIPPED_TITLE:
+        del values["study.title"]
+    changed = {key: value for key, value in values.items() if before.get(key, tree) != value}
+    with files.replacing(place) as temporary:
+        temporary.write_text(write.updated_text(place, changed), encoding="utf-8")
+        params.read(temporary, place.name)
+    said = ["params.yaml says now:", *_said(changed)] if changed else ["params.yaml says so already"]
+    return [*detected.lines, *said]
 
 
 def here(root: Path, study: str, data: str | None, published: bool, force: bool) -> list[str]:
@@ -30,8 +75,34 @@ def here(root: Path, study: str, data: str | None, published: bool, force: bool)
         raise MissingError(f"no params.yaml in {root}: run this command in the top folder of a study")
     if not force and _edited(place):
         raise DataError(f"{place} has changes that git does not know: commit them, or overwrite them with --force")
-    files.write_text(write.params_text(preset, published, _absolute(data)), place)
+    _source(data, Path.cwd())
+    values = {"data.source": _absolute(data)} if data else {}
+    files.write_text(write.params_text(preset, published, values), place)
     return [f"params.yaml is the study {study} now; `dvc repro` runs it, `git checkout params.yaml` takes it back"]
+
+
+def _source(data: str | None, home: Path) -> Path | None:
+    """The path that `data` names, None for an address or the demo. Errors: DataError where nothing is there."""
+    if data in (None, "demo"):
+        return None
+    placed = sources.placed(data, home, None)
+    if isinstance(placed, Path) and not placed.exists():
+        raise DataError(f"--data {data}: {placed} is not there: name a folder, an archive, an address, or demo")
+    return placed if isinstance(placed, Path) else None
+
+
+def _look_at(name: str, root: Path) -> Path:
+    """The folder of the source itself, or of what was fetched from an archive or address."""
+    source, fetched = _source(name, root), root / "data/raw"
+    if source and source.is_dir():
+        return source
+    if fetched.is_dir():
+        return fetched
+    raise DataError(f"data.source {name} is no folder of this machine: bring it here with `dvc repro fetch` first")
+
+
+def _said(values: dict[str, Any]) -> list[str]:
+    return [f"    {key}: {'null' if value is None else value}" for key, value in values.items()]
 
 
 def _absolute(data: str | None) -> str | None:

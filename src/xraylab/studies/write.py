@@ -16,15 +16,31 @@ NULL = "tag:yaml.org,2002:null"  # ruamel writes nothing where nothing is
 Tree = dict[str, Any]
 
 
-def params_text(preset: Preset | None, published: bool, data: str | None) -> str:
-    """The shipped params.yaml with its comments, and a preset's values, each marked `published` or `ours`."""
+def params_text(preset: Preset | None, published: bool, values: Tree) -> str:
+    """The shipped params.yaml with its comments, a preset's values, each marked `published` or `ours`, and `values`.
+
+    `values` are by dotted key.
+    """
     tree = _yaml().load(template.file("params.yaml"))
     if preset is not None:
         tree["study"]["preset"] = preset.name
         _lay_over(tree, preset, published)
-    if data is not None:
-        tree["data"]["source"] = data
-    return _text(tree)
+    return _text(_with(tree, values))
+
+
+def updated_text(path: Path, values: Tree) -> str:
+    """The params.yaml at `path` with its comments, and `values` by dotted key."""
+    return _text(_with(_yaml().load(path), values))
+
+
+def _with(tree: CommentedMap, values: Tree) -> CommentedMap:
+    for dotted, value in values.items():
+        *parents, key = dotted.split(".")
+        place = tree
+        for parent in parents:
+            place = place[parent]
+        place[key] = value
+    return tree
 
 
 def dvc_text() -> str:
@@ -83,12 +99,12 @@ def _text(tree: Any) -> str:
     return stream.getvalue()
 
 
-def study(folder: Path, preset: Preset | None, published: bool, data: str | None) -> None:
-    """A new folder with all that a study needs but its data."""
+def study(folder: Path, preset: Preset | None, published: bool, values: Tree) -> None:
+    """A new folder with all that a study needs but its data; `values` are by dotted key of params.yaml."""
     with files.replacing_folder(folder) as made:
         for name in template.FILES:
             files.write_text(template.file(name).read_text(encoding="utf-8"), made / name)
-        files.write_text(params_text(preset, published, data), made / "params.yaml")
+        files.write_text(params_text(preset, published, values), made / "params.yaml")
         files.write_text(dvc_text(), made / "dvc.yaml")
         for name in ("data", "reports"):
             files.write_text("", made / name / ".gitkeep")

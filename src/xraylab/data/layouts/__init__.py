@@ -35,6 +35,11 @@ LAYOUTS: dict[str, Layout] = {  # in the order in which they are tried
     "class-folders": class_folders.LAYOUT,
 }
 
+THREE_WAYS = (
+    "put the images of each class into a folder of its name, or add a table (.csv, .tsv, .xlsx, .parquet) that names "
+    "each image and its label, or name the layout"
+)
+
 
 def read(
     raw: Path, name: str, classes: list[str] | None, labels: dict[str, list[str]] | None, patient: str | None

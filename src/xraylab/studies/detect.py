@@ -1,0 +1,165 @@
+"""What a folder of X-rays holds, as the values of params.yaml that fit it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+
+from xraylab.data import layouts, pixels
+from xraylab.data.layouts.records import Found
+from xraylab.data.names import natural, some
+from xraylab.errors import DataError
+from xraylab.params import CLASS_NAME
+
+NORMAL = {"normal", "normals", "healthy", "health", "nofinding", "nofindings", "negative", "neg", "control", "controls"}
+NORMAL |= {"none", "no", "false", "clear", "0"}
+ABSENT = ("no", "non", "not")
+"""NoPneumonia is the absence of Pneumonia."""
+ABNORMAL = "Abnormal"
+PATIENT_PATTERNS = (
+    r"(?i)(?P<patient>(?:patient|pat|subject|subj|sub|person|case|pid)[-_ ]?\d+)(?!\d)",
+    r"^(?P<patient>\d{3,})[-_]\d{1,3}\.",
+)
+"""How file names tell patients, where all of them do and at least two images share one."""
+SIZES = (32, 64, 96, 128, 160, 192, 224)
+SAMPLE = 40  # images whose size is looked at
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Detected:
+    """`values` by dotted key of params.yaml, and the folder in words."""
+
+    values: Values
+    lines: list[str]
+
+
+def folder(source: Path) -> Detected:
+    """Read names and tables of `source`, and the size of some of its images.
+
+    Errors: DataError where there are no images or fewer than two classes.
+    """
+    if not source.is_dir():
+        raise DataError(f"{source} is not a folder: name the folder that holds the images")
+    pattern, found = _with_patients(source)
+    labels = found.table["label"]
+    grouped = _classes(labels)
+    classes, normal = _ordered(list(grouped))
+    side = _short_side(source, found.table)
+    size = max(each for each in SIZES if each <= max(side, SIZES[0]))
+    values = {
+        "study.title": f"{some(classes)} on X-rays",
+        "data.classes": classes,
+        "data.labels": grouped if any(several != [name] for name, several in grouped.items()) else None,
+        "data.positive": classes[-1] if len(classes) == 2 else None,
+        "data.patient": pattern,
+        "images.pixels": size,
+        "model.pixels": size,
+        "evaluate.normal": normal,
+    }
+    return Detected(values, list(_told(source, found, grouped, classes, side)))
+
+
+def _with_patients(source: Path) -> tuple[str | None, Found]:
+    """The pattern that finds patients in file names, where nothing else tells them, and the images read with it."""
+    found = layouts.read(source, "auto", None, None, None)
+    if found.patients == "unknown":
+        names = found.table["path"].str.rsplit("/", n=1).str[-1]
+        for pattern in PATIENT_PATTERNS:
+            patients = names.str.extract(pattern)["patient"]
+            if patients.notna().all() and patients.nunique() < len(patients):
+                return pattern, layouts.read(source, "auto", None, None, pattern)
+    return None, found
+
+
+def _classes(labels: pd.Series) -> dict[str, list[str]]:
+    """Class -> the labels that make it up. Images with several findings each make two classes: normal, and not."""
+    every = sorted(set(labels), key=natural)
+    if any("|" in label for label in every):
+        findings = sorted({finding for label in every for finding in label.split("|")}, key=natural)
+        free = [finding for finding in findings if _key(finding) in NORMAL]
+        if not free:
+            raise DataError(
+                "images have several findings each, and none is called normal: "
+                "set data.classes and data.labels in params.yaml to say which findings make which class",
+                findings[:20],
+            )
+        return {"Normal": free, ABNORMAL: [finding for finding in findings if finding not in free]}
+    if len(every) < 2:
+        raise DataError(
+            f"one class alone, {every[0]} ({len(labels)} images): a study compares two or more; {layouts.THREE_WAYS}"
+        )
+    grouped: dict[str, list[str]] = {}
+    for label in every:
+        grouped.setdefault(_class_name(label), []).append(label)
+    return grouped
+
+
+def _class_name(label: str) -> str:
+    """The label where it can be a class's name, else without what a name cannot hold."""
+    if CLASS_NAME.fullmatch(label):
+        return label
+    return re.sub(r"[^\w .()-]+", "_", label).strip("_ .-()")[:64] or "class"
+
+
+def _ordered(names: list[str]) -> tuple[list[str], str | None]:
+    """Normal first, so that the last of two is what is looked for; and which one is normal, None where none is."""
+    keys = {_key(name) for name in names}
+    normal = [name for name in names if _is_normal(_key(name), keys)]
+    if len(normal) != 1:
+        return names, None
+    return [*normal, *(name for name in names if name not in normal)], normal[0]
+
+
+def _is_normal(key: str, keys: set[str]) -> bool:
+    absent = any(key == f"{prefix}{other}" for prefix in ABSENT for other in keys)
+    return key in NORMAL or absent or (key.endswith("negative") and key.replace("negative", "positive") in keys)
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.lower())
+
+
+def _short_side(source: Path, table: pd.DataFrame) -> int:
+    """The median of the shorter sides of some images."""
+    paths = [source / name for name in table["path"].iloc[:: max(1, len(table) // SAMPLE)]]
+    sides = [side for path in paths if (side := _side(path))]
+    if not sides:
+        raise DataError(f"{source}: none of {len(paths)} images that were tried can be read, such as {paths[0].name}")
+    return int(median(sides))
+
+
+def _side(path: Path) -> int:
+    """The shorter side in pixels, 0 where the file cannot be read."""
+    try:
+        with Image.open(path, formats=pixels.FORMATS) as image:
+            return min(image.size)
+    except OSError:
+        pass  # DICOM, or damaged
+    try:
+        return int(min(pixels.decode(path).levels.shape))
+    except DataError:
+        return 0
+
+
+def _told(source: Path, found: Found, grouped: dict[str, list[str]], classes: list[str], side: int) -> Iterator[str]:
+    table = found.table
+    yield f"{source}: {len(table):,} images; layout {found.layout} ({found.why})"
+    for name in classes:
+        holds = table["label"].map(lambda label, several=grouped[name]: bool(set(label.split("|")) & set(several)))
+        others = f" ({some(grouped[name])})" if grouped[name] != [name] else ""
+        yield f"    {name}: {int(holds.sum()):,} images{others}"
+    known = table["patient"][table["patient"] != ""].nunique()
+    yield (
+        f"    patients: {known:,}, told by {found.patients}"
+        if known
+        else ("    patients: unknown, so each image counts as one; data.patient or a table of patients would tell them")
+    )
+    yield f"    size: the shorter side has {side} pixels in the median"
+    yield from (f"    left out: {count} ({reason})" for reason, count in found.left_out.items())

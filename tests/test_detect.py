@@ -1,0 +1,160 @@
+"""A folder of one's own becomes a study that runs: what is detected, and what params.yaml then says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xraylab import params, template
+from xraylab.errors import DataError
+from xraylab.studies import begin, detect
+
+
+def folder_of(top: Path, names: list[str], size: int = 40) -> Path:
+    """Gray pictures of `size` by twice `size`."""
+    rng = np.random.default_rng(0)
+    for name in names:
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (size * 2, size), np.uint8)).save(top / name)
+    return top
+
+
+def values(folder: Path) -> dict[str, object]:
+    return detect.folder(folder).values
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "positive", "normal"),
+    [
+        (["TB", "Normal"], ["Normal", "TB"], "TB", "Normal"),
+        (["No_findings", "Covid-19", "Pneumonia"], ["No_findings", "Covid-19", "Pneumonia"], None, "No_findings"),
+        (["viral", "bacterial"], ["bacterial", "viral"], "viral", None),
+        (["NonTB", "TB"], ["NonTB", "TB"], "TB", "NonTB"),
+        (["1", "0"], ["0", "1"], "1", "0"),
+        (
+            ["covid_positive", "covid_negative"],
+            ["covid_negative", "covid_positive"],
+            "covid_positive",
+            "covid_negative",
+        ),
+        (["c", "b", "a"], ["a", "b", "c"], None, None),
+    ],
+)
+def test_classes_come_from_the_data_with_the_normal_one_first(
+    names: list[str], classes: list[str], positive: str | None, normal: str | None, tmp_path: Path
+) -> None:
+    found = values(folder_of(tmp_path, [f"{name}/{n}.png" for name in names for n in range(2)]))
+    assert (found["data.classes"], found["data.positive"], found["evaluate.normal"]) == (classes, positive, normal)
+    assert found["data.labels"] is None
+
+
+def test_a_label_that_cannot_name_a_class_stays_a_label(tmp_path: Path) -> None:
+    found = values(folder_of(tmp_path, ["COVID+/1.png", "ok/1.png"]))
+    assert found["data.classes"] == ["COVID", "ok"]
+    assert found["data.labels"] == {"COVID": ["COVID+"], "ok": ["ok"]}
+
+
+@pytest.mark.parametrize(("size", "fits"), [(300, 224), (224, 224), (140, 128), (50, 32), (20, 32)])
+def test_sizes_follow_the_shorter_side_of_the_images(size: int, fits: int, tmp_path: Path) -> None:
+    found = values(folder_of(tmp_path, ["a/1.png", "b/1.png"], size))
+    assert (found["images.pixels"], found["model.pixels"]) == (fits, fits)
+
+
+@pytest.mark.parametrize(
+    ("names", "patients"),
+    [
+        (["a/patient12_1.png", "a/patient12_2.png", "b/Patient3_1.png"], 2),
+        (["a/00012_001.png", "a/00012_002.png", "b/00013_001.png"], 2),
+        (["a/patient1_1.png", "a/patient1_2.png", "b/x.png"], 0),
+        (["a/patient1_1.png", "a/patient2_2.png", "b/patient3_1.png"], 0),
+    ],
+)
+def test_names_tell_patients_where_all_do_and_some_share_one(names: list[str], patients: int, tmp_path: Path) -> None:
+    detected = detect.folder(folder_of(tmp_path, names))
+    assert (detected.values["data.patient"] is not None) == (patients > 0)
+    told = f"    patients: {patients}, told by pattern" if patients else "    patients: unknown, so each image counts"
+    assert any(line.startswith(told) for line in detected.lines)
+
+
+def test_one_class_is_no_study(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^one class alone, a \(2 images\): a study compares two or more; put the"):
+        values(folder_of(tmp_path, ["a/1.png", "a/2.png"]))
+
+
+def test_a_new_study_fits_its_folder(tmp_path: Path) -> None:
+    raw = folder_of(tmp_path / "raw", [f"{name}/{n}.png" for name in ("sick", "Normal", "worse") for n in range(3)])
+    lines = begin.new(tmp_path / "s", None, str(raw), published=False)
+    given = params.read(tmp_path / "s/params.yaml")
+    assert (given.data.source, given.data.classes) == (str(raw), ["Normal", "sick", "worse"])
+    assert (given.data.positive, given.evaluate.normal, given.split.strategy) == (None, "Normal", "random")
+    assert (given.images.pixels, given.model.pixels, given.data.layout) == (32, 32, "auto")
+    assert lines[:2] == [
+        f"{raw}: 9 images; layout class-folders (images lie in folders, and no other layout fits)",
+        "    Normal: 3 images",
+    ]
+    assert lines[-4:] == [
+        f"{tmp_path / 's'} is a study. Next:",
+        f"    cd {tmp_path / 's'}",
+        "    git add --all && git commit -m 'A new study'",
+        "    dvc repro",
+    ]
+
+
+def test_a_new_study_of_a_folder_that_is_not_there_or_cannot_be_used_is_not_begun(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        begin.new(tmp_path / "s", None, str(tmp_path / "none"), published=False)
+    where = tmp_path / "none"
+    assert str(caught.value) == f"--data {where}: {where} is not there: name a folder, an archive, an address, or demo"
+    with pytest.raises(DataError, match="one class alone"):
+        begin.new(tmp_path / "s", None, str(folder_of(tmp_path / "raw", ["a/1.png"])), published=False)
+    assert not (tmp_path / "s").exists()
+
+
+def test_an_address_is_looked_at_once_it_is_fetched(tmp_path: Path) -> None:
+    lines = begin.new(tmp_path / "s", None, "kaggle:someone/films", published=False)
+    assert lines[-4:-2] == ["    dvc repro fetch", "    xraylab init"]
+    with pytest.raises(DataError, match="bring it here with `dvc repro fetch` first"):
+        begin.init(tmp_path / "s", None)
+    folder_of(tmp_path / "s/data/raw", ["A/1.png", "B/1.png"])
+    begin.init(tmp_path / "s", None)
+    data = params.read(tmp_path / "s/params.yaml").data
+    assert (data.source, data.classes) == ("kaggle:someone/films", ["A", "B"])
+
+
+def test_init_changes_what_the_data_say_and_nothing_else(tmp_path: Path) -> None:
+    raw = folder_of(tmp_path / "raw", ["ill/1.png", "healthy/1.png"], size=300)
+    text = template.file("params.yaml").read_text().replace("title: Tuberculosis on chest", "title: Mine on chest")
+    text = text.replace("strategy: sorted-id  ", "strategy: hash       ").replace("epochs: 6", "epochs: 7")
+    (tmp_path / "params.yaml").write_text(text)
+    lines = begin.init(tmp_path, str(raw))
+    before, after = text.splitlines(), (tmp_path / "params.yaml").read_text().splitlines()
+    changed = [new.partition("#")[0].rstrip() for old, new in zip(before, after, strict=True) if old != new]
+    assert changed == [
+        f"  source: {raw}",
+        "    - healthy",
+        "    - ill",
+        "  positive: ill",
+        "  pixels: 224",
+        "  pixels: 224",
+        "  normal: healthy",
+    ]
+    assert lines[-6:] == [
+        f"    data.source: {raw}",
+        "    data.classes: ['healthy', 'ill']",
+        "    data.positive: ill",
+        "    images.pixels: 224",
+        "    model.pixels: 224",
+        "    evaluate.normal: healthy",
+    ]
+    assert begin.init(tmp_path, None)[-1] == "params.yaml says so already"
+
+
+def test_init_leaves_params_yaml_alone_where_the_result_could_not_be_used(tmp_path: Path) -> None:
+    text = template.file("params.yaml").read_text().replace("prevalence: null", "prevalence: [0.5, 0.5]")
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(Exception, match=r"params.yaml cannot be used:\n  - evaluate.prevalence: 2 shares for the"):
+        begin.init(tmp_path, str(folder_of(tmp_path / "raw", ["a/1.png", "b/1.png", "c/1.png"])))
+    assert (tmp_path / "params.yaml").read_text() == text
+    with pytest.raises(DataError, match=r"data\.source is demo"):
+        begin.init(tmp_path, None)
