@@ -218,3 +218,25 @@ def test_seen_names_the_nearest_within_the_bound_and_compares_every_pair(monkeyp
     monkeypatch.setattr(duplicates, "CHUNK", 3)
     assert list(duplicates.seen(theirs, ours)) == ["old3", "old3", "", "old39", "", "", ""]
     assert list(duplicates.seen(theirs, ours[:0])) == [""] * 7
+
+
+@pytest.mark.parametrize("names", [("healthy", "tb"), ("HEALTHY", "T_B"), ("heal-thy", "T B")])
+def test_labels_match_whatever_their_case_and_separators(trained: Loaded, names: tuple[str, str], tmp_path: Path) -> None:
+    small.pictures(tmp_path / "x", [f"{name}/{n}.png" for name in names for n in range(2)], seed=5)
+    record, _ = run(trained, tmp_path / "x")
+    assert record["classes"] == {"Healthy": 2, "TB": 2}
+
+
+def test_an_unknown_label_is_refused_before_any_image_is_read(trained: Loaded, tmp_path: Path) -> None:
+    for name in ("Normal/1.png", "Heathy/1.png", "TB/1.png", "TB/2.png"):
+        (tmp_path / "x" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "x" / name).write_text("no image")
+    with pytest.raises(DataError) as caught:
+        run(trained, tmp_path / "x")
+    assert str(caught.value) == (
+        f"{tmp_path}/x has Heathy (1), Normal (1), TB (2), and nothing called Healthy; say what it is called:\n"
+        "  - --label 'Healthy=Heathy'"
+    )
+    with pytest.raises(DataError, match="  - --label 'Healthy=LABEL'"):
+        (tmp_path / "x/Heathy").rename(tmp_path / "x/sound")
+        run(trained, tmp_path / "x")

@@ -11,6 +11,8 @@ import pandas as pd
 from xraylab import files, tables
 from xraylab.data import index, layouts
 from xraylab.data.audit import duplicates
+from xraylab.data.layouts import matching
+from xraylab.data.names import some
 from xraylab.errors import DataError
 from xraylab.evaluate import calibration, figures, operating, wanted
 from xraylab.evaluate.counts import Floats
@@ -54,7 +56,7 @@ def run(
     experiment, repeat, classes = (scored.model[key] for key in ("experiment", "repeat", "classes"))
     if classes != given.data.classes:
         raise DataError(f"{name} knows {', '.join(classes)}, not data.classes: `dvc repro` trains it anew")
-    outside = _outside(paths, repeat, folder, layout, classes, _labels(labels, classes))
+    outside = _outside(paths, repeat, folder, layout, classes, _labels(labels, classes, folder, layout))
     (p,), (how,) = elsewhere.probabilities(given, [scored], outside.table, folder)
     record = {"predictions": _predictions(paths.prediction(experiment, repeat)), "computed": how}
     record |= _record(scored, folder, outside, p, fixed.read(paths.evaluation, experiment, repeat), wanted.of(given))
@@ -102,15 +104,38 @@ def _number(value: float | None) -> str:
     return "not available" if value is None else f"{value:.4f}"
 
 
-def _labels(given: list[str], classes: list[str]) -> dict[str, list[str]]:
-    """class -> what the other data set calls it."""
+def _labels(given: list[str], classes: list[str], folder: Path, layout: str) -> dict[str, list[str]]:
+    """class -> what the other data set calls it: as `given`, else the same but for case, space, `_` and `-`.
+
+    Errors: DataError with every class for which there is nothing, and the option to type; no image is read before.
+    """
+    named = _given(given, classes)
+    if len(named) == len(classes):
+        return named
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder: name the folder that holds the images")
+    there = layouts.labels(folder, layout)
+    taken = {label for several in named.values() for label in several}
+    free = [label for label in there if label not in taken]
+    labels = {name: named.get(name) or matching.same(name, free) for name in classes}
+    absent = [name for name in classes if not labels[name]]
+    if absent:
+        free = [label for label in free if there[label] and not any(label in several for several in labels.values())]
+        raise DataError(
+            f"{folder} has {matching.counted(there)}, and nothing called {some(absent)}; say what it is called:",
+            [f"--label '{name}={(matching.nearest(name, free) or ['LABEL'])[0]}'" for name in absent],
+        )
+    return labels
+
+
+def _given(given: list[str], classes: list[str]) -> dict[str, list[str]]:
     named: dict[str, list[str]] = {}
     for text in given:
         label, equals, other = text.partition("=")
         if not (equals and other) or label not in classes:
             raise DataError(f"--label {text!r}: write CLASS=LABEL, CLASS being one of {', '.join(classes)}")
         named.setdefault(label, []).append(other)
-    return {label: named.get(label, [label]) for label in classes}
+    return named
 
 
 def _outside(

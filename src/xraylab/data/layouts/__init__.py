@@ -1,5 +1,6 @@
 """Which files are images, of which class, of whom and on which side, in the shapes in which data sets are published."""
 
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,7 @@ from xraylab.data.layouts import (
     tbx11k,
 )
 from xraylab.data.layouts.classes import assigned
-from xraylab.data.layouts.listing import Listing, relative, walk
+from xraylab.data.layouts.listing import Listing, last, relative, walk
 from xraylab.data.layouts.records import Found as Found
 from xraylab.data.layouts.records import Image, Layout, Wanted, wanted
 from xraylab.data.names import natural, some
@@ -63,6 +64,18 @@ def read(
     people, told = patients.told(_table(used, entries.top, aims), top, patient, entries.patients)
     left_out = {reason: count for reason, count in (entries.left_out + unused).items() if count}
     return Found(name, why, top, people, told, left_out, sorted(entries.missing, key=natural))
+
+
+def labels(raw: Path, name: str) -> Counter[str]:
+    """How many images each label has, and 0 for folders that might be called after a class; no image is read.
+
+    `name` is a layout, or `auto`. Errors: as for `read`.
+    """
+    folders = {last(folder) for folder in walk(raw).holding if folder}
+    every = Counter(dict.fromkeys(folders, 0))
+    for label in read(raw, name, None, None, None).table["label"]:
+        every.update(label.split("|"))
+    return every
 
 
 def _detected(listing: Listing, aims: Wanted) -> tuple[str, str]:
