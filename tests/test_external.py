@@ -221,7 +221,9 @@ def test_seen_names_the_nearest_within_the_bound_and_compares_every_pair(monkeyp
 
 
 @pytest.mark.parametrize("names", [("healthy", "tb"), ("HEALTHY", "T_B"), ("heal-thy", "T B")])
-def test_labels_match_whatever_their_case_and_separators(trained: Loaded, names: tuple[str, str], tmp_path: Path) -> None:
+def test_labels_match_whatever_their_case_and_separators(
+    trained: Loaded, names: tuple[str, str], tmp_path: Path
+) -> None:
     small.pictures(tmp_path / "x", [f"{name}/{n}.png" for name in names for n in range(2)], seed=5)
     record, _ = run(trained, tmp_path / "x")
     assert record["classes"] == {"Healthy": 2, "TB": 2}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from ruamel.yaml import YAML
 
 from xraylab import params
 from xraylab.data import layouts
@@ -80,27 +81,39 @@ def test_hidden_files_and_links_to_folders_are_not_looked_at(tmp_path: Path) -> 
     assert auto(raw, ["A", "B"]).left_out == {}
 
 
-def test_what_is_not_recognised_is_described(tmp_path: Path) -> None:
+def test_classes_that_the_source_calls_otherwise_are_named_with_the_nearest_and_labels_to_paste(tmp_path: Path) -> None:
     touch(tmp_path, ["normal/1.png", "normal/2.PNG", "tb/1.jpg", "notes.csv"])
-    assert refusal(tmp_path, classes=["Healthy", "TB"]) == (
-        "data.layout: auto recognises nothing in the source; put the images of each class into a folder of its name, "
-        "or name the layout:\n"
-        "  - folders: normal, tb\n"
-        "  - images: 3 (.png 2, .jpg 1)\n"
-        "  - tables: notes.csv\n"
-        "  - data.classes: Healthy, TB\n"
-        "  - layouts: tbx11k, covid-radiography, covidx, kermany, acse4, nih, shenzhen, table, class-folders"
+    message = refusal(tmp_path, classes=["Healthy", "TB"])
+    assert message == (
+        "data.classes names Healthy, TB; the source has normal (2), tb (1). Set data.classes or data.labels:\n"
+        "  - Healthy: did you mean normal?\n"
+        "  - TB: did you mean tb?\n"
+        '  - or paste below data: in params.yaml: labels: {"Healthy": ["normal"], "TB": ["tb"]}'
     )
+    labels = YAML(typ="safe").load("{" + message.partition("yaml: ")[2] + "}")["labels"]
+    assert list(auto(tmp_path, ["Healthy", "TB"], labels).table["label"]) == ["Healthy", "Healthy", "TB"]
 
 
 def test_a_source_without_images_says_what_counts_as_one(tmp_path: Path) -> None:
     assert refusal(touch(tmp_path, ["A/notes.txt"])) == (
-        "data.layout: auto recognises nothing in the source; put the images of each class into a folder of its name, "
-        "or name the layout:\n"
+        "no images found in the source:\n"
         "  - folders: none\n"
         "  - images: 0 (.png .jpg .jpeg .webp .tif .tiff .bmp .dcm .dicom)\n"
-        "  - tables: none\n"
-        "  - layouts: tbx11k, covid-radiography, covidx, kermany, acse4, nih, shenzhen, table, class-folders"
+        "  - tables: none"
+    )
+
+
+def test_images_without_labels_say_the_three_ways_to_give_them(tmp_path: Path) -> None:
+    touch(tmp_path, ["png/1.png", "png/2.png"])
+    write(tmp_path, "data.csv", "image_id,Alter", "1,30", "2,40")
+    message = refusal(tmp_path, classes=["A", "B"])
+    assert message.startswith(
+        "no classes found: put the images of each class into a folder of its name; or lay a table"
+    )
+    assert message.endswith(
+        "  - folders: png\n  - images: 2 (.png 2)\n  - tables: data.csv\n"
+        "  - data.csv: has a column of the image (image_id), and none of labels that is known by its name; "
+        "its columns are image_id, alter: write data.columns: {label: ...}"
     )
 
 
@@ -119,8 +132,8 @@ SEEN = "  - folders: A, B\n  - images: 2 (.png 2)\n  - tables: none"
         ("shenzhen", "images named as CHNCXR_0001_0.png or MCUCXR_0001_0.png"),
         (
             "table",
-            "one table at the top with a column for the file (path, file, filename, file_name, image, image_path, "
-            "image_id, fname) and one for the label (label, class, target, finding)",
+            "a table with a column for the file (such as path, file, filename, image, imagepath, filepath) and one for "
+            "the label (such as label, labels, class, target, finding); data.columns says what they are called",
         ),
     ],
 )
@@ -163,12 +176,16 @@ def test_class_folders_are_found_below_a_chain_of_single_folders(tmp_path: Path)
 def test_missing_and_empty_class_folders_are_named_together(tmp_path: Path) -> None:
     touch(tmp_path, ["A/1.png", "Extra/1.png", "Extra/2.png", "B/notes.txt"])
     assert refusal(tmp_path, classes=["A", "B", "C"]) == (
-        "data.classes names A, B, C; the source has A (1), Extra (2). Rename the folders or set data.classes:\n"
+        "data.classes names A, B, C; the source has A (1), Extra (2). Rename the folders, or set data.classes or "
+        "data.labels:\n"
         "  - B/ holds no image (.png .jpg .jpeg .webp .tif .tiff .bmp .dcm .dicom)\n"
-        "  - C/ does not exist"
+        "  - C/ does not exist\n"
+        '  - or paste below data: in params.yaml: labels: {"A": ["A"], "B": ["LABEL"], "C": ["LABEL"]}'
     )
     assert refusal(tmp_path, classes=["x", "y"], labels={"x": ["A"], "y": ["C", "B"]}).endswith(
-        "  - y: C/ does not exist, B/ holds no image (.png .jpg .jpeg .webp .tif .tiff .bmp .dcm .dicom)"
+        "  - y: C/ does not exist, B/ holds no image (.png .jpg .jpeg .webp .tif .tiff .bmp .dcm .dicom)\n"
+        "  - y: did you mean Extra?\n"
+        '  - or paste below data: in params.yaml: labels: {"x": ["A"], "y": ["Extra"]}'
     )
 
 
@@ -212,9 +229,11 @@ def test_without_classes_every_label_is_read(tmp_path: Path) -> None:
     assert found.left_out == {"folder masks": 1}
 
 
-def test_a_folder_of_images_alone_is_a_label_by_its_own_name(tmp_path: Path) -> None:
-    found = auto(touch(tmp_path / "dicom", ["1.dcm", "2.dcm"]))
-    assert column(found, "label") == {"1.dcm": "dicom", "2.dcm": "dicom"}
+@pytest.mark.parametrize("folder", ["", "png/", "images/deep/"])
+def test_a_folder_of_images_alone_is_no_class(folder: str, tmp_path: Path) -> None:
+    found = auto(touch(tmp_path / "dicom", [f"{folder}1.dcm", f"{folder}2.dcm"]))
+    assert set(found.table["label"]) == {"unlabelled"}
+    assert found.tables[-1].startswith("no classes found: put the images of each class into a folder of its name; or")
 
 
 DEMO = ["Healthy/h1.png", "Healthy/h2.png", "Healthy/h3.png", "TB/tb1.png", "masks/tb1.png"]
@@ -331,10 +350,12 @@ def test_a_class_without_images_lists_the_labels_of_the_data(tmp_path: Path) -> 
     assert refusal(tmp_path, classes=["Healthy", "TB", "tb"]) == (
         "data.classes names Healthy, TB, tb; the source has health (2), tb (1). Set data.classes or data.labels:\n"
         "  - no image of Healthy\n"
-        "  - no image of TB"
+        "  - no image of TB\n"
+        "  - Healthy: did you mean health?\n"
+        '  - or paste below data: in params.yaml: labels: {"Healthy": ["health"], "TB": ["LABEL"], "tb": ["tb"]}'
     )
-    assert refusal(tmp_path, classes=["a", "b"], labels={"a": ["tb"], "b": ["x", "y"]}).endswith(
-        "  - no image of b, which is x, y in data.labels"
+    assert "  - no image of b, which is x, y in data.labels\n" in refusal(
+        tmp_path, classes=["a", "b"], labels={"a": ["tb"], "b": ["x", "y"]}
     )
 
 
@@ -679,11 +700,15 @@ def test_what_is_wrong_in_a_table_is_named(lines: str, problem: str, tmp_path: P
     assert refusal(tmp_path, "table") == f"labels.csv{problem}"
 
 
-def test_two_tables_that_fit_are_named(tmp_path: Path) -> None:
-    touch(tmp_path, ["1.png", "2.png"])
-    write(tmp_path, "a.csv", "image,label", "1.png,x")
-    write(tmp_path, "b.csv", "file,class", "2.png,y")
-    assert refusal(tmp_path) == "data.layout: table: a.csv and b.csv each name files and labels: keep one of them"
+def test_two_tables_of_labels_are_read_as_one(tmp_path: Path) -> None:
+    touch(tmp_path, ["1.png", "2.png", "3.png"])
+    write(tmp_path, "a.csv", "image,label,sex", "1.png,x,F", "2.png,y,")
+    write(tmp_path, "b.csv", "file,class", "2.png,y", "3.png,y")
+    found = auto(tmp_path)
+    assert found.why == ("a.csv names files in the column image and labels in label, and so does b.csv")
+    assert column(found, "label") == {"1.png": "x", "2.png": "y", "3.png": "y"}
+    write(tmp_path, "b.csv", "file,class", "2.png,x", "3.png,y")
+    assert refusal(tmp_path) == ("a.csv and b.csv: rows of one image contradict one another: 2.png (label y, then x)")
 
 
 def test_a_table_of_a_few_images_does_not_make_the_layout_but_can_be_named(tmp_path: Path) -> None:

@@ -65,6 +65,9 @@ class Demo(Section):
     seed: NonNegativeInt
 
 
+Column = Literal["file", "label", "patient", "study", "side", "source", "sex", "age", "view"]
+
+
 class Data(Section):
     source: Annotated[str, Field(min_length=1)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
@@ -74,6 +77,8 @@ class Data(Section):
     classes: Annotated[list[ClassName], Field(min_length=2)]
     labels: dict[str, Annotated[list[str], Field(min_length=1)]] | None
     positive: str | None
+    table: Annotated[str, Field(min_length=1)] | list[str] | None
+    columns: dict[Column, str | None] | None
     patient: Pattern | None
     on_bad_image: Literal["fail", "skip"]
     demo: Demo

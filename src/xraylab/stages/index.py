@@ -10,7 +10,9 @@ from xraylab.paths import Paths
 
 def run(params: Params, paths: Paths) -> None:
     data = params.data
-    found = layouts.read(paths.raw, data.layout, data.classes, data.labels, data.patient)
+    found = layouts.read(
+        paths.raw, data.layout, data.classes, data.labels, data.patient, layouts.Tables.of(data.table, data.columns)
+    )
     audited = folder.look(paths.raw, found)
     if audited.unreadable and data.on_bad_image == "fail":
         raise DataError(

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from xraylab import code, files
-from xraylab.data import sources
+from xraylab.data import layouts, sources
 from xraylab.data.split import listed
 from xraylab.errors import DataError
-from xraylab.params import Params
+from xraylab.params import Data, Params
 from xraylab.paths import Paths
 
 
@@ -30,6 +30,8 @@ def _note_source(params: Params, paths: Paths) -> None:
     source = sources.placed(params.data.source, paths.home, params.data.sha256)
     if isinstance(source, Path):
         _refuse_own_files("data.source", "images", source, paths)
+        if source.is_dir():
+            _refuse_unfit(params.data, source)
     try:
         described = sources.describe(source, paths.state / "hashes.json")
     except sources.UnreachableError as error:
@@ -38,6 +40,12 @@ def _note_source(params: Params, paths: Paths) -> None:
         print(f"warning: {error.what}; going on with the version in {paths.source.name}")
         return
     files.write_json(described, paths.source)
+
+
+def _refuse_unfit(data: Data, source: Path) -> None:
+    """Classes, labels, tables and patients that do not fit the source, before anything of it is copied."""
+    tables = layouts.Tables.of(data.table, data.columns)
+    layouts.read(source, data.layout, data.classes, data.labels, data.patient, tables)
 
 
 def _note_sides(name: str | None, paths: Paths) -> None:

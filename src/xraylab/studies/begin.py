@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from xraylab import files, params, template
-from xraylab.data import sources
+from xraylab.data import layouts, sources
 from xraylab.errors import DataError, MissingError
 from xraylab.studies import detect, presets, write
 from xraylab.studies.presets import leaves
@@ -54,7 +54,9 @@ def init(root: Path, data: str | None) -> list[str]:
     name = _absolute(data) or before["data.source"]
     if name == "demo":
         raise DataError("data.source is demo, which params.yaml fits already: name your own images with --data FOLDER")
-    detected = detect.folder(_look_at(name, root))
+    data_now = tree["data"]
+    asked = layouts.Tables.of(data_now.get("table"), data_now.get("columns"))
+    detected = detect.folder(_look_at(name, root), asked)
     values = {"data.source": name, **detected.values}
     if before["split.strategy"] == SHIPPED_STRATEGY:
         values |= OWN_SPLIT

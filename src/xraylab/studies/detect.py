@@ -11,7 +11,9 @@ import pandas as pd
 from PIL import Image
 
 from xraylab.data import layouts, pixels
-from xraylab.data.layouts.records import Found
+from xraylab.data.layouts.class_folders import UNLABELLED
+from xraylab.data.layouts.listing import walk
+from xraylab.data.layouts.records import ANY_TABLES, Found, Tables, wanted
 from xraylab.data.names import natural, some
 from xraylab.errors import DataError
 from xraylab.params import CLASS_NAME
@@ -40,14 +42,14 @@ class Detected:
     lines: list[str]
 
 
-def folder(source: Path) -> Detected:
-    """Read names and tables of `source`, and the size of some of its images.
+def folder(source: Path, tables: Tables = ANY_TABLES) -> Detected:
+    """Read names and tables of `source`, and the size of some of its images; `tables` are data.table and data.columns.
 
     Errors: DataError where there are no images or fewer than two classes.
     """
     if not source.is_dir():
         raise DataError(f"{source} is not a folder: name the folder that holds the images")
-    pattern, found = _with_patients(source)
+    pattern, found = _with_patients(source, tables)
     labels = found.table["label"]
     grouped = _classes(labels)
     classes, normal = _ordered(list(grouped))
@@ -66,15 +68,17 @@ def folder(source: Path) -> Detected:
     return Detected(values, list(_told(source, found, grouped, classes, side)))
 
 
-def _with_patients(source: Path) -> tuple[str | None, Found]:
+def _with_patients(source: Path, tables: Tables) -> tuple[str | None, Found]:
     """The pattern that finds patients in file names, where nothing else tells them, and the images read with it."""
-    found = layouts.read(source, "auto", None, None, None)
+    found = layouts.read(source, "auto", None, None, None, tables)
+    if set(found.table["label"]) == {UNLABELLED}:
+        raise layouts.no_classes(walk(source), wanted(None, None, tables))
     if found.patients == "unknown":
         names = found.table["path"].str.rsplit("/", n=1).str[-1]
         for pattern in PATIENT_PATTERNS:
             patients = names.str.extract(pattern)["patient"]
             if patients.notna().all() and patients.nunique() < len(patients):
-                return pattern, layouts.read(source, "auto", None, None, pattern)
+                return pattern, layouts.read(source, "auto", None, None, pattern, tables)
     return None, found
 
 
@@ -92,9 +96,7 @@ def _classes(labels: pd.Series) -> dict[str, list[str]]:
             )
         return {"Normal": free, ABNORMAL: [finding for finding in findings if finding not in free]}
     if len(every) < 2:
-        raise DataError(
-            f"one class alone, {every[0]} ({len(labels)} images): a study compares two or more; {layouts.THREE_WAYS}"
-        )
+        raise DataError(f"one class alone, {every[0]} ({len(labels)} images): a study compares two or more")
     grouped: dict[str, list[str]] = {}
     for label in every:
         grouped.setdefault(_class_name(label), []).append(label)
@@ -162,4 +164,5 @@ def _told(source: Path, found: Found, grouped: dict[str, list[str]], classes: li
         else ("    patients: unknown, so each image counts as one; data.patient or a table of patients would tell them")
     )
     yield f"    size: the shorter side has {side} pixels in the median"
+    yield from (f"    table {line}" for line in found.tables)
     yield from (f"    left out: {count} ({reason})" for reason, count in found.left_out.items())

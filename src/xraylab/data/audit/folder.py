@@ -41,6 +41,7 @@ def look(raw: Path, found: Found) -> Audited:
         "images": len(table),
         "layout": found.layout,
         "why": found.why,
+        "tables": found.tables,
         "patients": found.patients,
         "classes": _classes(table),
         "findings": sorted(every, key=lambda each: findings.SEVERITIES.index(each["severity"])),
@@ -72,6 +73,7 @@ def with_given_sides(audited: Audited) -> dict[str, Any]:
 def lines(record: dict[str, Any]) -> Iterator[str]:
     """The record as people read it in a log."""
     yield f"layout: {record['layout']} ({record['why']})"
+    yield from record["tables"]
     yield f"{record['images']} images; patients: {record['patients']}"
     for label, held in record["classes"].items():
         patients = f", {held['patients']} patients" if held["patients"] else ""

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from xraylab.data.layouts import values
-from xraylab.data.layouts.classes import headline
+from xraylab.data.layouts.classes import advice, counts_of, headline
 from xraylab.data.layouts.listing import IMAGE_SUFFIXES, Listing, ancestors, is_below, join, last, parent
 from xraylab.data.layouts.records import Entries, Image, Layout, Wanted, elsewhere
 from xraylab.data.names import natural, some
@@ -12,6 +12,8 @@ from xraylab.errors import DataError
 
 BETWEEN = "images"
 """A folder of this name lies between a class folder and its images, and is no class."""
+UNLABELLED = "unlabelled"
+"""Images that all lie in one folder have no label: its name is no class."""
 EVERY_LABEL = Wanted(None, {})
 
 
@@ -36,6 +38,8 @@ def read(listing: Listing, wanted: Wanted) -> Entries | None:
     top = _top(listing, wanted)
     meanings = {folder: _meaning(folder, listing, wanted, top) for folder in map(parent, listing.images)}
     images, left_out = [], Counter[str]()
+    if wanted.classes is None and len({each.label for each in meanings.values() if not each.masks}) < 2:
+        meanings = {folder: each._replace(label=UNLABELLED) for folder, each in meanings.items()}
     for path in listing.images:
         label, side, masks = meanings[parent(path)]
         if label and not masks:
@@ -63,10 +67,7 @@ def _meaning(folder: str, listing: Listing, wanted: Wanted, top: str) -> Meaning
     others = [place for place in above if place != owner]
     sides = [side for place in others if (side := values.side(last(place)))]
     masks = any("mask" in last(place).lower() for place in others if place != top and is_below(place, top))
-    label = last(owner)
-    if wanted.classes is None and not owner and not masks:
-        label = listing.raw.resolve().name
-    return Meaning(label, sides[0] if sides else "", masks)
+    return Meaning(last(owner), sides[0] if sides else "", masks)
 
 
 def _is_label(name: str, wanted: Wanted) -> bool:
@@ -83,8 +84,8 @@ def _refuse_absent(images: list[Image], listing: Listing, wanted: Wanted, top: s
     labels = {folder: _any_label(folder, listing, wanted, top) for folder in map(parent, listing.images)}
     seen = [Image(path, labels[parent(path)]) for path in listing.images if labels[parent(path)]]
     raise DataError(
-        f"{headline(seen, wanted)} Rename the folders or set data.classes:",
-        [_nothing(name, listing, wanted, top) for name in absent],
+        f"{headline(counts_of(seen), wanted)} Rename the folders, or set data.classes or data.labels:",
+        [*(_nothing(name, listing, wanted, top) for name in absent), *advice(counts_of(seen), wanted)],
     )
 
 

@@ -10,7 +10,7 @@ from xraylab.data.names import some
 from xraylab.errors import DataError
 
 Row = dict[str, str]
-SEPARATORS = ",;\t"
+SEPARATORS = ",;\t|"
 
 
 def header(path: Path) -> list[str]:
@@ -63,7 +63,12 @@ def _as_long(cells: list[str], names: list[str]) -> bool:
 
 def _names(line: str) -> list[str]:
     cells = next(csv.reader([line.lstrip("\ufeff")], delimiter=_separator(line)), [])
-    return [cell.strip().lower().replace(" ", "_").replace("-", "_") for cell in cells]
+    return [spelling(cell) for cell in cells]
+
+
+def spelling(name: str) -> str:
+    """One spelling of a column's name: `Patient ID` is patient_id."""
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
 def _separator(line: str) -> str:

@@ -2,16 +2,16 @@
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from xraylab.data.names import natural, some
 from xraylab.errors import DataError, MissingError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")
-TABLE_SUFFIXES = (".csv", ".tsv")
+TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx", ".parquet")
 LEFT_BY_SYSTEMS = {"__MACOSX", "Thumbs.db"}
 
 
@@ -26,6 +26,8 @@ class Listing:
     raw: Path
     folders: dict[str, list[str]]
     files: dict[str, list[str]]
+    annotations: dict[Any, Any] = field(default_factory=dict, compare=False)
+    """The tables that were read already, by how they were asked for."""
 
     @cached_property
     def images(self) -> list[str]:
@@ -61,6 +63,10 @@ class Listing:
         """The names of the folders in `folder` that hold images."""
         return [name for name in self.folders.get(folder, []) if join(folder, name) in self.holding]
 
+    def tables(self, folder: str) -> list[str]:
+        """The names of the tables in `folder` itself."""
+        return [name for name in self.files[folder] if name.lower().endswith(TABLE_SUFFIXES)]
+
     def holds_directly(self, folder: str) -> bool:
         """Whether an image lies in `folder` itself."""
         return any(map(is_image, self.files.get(folder, [])))
@@ -69,11 +75,10 @@ class Listing:
         """What is there, for people who look for their mistake: folders, images and tables."""
         suffixes = Counter(os.path.splitext(path)[1].lower() for path in self.images)
         counts = ", ".join(f"{suffix} {count}" for suffix, count in suffixes.most_common())
-        tables = [name for name in self.files[self.top] if name.lower().endswith(TABLE_SUFFIXES)]
         return [
             f"folders: {some(self.folders[self.top], 20) or 'none'}",
             f"images: {len(self.images)}" + (f" ({counts})" if counts else f" ({' '.join(IMAGE_SUFFIXES)})"),
-            f"tables: {some(tables, 20) or 'none'}",
+            f"tables: {some(self.tables(self.top), 20) or 'none'}",
         ]
 
 

@@ -1,88 +1,65 @@
-"""A table of files and labels at the top, and images anywhere."""
+"""Tables of files and labels, and images anywhere."""
 
 from collections import Counter
-from typing import NamedTuple
 
-from xraylab.data.layouts import csvs, values
+from xraylab.data.layouts import annotations, values
+from xraylab.data.layouts.annotations import COLUMNS, Table
 from xraylab.data.layouts.csvs import Row
 from xraylab.data.layouts.finder import Finder
-from xraylab.data.layouts.listing import TABLE_SUFFIXES, Listing, ancestors, is_mask, last
-from xraylab.data.layouts.patients import PATIENTS_FILE, UNKNOWN
+from xraylab.data.layouts.listing import Listing, ancestors, is_mask, last
+from xraylab.data.layouts.patients import UNKNOWN
 from xraylab.data.layouts.records import Entries, Image, Layout, Wanted, once
 from xraylab.data.names import some
 from xraylab.errors import DataError
 
-COLUMNS = {
-    "file": ("path", "file", "filename", "file_name", "image", "image_path", "image_id", "fname"),
-    "label": ("label", "class", "target", "finding"),
-    "patient": ("patient", "patient_id", "subject_id"),
-    "side": ("split", "side", "set"),
-    "source": ("source",),
-    "sex": ("sex", "gender"),
-    "age": ("age",),
-    "view": ("view", "view_position"),
-}
-
-
-class Table(NamedTuple):
-    """A table that names files and labels; `columns` has its own name for each of COLUMNS, '' where it has none."""
-
-    name: str
-    columns: dict[str, str]
-    rows: list[tuple[int, Row]]
-
 
 def detect(listing: Listing, wanted: Wanted) -> str:
-    """A table that names more than half of the images, masks aside: one of findings or boxes names a few."""
-    if wanted.are_folders(listing) or not (tables := _tables(listing)):
+    """Tables that name more than half of the images, masks aside: one of findings or boxes names a few."""
+    if wanted.are_folders(listing) or not (tables := _tables(listing, wanted)):
         return ""
     finder = Finder(listing)
-    named = {path for table in tables for name in _names(table) for path in finder.candidates(name, listing.top)}
+    named = {path for table in tables for name in _names(table) for path in finder.candidates(name, table.folder)}
     if 2 * len(named) <= len([path for path in listing.images if not is_mask(path, listing.top)]):
         return ""
     table = tables[0]
-    return f"{table.name} names files in the column {table.columns['file']} and labels in {table.columns['label']}"
+    first = f"{table.name} names files in the column {table.columns['file']} and labels in {table.columns['label']}"
+    others = some([each.name for each in tables[1:]])
+    return first + (f", and so does {others}" if others else "")
 
 
-def read(listing: Listing, _wanted: Wanted) -> Entries | None:
-    """Errors: DataError for several tables, for names that fit several files, for broken and contradicting rows."""
-    tables = _tables(listing)
+def read(listing: Listing, wanted: Wanted) -> Entries | None:
+    """Errors: DataError for names that fit several files, for broken and contradicting rows."""
+    tables = _tables(listing, wanted)
     if not tables:
         return None
-    if len(tables) > 1:
-        names = " and ".join(table.name for table in tables)
-        raise DataError(f"data.layout: table: {names} each name files and labels: keep one of them")
-    return _entries(listing, tables[0])
+    finder = Finder(listing)
+    each = [_images(table, finder) for table in tables]
+    name = " and ".join(table.name for table in tables)
+    images = once((image for images, _ in each for image in images), name)
+    listed = {image.path for image in images}
+    left_out = Counter(f"no row in {name}" for path in listing.images if path not in listed)
+    patient = next((table.columns["patient"] for table in tables if table.columns["patient"]), "")
+    missing = [file for _, several in each for file in several]
+    names = tuple(table.name for table in tables)
+    return Entries(listing.top, images, left_out, f"column {patient}" if patient else UNKNOWN, missing, names)
 
 
-def _tables(listing: Listing) -> list[Table]:
-    names = [name for name in listing.files[listing.top] if name.lower().endswith(TABLE_SUFFIXES)]
-    tables = [_table(listing, name) for name in names if name != PATIENTS_FILE]
-    return [table for table in tables if table]
-
-
-def _table(listing: Listing, name: str) -> Table | None:
-    path = listing.raw / listing.top / name
-    header = csvs.header(path)
-    columns = {kind: csvs.column(header, known, name) for kind, known in COLUMNS.items()}
-    return Table(name, columns, csvs.read(path)) if columns["file"] and columns["label"] else None
+def _tables(listing: Listing, wanted: Wanted) -> list[Table]:
+    return [table for table in annotations.read(listing, wanted).of_images if table.columns["label"]]
 
 
 def _names(table: Table) -> list[str]:
     return [row[table.columns["file"]] for _, row in table.rows if row[table.columns["file"]]]
 
 
-def _entries(listing: Listing, table: Table) -> Entries:
+def _images(table: Table, finder: Finder) -> tuple[list[Image], list[str]]:
+    """The images that the table names, and the names of which there is none."""
     nameless = [number for number, row in table.rows if not row[table.columns["file"]]]
     if nameless:
         raise DataError(f"{table.name}: no file is named in line {some([str(number) for number in nameless])}")
-    paths, missing = Finder(listing).find(_names(table), listing.top, table.name)
+    paths, missing = finder.find(_names(table), table.folder, table.name)
     rows = [(number, row, paths.get(row[table.columns["file"]], "")) for number, row in table.rows]
-    images = once((_image(row, path, table, number) for number, row, path in rows if path), table.name)
-    listed = {image.path for image in images}
-    left_out = Counter(f"no row in {table.name}" for path in listing.images if path not in listed)
-    known = f"column {table.columns['patient']}" if table.columns["patient"] else UNKNOWN
-    return Entries(listing.top, images, left_out, known, missing)
+    return once((_image(row, path, table, number) for number, row, path in rows if path), table.name), missing
 
 
 def _image(row: Row, path: str, table: Table, number: int) -> Image:
@@ -97,7 +74,7 @@ def _image(row: Row, path: str, table: Table, number: int) -> Image:
     return Image(
         path,
         cells["label"],
-        cells["patient"],
+        cells["patient"] or cells["study"],
         side,
         cells["source"],
         values.sex(cells["sex"]),
@@ -107,8 +84,8 @@ def _image(row: Row, path: str, table: Table, number: int) -> Image:
 
 
 LAYOUT = Layout(
-    f"one table at the top with a column for the file ({', '.join(COLUMNS['file'])}) "
-    f"and one for the label ({', '.join(COLUMNS['label'])})",
+    f"a table with a column for the file (such as {', '.join(COLUMNS['file'][:6])}) and one for the label "
+    f"(such as {', '.join(COLUMNS['label'][:5])}); data.columns says what they are called",
     detect,
     read,
 )
