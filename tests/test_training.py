@@ -248,9 +248,22 @@ def test_missing_pretrained_files_are_named_before_anything_runs(prepared: Prepa
         plan.run(*load(loaded[1].root))
     root = loaded[1].root
     assert caught.value.headline == (
-        "model.pretrained names weight files that do not exist; put them there, or set it to none:"
+        "model.pretrained names weight files that are not there; put them there, or set it to none:"
     )
     assert caught.value.problems[:2] == (f"baseline: {root}/w/none.pth", "l2: /no/such.pth")
+
+
+def test_default_weights_that_cannot_be_had_stop_the_plan(prepared: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = prepared()
+    monkeypatch.setenv("TORCH_HOME", str(loaded[1].root))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there: as without a network
+    small.edit(loaded[1].root, lambda tree: tree["model"].update(pretrained="default"))
+    before = sorted(path.read_bytes() for path in loaded[1].plans.iterdir())
+    with pytest.raises(WeightsError) as caught:
+        plan.run(*load(loaded[1].root))
+    (problem,) = caught.value.problems
+    assert problem.startswith("model.pretrained: default needs https://download.pytorch.org/models/")
+    assert sorted(path.read_bytes() for path in loaded[1].plans.iterdir()) == before
 
 
 def test_a_pretrained_file_that_changed_since_the_plan_is_refused(prepared: Prepare) -> None:

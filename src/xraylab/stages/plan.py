@@ -26,15 +26,32 @@ def run(params: Params, paths: Paths) -> None:
             missing.append(f"{name}: {file}")
             continue
         plans[name] = Plan(**dict(experiment), pretrained_sha256=files.sha256(file) if file else None)
+    missing += _absent_defaults(list(plans.values()))
     if missing:
         raise WeightsError(
-            "model.pretrained names weight files that do not exist; put them there, or set it to none:", missing
+            "model.pretrained names weight files that are not there; put them there, or set it to none:", missing
         )
     with files.replacing_folder(paths.plans) as folder:
         for name, plan in plans.items():
             files.write_yaml(plan.model_dump(), folder / f"{name}.yaml")
     for stale in _stale(params, paths):
         shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+
+
+def _absent_defaults(plans: list[Plan]) -> list[str]:
+    """Why the library's own weights cannot be had, once for each network; those that can are downloaded."""
+    archs = dict.fromkeys(plan.model.arch for plan in plans if plan.model.pretrained == "default")
+    if not archs:
+        return []
+    from xraylab.model import downloads  # noqa: PLC0415 - torch takes time, and most studies need no such weights
+
+    absent = []
+    for arch in archs:
+        try:
+            downloads.default_file(arch)
+        except WeightsError as error:
+            absent.append(str(error))
+    return absent
 
 
 def _stale(params: Params, paths: Paths) -> Iterator[Path]:
