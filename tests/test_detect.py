@@ -21,7 +21,7 @@ def folder_of(top: Path, names: list[str], size: int = 40) -> Path:
 
 
 def values(folder: Path) -> dict[str, object]:
-    return detect.folder(folder).values
+    return detect.folder(folder, str(folder)).values
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_sizes_follow_the_shorter_side_of_the_images(size: int, fits: int, tmp_p
     ],
 )
 def test_names_tell_patients_where_all_do_and_some_share_one(names: list[str], patients: int, tmp_path: Path) -> None:
-    detected = detect.folder(folder_of(tmp_path, names))
+    detected = detect.folder(folder_of(tmp_path, names), "here")
     assert (detected.values["data.patient"] is not None) == (patients > 0)
     told = f"    patients: {patients}, told by pattern" if patients else "    patients: unknown, so each image counts"
     assert any(line.startswith(told) for line in detected.lines)

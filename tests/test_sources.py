@@ -107,7 +107,7 @@ def test_a_source_that_is_nowhere_is_an_error(tmp_path: Path) -> None:
         sources.describe(tmp_path / "nowhere", tmp_path / "hashes.json")
     assert str(caught.value) == (
         f"data.source: {tmp_path}/nowhere is not on this machine: "
-        "name a folder, a .zip or .tar archive, an address, or demo"
+        "name a folder, a .zip or .tar archive, a table of images, an address, or demo"
     )
 
 
@@ -124,6 +124,51 @@ def test_where_the_source_is_absent_its_recorded_version_stays(
     small.edit(study, small.use(tmp_path / "another", ["A", "B"], "B"))
     with pytest.raises(DataError, match="another is not on this machine"):
         source.run(*load(study))
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_table_brings_the_images_that_it_names(absolute: bool, images: Path, tmp_path: Path) -> None:
+    table = tmp_path / "lists/mine.csv"
+    table.parent.mkdir()
+    top = images if absolute else Path("../images")
+    table.write_text(f"who;Datei\na;{top}/A/2.png\nb;{top}/B/1.png\n")
+    (tmp_path / "raw").mkdir()
+    sources.copy(table, tmp_path / "raw", tmp_path)
+    assert held(tmp_path / "raw") == {
+        "A/2.png": (images / "A/2.png").read_bytes(),
+        "B/1.png": (images / "B/1.png").read_bytes(),
+        "mine.csv": table.read_bytes(),
+    }
+    before = sources.describe(table, tmp_path / "hashes.json")
+    assert (before["kind"], before["files"]) == ("table", 3)
+    small.write_images(images, ["A/1.png"])
+    assert sources.describe(table, tmp_path / "hashes.json") == before  # a file that it does not name
+    (images / "B/1.png").write_bytes(b"another")
+    assert sources.describe(table, tmp_path / "hashes.json") != before
+
+
+def test_a_table_of_files_that_are_not_there_is_refused(images: Path, tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("path,label\nimages/A/1.png,a\nimages/A/9.png,b\n")
+    with pytest.raises(DataError) as caught:
+        sources.describe(table, tmp_path / "hashes.json")
+    assert str(caught.value) == (
+        "data.source: 1 of 2 files in the column path of mine.csv are not there; mend the paths, or take the rows "
+        "out:\n"
+        "  - images/A/9.png"
+    )
+    table.write_text("name,label\nx.png,a\n")
+    with pytest.raises(
+        DataError, match=r"none of the columns of .*/mine.csv names images that are there: name, label "
+    ):
+        sources.describe(table, tmp_path / "hashes.json")
+
+
+def test_classes_that_do_not_fit_are_refused_before_anything_is_copied(images: Path, tmp_path: Path) -> None:
+    study = small.study(tmp_path / "study", small.use(images, ["A", "Bee"], "A"))
+    with pytest.raises(DataError, match=r"^data.classes names A, Bee; the source has A \(2\), B \(1\)\."):
+        source.run(*load(study))
+    assert not Paths(study).source.exists()
 
 
 @pytest.mark.parametrize("place", ["data/raw", "data/raw/inner", ".", "data", "reports"])
@@ -150,7 +195,8 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         sources.describe(path, tmp_path / "hashes.json")
     assert str(caught.value) == (
-        f"data.source: {path} is neither a folder nor an archive (.zip .tar .tar.gz .tgz .tar.bz2 .tar.xz)"
+        f"data.source: {path} is no folder, archive (.zip .tar .tar.gz .tgz .tar.bz2 .tar.xz) or table "
+        "(.csv .tsv .xlsx .parquet)"
     )
 
 

@@ -30,8 +30,7 @@ def _note_source(params: Params, paths: Paths) -> None:
     source = sources.placed(params.data.source, paths.home, params.data.sha256)
     if isinstance(source, Path):
         _refuse_own_files("data.source", "images", source, paths)
-        if source.is_dir():
-            _refuse_unfit(params.data, source)
+        _refuse_unfit(params.data, source)
     try:
         described = sources.describe(source, paths.state / "hashes.json")
     except sources.UnreachableError as error:
@@ -45,7 +44,9 @@ def _note_source(params: Params, paths: Paths) -> None:
 def _refuse_unfit(data: Data, source: Path) -> None:
     """Classes, labels, tables and patients that do not fit the source, before anything of it is copied."""
     tables = layouts.Tables.of(data.table, data.columns)
-    layouts.read(source, data.layout, data.classes, data.labels, data.patient, tables)
+    with sources.looked_at(source) as folder:
+        if folder:
+            layouts.read(folder, data.layout, data.classes, data.labels, data.patient, tables)
 
 
 def _note_sides(name: str | None, paths: Paths) -> None:

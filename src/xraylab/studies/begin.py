@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from xraylab import files, params, template
-from xraylab.data import layouts, sources
+from xraylab.data import sources
+from xraylab.data.layouts.records import ANY_TABLES, Tables
 from xraylab.errors import DataError, MissingError
 from xraylab.studies import detect, presets, write
+from xraylab.studies.detect import Detected
 from xraylab.studies.presets import leaves
 
 SHIPPED_TITLE = "Tuberculosis on chest radiographs"
@@ -26,7 +28,7 @@ def new(folder: Path, study: str | None, data: str | None, published: bool) -> l
         raise DataError(f"{folder} exists and is not empty: name a new folder")
     preset = presets.read(study) if study else None
     source = _source(data, Path.cwd())
-    detected = detect.folder(source) if source and source.is_dir() and not preset else None
+    detected = _detected(source) if source and not preset else None
     values = {"data.source": _absolute(data)} if data else {}
     values |= {**detected.values, **OWN_SPLIT} if detected else {}
     write.study(folder, preset, published, values)
@@ -55,8 +57,8 @@ def init(root: Path, data: str | None) -> list[str]:
     if name == "demo":
         raise DataError("data.source is demo, which params.yaml fits already: name your own images with --data FOLDER")
     data_now = tree["data"]
-    asked = layouts.Tables.of(data_now.get("table"), data_now.get("columns"))
-    detected = detect.folder(_look_at(name, root), asked)
+    asked = Tables.of(data_now.get("table"), data_now.get("columns"))
+    detected = _look_at(name, root, asked)
     values = {"data.source": name, **detected.values}
     if before["split.strategy"] == SHIPPED_STRATEGY:
         values |= OWN_SPLIT
@@ -93,13 +95,18 @@ def _source(data: str | None, home: Path) -> Path | None:
     return placed if isinstance(placed, Path) else None
 
 
-def _look_at(name: str, root: Path) -> Path:
-    """The folder of the source itself, or of what was fetched from an archive or address."""
+def _detected(source: Path, tables: Tables = ANY_TABLES) -> Detected | None:
+    with sources.looked_at(source) as folder:
+        return detect.folder(folder, str(source), tables) if folder else None
+
+
+def _look_at(name: str, root: Path, tables: Tables) -> Detected:
+    """What the source itself holds, or what was fetched from an archive or address."""
     source, fetched = _source(name, root), root / "data/raw"
-    if source and source.is_dir():
-        return source
+    if source and (detected := _detected(source, tables)):
+        return detected
     if fetched.is_dir():
-        return fetched
+        return detect.folder(fetched, str(fetched), tables)
     raise DataError(f"data.source {name} is no folder of this machine: bring it here with `dvc repro fetch` first")
 
 

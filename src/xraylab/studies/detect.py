@@ -42,13 +42,11 @@ class Detected:
     lines: list[str]
 
 
-def folder(source: Path, tables: Tables = ANY_TABLES) -> Detected:
+def folder(source: Path, shown: str, tables: Tables = ANY_TABLES) -> Detected:
     """Read names and tables of `source`, and the size of some of its images; `tables` are data.table and data.columns.
 
-    Errors: DataError where there are no images or fewer than two classes.
+    `shown` is what the lines call it. Errors: DataError where there are no images or fewer than two classes.
     """
-    if not source.is_dir():
-        raise DataError(f"{source} is not a folder: name the folder that holds the images")
     pattern, found = _with_patients(source, tables)
     labels = found.table["label"]
     grouped = _classes(labels)
@@ -65,7 +63,7 @@ def folder(source: Path, tables: Tables = ANY_TABLES) -> Detected:
         "model.pixels": size,
         "evaluate.normal": normal,
     }
-    return Detected(values, list(_told(source, found, grouped, classes, side)))
+    return Detected(values, list(_told(shown, found, grouped, classes, side)))
 
 
 def _with_patients(source: Path, tables: Tables) -> tuple[str | None, Found]:
@@ -150,9 +148,9 @@ def _side(path: Path) -> int:
         return 0
 
 
-def _told(source: Path, found: Found, grouped: dict[str, list[str]], classes: list[str], side: int) -> Iterator[str]:
+def _told(shown: str, found: Found, grouped: dict[str, list[str]], classes: list[str], side: int) -> Iterator[str]:
     table = found.table
-    yield f"{source}: {len(table):,} images; layout {found.layout} ({found.why})"
+    yield f"{shown}: {len(table):,} images; layout {found.layout} ({found.why})"
     for name in classes:
         holds = table["label"].map(lambda label, several=grouped[name]: bool(set(label.split("|")) & set(several)))
         others = f" ({some(grouped[name])})" if grouped[name] != [name] else ""

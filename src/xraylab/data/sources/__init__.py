@@ -1,15 +1,18 @@
 """Where images come from: what a source holds now, and a copy of it under data/raw."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from xraylab.data.sources import https, kaggle, local, remotes
+from xraylab.data.sources import https, kaggle, listed, local, remotes
 from xraylab.data.sources.address import Address, UnreachableError
 from xraylab.errors import DataError
 
-__all__ = ["KINDS", "Address", "UnreachableError", "copy", "describe", "placed"]
+__all__ = ["KINDS", "Address", "UnreachableError", "copy", "describe", "looked_at", "placed"]
 
 
 class Kind(Protocol):
@@ -49,6 +52,20 @@ def describe(source: Path | Address, known_hashes: Path) -> dict[str, Any]:
     if isinstance(source, Path):
         return local.describe(source, known_hashes)
     return KINDS.get(source.scheme, remotes).describe(source)
+
+
+@contextmanager
+def looked_at(source: Path) -> Iterator[Path | None]:
+    """A folder that holds what `source` would bring, for a look before it is copied; None for an archive.
+
+    For a table it is a temporary one, of links.
+    """
+    if not listed.is_table(source):
+        yield source if source.is_dir() else None
+        return
+    with TemporaryDirectory() as folder:
+        listed.copy(source, Path(folder), link=True)
+        yield Path(folder)
 
 
 def copy(source: Path | Address, target: Path, downloads: Path) -> None:

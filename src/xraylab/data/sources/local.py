@@ -1,4 +1,4 @@
-"""Folders and archives on this machine."""
+"""Folders, archives and tables of images on this machine."""
 
 import os
 import shutil
@@ -8,22 +8,25 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from xraylab import files, progress
-from xraylab.data.sources import archives
+from xraylab.data.layouts.listing import TABLE_SUFFIXES
+from xraylab.data.sources import archives, listed
 from xraylab.data.sources.address import UnreachableError
 from xraylab.errors import DataError
 
 
 def kind(source: Path) -> str:
-    """`folder`, `zip` or `tar`. Errors: UnreachableError if it is not there, DataError for anything else."""
+    """`folder`, `table`, `zip` or `tar`. Errors: UnreachableError if it is not there, DataError for anything else."""
     if source.is_dir():
         return "folder"
     if not source.exists():
-        remedy = "name a folder, a .zip or .tar archive, an address, or demo"
+        remedy = "name a folder, a .zip or .tar archive, a table of images, an address, or demo"
         raise UnreachableError(f"{source} is not on this machine", remedy, source.name)
+    if listed.is_table(source):
+        return "table"
     if found := archives.kind(source.name):
         return found
     suffixes = " ".join(suffix for each in archives.SUFFIXES.values() for suffix in each)
-    raise DataError(f"data.source: {source} is neither a folder nor an archive ({suffixes})")
+    raise DataError(f"data.source: {source} is no folder, archive ({suffixes}) or table ({' '.join(TABLE_SUFFIXES)})")
 
 
 def describe(source: Path, known_hashes: Path) -> dict[str, Any]:
@@ -33,17 +36,16 @@ def describe(source: Path, known_hashes: Path) -> dict[str, Any]:
     own path does not enter: the same images elsewhere are the same source.
     """
     what = kind(source)
-    names = list(_files_below(source)) if what == "folder" else [source]
-    hashes = _hashes(names, known_hashes)
-    top = source if what == "folder" else source.parent
+    names = _names(source, what)
+    hashes = _hashes(list(names), known_hashes)
     total = sha256()
-    for name in names:
-        total.update(f"{hashes[name]} {name.relative_to(top).as_posix()}\n".encode())
+    for path, name in names.items():
+        total.update(f"{hashes[path]} {name}\n".encode())
     return {
         "kind": what,
         "name": source.name,
         "files": len(names),
-        "bytes": sum(name.stat().st_size for name in names),
+        "bytes": sum(path.stat().st_size for path in names),
         "sha256": total.hexdigest(),
     }
 
@@ -53,8 +55,19 @@ def copy(source: Path, target: Path) -> None:
     what = kind(source)
     if what == "folder":
         _copy_folder(source, target)
+    elif what == "table":
+        listed.copy(source, target)
     else:
         archives.unpack(what, source, target, source)
+
+
+def _names(source: Path, what: str) -> dict[Path, str]:
+    """The files of the source, and what each is called below it."""
+    if what == "table":
+        return listed.places(source)
+    paths = list(_files_below(source)) if what == "folder" else [source]
+    top = source if what == "folder" else source.parent
+    return {path: path.relative_to(top).as_posix() for path in paths}
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
