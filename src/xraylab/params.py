@@ -80,6 +80,7 @@ class Data(Section):
     table: Annotated[str, Field(min_length=1)] | list[str] | None
     columns: dict[Column, str | None] | None
     patient: Pattern | None
+    keep_names: bool
     on_bad_image: Literal["fail", "skip"]
     demo: Demo
 

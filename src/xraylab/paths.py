@@ -1,6 +1,7 @@
 """Where everything lies in a study."""
 
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +37,17 @@ class Paths:
 
     @property
     def state(self) -> Path:
-        """Scratch that outlives a stage: hashes of source files, resume points. Safe to delete."""
+        """Scratch that outlives a stage: hashes of source files, resume points. Safe to delete, but for `salt`."""
         return self.home / ".xraylab"
+
+    def salt(self) -> bytes:
+        """What patients of DICOM files are hashed with; made at its first use, and outside git and DVC."""
+        place = self.state / "salt"
+        if not place.is_file():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(secrets.token_bytes(32))
+            place.chmod(0o600)
+        return place.read_bytes()
 
     def from_home(self, name: str) -> Path:
         """A path that the user wrote: `~` expanded, a relative one read from `home`."""

@@ -112,7 +112,7 @@ def read(file: BinaryIO, most_pixels: int | None) -> Radiograph:
     window that leaves a single level is not used; then the fact `window` is `unused`.
     Errors: ValueError that says what is wrong, without values from the file.
     """
-    _silence_pydicom()
+    silence_pydicom()
     dataset = _or("is not a complete DICOM file", lambda: dcmread(file, force=True, specific_tags=list(TAGS)))
     photometric, bits = _check(dataset, most_pixels)
     stored = _stored(dataset, bits)
@@ -127,7 +127,7 @@ def read(file: BinaryIO, most_pixels: int | None) -> Radiograph:
     return Radiograph(levels, mode, facts | ({} if windowed else UNUSED_WINDOW), padding)
 
 
-def _silence_pydicom() -> None:
+def silence_pydicom() -> None:
     """Its warnings and logs quote values. Filters and loggers belong to the whole process, so this stays in force."""
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)

@@ -11,6 +11,7 @@ import pandas as pd
 from xraylab import files, tables
 from xraylab.data import index, layouts
 from xraylab.data.audit import duplicates
+from xraylab.data.audit import folder as folder_audit
 from xraylab.data.layouts import matching
 from xraylab.data.names import some
 from xraylab.errors import DataError
@@ -166,7 +167,7 @@ def _record(scored: Trained, folder: Path, outside: Outside, p: Floats, known: F
         "epoch": scored.epoch,
         "folder": str(folder),
         "layout": outside.found.layout,
-        "patients": outside.found.patients,
+        "patients": folder_audit.told_by(outside.found, outside.table),
         "images": len(labels),
         "classes": {label: int((labels == label).sum()) for label in classes},
         "left_out": outside.found.left_out,

@@ -13,7 +13,7 @@ def run(params: Params, paths: Paths) -> None:
     found = layouts.read(
         paths.raw, data.layout, data.classes, data.labels, data.patient, layouts.Tables.of(data.table, data.columns)
     )
-    audited = folder.look(paths.raw, found)
+    audited = folder.look(paths.raw, found, paths.salt(), data.keep_names)
     if audited.unreadable and data.on_bad_image == "fail":
         raise DataError(
             f"{len(audited.unreadable)} of {len(found.table)} images cannot be read; mend or remove them in the "

@@ -9,6 +9,7 @@ import pandas as pd
 
 from xraylab.data import index, layouts
 from xraylab.data.audit import duplicates, findings
+from xraylab.data.layouts.patients import UNKNOWN
 from xraylab.data.layouts.records import Found
 from xraylab.errors import DataError
 from xraylab.params import pattern
@@ -26,15 +27,16 @@ class Audited:
     unreadable: list[str]
 
 
-def look(raw: Path, found: Found) -> Audited:
+def look(raw: Path, found: Found, salt: bytes | None = None, keep_names: bool = False) -> Audited:
     """Read every image that the layout found, and say what is wrong with them."""
-    table, unreadable = index.measure(raw, found.table)
+    table, unreadable = index.measure(raw, found.table, salt, keep_names)
+    patients = told_by(found, table)
     near = duplicates.near(table)
     of_shortcuts, shortcuts = findings.of_shortcuts(table)
     every = [
         *findings.of_files(table, unreadable, found.missing, found.left_out),
         *findings.of_pictures(table, near),
-        *findings.of_people(table, found.patients),
+        *findings.of_people(table, patients),
         *of_shortcuts,
     ]
     record = {
@@ -42,12 +44,18 @@ def look(raw: Path, found: Found) -> Audited:
         "layout": found.layout,
         "why": found.why,
         "tables": found.tables,
-        "patients": found.patients,
+        "patients": patients,
         "classes": _classes(table),
         "findings": sorted(every, key=lambda each: findings.SEVERITIES.index(each["severity"])),
         "shortcuts": shortcuts,
     }
     return Audited(table, near, record, unreadable)
+
+
+def told_by(found: Found, table: pd.DataFrame) -> str:
+    """How patients were told, when files have been read as well."""
+    by_header = found.patients == UNKNOWN and (table["patient"] != "").any()
+    return "DICOM's PatientID" if by_header else found.patients
 
 
 def any_folder(folder: Path, layout: str, patient: str | None) -> Audited:

@@ -28,8 +28,8 @@ def places(table: Path) -> dict[Path, str]:
     if not there:
         cells = next((f" (such as {cell})" for files in named.values() for cell in files), "")
         raise DataError(
-            f"data.source: none of the columns of {table} names images that are there: "
-            f"{some(sheet.header, 20)}{cells}; write absolute paths, or such from {table.parent} on, or name the folder of the images as data.source"
+            f"data.source: none of the columns of {table} names images that are there: {some(sheet.header, 20)}"
+            f"{cells}; write absolute paths, or such from {table.parent} on, or name the folder of the images instead"
         )
     missing = [cell for cell, path in named[best].items() if not path.is_file()]
     if missing:
