@@ -158,3 +158,20 @@ def test_init_leaves_params_yaml_alone_where_the_result_could_not_be_used(tmp_pa
     assert (tmp_path / "params.yaml").read_text() == text
     with pytest.raises(DataError, match=r"data\.source is demo"):
         begin.init(tmp_path, None)
+
+
+def test_columns_that_are_not_known_by_name_can_be_named(tmp_path: Path) -> None:
+    raw = folder_of(tmp_path / "raw", ["films/1.png", "films/2.png", "films/3.png"])
+    (raw / "list.csv").write_text("Bild;Befund;Pat-Nr\n1;gesund;x\n2;krank;y\n3;krank;y\n")
+    with pytest.raises(DataError, match=r"list\.csv: has a column of the image \(bild\), and none of labels that is"):
+        begin.new(tmp_path / "s", None, str(raw), published=False)
+    lines = begin.new(tmp_path / "s", None, str(raw), False, ["label=Befund", "patient=Pat-Nr"])
+    data = params.read(tmp_path / "s/params.yaml").data
+    assert (data.columns, data.classes) == ({"label": "Befund", "patient": "Pat-Nr"}, ["gesund", "krank"])
+    assert "    patients: 2, told by column pat_nr" in lines
+    assert begin.init(tmp_path / "s", None)[-1] == "params.yaml says so already"
+    with pytest.raises(DataError) as caught:
+        begin.init(tmp_path / "s", None, ["who=Pat-Nr"])
+    assert str(caught.value).startswith(
+        "--column 'who=Pat-Nr': write WHAT=NAME, WHAT being one of file, label, patient"
+    )

@@ -113,7 +113,8 @@ def test_images_without_labels_say_the_three_ways_to_give_them(tmp_path: Path) -
     assert message.endswith(
         "  - folders: png\n  - images: 2 (.png 2)\n  - tables: data.csv\n"
         "  - data.csv: has a column of the image (image_id), and none of labels that is known by its name; "
-        "its columns are image_id, alter: write data.columns: {label: ...}"
+        "its columns are image_id, alter: write data.columns: {label: ...}, "
+        "or --column label=NAME with `xraylab new` and `xraylab init`"
     )
 
 

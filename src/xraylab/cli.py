@@ -36,6 +36,10 @@ Repeat = Annotated[int, typer.Argument(help="One of study.repeats; it is the see
 Run = Annotated[
     str, typer.Argument(metavar="EXPERIMENT[/REPEAT]", help="A run, such as baseline/0; without a repeat it is 0.")
 ]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(metavar="WHAT=NAME", help="data.columns, such as label=Befund or patient=Pat-Nr; repeatable."),
+]
 
 STAGES = "Stages, in the order of dvc.yaml"
 TOOLS = "Tools"
@@ -149,22 +153,24 @@ def new(
     study: Annotated[str | None, typer.Option(help="A published study; `xraylab study list` names them.")] = None,
     data: Annotated[str | None, typer.Option(help="data.source: a folder, an archive or an address.")] = None,
     published: Annotated[bool, typer.Option("--published", help="Choose epochs as the published study did.")] = False,
+    column: Columns = None,
 ) -> None:
     """Begin a study of your own in a new folder."""
     from xraylab.studies import begin
 
-    for line in begin.new(folder, study, data, published):
+    for line in begin.new(folder, study, data, published, column or []):
         print(line)
 
 
 @app.command(rich_help_panel=TOOLS)
 def init(
     data: Annotated[str | None, typer.Option(help="data.source, where it is to be another folder.")] = None,
+    column: Columns = None,
 ) -> None:
     """Fit params.yaml to its images: classes, positive class, patients and sizes, as they are detected."""
     from xraylab.studies import begin
 
-    for line in begin.init(Path.cwd(), data):
+    for line in begin.init(Path.cwd(), data, column or []):
         print(line)
 
 

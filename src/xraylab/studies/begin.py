@@ -2,11 +2,13 @@
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from xraylab import files, params, template
 from xraylab.data import sources
+from xraylab.data.layouts.annotations import COLUMNS
 from xraylab.data.layouts.records import ANY_TABLES, Tables
 from xraylab.errors import DataError, MissingError
 from xraylab.studies import detect, presets, write
@@ -18,18 +20,20 @@ SHIPPED_STRATEGY = "sorted-id"  # means something where numbers in names do
 OWN_SPLIT = {"split.strategy": "random"}
 
 
-def new(folder: Path, study: str | None, data: str | None, published: bool) -> list[str]:
+def new(folder: Path, study: str | None, data: str | None, published: bool, columns: Sequence[str] = ()) -> list[str]:
     """Make `folder`, and say what comes next. Errors: DataError where there is something, ParamsError without study.
 
     `data` that is a folder on this machine is looked at first, and params.yaml written to fit it; with a `study` its
-    own values stay.
+    own values stay. `columns` are WHAT=NAME, for data.columns.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} exists and is not empty: name a new folder")
     preset = presets.read(study) if study else None
     source = _source(data, Path.cwd())
-    detected = _detected(source) if source and not preset else None
-    values = {"data.source": _absolute(data)} if data else {}
+    named = _columns(columns)
+    detected = _detected(source, Tables.of(None, named)) if source and not preset else None
+    values: dict[str, Any] = {"data.source": _absolute(data)} if data else {}
+    values |= {"data.columns": named} if named else {}
     values |= {**detected.values, **OWN_SPLIT} if detected else {}
     write.study(folder, preset, published, values)
     _initialise_git(folder)
@@ -43,7 +47,7 @@ def new(folder: Path, study: str | None, data: str | None, published: bool) -> l
     return [*told, f"{folder} is a study. Next:", *(f"    {step}" for step in steps)]
 
 
-def init(root: Path, data: str | None) -> list[str]:
+def init(root: Path, data: str | None, columns: Sequence[str] = ()) -> list[str]:
     """Fit the params.yaml of `root` to its images: those of `data`, else of data.source, else what was fetched.
 
     Errors: MissingError without params.yaml, DataError where there is no folder to look at or its images do not fit.
@@ -56,10 +60,11 @@ def init(root: Path, data: str | None) -> list[str]:
     name = _absolute(data) or before["data.source"]
     if name == "demo":
         raise DataError("data.source is demo, which params.yaml fits already: name your own images with --data FOLDER")
-    data_now = tree["data"]
-    asked = Tables.of(data_now.get("table"), data_now.get("columns"))
+    named = {**(tree["data"].get("columns") or {}), **_columns(columns)}
+    asked = Tables.of(tree["data"].get("table"), named)
     detected = _look_at(name, root, asked)
     values = {"data.source": name, **detected.values}
+    values |= {"data.columns": named} if columns else {}
     if before["split.strategy"] == SHIPPED_STRATEGY:
         values |= OWN_SPLIT
     if before["study.title"] != SHIPPED_TITLE:
@@ -83,6 +88,17 @@ def here(root: Path, study: str, data: str | None, published: bool, force: bool)
     values = {"data.source": _absolute(data)} if data else {}
     files.write_text(write.params_text(preset, published, values), place)
     return [f"params.yaml is the study {study} now; `dvc repro` runs it, `git checkout params.yaml` takes it back"]
+
+
+def _columns(written: Sequence[str]) -> dict[str, str]:
+    """What -> the column's name, of WHAT=NAME. Errors: DataError."""
+    named = {}
+    for text in written:
+        kind, equals, name = text.partition("=")
+        if kind not in COLUMNS or not equals or not name:
+            raise DataError(f"--column {text!r}: write WHAT=NAME, WHAT being one of {', '.join(COLUMNS)}")
+        named[kind] = name
+    return named
 
 
 def _source(data: str | None, home: Path) -> Path | None:

@@ -190,7 +190,8 @@ def unlabelled(listing: Listing, wanted: Wanted) -> list[str]:
             what = f"the image ({table.columns['file']})" if table.columns["file"] else "the patient"
             lines.append(
                 f"{table.name}: has a column of {what}, and none of labels that is known by its name; "
-                f"its columns are {some(table.header, 30)}: write data.columns: {{label: ...}}"
+                f"its columns are {some(table.header, 30)}: write data.columns: {{label: ...}}, "
+                "or --column label=NAME with `xraylab new` and `xraylab init`"
             )
         else:
             lines.append(f"{table.name}: its column {table.columns['file']} names too few of the images")
