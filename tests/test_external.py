@@ -239,6 +239,9 @@ def test_an_unknown_label_is_refused_before_any_image_is_read(trained: Loaded, t
         f"{tmp_path}/x has Heathy (1), Normal (1), TB (2), and nothing called Healthy; say what it is called:\n"
         "  - --label 'Healthy=Heathy'"
     )
-    with pytest.raises(DataError, match="  - --label 'Healthy=LABEL'"):
+    with pytest.raises(DataError, match="  - --label 'Healthy=LABEL'"):  # one of Normal and sound
         (tmp_path / "x/Heathy").rename(tmp_path / "x/sound")
+        run(trained, tmp_path / "x")
+    shutil.rmtree(tmp_path / "x/sound")
+    with pytest.raises(DataError, match="  - --label 'Healthy=Normal'"):
         run(trained, tmp_path / "x")

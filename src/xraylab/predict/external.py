@@ -122,9 +122,10 @@ def _labels(given: list[str], classes: list[str], folder: Path, layout: str) -> 
     absent = [name for name in classes if not labels[name]]
     if absent:
         free = [label for label in free if there[label] and not any(label in several for several in labels.values())]
+        only = free if len(free) == len(absent) == 1 else ["LABEL"]
         raise DataError(
             f"{folder} has {matching.counted(there)}, and nothing called {some(absent)}; say what it is called:",
-            [f"--label '{name}={(matching.nearest(name, free) or ['LABEL'])[0]}'" for name in absent],
+            [f"--label '{name}={(matching.nearest(name, free) or only)[0]}'" for name in absent],
         )
     return labels
 
