@@ -1,13 +1,15 @@
 """The part of a network before its pool and head, where a library builds it: torchvision's others, and timm's."""
 
 import difflib
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import torch
-import torchvision.models as tv
 from torch import nn
 
 from xraylab.data.batches import IMAGENET, Normalise
@@ -15,19 +17,44 @@ from xraylab.errors import ParamsError
 from xraylab.model import names
 
 HALVES = (0.5, 0.5, 0.5)
+COMPILER = "torch._dynamo.utils"
 Body = Callable[[int], nn.Module]  # from the number of channels
+
+
+@cache
+def torchvision_models() -> ModuleType:
+    """torchvision.models, imported without torch's compiler: 2 of the 4 s of processor time that it would take.
+
+    torchvision's detection operators import the compiler for one function, which none of our networks calls; the
+    stand-in's function of that name asks the compiler itself.
+    """
+    if COMPILER in sys.modules:
+        return import_module("torchvision.models")
+    stand_in: Any = ModuleType(COMPILER)
+    stand_in.is_compile_supported = lambda device: import_module(COMPILER).is_compile_supported(device)
+    sys.modules[COMPILER] = stand_in
+    try:
+        return import_module("torchvision.models")
+    finally:
+        del sys.modules[COMPILER]
+
+
+def torchvision(name: str) -> nn.Module:
+    """torchvision's network of that name, as torchvision builds it."""
+    network: nn.Module = getattr(torchvision_models(), name)()
+    return network
 
 
 def densenet121(channels: int) -> nn.Module:
     """torchvision's, with maps (n, 1024, h, w) as its output."""
-    network = tv.densenet121()
+    network = torchvision_models().densenet121()
     network.features.conv0 = _first(network.features.conv0, channels)
     return nn.Sequential(OrderedDict(features=network.features, relu=nn.ReLU()))
 
 
 def inception_v3(channels: int) -> nn.Module:
     """torchvision's without its auxiliary head, with maps (n, 2048, h, w) as its output."""
-    network = tv.inception_v3(aux_logits=False, init_weights=True)
+    network = torchvision_models().inception_v3(aux_logits=False, init_weights=True)
     network.Conv2d_1a_3x3.conv = _first(network.Conv2d_1a_3x3.conv, channels)
     after = {"avgpool", "dropout", "fc"}
     return nn.Sequential(OrderedDict((name, part) for name, part in network.named_children() if name not in after))

@@ -6,7 +6,6 @@ from pathlib import Path
 from urllib.error import URLError
 
 import torch
-import torchvision.models as tv
 
 from xraylab import files
 from xraylab.errors import WeightsError
@@ -32,7 +31,7 @@ def checkpoints() -> Path:
 
 
 def _torchvisions(arch: str) -> Path:
-    weights = tv.get_model_weights(arch).DEFAULT
+    weights = bodies.torchvision_models().get_model_weights(arch).DEFAULT
     place = checkpoints() / Path(weights.url).name
     if not place.is_file():
         try:

@@ -51,7 +51,8 @@ class Hardware:
 def deterministic_algorithms() -> None:
     """The same seed on the same machine gives the same bits; an operation of a GPU that cannot says so in a warning."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # the same as use_deterministic_algorithms(True, warn_only=True), which imports torch's compiler besides: 1.4 s
+    torch.set_deterministic_debug_mode("warn")
     # switched on along with it, this fills every new tensor with NaN: a check of torch itself that costs time
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property that mypy does not see
 

@@ -2,15 +2,15 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 
-import torchvision.models as tv
 from torch import nn
 
 from xraylab.errors import ParamsError
 from xraylab.model import bodies, heads, names
 from xraylab.model.heads import LINEAR, Head
 
-NETWORKS: dict[str, Callable[[], nn.Module]] = {name: getattr(tv, name) for name in names.RESNETS}
+NETWORKS: dict[str, Callable[[], nn.Module]] = {name: partial(bodies.torchvision, name) for name in names.RESNETS}
 
 ORDER = (
     "conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool", "flatten", "fc",
