@@ -10,7 +10,7 @@ import torch
 import torchvision.models as tv
 from torch import Tensor, nn
 
-from xraylab.errors import ParamsError
+from xraylab.errors import ParamsError, TrainingError
 from xraylab.explain import choose, layers, localise, maps, pictures, probes, saliency
 from xraylab.explain.layers import Place
 from xraylab.model import networks
@@ -109,6 +109,56 @@ def test_overlapping_squares_are_averaged_and_reach_the_far_edge() -> None:
     share = corner[:, None] * corner[None] / (covers[:, None] * covers[None])
     expected = share * (25 - 9) + (1 - share) * -9
     assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_folding_and_batching_change_no_occlusion_map() -> None:
+    """Against the network as it is, one covered image at a time."""
+    torch.manual_seed(0)
+    network, images, classes = RESNET18(), 2 * noise(3, pixels=32) + 1, torch.tensor([0, 2, 1])
+    network(noise(16, pixels=32))  # batch norms with statistics that are worth folding
+    network.eval()
+    expected = torch.zeros(3, 32, 32)
+    with torch.no_grad():
+        for number, (image, label) in enumerate(zip(images, classes, strict=True)):
+            whole = saliency.log_odds(network(image[None]), label[None])
+            for top, left in [(top, left) for top in (0, 16) for left in (0, 16)]:
+                covered = image.clone()
+                covered[:, top : top + 16, left : left + 16] = image.mean()
+                fall = whole - saliency.log_odds(network(covered[None]), label[None])
+                expected[number, top : top + 16, left : left + 16] = fall
+    found = saliency.occlusion(network, images, classes, patch=16, stride=16)
+    assert torch.allclose(found, expected, atol=1e-4 * expected.abs().max().item())
+    assert expected.abs().max() > 0.01
+
+
+class Fits(OneConvolution):
+    """Runs out of memory with more than so many images."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(("method", "name"), [("grad-cam", "Grad-CAM"), ("occlusion", "occlusion")])
+def test_where_memory_runs_out_batches_are_halved_and_maps_stay(method: str, name: str) -> None:
+    torch.manual_seed(1)
+    images, classes, network = noise(7), torch.arange(7) % 2, Fits(999).eval()
+    map_of = saliency.methods([method], PIXELS, patch=0.5, stride=0.5)[method]
+    expected = map_of(network, images, classes)
+    network.most = 3
+    assert torch.allclose(map_of(network, images, classes), expected, atol=1e-7)
+    network.most = 0
+    with pytest.raises(TrainingError) as raised:
+        map_of(network, images, classes)
+    assert str(raised.value) == (
+        f"memory ran out while explaining by {name}, with one image at a time: "
+        "set model.pixels lower, or take a smaller model.arch"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Networks, weights, costs, losses, optimizers and schedules, each against something known."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,27 @@ def test_every_network_takes_images_and_gives_a_logit_per_class(arch: str, chann
     grouped = [id(p) for group in networks.parameter_groups(network) for p in group]
     assert len(networks.groups(network)) == networks.PARTS
     assert sorted(grouped) == sorted(id(p) for p in network.parameters())
+
+
+LIGHT = """
+import sys
+from xraylab.model import hardware, networks
+from xraylab.stages import predict
+hardware.deterministic_algorithms()
+networks.build("resnet18", classes=2, channels=1, dropout=0.0)
+print(sorted({"fastai", "timm", "matplotlib", "sympy", "torch._dynamo"} & set(sys.modules)))
+import torch
+from torchvision.ops import roi_align
+print(roi_align(torch.ones(1, 1, 8, 8), [torch.tensor([[0.0, 0.0, 4.0, 4.0]])], 2).tolist())
+torch._dynamo.reset()
+print(torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled())
+"""
+
+
+def test_prediction_imports_no_compiler_and_leaves_torchvision_whole() -> None:
+    """Imports are most of what predicting a small study costs. In a process of its own: here, tests import more."""
+    told = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True).stdout
+    assert told.splitlines() == ["[]", "[[[[1.0, 1.0], [1.0, 1.0]]]]", "True True"]
 
 
 def test_dropout_stands_before_the_last_layer_and_acts_only_in_training() -> None:

@@ -34,12 +34,15 @@ def blacked_out(images: Images, part: str, share: float) -> Images:
     return result
 
 
-def probabilities(subject: Subject, ids: Sequence[str], part: str, share: float) -> Tensor:
-    """Class probabilities (n, classes) of these images with that part blacked out."""
+def probabilities(subject: Subject, ids: Sequence[str], share: float) -> dict[str, Tensor]:
+    """For each part in `HIDDEN` the class probabilities (n, classes) of these images with that part blacked out."""
     model, machine = subject.model, subject.machine
     shape = (model["channels"], subject.pixels, subject.pixels)
-    ready, _ = scoring.prepared(subject.network, machine, len(ids), shape, model["multiply_adds"])
-    (scores,) = scoring.probabilities([ready], _batches(subject, ids, part, share), machine)
+    ready, _ = scoring.prepared(subject.network, machine, len(HIDDEN) * len(ids), shape, model["multiply_adds"])
+    scores = {}
+    for part in HIDDEN:
+        batches = progress.bar(_batches(subject, ids, part, share), -(-len(ids) // SCORING_BATCH), f"without {part}")
+        (scores[part],) = scoring.probabilities([ready], batches, machine)
     return scores
 
 

@@ -1,6 +1,6 @@
 """Where in an image the evidence for a class is, after a network: one map per image."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from xraylab import progress
 from xraylab.explain import layers
+from xraylab.model import folding, memory
 
 BATCH = 64
 
@@ -43,9 +44,12 @@ def grad_cam(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     of the gradient there (Selvaraju et al., "Grad-CAM", ICCV 2017), made as large as the image bilinearly. A
     transformer's tokens are laid out as they lay in the picture. `images`: (n, channels, height, width), n >= 1.
     """
-    place = layers.target(network, images[:1])
-    parts = [_grad_cam(network, batch, of, place) for batch, of in _batches(images, classes)]
-    return torch.cat(parts)
+    place, _ = memory.halving(lambda _: layers.target(network, images[:1]), 1, _phase("Grad-CAM"))
+
+    def some(start: int, stop: int) -> Tensor:
+        return _grad_cam(network, images[start:stop], classes[start:stop], place)
+
+    return _in_batches(some, len(images), "Grad-CAM")
 
 
 def occlusion(network: nn.Module, images: Tensor, classes: Tensor, patch: int, stride: int) -> Tensor:
@@ -53,16 +57,40 @@ def occlusion(network: nn.Module, images: Tensor, classes: Tensor, patch: int, s
 
     Squares of `patch` pixels at every `stride` pixels (and at the far edges) take the image's own mean; each pixel has
     the mean over the squares that cover it (Zeiler & Fergus, "Visualizing and understanding convolutional networks",
-    ECCV 2014). Positive: evidence for the class.
+    ECCV 2014). Positive: evidence for the class. Computed in float32: the fall is a small difference of two numbers, of
+    which bfloat16 has two or three digits.
     """
+    quick = folding.folded(network)[0].to(memory_format=torch.channels_last)
+    height, width = images.shape[-2:]
+    corners = [(top, left) for top in _starts(height, patch, stride) for left in _starts(width, patch, stride)]
+    means = images.mean(dim=(2, 3), keepdim=True)
+
+    def whole(start: int, stop: int) -> Tensor:
+        return log_odds(quick(images[start:stop]).float(), classes[start:stop]).cpu()
+
+    def covered(start: int, stop: int) -> Tensor:
+        numbers = range(start, stop)
+        of = torch.tensor([number // len(corners) for number in numbers], device=images.device)
+        batch = images[of].contiguous(memory_format=torch.channels_last)
+        for image, mean, number in zip(batch, means[of], numbers, strict=True):
+            top, left = corners[number % len(corners)]
+            image[:, top : top + patch, left : left + patch] = mean
+        return log_odds(quick(batch).float(), classes[of]).cpu()
+
     with torch.inference_mode():
-        pairs = progress.bar(zip(images, classes, strict=True), len(images), "covering parts, image")
-        maps = [_occlusion(network, image, of, patch, stride) for image, of in pairs]
-    return torch.stack(maps)
+        before = _in_batches(whole, len(images), "occlusion")
+        after = _in_batches(covered, len(images) * len(corners), "occlusion").reshape(len(images), -1)
+    return _averaged(before[:, None] - after, corners, patch, (height, width))
 
 
-def _batches(images: Tensor, classes: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(torch.split(images, BATCH), torch.split(classes, BATCH), strict=True)
+def _in_batches(work: Callable[[int, int], Tensor], count: int, method: str) -> Tensor:
+    """`work(start, stop)` for all of `count`, put together, under a bar; batches that do not fit are halved."""
+    batches = memory.batches(work, count, BATCH, _phase(method))
+    return torch.cat([result for result, _ in progress.bar(batches, -(-count // BATCH), method)])
+
+
+def _phase(method: str) -> str:
+    return f"explaining by {method}"
 
 
 def _grad_cam(network: nn.Module, images: Tensor, classes: Tensor, place: layers.Place) -> Tensor:
@@ -74,24 +102,13 @@ def _grad_cam(network: nn.Module, images: Tensor, classes: Tensor, place: layers
     return enlarged[:, 0].detach().cpu()
 
 
-def _occlusion(network: nn.Module, image: Tensor, label: Tensor, patch: int, stride: int) -> Tensor:
-    height, width = image.shape[-2:]
-    corners = [(top, left) for top in _starts(height, patch, stride) for left in _starts(width, patch, stride)]
-    mean = image.mean(dim=(1, 2), keepdim=True)
-    covered = image.repeat(len(corners), 1, 1, 1)
+def _averaged(falls: Tensor, corners: Sequence[tuple[int, int]], patch: int, size: tuple[int, int]) -> Tensor:
+    """Each pixel's mean over the squares that cover it: from falls (n, squares) to (n, height, width)."""
+    total, times = torch.zeros(len(falls), *size), torch.zeros(size)
     for number, (top, left) in enumerate(corners):
-        covered[number, :, top : top + patch, left : left + patch] = mean
-    scores = torch.cat([_scores(network, batch, label) for batch in torch.split(covered, BATCH)])
-    falls = (_scores(network, image[None], label) - scores).cpu()
-    total, times = torch.zeros(height, width), torch.zeros(height, width)
-    for fall, (top, left) in zip(falls, corners, strict=True):
-        total[top : top + patch, left : left + patch] += fall
+        total[:, top : top + patch, left : left + patch] += falls[:, number, None, None]
         times[top : top + patch, left : left + patch] += 1
     return total / times
-
-
-def _scores(network: nn.Module, images: Tensor, label: Tensor) -> Tensor:
-    return log_odds(network(images).float(), label.expand(len(images)))
 
 
 def _starts(length: int, patch: int, stride: int) -> list[int]:

@@ -114,8 +114,7 @@ def _probes(subject: Subject, explain: params.Explain, metadata: Record | None) 
     actual = tested["label"].map(classes.index).to_numpy(int)
     real = figures.auroc(actual, tested[[f"p_{label}" for label in classes]].to_numpy(float), positive)
     found = {}
-    for part in probes.HIDDEN:
-        p = probes.probabilities(subject, list(tested["id"]), part, explain.centre)
+    for part, p in probes.probabilities(subject, list(tested["id"]), explain.centre).items():
         auroc = figures.auroc(actual, p.double().numpy(), positive)
         found[part] = probes.verdict(real, auroc, explain.nearly)
     told = probes.verdict(real, metadata["auroc"] if metadata else None, explain.nearly)
