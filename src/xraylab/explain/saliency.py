@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from xraylab import progress
 from xraylab.explain import layers
 from xraylab.model import folding, memory
+from xraylab.model.hardware import Hardware
 
 BATCH = 64
 
@@ -20,9 +21,10 @@ Method = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """From a network, images (n, channels, height, width) and their classes (n,) to maps (n, height, width) on the CPU."""
 
 
-def methods(names: Sequence[str], pixels: int, patch: float, stride: float) -> dict[str, Method]:
+def methods(names: Sequence[str], pixels: int, patch: float, stride: float, machine: Hardware) -> dict[str, Method]:
     """The methods of these names for images of so many pixels a side; `patch` and `stride` are shares of it."""
-    covering = partial(occlusion, patch=max(1, round(patch * pixels)), stride=max(1, round(stride * pixels)))
+    side, step = max(1, round(patch * pixels)), max(1, round(stride * pixels))
+    covering = partial(occlusion, patch=side, stride=step, machine=machine)
     every: dict[str, Method] = {"grad-cam": grad_cam, "occlusion": covering}
     return {name: every[name] for name in names}
 
@@ -52,13 +54,15 @@ def grad_cam(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     return _in_batches(some, len(images), "Grad-CAM")
 
 
-def occlusion(network: nn.Module, images: Tensor, classes: Tensor, patch: int, stride: int) -> Tensor:
+def occlusion(
+    network: nn.Module, images: Tensor, classes: Tensor, patch: int, stride: int, machine: Hardware
+) -> Tensor:
     """By how much the log-odds of each image's class fall where a square is covered: float32 (n, height, width), CPU.
 
     Squares of `patch` pixels at every `stride` pixels (and at the far edges) take the image's own mean; each pixel has
     the mean over the squares that cover it (Zeiler & Fergus, "Visualizing and understanding convolutional networks",
-    ECCV 2014). Positive: evidence for the class. Computed in float32: the fall is a small difference of two numbers, of
-    which bfloat16 has two or three digits.
+    ECCV 2014). Positive: evidence for the class. Images are scored as predictions are: batch norms folded, and in the
+    machine's precision.
     """
     quick = folding.folded(network)[0].to(memory_format=torch.channels_last)
     height, width = images.shape[-2:]
@@ -77,7 +81,7 @@ def occlusion(network: nn.Module, images: Tensor, classes: Tensor, patch: int, s
             image[:, top : top + patch, left : left + patch] = mean
         return log_odds(quick(batch).float(), classes[of]).cpu()
 
-    with torch.inference_mode():
+    with torch.inference_mode(), machine.autocast():
         before = _in_batches(whole, len(images), "occlusion")
         after = _in_batches(covered, len(images) * len(corners), "occlusion").reshape(len(images), -1)
     return _averaged(before[:, None] - after, corners, patch, (height, width))

@@ -54,7 +54,7 @@ def _subject(paths: Paths, name: str, repeat: int) -> Subject:
     tested = table[(table["checkpoint"] == CHECKPOINT) & (table["side"] == SIDE)].reset_index(drop=True)
     if tested.empty:
         raise DataError(f"{paths.prediction(name, repeat)} has no {SIDE} images, so there is nothing to explain")
-    machine = hardware.choose("float32")
+    machine = hardware.choose(model["hardware"]["precision"])
     network = kept.network(folder, model, kept.epoch_of(model, CHECKPOINT)).eval().to(machine.device)
     return Subject(name, model, network, machine, tested, *batches.load(paths.cache))
 
@@ -67,7 +67,8 @@ def _explained(
     metadata: Record | None,
     folder: Path,
 ) -> Record:
-    methods = saliency.methods(explain.methods, subject.pixels, explain.occlusion_patch, explain.occlusion_stride)
+    patch, stride = explain.occlusion_patch, explain.occlusion_stride
+    methods = saliency.methods(explain.methods, subject.pixels, patch, stride, subject.machine)
     return {
         "experiment": subject.name,
         "repeat": repeat,
