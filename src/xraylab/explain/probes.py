@@ -1,13 +1,13 @@
 """What a network still tells with a part of every image blacked out: if that is nearly all, it needs no lungs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from xraylab import progress
-from xraylab.data.batches import SCORING_BATCH, Images
+from xraylab.data.batches import Images, Rows
 from xraylab.explain.subject import Subject
 from xraylab.model import scoring
 
@@ -39,10 +39,10 @@ def probabilities(subject: Subject, ids: Sequence[str], share: float) -> dict[st
     model, machine = subject.model, subject.machine
     shape = (model["channels"], subject.pixels, subject.pixels)
     ready, _ = scoring.prepared(subject.network, machine, len(HIDDEN) * len(ids), shape, model["multiply_adds"])
-    scores = {}
+    rows, scores = subject.rows(ids), {}
     for part in HIDDEN:
-        batches = progress.bar(_batches(subject, ids, part, share), -(-len(ids) // SCORING_BATCH), f"without {part}")
-        (scores[part],) = scoring.probabilities([ready], batches, machine)
+        make = partial(_blacked_out, subject, rows, part, share)
+        (scores[part],), _ = scoring.scored([ready], make, len(rows), machine, f"scoring images without their {part}")
     return scores
 
 
@@ -77,9 +77,6 @@ def warnings(real: float | None, centre: dict[str, Any], metadata: dict[str, Any
     return found
 
 
-def _batches(subject: Subject, ids: Sequence[str], part: str, share: float) -> Iterator[Tensor]:
-    rows = subject.rows(ids)
-    starts = range(0, len(rows), SCORING_BATCH)
-    for start in progress.bar(starts, len(starts), f"blacking out the {part}, batch"):
-        some = blacked_out(subject.cached[rows[start : start + SCORING_BATCH]], part, share)
-        yield subject.shown(some, np.arange(len(some)))
+def _blacked_out(subject: Subject, rows: Rows, part: str, share: float, start: int, stop: int) -> Tensor:
+    some = blacked_out(subject.cached[rows[start:stop]], part, share)
+    return subject.shown(some, np.arange(len(some)))

@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from xraylab import progress
 from xraylab.data.batches import SCORING_BATCH
 from xraylab.model import compiling, folding, memory
 from xraylab.model.compiling import Forward
@@ -44,17 +45,19 @@ def scored(
 ) -> tuple[list[Tensor], int]:
     """`probabilities` of so many images, and how many of them at a time; `make` makes those from one to before another.
 
-    Where memory runs out, for a batch or for what the networks make of it, batches are halved and the rest goes on in
-    such ones. Errors: TrainingError naming the phase where not even one image fits.
+    More than one batch are scored under a bar. Where memory runs out, for a batch or for what the networks make of it,
+    batches are halved and the rest goes on in such ones. Errors: TrainingError naming the phase where not even one
+    image fits.
     """
 
     def answers(start: int, stop: int) -> list[Tensor]:
         there = laid_out(make(start, stop).to(hardware.device), hardware.device)
         return [network(there).float() for network in networks]  # there: a GPU goes on while the next batch is made
 
-    logits, size = [], SCORING_BATCH
+    logits, size, count = [], SCORING_BATCH, -(-images // SCORING_BATCH)
+    batches = memory.batches(answers, images, SCORING_BATCH, phase)
     with torch.inference_mode(), hardware.autocast():
-        for each, size in memory.batches(answers, images, SCORING_BATCH, phase):  # noqa: B007 - the last one
+        for each, size in progress.bar(batches, count, phase) if count > 1 else batches:  # noqa: B007 - the last one
             logits.append(each)
     return [torch.cat(each).softmax(dim=1).cpu() for each in zip(*logits, strict=True)], size
 

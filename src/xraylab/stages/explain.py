@@ -54,7 +54,8 @@ def _subject(paths: Paths, name: str, repeat: int) -> Subject:
     tested = table[(table["checkpoint"] == CHECKPOINT) & (table["side"] == SIDE)].reset_index(drop=True)
     if tested.empty:
         raise DataError(f"{paths.prediction(name, repeat)} has no {SIDE} images, so there is nothing to explain")
-    machine = hardware.choose(model["hardware"]["precision"])
+    machine, notes = hardware.choose_to_score(model["hardware"]["precision"])
+    print(*hardware.first_lines(f"{name}-{repeat}", machine), *notes, sep="\n")
     network = kept.network(folder, model, kept.epoch_of(model, CHECKPOINT)).eval().to(machine.device)
     return Subject(name, model, network, machine, tested, *batches.load(paths.cache))
 
