@@ -31,9 +31,17 @@ def images() -> tuple[Tensor, Tensor]:
 
 
 def loaders(pictures: Tensor, labels: Tensor, size: int) -> DataLoaders:
-    """The same images to train with and to score."""
-    pairs = list(zip(pictures, labels, strict=True))
-    return DataLoaders(DataLoader(pairs, bs=size), DataLoader(pairs, bs=size), device="cpu")
+    """The same images to train with and to score, in batches made of their places as ours are."""
+
+    def loader() -> DataLoader:
+        return DataLoader(
+            range(len(labels)),
+            bs=size,
+            create_batch=lambda places: (pictures[list(places)], labels[list(places)]),
+            retain=lambda batch, _: batch,
+        )
+
+    return DataLoaders(loader(), loader(), device="cpu")
 
 
 def phase(optimizer: str, epochs: int, frozen: bool, lr: float = 0.01) -> Part:

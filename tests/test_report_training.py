@@ -27,7 +27,9 @@ def told(changes: dict[str, Any], **facts: Any) -> list[str]:
     tree["experiments"] = {"baseline": {}}
     given = params.Params.model_validate(tree)
     plan = params.Plan.model_validate(given.experiment("baseline").model_dump() | {"pretrained_sha256": None})
-    assert not params.params_training.contradictions(plan.augment, plan.loss, plan.train, given.data.classes)
+    assert not params.params_training.contradictions(
+        plan.model, plan.augment, plan.loss, plan.train, given.data.classes
+    )
     runs = facts.get("runs", [RUN | facts])
     return training.training(plan, runs, built_by(plan.model.arch))
 
@@ -37,7 +39,7 @@ def test_the_shipped_experiment_is_told_in_five_sentences() -> None:
         "Starts from random weights.",
         "6 epochs in one cycle with a peak learning rate of 0.001, with Adam and weight decay 0.0001.",
         "Cross-entropy.",
-        "Batches of 32, in float32.",
+        "Batches of 16, in float32.",
         "Seed 0.",
     ]
 
@@ -74,7 +76,9 @@ SCHEDULES: dict[str, tuple[dict[str, Any], str]] = {
 def test_each_schedule_is_told(schedule: str) -> None:
     options, sentence = SCHEDULES[schedule]
     assert set(SCHEDULES) == set(params.params_training.ScheduleName.__args__)
-    assert f"{sentence}, with Adam and weight decay 0.0001." in told({"train": {"schedule": schedule, **options}})
+    assert f"{sentence}, with Adam and weight decay 0.0001." in told(
+        {"model": {"pretrained": "default"}, "train": {"schedule": schedule, **options}}
+    )
 
 
 OPTIMIZERS = {
@@ -100,7 +104,7 @@ def test_phases_are_told_and_not_what_they_override() -> None:
         {"schedule": "constant", "epochs": 2, "optimizer": "sgd", "momentum": 0.9, "frozen": True, "lr": 0.5},
         {"lr": 0.25, "weight_decay": 0.5},
     ]
-    assert told({"train": {"phases": phases}})[1] == (
+    assert told({"model": {"pretrained": "default"}, "train": {"phases": phases}})[1] == (
         "Phase 1: 2 epochs at a constant learning rate of 0.5, the last layer alone, with SGD (momentum 0.9) and "
         "weight decay 0.0001; phase 2: 6 epochs in one cycle with a peak learning rate of 0.25, with Adam and weight "
         "decay 0.5."
@@ -169,11 +173,11 @@ def test_the_loss_and_its_weights_are_told() -> None:
 
 def test_steps_and_precision_are_told() -> None:
     assert told({"train": {"accumulate": 4, "clip": 1}}, hardware={"precision": "bfloat16"})[3] == (
-        "Batches of 32, gradients of 4 batches summed into steps of 128 images, gradients clipped to a norm of 1, in "
+        "Batches of 16, gradients of 4 batches summed into steps of 64 images, gradients clipped to a norm of 1, in "
         "bfloat16 mixed precision."
     )
     runs = [RUN, RUN | {"repeat": 1, "hardware": {"precision": "bfloat16"}}]
-    assert told({}, runs=runs)[3] == "Batches of 32, in float32 and bfloat16 mixed precision."
+    assert told({}, runs=runs)[3] == "Batches of 16, in float32 and bfloat16 mixed precision."
 
 
 def test_averaged_weights_are_told() -> None:
@@ -194,7 +198,8 @@ def test_early_stopping_is_told_with_what_became_of_it() -> None:
     lower = told({"train": {"early_stop": 1, "select_by": "loss"}})[4]
     assert lower == "Early stopping after 1 epoch without a lower validation loss; all 6 epochs were trained."
     phases = [{"epochs": 1}, {"schedule": "fine_tune", "freeze_epochs": 2, "lr_mult": 10, "epochs": 3}]
-    said = told({"train": {"early_stop": 2, "phases": phases}}, last_epoch=4)[4]
+    pretrained = {"pretrained": "default"}
+    said = told({"model": pretrained, "train": {"early_stop": 2, "phases": phases}}, last_epoch=4)[4]
     assert said == stop + "this run stopped after 5 of 6."
 
 
