@@ -39,7 +39,7 @@ def test_the_shipped_experiment_is_told_in_five_sentences() -> None:
         "Starts from random weights.",
         "6 epochs in one cycle with a peak learning rate of 0.001, with Adam and weight decay 0.0001.",
         "Cross-entropy.",
-        "Batches of 16, in float32.",
+        "Batches of 32, in float32.",
         "Seed 0.",
     ]
 
@@ -173,11 +173,11 @@ def test_the_loss_and_its_weights_are_told() -> None:
 
 def test_steps_and_precision_are_told() -> None:
     assert told({"train": {"accumulate": 4, "clip": 1}}, hardware={"precision": "bfloat16"})[3] == (
-        "Batches of 16, gradients of 4 batches summed into steps of 64 images, gradients clipped to a norm of 1, in "
+        "Batches of 32, gradients of 4 batches summed into steps of 128 images, gradients clipped to a norm of 1, in "
         "bfloat16 mixed precision."
     )
     runs = [RUN, RUN | {"repeat": 1, "hardware": {"precision": "bfloat16"}}]
-    assert told({}, runs=runs)[3] == "Batches of 16, in float32 and bfloat16 mixed precision."
+    assert told({}, runs=runs)[3] == "Batches of 32, in float32 and bfloat16 mixed precision."
 
 
 def test_averaged_weights_are_told() -> None:
