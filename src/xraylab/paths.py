@@ -149,6 +149,16 @@ class Paths:
         return self.predictions / experiment / f"{repeat}.csv"
 
     @property
+    def lock(self) -> Path:
+        """What DVC's stages were last made from."""
+        return self.root / "dvc.lock"
+
+    @property
+    def predicted_ahead(self) -> Path:
+        """Predictions whose own stage is still to come."""
+        return self.state / "predictions"
+
+    @property
     def reports(self) -> Path:
         return self.root / "reports"
 

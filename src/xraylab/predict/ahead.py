@@ -1,0 +1,70 @@
+"""Predictions of runs that are trained and not yet predicted, made by the first stage `predict` for those to come.
+
+Each stage of DVC is a process, and importing torch takes longer than scoring a small study's images. So the first one
+also predicts for the runs whose own stage is still to come, and keeps the tables under a name that says what they were
+made from; such a stage then takes its table, if nothing has changed, and imports no torch. Nothing here needs torch.
+"""
+
+import shutil
+from collections.abc import Iterator
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from xraylab import files, params
+from xraylab.params import Params
+from xraylab.paths import Paths
+
+WEIGHTS = ("best.safetensors", "last.safetensors")
+LIBRARIES = ("torch", "numpy", "opencv-python-headless")
+
+
+def place(given: Params, paths: Paths, experiment: str, repeat: int) -> Path:
+    """Where a run's predictions lie once they were made ahead.
+
+    The name is a hash of its weights, the images and their splits, the parameters, the code and the libraries.
+    """
+    folder, split = paths.model(experiment, repeat), paths.split_of(repeat)
+    read = [folder / "model.json", *(folder / name for name in WEIGHTS if (folder / name).is_file())]
+    read += [split / "valid_data.csv", split / "test_data.csv", paths.cache / "rows.csv"]
+    images = (paths.cache / "images.npy").stat()
+    facts = [*map(files.sha256, read), *_code(), *map(version, LIBRARIES), given.predict.model_dump_json()]
+    facts += [str(images.st_size), str(images.st_mtime_ns)]
+    return paths.predicted_ahead / f"{experiment}-{repeat}-{sha256(' '.join(facts).encode()).hexdigest()[:16]}.csv"
+
+
+def waiting(given: Params, paths: Paths, experiment: str, repeat: int) -> Iterator[tuple[str, int]]:
+    """The other runs whose weights are not those that their predictions were made from, as dvc.lock has it."""
+    stages = files.read_yaml(paths.lock)["stages"] if paths.lock.is_file() else {}
+    for name, number in ((name, number) for name in given.experiments for number in given.study.repeats):
+        folder = paths.model(name, number).relative_to(paths.root).as_posix()
+        trained = _hash(stages, f"train@{name}-{number}", "outs", folder)
+        predicted = _hash(stages, f"predict@{name}-{number}", "deps", folder)
+        if trained is not None and trained != predicted and (name, number) != (experiment, repeat):
+            yield name, number
+
+
+def _hash(stages: dict[str, Any], stage: str, kind: str, path: str) -> str | None:
+    entries = stages.get(stage, {}).get(kind, [])
+    return next((entry["md5"] for entry in entries if entry["path"] == path), None)
+
+
+def take(path: Path, target: Path) -> bool:
+    """Move predictions that were made ahead to where they belong; whether there were any."""
+    if not path.is_file():
+        return False
+    with files.replacing(target) as temporary:
+        shutil.copyfile(path, temporary)
+    path.unlink()
+    return True
+
+
+def forget(paths: Paths, experiment: str, repeat: int) -> None:
+    """Remove what was made ahead for a run from weights, images or code that are no longer so."""
+    for path in paths.predicted_ahead.glob(f"{experiment}-{repeat}-*.csv"):
+        path.unlink()
+
+
+def _code() -> list[str]:
+    return [files.sha256(path) for path in sorted(Path(params.__file__).parent.rglob("*.py"))]
