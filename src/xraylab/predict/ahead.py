@@ -38,10 +38,12 @@ def waiting(given: Params, paths: Paths, experiment: str, repeat: int) -> Iterat
     """The other runs whose weights are not those that their predictions were made from, as dvc.lock has it."""
     stages = files.read_yaml(paths.lock)["stages"] if paths.lock.is_file() else {}
     for name, number in ((name, number) for name in given.experiments for number in given.study.repeats):
+        if (name, number) == (experiment, repeat) or not (paths.model(name, number) / "model.json").is_file():
+            continue
         folder = paths.model(name, number).relative_to(paths.root).as_posix()
         trained = _hash(stages, f"train@{name}-{number}", "outs", folder)
         predicted = _hash(stages, f"predict@{name}-{number}", "deps", folder)
-        if trained is not None and trained != predicted and (name, number) != (experiment, repeat):
+        if trained is not None and trained != predicted:
             yield name, number
 
 
