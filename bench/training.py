@@ -36,7 +36,7 @@ from xraylab.model.hardware import Hardware
 FILES, FILE_PIXELS, CACHED = 64, 1024, 192
 COLOURS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # network, pixels, batch size, steps of a turn, rounds, and the least share of the bare network
-NETWORKS = [("resnet18", 224, 32, 3, 5, 0.95), ("resnet18", 128, 64, 3, 5, 0.90), ("resnet50", 224, 32, 1, 3, 0.95)]
+NETWORKS = [("resnet18", 224, 32, 8, 3, 0.95), ("resnet18", 128, 64, 6, 3, 0.90), ("resnet50", 224, 32, 2, 3, 0.95)]
 WAYS_ROUNDS = 3
 LEAST = {
     "times the studies' loop": {"float32": 1.2, "AVX512_BF16": 2.2, "AMX": 4.0},

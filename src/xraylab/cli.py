@@ -45,8 +45,8 @@ STAGES = "Stages, in the order of dvc.yaml"
 TOOLS = "Tools"
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(value: bool) -> None:
+    if value:
         from importlib.metadata import version
 
         print(f"xraylab {version('xraylab')}")

@@ -142,8 +142,8 @@ def area_weights(source: int, target: int) -> Levels:
     W @ image @ W.T, rounded, is the one definition of resizing a (source, source) image, smaller or larger: each pixel
     is the mean of the area that it covers.
     """
-    ours, theirs = np.arange(target + 1)[:, None] * source, np.arange(source + 1)[None] * target
-    common = np.minimum(ours[1:], theirs[:, 1:]) - np.maximum(ours[:-1], theirs[:, :-1])
+    after, before = np.arange(target + 1)[:, None] * source, np.arange(source + 1)[None] * target  # edges of pixels
+    common = np.minimum(after[1:], before[:, 1:]) - np.maximum(after[:-1], before[:, :-1])
     weights = np.asarray(common.clip(min=0) / source, np.float32)
     weights.flags.writeable = False  # one array for all who ask
     return weights

@@ -61,8 +61,8 @@ def init(root: Path, data: str | None, columns: Sequence[str] = ()) -> list[str]
     if name == "demo":
         raise DataError("data.source is demo, which params.yaml fits already: name your own images with --data FOLDER")
     named = {**(tree["data"].get("columns") or {}), **_columns(columns)}
-    asked = Tables.of(tree["data"].get("table"), named)
-    detected = _look_at(name, root, asked)
+    tables = Tables.of(tree["data"].get("table"), named)
+    detected = _look_at(name, root, tables)
     values = {"data.source": name, **detected.values}
     values |= {"data.columns": named} if columns else {}
     if before["split.strategy"] == SHIPPED_STRATEGY:
@@ -137,8 +137,8 @@ def _absolute(data: str | None) -> str | None:
 
 def _edited(place: Path) -> bool:
     """Whether git does not have the file as it stands; without git, whether it is not the shipped one."""
-    asked = ["git", "status", "--porcelain", "--", place.name]
-    done = subprocess.run(asked, cwd=place.parent, capture_output=True, encoding="utf-8", check=False)  # noqa: S603 - no user's text
+    command = ["git", "status", "--porcelain", "--", place.name]
+    done = subprocess.run(command, cwd=place.parent, capture_output=True, encoding="utf-8", check=False)  # noqa: S603 - no user's text
     if done.returncode == 0:
         return done.stdout != ""
     return place.read_bytes() != template.file("params.yaml").read_bytes()

@@ -64,8 +64,8 @@ def read(listing: Listing, wanted: Wanted) -> Annotations:
     return result
 
 
-def _read(listing: Listing, asked: Tables) -> Annotations:
-    names = _named(listing, asked.names) if asked.names is not None else _all(listing)
+def _read(listing: Listing, cfg: Tables) -> Annotations:
+    names = _named(listing, cfg.names) if cfg.names is not None else _all(listing)
     finder = Finder(listing)
     result = Annotations([], [], {relative(name, listing.top): "too many tables" for name in names[MOST_TABLES:]})
     headers: dict[str, list[str]] = {}
@@ -74,19 +74,19 @@ def _read(listing: Listing, asked: Tables) -> Annotations:
         try:
             sheet = sheets.read(listing.raw / path)
         except XraylabError as error:
-            if asked.names is not None or _names_files(listing, path):
+            if cfg.names is not None or _names_files(listing, path):
                 raise
             result.passed_over[name] = f"cannot be read: {error}"
             continue
         headers[name] = sheet.header
-        table = _table(name, path, sheet, asked, finder)
+        table = _table(name, path, sheet, cfg, finder)
         if table.columns["file"]:
             result.of_images.append(table)
         elif table.columns["patient"]:
             result.of_patients.append(table)
         else:
             result.passed_over[name] = f"none of its columns names images: {some(sheet.header, 20) or 'it is empty'}"
-    _refuse_absent_columns(headers, asked)
+    _refuse_absent_columns(headers, cfg)
     return result
 
 
@@ -119,18 +119,18 @@ def _names_files(listing: Listing, path: str) -> bool:
     )
 
 
-def _table(name: str, path: str, sheet: Sheet, asked: Tables, finder: Finder) -> Table:
-    columns = {kind: _column(kind, sheet.header, asked, name) for kind in COLUMNS}
-    if "file" not in dict(asked.columns):
+def _table(name: str, path: str, sheet: Sheet, cfg: Tables, finder: Finder) -> Table:
+    columns = {kind: _column(kind, sheet.header, cfg, name) for kind in COLUMNS}
+    if "file" not in dict(cfg.columns):
         columns["file"] = _file_column(name, sheet, columns, finder, parent(path))
     if columns["patient"] == columns["file"] and columns["file"]:
         columns["patient"] = ""  # images that are named after their patients say so themselves
     return Table(name, parent(path), columns, sheet.header, sheet.rows)
 
 
-def _column(kind: str, header: list[str], asked: Tables, table: str) -> str:
+def _column(kind: str, header: list[str], cfg: Tables, table: str) -> str:
     """The column that data.columns names where the table has it, else the first that is called so."""
-    named = dict(asked.columns)
+    named = dict(cfg.columns)
     if kind in named:
         wanted = matching.key(named[kind] or "")
         return next((name for name in header if wanted and matching.key(name) == wanted), "")
@@ -173,9 +173,9 @@ def _refuse_several(table: str, sheet: Sheet, best: str, named: dict[str, float]
                 )
 
 
-def _refuse_absent_columns(headers: dict[str, list[str]], asked: Tables) -> None:
+def _refuse_absent_columns(headers: dict[str, list[str]], cfg: Tables) -> None:
     every = {matching.key(name) for header in headers.values() for name in header}
-    absent = [f"{kind}: {name}" for kind, name in asked.columns if name and matching.key(name) not in every]
+    absent = [f"{kind}: {name}" for kind, name in cfg.columns if name and matching.key(name) not in every]
     if absent:
         there = [f"{name} has {some(header, 30)}" for name, header in headers.items()]
         raise DataError(f"data.columns: no table has {some(absent)}; the source has", there or ["no table"])
