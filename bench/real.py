@@ -22,7 +22,7 @@ from xraylab import files
 
 REPOSITORY = Path(__file__).parents[1]
 STUDIES = ("pneumonia", "transfer", "tb", "covid3")
-SIZE = {"arch": "resnet18", "img": 96, "cached": 128}
+CACHED_SIZE, IMG_SIZE = 128, 96
 NIH_PATIENT = r"^(?P<patient>\d{8}(?=_\d{3}\.)|.+(?=\.))"
 WEIGHTS = "pneumonia/models/baseline/0"
 FREEZES: dict[str, dict[str, Any]] = {
@@ -92,7 +92,7 @@ def run(name: str, data: Path, out: Path) -> Path:
         subprocess.run([xraylab, "study", PRESETS[name]], cwd=folder, check=True, stdout=subprocess.DEVNULL)
     yaml = YAML()
     tree = yaml.load(folder / "params.yaml")
-    tree["images"]["pixels"], tree["model"]["pixels"] = SIZE["cached"], SIZE["img"]
+    tree["images"]["pixels"], tree["model"]["pixels"] = CACHED_SIZE, IMG_SIZE
     CHANGES[name](tree, data, out)
     yaml.dump(tree, folder / "params.yaml")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
