@@ -110,7 +110,7 @@ def show(folder: Path) -> None:
     best = values[(values["checkpoint"] == "best") & (values["side"] == "test") & (values["kind"] == kind)]
     tables = {name: rows.set_index(["of", "figure"]) for name, rows in best.groupby("experiment", sort=False)}
     validation = pd.read_csv(folder / "reports/comparison.csv").query("checkpoint == 'best' and side == 'valid'")
-    wanted = [("accuracy", "overall"), ("precision", None), ("recall", None), ("f1", None), ("auroc", None)]
+    wanted = [("accuracy", "overall"), ("ppv", None), ("sensitivity", None), ("f1", None), ("auroc", None)]
     for name, table in tables.items():
         own = validation[validation["experiment"] == name]
         epochs = ", ".join(map(str, own["epoch"]))
