@@ -123,7 +123,7 @@ def test_the_temperature_undoes_what_made_probabilities_too_sure(classes: int) -
     actual = (honest.cumsum(axis=1) < rng.random((4000, 1))).sum(axis=1)
     sure = calibration.scaled(honest, 0.5)
     valid, test = (Sample(actual[part], sure[part], np.full(2000, "")) for part in (slice(2000), slice(2000, None)))
-    found = calibration.report(valid, test, 1 if classes == 2 else None, 10)
+    found = calibration.report(valid, test, asked(classes), 10)
     assert found["temperature"] == pytest.approx(2, rel=0.08)
     assert found["after"]["ece"] < 0.03 < found["before"]["ece"]
     assert (found["after"]["n"], found["after"]["bins"]) == (2000, 10)
@@ -131,7 +131,7 @@ def test_the_temperature_undoes_what_made_probabilities_too_sure(classes: int) -
 
 
 def test_without_validation_no_temperature_is_fitted() -> None:
-    found = calibration.report(None, drawn(0, 2), 1, 10)
+    found = calibration.report(None, drawn(0, 2), asked(2), 10)
     assert (found["temperature"], found["after"]) == (None, None)
 
 

@@ -62,8 +62,11 @@ def test_operating_points_calibration_and_subgroups_are_shown(page: str, root: P
         assert f'scope="row">{point}</th>' in article
     found = files.read_json(Paths(root).evaluation / "calibration.json")
     own = next(row for row in found if row["experiment"] == "l2")
-    ece = "".join(f"<td>{own[when]['ece']:.3f}</td>" for when in ("before", "after"))
-    assert f"<td>{own['temperature']:.2f}</td>{ece}" in article
+    for when, named in (("before", "as predicted"), ("after", f"after the temperature {own['temperature']:.2f}")):
+        row = article[article.index(f'scope="row">{named}</th>') :].split("</tr>")[0]
+        chance = f"{own[when]['ece_by_chance']:.3f} ({own[when]['ece_by_chance_p95']:.3f})"
+        assert f'<td>{own[when]["ece"]:.3f}</td><td class="quiet">{chance}</td>' in row
+        assert own[when]["why"] in row  # 8 images of each class are no basis for a slope
     assert article.count("fewer than 10: not shown") == 2  # 8 of the 16 test images are of each sex
     assert 'aria-label="l2: observed share over predicted probability on the test images"' in article
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import precision_recall_curve
 
-from xraylab.evaluate import calibration, figures
+from xraylab.evaluate import calibration, decision, figures, recalibration
 from xraylab.evaluate.counts import Floats, Ints
 from xraylab.evaluate.runs import Run
 from xraylab.evaluate.values import Asked
@@ -21,7 +21,7 @@ class Series(NamedTuple):
 
 
 def of_run(run: Run, asked: Asked, bins: int) -> Iterator[Series]:
-    """ROC and precision-recall curves of each class that has them, and reliability bins; best epoch, test side."""
+    """ROC and precision-recall curves of each class that has them, calibration and net benefit; best epoch, test."""
     name, test = f"{run.experiment}-{run.repeat}", run.test["best"]
     for label in asked.shown:
         if figures.has_curve(test.actual, label):
@@ -29,6 +29,11 @@ def of_run(run: Run, asked: Asked, bins: int) -> Iterator[Series]:
             yield Series(f"roc/{file}", figures.roc(test.actual, test.probabilities, label))
             yield Series(f"pr/{file}", precision_recall(test.actual, test.probabilities, label))
     yield Series(f"reliability/{name}.csv", _reliability(test.actual, test.probabilities, asked, bins))
+    judged = calibration.stated(test.actual, test.probabilities, asked.positive)
+    smooth = recalibration.curve(*judged, test.units.of, asked.confidence)
+    yield Series(f"calibration_curve/{name}.csv", smooth)
+    if asked.positive is not None:
+        yield Series(f"net_benefit/{name}.csv", decision.net_benefit(test, asked.positive, asked.prevalence))
     if run.valid:
         fitted = calibration.temperature(run.valid["best"].actual, run.valid["best"].probabilities)
         scaled = calibration.scaled(test.probabilities, fitted)

@@ -90,11 +90,11 @@ def operating_points(
     )
 
 
-def calibrations(runs: Sequence[Run], positive: int | None, bins: int) -> list[dict[str, Any]]:
+def calibrations(runs: Sequence[Run], asked: Asked, bins: int) -> list[dict[str, Any]]:
     """Each run's temperature, and its calibration before and after; best epochs."""
     return [
         {"experiment": run.experiment, "repeat": run.repeat, "chosen_on": run.select_on}
-        | calibration.report(run.valid.get("best"), run.test["best"], positive, bins)
+        | calibration.report(run.valid.get("best"), run.test["best"], asked, bins)
         for run in runs
     ]
 

@@ -1,5 +1,6 @@
 """The charts of the report, from the tables of the evaluation."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,13 @@ def _of_class(folder: Path, summary: dict[str, Any], label: str) -> dict[int, li
     found: dict[int, list[pd.DataFrame]] = {}
     for number, runs in enumerate(by_experiment(summary).values()):
         paths = [folder / name(run) / f"{label}.csv" for run in runs]
-        found[number] = [tables.read(path) for path in paths if path.is_file()]
+        found[number] = _read(paths)
     return found
+
+
+def _read(paths: Iterable[Path]) -> list[pd.DataFrame]:
+    """The tables that exist."""
+    return [tables.read(path) for path in paths if path.is_file()]
 
 
 def key(summary: dict[str, Any], means: answer.Means) -> list[dict[str, Any]]:
@@ -100,13 +106,25 @@ def calibration(folder: Path, summary: dict[str, Any], experiment: str) -> Any:
     """The reliability diagram of the best epochs, before and after the temperature."""
     names = [name(run) for run in by_experiment(summary)[experiment]]
     found = {
-        kind: [
-            tables.read(folder / kind / f"{each}.csv") for each in names if (folder / kind / f"{each}.csv").is_file()
-        ]
-        for kind in ("reliability", "reliability_scaled")
+        kind: [table for table in _read(folder / kind / f"{each}.csv" for each in names) if len(table)]
+        for kind in ("reliability", "reliability_scaled", "calibration_curve")
     }
     alt = f"{experiment}: observed share over predicted probability on the test images"
-    return diagrams.reliability(found["reliability"], found["reliability_scaled"], alt)
+    return diagrams.reliability(found["reliability"], found["reliability_scaled"], found["calibration_curve"], alt)
+
+
+def net_benefit(folder: Path, summary: dict[str, Any]) -> Any:
+    """The decision curves of the best epochs; None with more than two classes, or where the test images have one."""
+    paths = {
+        number: [folder / f"net_benefit/{name(run)}.csv" for run in runs]
+        for number, runs in enumerate(by_experiment(summary).values())
+    }
+    curves = {number: [table for table in _read(own) if len(table)] for number, own in paths.items()}
+    if not any(curves.values()):
+        return None
+    return diagrams.net_benefit(
+        curves, f"Net benefit of acting on {summary['positive']} over the threshold probability"
+    )
 
 
 def forest(summary: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from xraylab.report.charts import INK, line_style, panel, style, svg
 
-BEFORE, AFTER = ("#0072B2", "o", "solid"), ("#D55E00", "s", "dashed")
+BEFORE, AFTER = ("#0072B2", "o"), ("#D55E00", "s")
 
 
 def precision_recall(curves: dict[int, list[pd.DataFrame]], share: float, alt: str) -> Markup:
@@ -30,22 +30,46 @@ def precision_recall(curves: dict[int, list[pd.DataFrame]], share: float, alt: s
         return svg(figure, alt)
 
 
-def reliability(before: list[pd.DataFrame], after: list[pd.DataFrame], alt: str) -> Markup:
-    """Observed share over mean probability of each bin, a line per repeat; bars below: how the images are spread."""
+def reliability(before: list[pd.DataFrame], after: list[pd.DataFrame], smooth: list[pd.DataFrame], alt: str) -> Markup:
+    """Observed share over probability: a point per bin, a smooth curve per repeat; the first one's has its band.
+
+    Bars below: how the images are spread.
+    """
     with matplotlib.rc_context(style(alt)):
         figure, axes = panel(2.9, 2.75)
         axes.plot([0, 1], [0, 1], color=INK, alpha=0.35, linewidth=0.7, linestyle="dotted")
         table = before[0]
         heights = 0.16 * table["n"] / table["n"].max()
         axes.bar(table["low"], heights, table["high"] - table["low"], align="edge", color=INK, alpha=0.13, linewidth=0)
-        for tables, (colour, marker, dash) in ((before, BEFORE), (after, AFTER)):
+        for number, table in enumerate(smooth):
+            axes.plot(table["probability"], table["observed"], color=BEFORE[0], linewidth=1.3 if not number else 0.7)
+        for table in smooth[:1]:
+            low, high = table["ci_low"], table["ci_high"]
+            axes.fill_between(table["probability"], low, high, color=BEFORE[0], alpha=0.16, linewidth=0)
+        for tables, (colour, marker) in ((before, BEFORE), (after, AFTER)):
             for table in tables:
-                width = 1.3 if len(tables) == 1 else 0.7
                 axes.plot(
-                    table["probability"], table["observed"], color=colour, linestyle=dash, linewidth=width,
-                    marker=marker, markersize=3.4, markeredgewidth=0,
-                )  # fmt: skip
+                    table["probability"], table["observed"], marker, color=colour, markersize=3.6, markeredgewidth=0
+                )
         axes.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), xlabel="predicted probability", ylabel="observed share")
+        return svg(figure, alt)
+
+
+def net_benefit(curves: dict[int, list[pd.DataFrame]], alt: str) -> Markup:
+    """Decision curves by the experiment's number, a line per repeat; dotted: acting on all; 0: on nobody."""
+    with matplotlib.rc_context(style(alt)):
+        figure, axes = panel(2.9, 2.75)
+        everyone = next(table for tables in curves.values() for table in tables)
+        axes.axhline(0, color=INK, alpha=0.35, linewidth=0.7)
+        axes.plot(everyone["threshold"], everyone["treat_all"], color=INK, alpha=0.4, linewidth=0.7, linestyle="dotted")
+        for number, repeats in curves.items():
+            colour, dash = line_style(number)
+            for table in repeats:
+                width = 1.4 if len(repeats) == 1 else 0.8
+                axes.plot(table["threshold"], table["net_benefit"], color=colour, linestyle=dash, linewidth=width)
+        highest = max(table["net_benefit"].max() for tables in curves.values() for table in tables)
+        axes.set(xlim=(-0.015, 1.015), ylim=(-0.35 * highest, 1.08 * highest))
+        axes.set(xlabel="threshold probability", ylabel="net benefit")
         return svg(figure, alt)
 
 

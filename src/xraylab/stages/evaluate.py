@@ -138,7 +138,7 @@ def _write_tables(
     tables.write(study.operating_points(runs, asked, points), folder / "operating_points.csv")
     tables.write(groups, folder / "subgroups.csv")
     tables.write(pd.DataFrame(study.learnt(runs)), folder / "epochs.csv")
-    files.write_json(study.calibrations(runs, asked.positive, given.bins), folder / "calibration.json")
+    files.write_json(study.calibrations(runs, asked, given.bins), folder / "calibration.json")
     files.write_json(study.matrices(runs, asked), folder / "confusion_matrices.json")
 
 
