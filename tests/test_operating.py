@@ -9,7 +9,7 @@ from sklearn.calibration import calibration_curve
 from statistics_samples import asked, drawn
 from statsmodels.stats.proportion import proportion_confint
 
-from xraylab.evaluate import calibration, goals, learning, operating, subgroups
+from xraylab.evaluate import calibration, goals, intervals, learning, operating, subgroups
 from xraylab.evaluate.units import Sample
 
 WANTED = operating.points([0.9, 0.95], [0.7])
@@ -170,11 +170,46 @@ def test_groups_have_the_figures_of_their_images() -> None:
 
 
 def test_a_small_group_is_hidden_with_its_number() -> None:
-    table = _grouped(["F"] * 40 + ["M"] * 11 + [""] * 9)
-    hidden = table[table["group"] == "unknown"]
-    assert len(hidden) == 1
+    table = _grouped(["F"] * 30 + ["M"] * 12 + ["X"] * 9 + [""] * 9)
+    hidden = table[table["group"].isin(["X", "unknown"])]
+    assert len(hidden) == 2
     assert hidden["suppressed"].all()
-    assert hidden[["images", "value", "low", "high", "n"]].isna().all(axis=None)
+    assert hidden[["images", "patients", "value", "low", "high", "n"]].isna().all(axis=None)
+    assert set(table["group"]) - set(hidden["group"]) == {"F", "M"}
+
+
+def test_a_hidden_group_cannot_be_told_by_subtraction_from_all_images() -> None:
+    table = _grouped(["F"] * 40 + ["M"] * 11 + [""] * 9)
+    assert set(table.loc[table["images"].isna(), "group"]) == {"M", "unknown"}
+    assert _grouped(["F"] * 55 + ["M"] * 5)["images"].isna().all()  # where nothing else can hide it, all are hidden
+
+
+@pytest.mark.parametrize(
+    ("counts", "hidden"),
+    [
+        ({"a": 50, "b": 30, "c": 12}, set()),
+        ({"a": 50, "b": 30, "c": 9}, {"b", "c"}),
+        ({"a": 50, "b": 30, "c": 9, "d": 8}, {"c", "d"}),
+        ({"a": 50, "b": 30, "c": 4, "d": 5}, {"b", "c", "d"}),  # 9 in all are still too few
+        ({"a": 50, "b": 0}, {"a", "b"}),
+    ],
+)
+def test_what_is_suppressed_is_two_groups_and_ten_images_or_nothing(counts: dict[str, int], hidden: set[str]) -> None:
+    assert subgroups.suppressed(counts, 10, set()) == hidden
+
+
+def test_groups_are_compared_with_the_largest_by_newcombes_interval() -> None:
+    """Newcombe, Stat Med 17 (1998) 873, table II: 56/70 against 48/80 differ by 0.2, 0.0524 to 0.3339."""
+    first, second = (
+        (part / whole, *proportion_confint(part, whole, method="wilson")) for part, whole in [(56, 70), (48, 80)]
+    )
+    assert intervals.of_difference(first, second) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+    table = _grouped(["F"] * 35 + ["M"] * 25).set_index(["group", "figure"])
+    assert set(table["reference"]) == {"F"}
+    assert table.loc["F", "difference"].isna().all()
+    men, women = table.loc[("M", "accuracy")], table.loc[("F", "accuracy")]
+    assert men["difference"] == pytest.approx(men["value"] - women["value"])
+    assert men["difference_ci_low"] < men["difference"] < men["difference_ci_high"]
 
 
 def test_a_figure_of_few_images_is_hidden_though_its_group_is_large() -> None:
@@ -183,6 +218,7 @@ def test_a_figure_of_few_images_is_hidden_though_its_group_is_large() -> None:
     assert pd.isna(table.loc[("F", "specificity"), "value"])
     assert pd.isna(table.loc[("F", "specificity"), "n"])
     assert table.loc[("F", "auroc"), "suppressed"]
+    assert table.loc[("M", "specificity"), "suppressed"]  # else it would be all negatives less the men's
     assert not table.loc[("F", "sensitivity"), "suppressed"]
 
 

@@ -1,5 +1,7 @@
 """Intervals of a proportion, and of anything that was drawn often."""
 
+import math
+
 import numpy as np
 from scipy import stats
 
@@ -30,3 +32,14 @@ def percentile(draws: Floats, confidence: float) -> tuple[float, float] | None:
         return None
     low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def of_difference(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float]:
+    """The interval of first - second, from the value and the limits (value, low, high) of two independent groups.
+
+    Its level is that of the two intervals: the method of variance estimates recovery (Zou and Donner, Stat Med 27
+    (2008) 1693), which from two Wilson intervals makes Newcombe's. Where groups share patients it is too wide.
+    """
+    (value, low, high), (other, other_low, other_high) = first, second
+    below, above = math.hypot(value - low, other_high - other), math.hypot(high - value, other - other_low)
+    return value - other - below, value - other + above

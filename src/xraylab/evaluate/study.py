@@ -15,8 +15,9 @@ from xraylab.evaluate.values import MACRO, OVERALL, Asked, confusion
 REPEAT, ROUND, MEAN = "repeat", "round", "mean"
 CHECKPOINTS = ("best", "last")
 GROUPED = (
-    "experiment", "chosen_on", "grouping", "group", "images", "suppressed",
+    "experiment", "chosen_on", "grouping", "group", "images", "patients", "suppressed",
     "of", "figure", "value", "low", "high", "by", "n",
+    "reference", "difference", "difference_ci_low", "difference_ci_high",
 )  # fmt: skip
 
 

@@ -1,12 +1,13 @@
 """The figures of groups of test images, where the index knows sex, age, view or source."""
 
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from xraylab.evaluate.estimates import estimates
+from xraylab.evaluate import intervals
+from xraylab.evaluate.estimates import Row, estimates
 from xraylab.evaluate.units import Sample
 from xraylab.evaluate.values import MACRO, OVERALL, Asked
 
@@ -37,32 +38,76 @@ def groups(images: pd.DataFrame, bounds: list[int]) -> dict[str, npt.NDArray[np.
     return found
 
 
-def rows(sample: Sample, images: pd.DataFrame, asked: Asked, bounds: list[int], smallest: int) -> list[dict[str, Any]]:
-    """One row per grouping, group and figure.
+def in_order(names: Iterable[str]) -> list[str]:
+    """Age bands from the youngest on, other groups by name, the unknown last."""
+    return sorted(names, key=lambda name: (name == UNKNOWN, not name.startswith("under "), name))
 
-    A group of fewer than `smallest` images has its number hidden and no figure; a figure that speaks of fewer has no
-    value.
+
+def rows(sample: Sample, images: pd.DataFrame, asked: Asked, bounds: list[int], smallest: int) -> list[Row]:
+    """One row per grouping, group and figure, with its difference from the grouping's largest group.
+
+    What speaks of fewer than `smallest` images is suppressed, and so is what would give it away: see `suppressed`.
+    A suppressed group has one row, without numbers; a suppressed figure has no value.
     """
     found = []
-    for by, each in groups(images, bounds).items():
-        for group in sorted(set(each)):
-            inside = each == group
-            known = {"grouping": by, "group": str(group)}
-            if inside.sum() < smallest:
-                found.append(known | {"images": None, "suppressed": True})
+    for grouping, each in groups(images, bounds).items():
+        members = {group: sample[each == group] for group in in_order({str(group) for group in each})}
+        sizes = {group: len(own.actual) for group, own in members.items()}
+        hidden = suppressed(sizes, smallest, set())
+        figures = {group: _figures(own, asked) for group, own in members.items()}
+        _suppress(figures, hidden, smallest)
+        reference = max(sizes.keys() - hidden, key=lambda group: (sizes[group], group), default="")
+        for group, own in members.items():
+            known: Row = {"grouping": grouping, "group": group, "reference": reference}
+            if group in hidden:
+                found.append(known | {"images": None, "patients": None, "suppressed": True})
             else:
-                found += _rows(known, sample[inside], asked, smallest)
+                counts = {"images": sizes[group], "patients": own.units.patients}
+                found += [known | counts | row for row in _compared(figures[group], figures[reference])]
     return found
 
 
-def _rows(known: dict[str, str], sample: Sample, asked: Asked, smallest: int) -> list[dict[str, Any]]:
+def suppressed(counts: dict[str, int], smallest: int, hidden: set[str]) -> set[str]:
+    """The groups whose counts must not be shown: small ones, and as many more as hide these from subtraction.
+
+    The sum over all groups is known, so at least two groups are suppressed, with at least `smallest` images in all
+    (complementary suppression: Hundepool et al., Statistical Disclosure Control, 2012, section 4).
+    """
+    small = hidden | {group for group, count in counts.items() if count < smallest}
+    rest = sorted(counts.keys() - small, key=lambda group: (counts[group], group))
+    while small and rest and (len(small) == 1 or sum(counts[group] for group in small) < smallest):
+        small.add(rest.pop(0))
+    return small
+
+
+def _figures(sample: Sample, asked: Asked) -> list[Row]:
+    wanted = _wanted(asked)
+    return [row | {"suppressed": False} for row in estimates(sample, asked) if (row["of"], row["figure"]) in wanted]
+
+
+def _suppress(figures: dict[str, list[Row]], hidden: set[str], smallest: int) -> None:
+    """Blank each figure of the groups that must not show it; those of `hidden` show none."""
+    for rows in zip(*figures.values(), strict=True):
+        counts = {group: row["n"] for group, row in zip(figures, rows, strict=True)}
+        unseen = suppressed(counts, smallest, hidden)
+        for group, row in zip(figures, rows, strict=True):
+            if group in unseen:
+                row.update(dict.fromkeys(("value", "low", "high", "by", "n")), suppressed=True)
+
+
+def _compared(rows: list[Row], reference: list[Row]) -> list[Row]:
+    """The rows with their differences from the reference's; without, where either is unknown or they are the same."""
     made = []
-    for row in estimates(sample, asked):
-        if (row["of"], row["figure"]) in _wanted(asked):
-            hidden = row["n"] < smallest
-            blank = dict.fromkeys(("value", "low", "high", "by", "n")) if hidden else {}
-            made.append(known | {"images": len(sample.actual), "suppressed": hidden} | row | blank)
+    for row, other in zip(rows, reference, strict=True):
+        known = rows is not reference and None not in (row["low"], other["low"])
+        difference = row["value"] - other["value"] if known else None
+        low, high = intervals.of_difference(_interval(row), _interval(other)) if known else (None, None)
+        made.append(row | {"difference": difference, "difference_ci_low": low, "difference_ci_high": high})
     return made
+
+
+def _interval(row: Row) -> tuple[float, float, float]:
+    return row["value"], row["low"], row["high"]
 
 
 def _wanted(asked: Asked) -> list[tuple[str, str]]:

@@ -53,7 +53,8 @@ def groups(summary: dict[str, Any], rows: Sequence[Record], experiment: str) -> 
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row in chosen(rows, experiment=experiment):
         key = (row["grouping"], row["group"])
-        group = found.setdefault(key, {"by": key[0], "group": key[1], "images": row["images"], "figures": {}})
+        counts = {name: row[name] for name in ("images", "patients", "reference")}
+        group = found.setdefault(key, {"by": key[0], "group": key[1], **counts, "figures": {}})
         if row["figure"] and (row["of"], row["figure"]) == place(summary, row["figure"]):
             group["figures"][row["figure"]] = row
     return list(found.values())

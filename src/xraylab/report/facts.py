@@ -54,7 +54,7 @@ def study(
         else None,
         "numbers": f"{grouped(totals['train'])} training, {grouped(totals['valid'])} validation and "
         f"{grouped(totals['test'])} test images" + (" in the first fold" if summary["folds"] else ""),
-        "people": None,
+        "people": None,  # evaluation/demographics.csv has them
         "performance": "the comparison table and each experiment’s figures",
         "accuracy": "sensitivity, specificity, PPV and NPV with intervals for each experiment",
         "failures": "confusion matrices, and the most confident mistakes with their images",

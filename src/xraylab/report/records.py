@@ -11,7 +11,7 @@ Record = dict[str, Any]
 
 WORDS = (
     "experiment", "checkpoint", "chosen_on", "kind", "side", "of", "figure", "by", "point", "why", "grouping", "group",
-    "suppressed",
+    "suppressed", "split", "reference",
 )  # fmt: skip
 TEXT = (*tables.TEXT, *WORDS)
 

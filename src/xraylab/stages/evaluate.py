@@ -6,7 +6,19 @@ from typing import Any
 import pandas as pd
 
 from xraylab import files, tables
-from xraylab.evaluate import compare, comparisons, figures, operating, pool, predictions, series, study, wanted, wide
+from xraylab.evaluate import (
+    compare,
+    comparisons,
+    demographics,
+    figures,
+    operating,
+    pool,
+    predictions,
+    series,
+    study,
+    wanted,
+    wide,
+)
 from xraylab.evaluate.compare import Result
 from xraylab.evaluate.runs import Run
 from xraylab.evaluate.values import Asked
@@ -132,14 +144,25 @@ def _write_tables(
     """What docs/evaluation.md lists."""
     given = params.evaluate
     points = operating.points(given.sensitivities, given.specificities)
-    groups = study.by_subgroup(runs, tables.read(paths.index), asked, given.age_bands, given.smallest_group)
+    index = tables.read(paths.index)
+    groups = study.by_subgroup(runs, index, asked, given.age_bands, given.smallest_group)
+    people = demographics.table(*_in_splits(index, paths), given.age_bands, given.smallest_group)
     tables.write(pd.DataFrame(rows).astype({"number": "Int64"}), folder / "figures.csv")
     tables.write(study.spread(rows), folder / "spread.csv")
     tables.write(study.operating_points(runs, asked, points), folder / "operating_points.csv")
     tables.write(groups, folder / "subgroups.csv")
+    tables.write(people, folder / "demographics.csv")
     tables.write(pd.DataFrame(study.learnt(runs)), folder / "epochs.csv")
     files.write_json(study.calibrations(runs, asked, given.bins), folder / "calibration.json")
     files.write_json(study.matrices(runs, asked), folder / "confusion_matrices.json")
+
+
+def _in_splits(index: pd.DataFrame, paths: Paths) -> tuple[pd.DataFrame, pd.Series]:
+    """The rows of the index that the splits hold, of folds the first one's, and which split each is in."""
+    rows = index.set_index("id", drop=False)
+    ids = {name: tables.read(paths.split_of(0) / f"{name}_data.csv")["id"] for name in ("train", "valid", "test")}
+    held = pd.concat([rows.loc[own] for own in ids.values()], ignore_index=True)
+    return held, pd.Series([name for name, own in ids.items() for _ in own], index=held.index, dtype=str)
 
 
 def _judged(params: Params, runs: list[Run], rows: list[dict[str, Any]], asked: Asked) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from xraylab.report import (
     made,
     page,
     pair,
+    participants,
     pictures,
     rows,
     search,
@@ -38,7 +39,7 @@ from xraylab.studies import beside, presets
 SIDES = ("train", "valid", "test")
 AUGMENTED_CLASSES, VIEWS = 2, 5
 ERASED = 0.449  # the level that a network takes for 0
-EVALUATED = ("figures", "spread", "operating_points", "subgroups", "epochs")
+EVALUATED = ("figures", "spread", "operating_points", "subgroups", "epochs", "demographics")
 CONTENTS = {
     "data": "Data",
     "curves": "Learning curves",
@@ -100,13 +101,18 @@ def run(params: Params, paths: Paths) -> None:
         experiments=known,
         resolved=rows.resolved([each["plan"].model_dump() for each in known]),
         made=_made(paths, summary),
-        checklist=checklist.filled(facts.study(params, summary, audit, totals, found["external"], built_by)),
+        checklist=checklist.filled(
+            facts.study(params, summary, audit, totals, found["external"], built_by)
+            | {"people": participants.known(read["demographics"])}
+        ),
         cards=made_cards,
         split=split,
         totals=totals,
         tested=tested,
         audit=audit,
         split_by=sentences(params.split),
+        flow=participants.flow(audit, split["removed"], read["demographics"]),
+        people=participants.table(read["demographics"]),
         leaks=files.read_json(paths.split / "audit.json"),
         removed=tables.read(paths.split / "removed.csv").to_dict("records"),
         method_names=explanation.METHODS,
