@@ -45,9 +45,9 @@ def test_the_page_shows_shares_and_says_what_it_hides() -> None:
     assert cells["sex", "F"] == {"train": "20 (50.0 %)", "test": "12 (60.0 %)"}
     assert cells["sex", "unknown"] == {"train": "0", "test": participants.NOT_SHOWN}
     assert cells["age", "median (quartiles)"] == {"train": "40 (30 to 49)", "test": "unknown"}
-    assert participants.known(records(table())) == "age and sex of the images of each split, under “Data”"
+    assert participants.facts(records(table()), [])["people"] == "age and sex of the images of each split, under “Data”"
     nothing = demographics.table(INDEX.drop(columns=["sex", "age", "view"]), SPLIT, [18], 5)
-    assert participants.known(records(nothing)) is None
+    assert participants.facts(records(nothing), [])["people"] is None
 
 
 def test_the_flow_adds_up_from_the_files_to_the_splits() -> None:

@@ -115,13 +115,22 @@ def test_a_card_escapes_what_users_name() -> None:
     assert text == "# l2\n\n&lt;script&gt;\n\n## Data\n\n- &lt;img onerror=x&gt;\n"
 
 
-def test_the_checklist_has_44_items_and_says_what_is_unknown(page: str) -> None:
-    assert [item.number for item in checklist.ITEMS] == list(range(1, 45))
-    unknown = [item for item in checklist.ITEMS if item.fact is None]
+def test_the_checklists_are_shown_whole_and_say_what_is_unknown(page: str) -> None:
+    assert [item.number for item in checklist.CLAIM] == [str(number) for number in range(1, 45)]
+    items = [item for items in checklist.CHECKLISTS.values() for item in items]
+    unknown = [item for item in items if item.fact is None]
     assert all(item.missing for item in unknown)
-    shown = re.findall(r"<tr><td>(\d+)</td><th", page[page.index('<section id="checklist">') :])
-    assert list(map(int, shown)) == list(range(1, 45))
-    assert page.count('<td class="left wrap quiet">not known to the pipeline: ') >= len(unknown)
+    section = page[page.index('<section id="checklist">') :].split("</section>", maxsplit=1)[0]
+    assert re.findall(r"<tr><td>(\d+\w?)</td><th", section) == [item.number for item in items]
+    assert section.count('<td class="left wrap quiet">not known to the pipeline: ') >= len(unknown)
+    assert section.count("<tbody>") == section.count("</tbody>") > 10
+
+
+def test_the_checklists_know_the_sexes_that_the_index_has_and_the_groups(page: str) -> None:
+    section = page[page.index('<section id="checklist">') :]
+    assert section.count("sex of the images of each split, under “Data”</td>") == 3
+    assert section.count("figures by sex, with the differences from the largest group</td>") == 2
+    assert "nothing was done about it</td>" in section
 
 
 def test_commit_and_data_are_named(tmp_path: Path, page: str, root: Path) -> None:

@@ -17,7 +17,7 @@ def study(
     external: dict[str, Any] | None,
     built_by: Callable[[str], str],
 ) -> dict[str, str | None]:
-    """The facts of the checklist, by the names that its items use; None where nothing is known.
+    """The facts of the checklists, by the names that its items use; None where nothing is known.
 
     `built_by`: from an architecture to the library that builds it.
     """
@@ -54,7 +54,9 @@ def study(
         else None,
         "numbers": f"{grouped(totals['train'])} training, {grouped(totals['valid'])} validation and "
         f"{grouped(totals['test'])} test images" + (" in the first fold" if summary["folds"] else ""),
-        "people": None,  # evaluation/demographics.csv has them
+        "predictors": "the image alone",
+        "output": _output(summary),
+        "imbalance": _imbalance(plans),
         "performance": "the comparison table and each experiment’s figures",
         "accuracy": "sensitivity, specificity, PPV and NPV with intervals for each experiment",
         "failures": "confusion matrices, and the most confident mistakes with their images",
@@ -102,6 +104,21 @@ def _explained(params: Params) -> str | None:
     asked, methods = params.explain.experiments, listed([str(name) for name in params.explain.methods])
     whose = "the two best experiments" if asked == "top-two" else listed(list(asked))
     return f"{methods} of {whose}, and shortcut probes" if asked else None
+
+
+def _output(summary: dict[str, Any]) -> str:
+    thresholds = "; the highest is the prediction, further thresholds were fixed on validation images"
+    return f"a probability of each class ({listed(summary['classes'])}){thresholds}"
+
+
+def _imbalance(plans: dict[str, Experiment]) -> str:
+    """What each experiment does about classes of unequal size; the experiments are named where they differ."""
+    alike: dict[str, list[str]] = {}
+    for name, plan in plans.items():
+        done = [] if plan.sampling.strategy == "none" else [f"{plan.sampling.strategy} sampling"]
+        done += [] if plan.loss.class_weights == "none" else ["a loss with class weights"]
+        alike.setdefault(listed(done) if done else "nothing was done about it", []).append(name)
+    return "; ".join(alike if len(alike) == 1 else [f"{listed(names)}: {how}" for how, names in alike.items()])
 
 
 def _ensembles(params: Params) -> str:

@@ -70,7 +70,12 @@ def _share(row: Record, whole: float) -> str:
     return f"{grouped(int(row['images']))} ({percent(row['images'] / whole, 1)} %)"
 
 
-def known(rows: Sequence[Record]) -> str | None:
-    """What the tables say of patients, for the checklist; None where they say nothing."""
+def facts(rows: Sequence[Record], subgroups: Sequence[Record]) -> dict[str, str | None]:
+    """What the tables say of the patients, for the checklists; None where they say nothing."""
     names = list(dict.fromkeys(heading for heading, _, _ in table(rows)))
-    return f"{listed(names)} of the images of each split, under “Data”" if names else None
+    by = list(dict.fromkeys(row["grouping"] for row in subgroups))
+    return {
+        "flow": "from the files found to the images of each split, under “Data”",
+        "people": f"{listed(names)} of the images of each split, under “Data”" if names else None,
+        "fairness": f"figures by {listed(by)}, with the differences from the largest group" if by else None,
+    }

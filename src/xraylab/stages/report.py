@@ -53,7 +53,7 @@ CONTENTS = {
     "search": "The search",
     "published": "The published study",
     "made": "How it was made",
-    "checklist": "Checklist",
+    "checklist": "Checklists",
     "cards": "Model cards",
 }
 
@@ -101,9 +101,9 @@ def run(params: Params, paths: Paths) -> None:
         experiments=known,
         resolved=rows.resolved([each["plan"].model_dump() for each in known]),
         made=_made(paths, summary),
-        checklist=checklist.filled(
+        checklists=checklist.filled(
             facts.study(params, summary, audit, totals, found["external"], built_by)
-            | {"people": participants.known(read["demographics"])}
+            | participants.facts(read["demographics"], read["subgroups"])
         ),
         cards=made_cards,
         split=split,
