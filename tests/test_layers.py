@@ -1,17 +1,14 @@
 """dvc.yaml and the code agree: each stage depends on the modules that it imports, and on no others."""
 
-from pathlib import PurePosixPath
+from pathlib import Path
 
 import grimp
 import pytest
 import small
 
-from xraylab import cli, files, params
+from xraylab import cli, code, files, params
 
 STAGES = files.read_yaml(small.REPOSITORY / "dvc.yaml")["stages"]
-CARRIED = "errors files params params_model params_training paths progress sections space tables"
-CARRIERS = {f"xraylab.{name}" for name in CARRIED.split()}
-"""Modules that carry values and compute none: a change in them alone is no reason to train again."""
 
 
 @pytest.fixture(scope="module")
@@ -19,29 +16,26 @@ def graph() -> grimp.ImportGraph:
     return grimp.build_graph("xraylab")
 
 
-def modules(stage: str, graph: grimp.ImportGraph) -> set[str]:
-    """The files of the stage's import closure, without empty package files."""
-    name = f"xraylab.stages.{stage}"
-    closure = ({name} | graph.find_upstream_modules(name)) - CARRIERS
-    packages = {module for module in graph.modules if graph.find_children(module)}
-    return {f"src/{module.replace('.', '/')}.py" for module in closure - packages}
+def needed(stage: str, graph: grimp.ImportGraph) -> set[str]:
+    """The files of the stage's import closure, as grimp sees it, without those that carry values and compute none."""
+    closure, waiting = set[str](), {f"xraylab.stages.{stage}"}
+    while waiting:
+        name = waiting.pop()
+        closure.add(name)
+        waiting |= graph.find_modules_directly_imported_by(name) - closure - code.CARRIERS
+    places = [small.REPOSITORY / "src" / name.replace(".", "/") for name in closure]
+    return {path.relative_to(small.REPOSITORY / "src").as_posix() for path in map(module_file, places)}
 
 
-def covers(dep: str, file: str) -> bool:
-    return file == dep or PurePosixPath(dep) in PurePosixPath(file).parents
+def module_file(place: Path) -> Path:
+    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
 
 
-def holds_code(dep: str) -> bool:
-    """Not so of a folder of YAML files, which a stage reads and does not import."""
-    return dep.endswith(".py") or any((small.REPOSITORY / dep).rglob("*.py"))
-
-
-@pytest.mark.parametrize("stage", [name for name in STAGES if name != "source"])
-def test_a_stage_depends_on_its_real_imports(stage: str, graph: grimp.ImportGraph) -> None:
-    deps = [dep for dep in STAGES[stage]["deps"] if dep.startswith("src/")]
-    needed = modules(stage, graph)
-    assert {file for file in needed if not any(covers(dep, file) for dep in deps)} == set()
-    assert {dep for dep in deps if holds_code(dep) and not any(covers(dep, file) for file in needed)} == set()
+@pytest.mark.parametrize("stage", [name for name in STAGES if name != "code"])
+def test_a_stage_depends_on_its_real_imports_alone(stage: str, graph: grimp.ImportGraph) -> None:
+    assert [dep for dep in STAGES[stage]["deps"] if dep.startswith(("src", "code"))] == [f"code/{stage}.txt"]
+    names = {line.split()[0] for line in code.fingerprint(stage, libraries=False).splitlines()}
+    assert {name for name in names if name.endswith(".py")} == needed(stage, graph)
 
 
 def test_a_stage_is_a_command_and_a_module_of_one_name(graph: grimp.ImportGraph) -> None:

@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from xraylab import code, files, params, tables, template
 from xraylab.errors import DataError, MissingError, ParamsError
 from xraylab.paths import Paths
+from xraylab.stages import code as stages_code
 from xraylab.stages import evaluate, plan, report
 from xraylab.studies import begin, beside, presets, tell, write
 
@@ -119,7 +120,6 @@ def test_a_new_study_goes_to_a_new_folder(tmp_path: Path) -> None:
     lines = begin.new(tmp_path / "new", "tb", None, published=False)
     assert "    set data.source in params.yaml (the study's own: kaggle:usmanshams/tbx-11)" in lines
     assert (tmp_path / "new/.git").is_dir()
-    assert not any((tmp_path / "new/code").glob("source*"))
 
 
 def test_a_new_study_depends_on_the_installed_code_and_on_nothing_of_a_checkout(tmp_path: Path) -> None:
@@ -127,30 +127,54 @@ def test_a_new_study_depends_on_the_installed_code_and_on_nothing_of_a_checkout(
     stages = YAML(typ="safe").load(tmp_path / "new/dvc.yaml")["stages"]
     shipped = template.stages()
     assert list(stages) == list(shipped)
+    assert "deps" not in stages["code"]
     for name, stage in stages.items():
         assert stage["cmd"] == shipped[name]["cmd"].replace("python src", "xraylab")
-        kept = [dep for dep in shipped[name].get("deps", []) if not dep.startswith("src/") and dep != "constraints.txt"]
-        assert stage.get("deps", []) == ([f"code/{name}.txt", *kept] if name != "source" else [])
-    noted = {next(iter(out)) for out in stages["source"]["outs"] if isinstance(out, dict)}
-    assert {f"code/{path.name}" for path in (tmp_path / "new/code").iterdir()} <= noted
+        kept = [dep for dep in shipped[name]["deps"] if dep not in ("src/xraylab", "constraints.txt")]
+        assert stage.get("deps", []) == kept
+    stages_code.run(params.read(tmp_path / "new/params.yaml"), Paths(tmp_path / "new"))
+    written = {f"code/{path.name}" for path in (tmp_path / "new/code").iterdir()}
+    assert written == {f"code/{name}.txt" for name in shipped if name != "code"}
+    assert f"torch {code.metadata.version('torch')}\n" in (tmp_path / "new/code/train.txt").read_text()
 
 
-def test_a_fingerprint_follows_the_code_that_it_stands_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package whose stage `a` imports room.b and reads a template beside it."""
     package = tmp_path / "xraylab"
-    (package / "room").mkdir(parents=True)
-    (package / "room/a.py").write_text("one")
-    (package / "b.py").write_text("two")
+    files.write_text("from xraylab import errors\nfrom xraylab.room.b import value\n", package / "stages/a.py")
+    files.write_text("value = 1\n", package / "room/b.py")
+    for name in ("room/page.j2", "room/c.py", "errors.py", "room/__pycache__/b.pyc"):
+        files.write_text("as it was", package / name)
     monkeypatch.setattr(template, "PACKAGE", package)
-    stage = {"deps": ["src/xraylab/room", "src/xraylab/b.py", "data/raw"]}
-    first = code.described(stage)
-    assert [line.split("  ")[1] for line in first.splitlines()] == ["xraylab/room", "xraylab/b.py"]
-    (package / "room/__pycache__").mkdir()
-    (package / "room/__pycache__/a.pyc").write_text("compiled")
-    assert code.described(stage) == first
-    (package / "room/a.py").write_text("three")
-    assert code.described(stage).splitlines()[0] != first.splitlines()[0]
-    assert code.described(stage).splitlines()[1] == first.splitlines()[1]
-    assert f"torch {code.metadata.version('torch')}" in code.described({"deps": ["constraints.txt"]})
+    return package
+
+
+def test_a_fingerprint_names_the_files_that_a_stage_runs_and_reads(package: Path) -> None:
+    first = code.fingerprint("a", libraries=False)
+    assert [line.split()[0] for line in first.splitlines()] == [
+        "xraylab/room/b.py", "xraylab/room/page.j2", "xraylab/stages/a.py"
+    ]  # fmt: skip
+    for name in ("room/c.py", "errors.py", "room/__pycache__/b.pyc"):
+        (package / name).write_text("another")
+    assert code.fingerprint("a", libraries=False) == first
+    (package / "room/page.j2").write_text("another")
+    old, new = first.splitlines(), code.fingerprint("a", libraries=False).splitlines()
+    assert [old[0], old[2]] == [new[0], new[2]]
+    assert old[1] != new[1]
+
+
+def test_a_stage_of_another_version_than_the_fingerprints_is_refused(package: Path, tmp_path: Path) -> None:
+    code.check("a", tmp_path / "code")  # nothing was fingerprinted
+    files.write_text(code.fingerprint("a", libraries=True), tmp_path / "code/a.txt")
+    code.check("a", tmp_path / "code")
+    (package / "room/b.py").write_text("value = 2\n")
+    with pytest.raises(DataError) as caught:
+        code.check("a", tmp_path / "code")
+    assert str(caught.value) == (
+        "code/a.txt is the fingerprint of another version (xraylab/room/b.py differs): run `dvc repro --force code`, "
+        "then `dvc repro`, which runs again what the difference can change"
+    )
 
 
 def test_studies_are_told() -> None:
@@ -266,5 +290,6 @@ def test_a_study_elsewhere_runs_with_the_installed_package_alone(installed: Path
     assert "The published study" in (study / "reports/index.html").read_text()
     assert len(tables.read(study / "reports/comparison.csv")) == 4
     again = run(sys.executable, "-m", "dvc", "repro", folder=study)
-    assert again.count("Running stage") == 1
+    assert "Running stage" not in again
+    assert run(sys.executable, "-m", "dvc", "status", folder=study) == "Data and pipelines are up to date.\n"
     assert not Paths(study).root.joinpath("src").exists()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from xraylab import code as fingerprints
 from xraylab import progress
 from xraylab.errors import XraylabError
 
@@ -73,6 +74,12 @@ def main() -> None:
     except XraylabError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+@app.command(rich_help_panel=STAGES)
+def code() -> None:
+    """Fingerprint the code that each stage runs, on which DVC makes it depend (code)."""
+    _run("code")
 
 
 @app.command(rich_help_panel=STAGES)
@@ -382,6 +389,8 @@ def _study() -> "tuple[Params, Paths]":
 def _run(stage: str, *arguments: str | int) -> None:
     """Run a stage. It is announced before its libraries are imported, which takes seconds."""
     study = _study()
+    if not study[1].has_code:
+        fingerprints.check(stage, study[1].code)
     run = "-".join(map(str, arguments))
     progress.say(f"{stage} {run}".rstrip() + ": starting")
     import_module(f"xraylab.stages.{stage}").run(*study, *arguments)

@@ -1,44 +1,103 @@
-"""What a study outside this repository knows of the code: a fingerprint, for each stage, of what can change its result.
+"""What of the code can change a stage's result: a fingerprint file per stage, on which the stage depends in dvc.yaml.
 
-There is no `src/` there for DVC to watch, so `source`, which runs at every `dvc repro`, notes the installed package.
+The stage `code` writes them: in this repository whenever `src/` changed; in a study outside it, where the code is the
+installed package, at its beginning and by `dvc repro --force code`.
 """
 
-from hashlib import sha256
+import ast
+from collections.abc import Iterator
+from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from xraylab import files, template
+from xraylab.errors import DataError
 
 # those that decode images and compute with them
 LIBRARIES = (
     "fastai", "imagehash", "numpy", "opencv-python-headless", "pandas", "pillow", "pydicom", "pylibjpeg",
     "pylibjpeg-openjpeg", "python-gdcm", "safetensors", "scikit-learn", "scipy", "timm", "torch", "torchvision",
 )  # fmt: skip
-SOURCE, VERSIONS = "src/xraylab/", "constraints.txt"  # how the shipped dvc.yaml names code and libraries
+VERSIONS = "constraints.txt"  # how the shipped dvc.yaml names the versions of libraries
+CARRIED = ("errors", "files", "params", "params_model", "params_training", "paths", "progress", "sections", "space")
+CARRIERS = {f"xraylab.{name}" for name in (*CARRIED, "tables")}
+"""Modules that carry values and compute none: a change in them alone is no reason to train again."""
 
 
-def note(folder: Path) -> None:
-    """Write <stage>.txt for every stage, where its content is another than before."""
-    for name, stage in template.stages().items():
-        path, text = folder / f"{name}.txt", described(stage)
-        if text and (not path.is_file() or path.read_text(encoding="utf-8") != text):
-            files.write_text(text, path)
+def write(folder: Path, libraries: bool) -> None:
+    """Write <stage>.txt for every stage that depends on one; with `libraries`, their versions too."""
+    with files.replacing_folder(folder) as made:
+        for name, stage in template.stages().items():
+            if f"code/{name}.txt" in stage.get("deps", []):
+                files.write_text(fingerprint(name, libraries and VERSIONS in stage["deps"]), made / f"{name}.txt")
 
 
-def described(stage: dict[str, Any]) -> str:
-    """One line per module or package that the stage depends on, and per library where it depends on their versions."""
-    deps = stage.get("deps", [])
-    code = [dep.removeprefix(SOURCE) for dep in deps if dep.startswith(SOURCE)]
-    lines = [f"{_fingerprint(template.PACKAGE / name)}  xraylab/{name}" for name in code]
-    if VERSIONS in deps:
-        lines += [f"{name} {metadata.version(name)}" for name in LIBRARIES]
-    return "".join(f"{line}\n" for line in lines)
+def fingerprint(stage: str, libraries: bool) -> str:
+    """One line per file that the stage runs or reads, with its SHA-256, and one per library, with its version."""
+    names = [path.relative_to(template.PACKAGE.parent).as_posix() for path in modules(stage)]
+    return "".join(f"{_line(name)}\n" for name in [*names, *(LIBRARIES if libraries else ())])
 
 
-def _fingerprint(place: Path) -> str:
-    """SHA-256 over names and contents of the modules (and templates) at or below `place`."""
-    found = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
-    kept = [path for path in found if "__pycache__" not in path.parts]
-    listed = [f"{files.sha256(path)}  {path.relative_to(place.parent).as_posix()}\n" for path in kept]
-    return sha256("".join(listed).encode()).hexdigest()
+def check(stage: str, folder: Path) -> None:
+    """Stop where the installed package is not the one of the stage's fingerprint. Errors: DataError.
+
+    A module that joined the imports since shows in the module that imports it.
+    """
+    path = folder / f"{stage}.txt"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    changed = [name for line in lines if _line(name := line.split()[0]) != line]
+    if changed:
+        raise DataError(
+            f"code/{path.name} is the fingerprint of another version ({changed[0]} differs): run "
+            "`dvc repro --force code`, then `dvc repro`, which runs again what the difference can change"
+        )
+
+
+def _line(name: str) -> str:
+    if "/" not in name:
+        return f"{name} {metadata.version(name)}"
+    path = template.PACKAGE.parent / name
+    return f"{name} {files.sha256(path) if path.is_file() else 'absent'}"
+
+
+def modules(stage: str) -> list[Path]:
+    """The files of the stage's import closure, and what lies beside them that is no code, such as templates."""
+    waiting, closure = [f"xraylab.stages.{stage}"], set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name not in closure | CARRIERS:
+            closure.add(name)
+            waiting += imports(_file(name) or template.PACKAGE)
+    code = {path for name in closure if (path := _file(name))}
+    folders = {path.parent for path in code} - {template.PACKAGE}
+    return sorted(code | {path for folder in folders for path in _data(folder)})
+
+
+@cache
+def imports(file: Path) -> tuple[str, ...]:
+    """The modules of xraylab that a file imports anywhere in it."""
+    return tuple(dict.fromkeys(_imports(ast.parse(file.read_bytes()))))
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if _file(alias.name))
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                yield from [name] if _file(name) else [node.module] if _file(node.module) else []
+
+
+def _file(module: str) -> Path | None:
+    """Where a module of xraylab lies; None for others, and for what is no module."""
+    top, *parts = module.split(".")
+    place = template.PACKAGE.joinpath(*parts)
+    candidates = (place.with_suffix(".py"), place / "__init__.py") if parts and top == "xraylab" else ()
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _data(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts:
+            yield path

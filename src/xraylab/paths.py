@@ -63,9 +63,14 @@ class Paths:
         return self.root / "params.yaml"
 
     @property
-    def code(self) -> Path | None:
-        """Fingerprints of the code, in a study that has none of its own; None where `src/` holds it."""
-        return None if (self.root / "src/xraylab").is_dir() else self.root / "code"
+    def code(self) -> Path:
+        """A fingerprint, for each stage, of the code that can change its result."""
+        return self.root / "code"
+
+    @property
+    def has_code(self) -> bool:
+        """Whether the study has code of its own; elsewhere the installed package is run."""
+        return (self.root / "src/xraylab").is_dir()
 
     @property
     def source(self) -> Path:

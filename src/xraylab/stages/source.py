@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from xraylab import code, files
+from xraylab import files
 from xraylab.data import layouts, sources
 from xraylab.data.split import listed
 from xraylab.errors import DataError
@@ -11,7 +11,7 @@ from xraylab.paths import Paths
 
 
 def run(params: Params, paths: Paths) -> None:
-    """Write data/source.json and data/sides.csv; outside the repository also what the code is.
+    """Write data/source.json and data/sides.csv.
 
     What is not on this machine stays as git holds it.
     """
@@ -19,8 +19,6 @@ def run(params: Params, paths: Paths) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     _note_source(params, paths)
     _note_sides(params.split.files, paths)
-    if paths.code is not None:
-        code.note(paths.code)
 
 
 def _note_source(params: Params, paths: Paths) -> None:

@@ -12,6 +12,7 @@ from xraylab.studies.presets import Preset, leaves
 
 COLUMN = 30  # where the shipped file's comments stand
 WHOLE = ("experiments",)  # replaced as a whole, not value by value
+CODE = "src/xraylab"  # the code in a checkout of this repository
 NULL = "tag:yaml.org,2002:null"  # ruamel writes nothing where nothing is
 Tree = dict[str, Any]
 
@@ -44,20 +45,16 @@ def _with(tree: CommentedMap, values: Tree) -> CommentedMap:
 
 
 def dvc_text() -> str:
-    """The shipped dvc.yaml, where code is the installed package: its fingerprints are noted by `source`."""
+    """The shipped dvc.yaml, where code is the installed package, which DVC cannot see."""
     tree = _yaml().load(template.file("dvc.yaml"))
-    for name, stage in tree["stages"].items():
+    for stage in tree["stages"].values():
         stage["cmd"] = stage["cmd"].replace("python src ", "xraylab ", 1)
-        if code.described(stage):
-            others = [dep for dep in stage["deps"] if not dep.startswith(code.SOURCE) and dep != code.VERSIONS]
-            stage["deps"] = [f"code/{name}.txt", *others]
-    noted = [name for name, stage in template.stages().items() if code.described(stage)]
-    kept = {"cache": False, "persist": True}
-    tree["stages"]["source"]["outs"] += [{f"code/{name}.txt": dict(kept)} for name in noted]
+        stage["deps"] = [dep for dep in stage["deps"] if dep not in (CODE, code.VERSIONS)]
+    del tree["stages"]["code"]["deps"]
     tree.yaml_set_start_comment(
-        "The study as stages, run by the installed xraylab. code/ holds fingerprints of what of it each stage uses:\n"
-        "another version runs again what it can change. Everything is cached by DVC, so that finished work can be\n"
-        "restored elsewhere."
+        "The study as stages, run by the installed xraylab. code/<stage>.txt says what of it and of its libraries can\n"
+        "change the stage's result; after an update, `dvc repro --force code` makes it anew. Everything is cached by\n"
+        "DVC, so that finished work can be restored elsewhere."
     )
     return _text(tree)
 
@@ -106,6 +103,5 @@ def study(folder: Path, preset: Preset | None, published: bool, values: Tree) ->
             files.write_text(template.file(name).read_text(encoding="utf-8"), made / name)
         files.write_text(params_text(preset, published, values), made / "params.yaml")
         files.write_text(dvc_text(), made / "dvc.yaml")
-        for name in ("data", "reports"):
+        for name in ("data", "reports", "reports/external", "reports/search"):
             files.write_text("", made / name / ".gitkeep")
-        code.note(made / "code")
