@@ -182,6 +182,16 @@ def init(
 
 
 @app.command(rich_help_panel=TOOLS)
+def watch() -> None:
+    """Have DVC watch the folders and files of this machine that params.yaml names, and no others (dvc.yaml)."""
+    from xraylab.studies import watch
+
+    given, paths = _study()
+    for path in watch.write(given, paths.root) or ["nothing: params.yaml names no folder or file of this machine"]:
+        print(f"DVC watches {path}")
+
+
+@app.command(rich_help_panel=TOOLS)
 def study(
     what: Annotated[str, typer.Argument(help="A study's name; or list; or show.", metavar="NAME | list | show")],
     name: Annotated[str | None, typer.Argument(help="With show: which.", metavar="NAME")] = None,

@@ -8,6 +8,7 @@ from xraylab.data.split import listed
 from xraylab.errors import DataError
 from xraylab.params import Data, Params
 from xraylab.paths import Paths
+from xraylab.studies import watch
 
 
 def run(params: Params, paths: Paths) -> None:
@@ -17,8 +18,13 @@ def run(params: Params, paths: Paths) -> None:
     """
     for folder in (paths.search, paths.external):  # the report depends on them, also where there is nothing in them
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".gitkeep").touch()
     _note_source(params, paths)
     _note_sides(params.split.files, paths)
+    for unwatched in watch.missing(params, paths.root, paths.home):
+        print(
+            f"warning: DVC does not watch {unwatched} of params.yaml: run `xraylab watch`, or a change goes unnoticed"
+        )
 
 
 def _note_source(params: Params, paths: Paths) -> None:

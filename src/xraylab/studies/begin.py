@@ -11,7 +11,7 @@ from xraylab.data import sources
 from xraylab.data.layouts.annotations import COLUMNS
 from xraylab.data.layouts.records import ANY_TABLES, Tables
 from xraylab.errors import DataError, MissingError
-from xraylab.studies import detect, presets, write
+from xraylab.studies import detect, presets, watch, write
 from xraylab.studies.detect import Detected
 from xraylab.studies.presets import leaves
 
@@ -72,7 +72,9 @@ def init(root: Path, data: str | None, columns: Sequence[str] = ()) -> list[str]
     changed = {key: value for key, value in values.items() if before.get(key, tree) != value}
     with files.replacing(place) as temporary:
         temporary.write_text(write.updated_text(place, changed), encoding="utf-8")
-        params.read(temporary, place.name)
+        given = params.read(temporary, place.name)
+    if (root / "dvc.yaml").is_file():
+        watch.write(given, root)
     said = ["params.yaml says now:", *_said(changed)] if changed else ["params.yaml says so already"]
     return [*detected.lines, *said]
 
@@ -87,6 +89,7 @@ def here(root: Path, study: str, data: str | None, published: bool, force: bool)
     _source(data, Path.cwd())
     values = {"data.source": _absolute(data)} if data else {}
     files.write_text(write.params_text(preset, published, values), place)
+    watch.write(params.read(place), root)
     return [f"params.yaml is the study {study} now; `dvc repro` runs it, `git checkout params.yaml` takes it back"]
 
 

@@ -1,0 +1,72 @@
+"""The local files that params.yaml names, as dependencies of the stage `source`, so that DVC sees when they change."""
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from xraylab import files
+from xraylab.data import sources
+from xraylab.data.sources import listed
+from xraylab.params import Params
+
+CODE = "code/source.txt"
+STYLE = {"mapping": 2, "sequence": 4, "offset": 2}  # of dvc.yaml
+
+
+def dependencies(params: Params, home: Path) -> list[str]:
+    """What `source` has to depend on; nothing for the demo and for addresses, which DVC cannot look at for free."""
+    return [*_of_source(params, home), *_of_lists(params, home)]
+
+
+def missing(params: Params, root: Path, home: Path) -> list[str]:
+    """Those of them that the dvc.yaml in `root` lacks."""
+    present = _source(files.read_yaml(root / "dvc.yaml")).get("deps", []) if (root / "dvc.yaml").is_file() else None
+    return [] if present is None else [path for path in dependencies(params, home) if path not in present]
+
+
+def write(params: Params, root: Path) -> list[str]:
+    """Make `source` in the dvc.yaml of `root` depend on these and on nothing else but the code; they are returned."""
+    place, watched = root / "dvc.yaml", dependencies(params, root)
+    yaml = YAML()
+    yaml.width = 120
+    yaml.indent(**STYLE)
+    tree = yaml.load(place)
+    if _source(tree)["deps"] != [CODE, *watched]:
+        _source(tree)["deps"] = [CODE, *watched]
+        stream = io.StringIO()
+        yaml.dump(tree, stream)
+        files.write_text(stream.getvalue(), place)
+    return watched
+
+
+def _source(tree: dict[str, Any]) -> dict[str, Any]:
+    stage: dict[str, Any] = tree["stages"]["source"]
+    return stage
+
+
+def _of_source(params: Params, home: Path) -> Iterator[str]:
+    """The source, and where it is a table also the folder of its images, unless that holds the study itself."""
+    name = params.data.source
+    if name == "demo":
+        return
+    place = sources.placed(name, home, params.data.sha256)
+    if isinstance(place, Path):
+        yield _dependency("data.source", name, place)
+        if listed.is_table(place):
+            images = os.path.commonpath([path.parent for path in listed.places(place) if path != place])
+            yield from [] if home.resolve().is_relative_to(images) else [images]
+
+
+def _of_lists(params: Params, home: Path) -> Iterator[str]:
+    name = params.split.files
+    if name is not None:
+        yield _dependency("split.files", name, home / Path(name).expanduser())
+
+
+def _dependency(key: str, value: str, place: Path) -> str:
+    """The key, for which DVC puts in the value, where DVC reads that as we do; else the path."""
+    return str(place) if value.startswith("~") or "://" in value else f"${{{key}}}"
