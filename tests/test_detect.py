@@ -132,8 +132,8 @@ def test_init_changes_what_the_data_say_and_nothing_else(tmp_path: Path) -> None
     changed = [new.partition("#")[0].rstrip() for old, new in zip(before, after, strict=True) if old != new]
     assert changed == [
         f"  source: {raw}",
-        "    - healthy",
-        "    - ill",
+        "  - healthy",
+        "  - ill",
         "  positive: ill",
         "  pixels: 224",
         "  pixels: 224",
@@ -151,7 +151,7 @@ def test_init_changes_what_the_data_say_and_nothing_else(tmp_path: Path) -> None
 
 
 def test_init_leaves_params_yaml_alone_where_the_result_could_not_be_used(tmp_path: Path) -> None:
-    text = template.file("params.yaml").read_text().replace("prevalence: null", "prevalence: [0.5, 0.5]")
+    text = template.file("params.yaml").read_text().replace("prevalence:     ", "prevalence: [0.5, 0.5]")
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(Exception, match=r"params.yaml cannot be used:\n  - evaluate.prevalence: 2 shares for the"):
         begin.init(tmp_path, str(folder_of(tmp_path / "raw", ["a/1.png", "b/1.png", "c/1.png"])))

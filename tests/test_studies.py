@@ -1,5 +1,6 @@
 """Presets and new studies: whose values they are, that they can be read, and that the installed package runs them."""
 
+import difflib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import finished_study
 import pytest
 import small
+from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
 from xraylab import code, files, params, tables, template
@@ -68,7 +70,7 @@ def test_each_value_says_whose_it_is(tmp_path: Path) -> None:
     assert (
         "  pixels: 512                 # ours; each image is decoded once and kept at this height and width\n" in text
     )
-    assert "  clahe: null                 # contrast-limited" in text
+    assert "  clahe:                      # contrast-limited" in text
 
 
 def test_the_published_figures_of_tb_stand_in_its_preset() -> None:
@@ -249,6 +251,58 @@ def test_the_report_shows_the_published_study(tmp_path: Path) -> None:
     assert "The published study" in page
     assert "These are other data, and its figures cannot be compared" in page
     assert "756 4 / 6 154" in page
+
+
+def changed_lines(before: str, after: str) -> list[str]:
+    return [line for line in difflib.ndiff(before.splitlines(), after.splitlines()) if line[0] in "+-"]
+
+
+@pytest.mark.parametrize(
+    ("override", "lines"),
+    [
+        ("model.dropout=0.3", ["- dropout: 0.0", "+ dropout: 0.3"]),
+        ("train.ema=0.99", ["- ema:", "+ ema: 0.99"]),
+        ("data.positive=null", ["- positive: TB", "+ positive:"]),
+        ("study.repeats=[0,1]", ["+ - 1"]),
+        ("train.phases=[{epochs:2},{epochs:3,lr:0.01}]", ["+ - epochs: 2", "+ - epochs: 3", "+ lr: 0.01"]),
+        ("++experiments.dropout.model.dropout=0.3", ["- dropout: 0.5", "+ dropout: 0.3"]),
+        ("data.source=/films", ["- source: demo", "+ source: /films"]),
+    ],
+)
+def test_a_value_set_by_dvc_changes_its_own_line_of_params_yaml(
+    override: str, lines: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "params.yaml"
+    before = (small.REPOSITORY / "params.yaml").read_text()
+    path.write_text(before)
+    apply_overrides(str(path), [override])
+    changed = [" ".join(line.split("#")[0].split()) for line in changed_lines(before, path.read_text())]
+    assert sorted(changed) == sorted(lines)
+    assert files.read_yaml(path)["train"]["phases"] in (None, [{"epochs": 2}, {"epochs": 3, "lr": 0.01}])
+
+
+@BOTH
+@pytest.mark.parametrize("name", [*PRESETS, None])
+def test_params_yaml_is_written_as_dvc_writes_it(name: str | None, published: bool, tmp_path: Path) -> None:
+    path = written(tmp_path, name, published, "/a folder/of films")
+    before = path.read_text()
+    apply_overrides(str(path), ["study.title=Another"])
+    changed = changed_lines(before, path.read_text())
+    assert [line[:9] for line in changed] == ["-   title", "+   title"]
+
+
+def test_detected_values_are_written_as_dvc_writes_them(tmp_path: Path) -> None:
+    images = small.two_classes(tmp_path / "images", healthy=4, tb=4)
+    (images / "TB").rename(images / "Lungs: tuberculosis, with a name that is longer than a line of eighty characters")
+    begin.new(tmp_path / "new", None, str(images), published=False)
+    path = tmp_path / "new/params.yaml"
+    before = path.read_text()
+    apply_overrides(str(path), ["model.dropout=0.3"])
+    assert len(changed_lines(before, path.read_text())) == 2
+    begin.init(tmp_path / "new", None)
+    again = path.read_text()
+    apply_overrides(str(path), ["model.dropout=0.2"])
+    assert len(changed_lines(again, path.read_text())) == 2
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from xraylab.data.sources import listed
 from xraylab.params import Params
 
 CODE = "code/source.txt"
-STYLE = {"mapping": 2, "sequence": 4, "offset": 2}  # of dvc.yaml
 
 
 def dependencies(params: Params, home: Path) -> list[str]:
@@ -31,16 +30,21 @@ def missing(params: Params, root: Path, home: Path) -> list[str]:
 def write(params: Params, root: Path) -> list[str]:
     """Make `source` in the dvc.yaml of `root` depend on these and on nothing else but the code; they are returned."""
     place, watched = root / "dvc.yaml", dependencies(params, root)
-    yaml = YAML()
-    yaml.width = 120
-    yaml.indent(**STYLE)
-    tree = yaml.load(place)
+    tree = yaml().load(place)
     if _source(tree)["deps"] != [CODE, *watched]:
         _source(tree)["deps"] = [CODE, *watched]
         stream = io.StringIO()
-        yaml.dump(tree, stream)
+        yaml().dump(tree, stream)
         files.write_text(stream.getvalue(), place)
     return watched
+
+
+def yaml() -> YAML:
+    """Reads and writes dvc.yaml in the style that it has."""
+    yaml = YAML()
+    yaml.width = 120
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
 
 
 def _source(tree: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from xraylab.studies.presets import Preset, leaves
 COLUMN = 30  # where the shipped file's comments stand
 WHOLE = ("experiments",)  # replaced as a whole, not value by value
 CODE = "src/xraylab"  # the code in a checkout of this repository
-NULL = "tag:yaml.org,2002:null"  # ruamel writes nothing where nothing is
 Tree = dict[str, Any]
 
 
@@ -27,12 +26,33 @@ def params_text(preset: Preset | None, published: bool, values: Tree) -> str:
     if preset is not None:
         tree["study"]["preset"] = preset.name
         _lay_over(tree, preset, published)
-    return _text(_with(tree, values))
+    return _params_text(_with(tree, values))
 
 
 def updated_text(path: Path, values: Tree) -> str:
     """The params.yaml at `path` with its comments, and `values` by dotted key."""
-    return _text(_with(_yaml().load(path), values))
+    return _params_text(_with(_yaml().load(path), values))
+
+
+def _params_text(tree: CommentedMap) -> str:
+    """As DVC writes it: where `dvc exp run -S` then sets a value, no other line changes."""
+    return _text(_without_comments_in_lists(tree), _yaml())
+
+
+def _without_comments_in_lists(tree: CommentedMap) -> CommentedMap:
+    """DVC puts a new list in each list's place, and loses the comment or blank line that follows its last item."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            _without_comments_in_lists(value)
+        elif isinstance(value, list):
+            tree[key] = _plain(value)
+    return tree
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else value
 
 
 def _with(tree: CommentedMap, values: Tree) -> CommentedMap:
@@ -47,7 +67,8 @@ def _with(tree: CommentedMap, values: Tree) -> CommentedMap:
 
 def dvc_text() -> str:
     """The shipped dvc.yaml, where code is the installed package, which DVC cannot see."""
-    tree = _yaml().load(template.file("dvc.yaml"))
+    yaml = watch.yaml()
+    tree = yaml.load(template.file("dvc.yaml"))
     for stage in tree["stages"].values():
         stage["cmd"] = stage["cmd"].replace("python src ", "xraylab ", 1)
         stage["deps"] = [dep for dep in stage["deps"] if dep not in (CODE, code.VERSIONS)]
@@ -57,7 +78,7 @@ def dvc_text() -> str:
         "change the stage's result; after an update, `dvc repro --force code` makes it anew. Everything is cached by\n"
         "DVC, so that finished work can be restored elsewhere."
     )
-    return _text(tree)
+    return _text(tree, yaml)
 
 
 def _lay_over(tree: CommentedMap, preset: Preset, published: bool) -> None:
@@ -85,15 +106,12 @@ def _mark(place: CommentedMap, key: str, origin: str) -> None:
 def _yaml() -> YAML:
     yaml = YAML()
     yaml.default_flow_style = False
-    yaml.width = 120
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.representer.add_representer(type(None), lambda shown, _: shown.represent_scalar(NULL, "null"))
     return yaml
 
 
-def _text(tree: Any) -> str:
+def _text(tree: Any, yaml: YAML) -> str:
     stream = io.StringIO()
-    _yaml().dump(tree, stream)
+    yaml.dump(tree, stream)
     return stream.getvalue()
 
 
