@@ -1,6 +1,7 @@
 """What can go wrong for a user: each error says what, where, and what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class XraylabError(Exception):
@@ -14,6 +15,16 @@ class XraylabError(Exception):
     def __str__(self) -> str:
         """Made from the parts: fastai rewrites the arguments of exceptions that pass through it."""
         return "\n".join([self.headline, *(f"  - {problem}" for problem in self.problems)])
+
+
+@contextmanager
+def speaking_of(what: str) -> Iterator[None]:
+    """Let errors begin with what they speak of, such as the dotted path of one of several sources."""
+    try:
+        yield
+    except XraylabError as error:
+        error.headline = f"{what}: {error.headline.removeprefix('data.source: ')}"
+        raise
 
 
 class ParamsError(XraylabError):

@@ -48,7 +48,7 @@ class Augment(Section):
 
 
 class Sampling(Section):
-    strategy: Literal["none", "weighted", "stratified", "downsample"]
+    strategy: Literal["none", "weighted", "stratified", "downsample", "source_balanced"]
 
 
 class Loss(Section):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from xraylab import files, progress
 from xraylab.data import pixels, prepare
+from xraylab.data.layouts import several as layouts_several
 from xraylab.errors import DataError
 
 SALT_BYTES = 32
@@ -25,7 +26,7 @@ MEASURED = (
 
 
 def measure(
-    raw: Path, found: pd.DataFrame, salt: bytes | None = None, keep_names: bool = False
+    raw: Path, found: pd.DataFrame, salt: bytes | None = None, keep_names: bool = False, several: bool = False
 ) -> tuple[pd.DataFrame, list[str]]:
     """Read every image of `found` once: its rows with what the files hold, and why each of the others cannot be read.
 
@@ -34,7 +35,7 @@ def measure(
     deviation of the gray levels, 0 to 1), border (share of the area in uniform edges), burned_in and window (DICOM).
     Sex, age, view, patient and source (the site) come from a DICOM header where the table does not know them, and so
     do manufacturer and study_order (the rank of the study's date). Patients and sites are hashes with `salt` (None:
-    one that nobody knows) unless `keep_names`.
+    one that nobody knows) unless `keep_names`. `several`: patients of two sources are two people.
     """
     salt = salt or secrets.token_bytes(SALT_BYTES)
 
@@ -51,6 +52,8 @@ def measure(
         [row for row in rows if not isinstance(row, DataError)], columns=[*MEASURED[:-1], "date", *HEADER]
     )
     measured["study_order"] = _order(measured.pop("date"))
+    if several:
+        measured["patient"] = layouts_several.apart(table["source"], measured["patient"])
     for column in HEADER:
         table[column] = table[column].where(table[column] != "", measured[column])
     return pd.concat([table, measured[list(MEASURED)]], axis=1), [

@@ -36,7 +36,10 @@ SAMPLINGS: dict[str, Callable[[Labels, np.random.Generator], Positions]] = {
     "weighted": weighted,
     "stratified": stratified,
     "downsample": downsample,
+    "source_balanced": weighted,
 }
+BY_GROUP = ("source_balanced",)
+"""Strategies that are about pairs of source and class, each pair as often as any other, in place of classes."""
 
 
 class Order:
@@ -47,7 +50,7 @@ class Order:
     """
 
     def __init__(self, strategy: str, labels: Labels, seed: int) -> None:
-        self.strategy, self.labels, self.seed = strategy, labels, seed
+        self.strategy, self.labels, self.seed = strategy, labels, seed  # labels: of pairs where it is in BY_GROUP
         self.latest = np.arange(0)
         self.start(epoch=0)
 

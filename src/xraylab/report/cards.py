@@ -43,7 +43,7 @@ def card(
             f"Selected: {training.selection(plan.train)}.",
         ],
         "Intended use": [f"{UNKNOWN}: what it is for, who uses it, and on whom."],
-        "Data": [f"{params.data.source}; {sentences(params.split)} Images: {facts.preprocessing(params)}."],
+        "Data": [f"{params.data.source_text}; {sentences(params.split)} Images: {facts.preprocessing(params)}."],
         "Figures on the test images": _figures(summary, rows, experiment),
         "Cautions": [*caution, f"{_begin(facts.limits(params, summary, audit))}."],
     }

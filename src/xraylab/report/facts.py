@@ -28,7 +28,7 @@ def study(
         "kind": f"classification of radiographs by deep learning ({listed(archs)})",
         "summary": "the opening of this page",
         "goal": f"to tell {listed(summary['classes'], 'or')} apart, and to compare {plural(len(plans), 'experiment')}",
-        "source": f"{params.data.source}, read as {audit['layout']}",
+        "source": f"{params.data.source_text}, read as {audit['layout']}",
         "excluded": f"{grouped(audit['images'] - used)} of {grouped(audit['images'])} images were not used"
         if not summary["folds"]
         else f"{grouped(audit['images'])} images, of which each fold takes its own sides",

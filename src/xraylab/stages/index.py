@@ -1,18 +1,19 @@
 """index: one row per image, and what is wrong with files, labels and patients."""
 
+from pathlib import Path
+
 from xraylab import files, tables
 from xraylab.data import layouts
 from xraylab.data.audit import folder
+from xraylab.data.layouts import several
 from xraylab.errors import DataError
-from xraylab.params import Params
+from xraylab.params import Data, Params
 from xraylab.paths import Paths
 
 
 def run(params: Params, paths: Paths) -> None:
     data = params.data
-    found = layouts.read(
-        paths.raw, data.layout, data.classes, data.labels, data.patient, layouts.Tables.of(data.table, data.columns)
-    )
+    found = _found(data, paths.raw)
     audited = folder.look(paths.raw, found, paths.salt(), data.keep_names)
     if audited.unreadable and data.on_bad_image == "fail":
         raise DataError(
@@ -25,3 +26,11 @@ def run(params: Params, paths: Paths) -> None:
     files.write_json(audited.record, paths.audit)
     for line in folder.lines(audited.record):
         print(line)
+
+
+def _found(data: Data, raw: Path) -> layouts.Found:
+    how = several.readings(data)
+    if how:
+        return several.read({name: raw / name for name in how}, how, data.classes)
+    tables = layouts.Tables.of(data.table, data.columns)
+    return layouts.read(raw, data.layout, data.classes, data.labels, data.patient, tables)

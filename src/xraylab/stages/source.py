@@ -1,14 +1,18 @@
 """source: note what the source and the lists of a split hold now, so that a change behind an unchanged name is seen."""
 
 from pathlib import Path
+from typing import Any
 
 from xraylab import files
 from xraylab.data import layouts, sources
+from xraylab.data.layouts import several
 from xraylab.data.split import listed
-from xraylab.errors import DataError
+from xraylab.errors import DataError, speaking_of
 from xraylab.params import Data, Params
 from xraylab.paths import Paths
 from xraylab.studies import watch
+
+Record = dict[str, Any]
 
 
 def run(params: Params, paths: Paths) -> None:
@@ -28,21 +32,56 @@ def run(params: Params, paths: Paths) -> None:
 
 
 def _note_source(params: Params, paths: Paths) -> None:
-    if params.data.source == "demo":
-        files.write_json({"kind": "demo", **params.data.demo.model_dump()}, paths.source)
-        return
-    source = sources.placed(params.data.source, paths.home, params.data.sha256)
-    if isinstance(source, Path):
-        _refuse_own_files("data.source", "images", source, paths)
-        _refuse_unfit(params.data, source)
+    data, recorded = params.data, files.read_json(paths.source) if paths.source.exists() else {}
+    if isinstance(data.source, str):
+        placed = _placed(data.source, data.sha256, paths)
+        if isinstance(placed, Path):
+            _refuse_unfit(data, placed)
+        described = _described(placed, data, recorded, paths)
+    else:
+        described = {"kind": "several", "sources": _each(data, recorded.get("sources", {}), paths)}
+    files.write_json(described, paths.source)
+
+
+def _each(data: Data, recorded: Record, paths: Paths) -> Record:
+    """Name -> what that source of the list holds now, after a look whether its labels fit the classes."""
+    described: Record = {}
+    found: dict[str, layouts.Found] = {}
+    how = several.readings(data)
+    for where, each in data.sources.items():
+        with speaking_of(where):
+            placed = _placed(each.path, each.sha256, paths)
+        if isinstance(placed, Path):
+            with sources.looked_at(placed) as folder:
+                found |= {each.name: several.part(folder, how[each.name], data.classes)} if folder else {}
+        with speaking_of(where):
+            described[each.name] = _described(placed, data, recorded.get(each.name, {}), paths)
+    if len(found) == len(how):
+        several.refuse_absent(found, data.classes)
+    return described
+
+
+def _placed(address: str, sha256: str | None, paths: Paths) -> Path | sources.Address | None:
+    """The source's place, None for the demo."""
+    if address == "demo":
+        return None
+    placed = sources.placed(address, paths.home, sha256)
+    if isinstance(placed, Path):
+        _refuse_own_files("data.source", "images", placed, paths)
+    return placed
+
+
+def _described(source: Path | sources.Address | None, data: Data, recorded: Record, paths: Paths) -> Record:
+    """What the source holds now; what was recorded of it, where it cannot be reached from this machine."""
+    if source is None:
+        return {"kind": "demo", **data.demo.model_dump()}
     try:
-        described = sources.describe(source, paths.state / "hashes.json")
+        return sources.describe(source, paths.state / "hashes.json")
     except sources.UnreachableError as error:
-        if _recorded_name(paths) != error.name:
+        if recorded.get("name") != error.name:
             raise
         print(f"warning: {error.what}; going on with the version in {paths.source.name}")
-        return
-    files.write_json(described, paths.source)
+        return recorded
 
 
 def _refuse_unfit(data: Data, source: Path) -> None:
@@ -76,7 +115,3 @@ def _refuse_own_files(key: str, what: str, source: Path, paths: Paths) -> None:
                 f"{key}: {source} and {folder}, which the study itself writes, lie one in the other: "
                 f"keep the {what} in a folder of their own"
             )
-
-
-def _recorded_name(paths: Paths) -> str | None:
-    return files.read_json(paths.source).get("name") if paths.source.exists() else None

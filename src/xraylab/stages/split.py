@@ -10,34 +10,37 @@ from xraylab import files, params, tables
 from xraylab.data.audit import findings
 from xraylab.data.audit.findings import Finding
 from xraylab.data.split import leakage, listed, sides
-from xraylab.data.split.strategies import STRATEGIES
+from xraylab.data.split.strategies import FOLDED, LEAVE_ONE_SOURCE_OUT, STRATEGIES, tested_sources
 from xraylab.errors import DataError
 from xraylab.params import Params
 from xraylab.paths import Paths
 
-COLUMNS = ["id", "path", "label", "patient"]
+COLUMNS = ["id", "path", "label", "patient", "source"]
 NAMED = 10  # examples of each kind of leakage
 
 
 def run(given: Params, paths: Paths) -> None:
     cfg, index, near = given.split, _index(given.split, paths), tables.read(paths.near_duplicates)
     drawn, removed = _drawn(index, near, cfg)
+    folds = len(drawn) if cfg.strategy in FOLDED else None
+    sources = tested_sources(index) if cfg.strategy == LEAVE_ONE_SOURCE_OUT else []
     parts = [sides.held(index, side) for side in drawn]
     leaks = _leaks(index, near, drawn, cfg)
     _refuse(leaks)
     with files.replacing_folder(paths.split) as folder:
         for number, side in enumerate(drawn):
-            _write(index, side, folder if cfg.folds is None else folder / f"fold-{number}")
+            _write(index, side, folder / f"fold-{number}" if folds else folder)
         # what stands at the top is the first fold's
-        summary = {"strategy": cfg.strategy, "folds": cfg.folds, **parts[0], "each_fold": parts if cfg.folds else []}
-        files.write_json(summary | {"removed": list(leakage.said(removed))}, folder / "summary.json")
+        summary = {"strategy": cfg.strategy, "folds": folds, **parts[0], "each_fold": parts if folds else []}
+        summary |= {"test_sources": sources, "removed": list(_sentences(removed, sources))}
+        files.write_json(summary, folder / "summary.json")
         files.write_json(leaks, folder / "audit.json")
         tables.write(removed, folder / "removed.csv")
-    for line in [*(f"accepted: {_said(leak)}" for leak in leaks), *_told(removed)]:
+    for line in [*(f"accepted: {_said(leak)}" for leak in leaks), *_told(removed, sources)]:
         print(line)
     for number, part in enumerate(parts):
-        if cfg.folds:
-            print(f"fold {number}")
+        if folds:
+            print(f"fold {number}" + (f", which tests {sources[number]}" if sources else ""))
         _print(part)
 
 
@@ -53,22 +56,24 @@ def _index(given: params.Split, paths: Paths) -> pd.DataFrame:
 def _drawn(index: pd.DataFrame, near: pd.DataFrame, cfg: params.Split) -> tuple[list[pd.Series], pd.DataFrame]:
     """Each image's split, one series per fold; and the images that left so that nothing leaks.
 
-    Patients and copies of a picture are drawn as one unit. Folds of whole units leak nothing.
+    Patients and copies of a picture are drawn as one unit. Folds of whole units leak nothing; sources may share some.
     """
     own = {name: value for name, value in (("test", cfg.test), ("folds", cfg.folds)) if value is not None}
     unit = leakage.units(index, near)
     drawn = STRATEGIES[cfg.strategy](index.assign(patient=unit), valid=cfg.valid, seed=cfg.seed, **own)
     removed = leakage.NONE
-    if cfg.on_leakage == "resolve" and cfg.folds is None:
-        kept, removed = leakage.resolve(index, near, drawn[0], unit, cfg.max_resolved)
-        drawn = [kept]
+    if cfg.on_leakage == "resolve" and cfg.strategy != "folds":
+        resolved = [leakage.resolve(index, near, side, unit, cfg.max_resolved) for side in drawn]
+        drawn = [kept for kept, _ in resolved]
+        left = [rows.assign(fold=fold) for fold, (_, rows) in enumerate(resolved)]
+        removed = pd.concat(left, ignore_index=True) if cfg.strategy in FOLDED else resolved[0][1]
     return [sides.limited(index, side, cfg.train_per_class, cfg.seed) for side in drawn], removed
 
 
 def _leaks(index: pd.DataFrame, near: pd.DataFrame, drawn: list[pd.Series], given: params.Split) -> list[Finding]:
     """What crosses sides, fold by fold."""
     return [
-        found | {"fold": None if given.folds is None else number}
+        found | {"fold": number if given.strategy in FOLDED else None}
         for number, side in enumerate(drawn)
         for found in findings.across_splits(index, near, side, given.on_leakage == "accept")
     ]
@@ -92,9 +97,18 @@ def _said(leak: Finding) -> str:
     return f"{fold}{leak['count']} {leak['says']}: {examples}"
 
 
-def _told(removed: pd.DataFrame) -> Iterator[str]:
-    """How many images left, why, and which; all names are in data/split/removed.csv."""
-    yield from (f"left out: {sentence}" for sentence in leakage.said(removed))
+def _sentences(removed: pd.DataFrame, sources: list[str]) -> Iterator[str]:
+    """How many images left, and why; of each fold where each tests a source."""
+    if not sources:
+        yield from leakage.said(removed)
+    for fold, source in enumerate(sources):
+        rows = removed[removed["fold"] == fold] if len(removed) else removed
+        yield from (f"{sentence} (fold {fold}, which tests {source})" for sentence in leakage.said(rows))
+
+
+def _told(removed: pd.DataFrame, sources: list[str]) -> Iterator[str]:
+    """The same, and which; all names are in data/split/removed.csv."""
+    yield from (f"left out: {sentence}" for sentence in _sentences(removed, sources))
     yield from (f"    {row.id} ({row.split}, {row.reason} of {row.of})" for row in removed.head(NAMED).itertuples())
     if len(removed) > NAMED:
         yield f"    and {len(removed) - NAMED} more in data/split/removed.csv"

@@ -166,7 +166,7 @@ def _prepared(
 ) -> tuple[Learner, Starts, Order, steps.Average | None]:
     """The Learner, what is drawn for every epoch, the order of images, and the moving average where there is one."""
     train, classes = plan.train, len(given.data.classes)
-    order = Order(plan.sampling.strategy, read.training.labels, seed)
+    order = asked.order(plan, read, seed)
     drawn, dls = asked.batches(plan, machine, read, array, order, seed)
     loss = asked.loss(plan, read, classes).to(machine.device)
     cbs = asked.step_callbacks(plan, order, network.parts if array is None else None)

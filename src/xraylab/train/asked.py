@@ -11,7 +11,8 @@ from xraylab import params_training
 from xraylab.data.augment import Augmentation
 from xraylab.data.batches import Store, TrainingBatches
 from xraylab.data.loaders import dataloaders
-from xraylab.data.sampling import Order
+from xraylab.data.sampling import BY_GROUP, Order
+from xraylab.errors import TrainingError
 from xraylab.model import bodies, losses, networks, optimizers, schedules
 from xraylab.model.division import Division
 from xraylab.model.features import Features
@@ -37,6 +38,20 @@ def loss(plan: Plan, read: Inputs, classes: int) -> nn.Module:
     asked = plan.loss
     own = {"gamma": asked.focal_gamma} if asked.name == "focal" else {"label_smoothing": asked.label_smoothing}
     return losses.LOSSES[asked.name](losses.class_weights(asked.class_weights, read.training.labels, classes), **own)
+
+
+def order(plan: Plan, read: Inputs, seed: int) -> Order:
+    """Which training images an epoch shows. Errors: TrainingError for balanced sources where there is one."""
+    strategy = plan.sampling.strategy
+    if strategy not in BY_GROUP:
+        return Order(strategy, read.training.labels, seed)
+    if len(read.sources) < 2:
+        raise TrainingError(
+            f"sampling.strategy: {strategy} needs training images of two sources or more, and all are of "
+            f"{read.sources[0] or 'an unknown one'}: take weighted, which balances classes alone, or give the sources "
+            "in data.source, or in a table"
+        )
+    return Order(strategy, read.groups, seed)
 
 
 def step_callbacks(plan: Plan, order: Order, divided: Division | None) -> list[Callback]:

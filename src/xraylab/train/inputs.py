@@ -34,6 +34,8 @@ class Inputs:
     scored: Chosen
     sides: NDArray[np.str_]  # of each scored image
     names: list[str]  # of the training images
+    groups: NDArray[np.int64]  # of the training images: the number of its pair of source and class
+    sources: list[str]  # of the training images, in the order of their numbers: group = source * classes + class
 
     @property
     def used(self) -> Rows:
@@ -52,7 +54,11 @@ def read(split: Path, cache: Path, classes: list[str], select_on: str) -> Inputs
         rows = np.array([row_of[name] for name in table["id"]], np.int64)
         return Chosen(rows, np.array([classes.index(label) for label in table["label"]], np.int64))
 
-    return Inputs(images, chosen(training), chosen(scored), scored["side"].to_numpy(str), list(training["id"]))
+    own = chosen(training)
+    sources, source = np.unique(training["source"].to_numpy(str), return_inverse=True)
+    groups = source * len(classes) + own.labels
+    sides = scored["side"].to_numpy(str)
+    return Inputs(images, own, chosen(scored), sides, list(training["id"]), groups, sources.tolist())
 
 
 def feature_loaders(

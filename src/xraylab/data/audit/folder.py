@@ -9,6 +9,7 @@ import pandas as pd
 
 from xraylab.data import index, layouts
 from xraylab.data.audit import duplicates, findings
+from xraylab.data.layouts import several
 from xraylab.data.layouts.patients import UNKNOWN
 from xraylab.data.layouts.records import Found
 from xraylab.errors import DataError
@@ -29,7 +30,7 @@ class Audited:
 
 def look(raw: Path, found: Found, salt: bytes | None = None, keep_names: bool = False) -> Audited:
     """Read every image that the layout found, and say what is wrong with them."""
-    table, unreadable = index.measure(raw, found.table, salt, keep_names)
+    table, unreadable = index.measure(raw, found.table, salt, keep_names, bool(found.told_in))
     patients = told_by(found, table)
     near = duplicates.near(table)
     of_shortcuts, shortcuts = findings.of_shortcuts(table)
@@ -54,6 +55,8 @@ def look(raw: Path, found: Found, salt: bytes | None = None, keep_names: bool = 
 
 def told_by(found: Found, table: pd.DataFrame) -> str:
     """How patients were told, when files have been read as well."""
+    if found.told_in:
+        return several.told_by(found, table)
     by_header = found.patients == UNKNOWN and (table["patient"] != "").any()
     return "DICOM's PatientID" if by_header else found.patients
 

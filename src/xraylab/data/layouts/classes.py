@@ -49,12 +49,12 @@ def advice(counts: Counter[str], wanted: Wanted) -> list[str]:
     if len(left) == 1 and len([name for name, several in near.items() if not several]) == 1:
         near = {name: several or left for name, several in near.items()}  # the one class and the one label that remain
     labels = {name: several or near[name][:1] or ["LABEL"] for name, several in own.items()}
-    shown = ", ".join(f"{_quoted(name)}: [{', '.join(map(_quoted, several))}]" for name, several in labels.items())
+    shown = ", ".join(f"{quoted(name)}: [{', '.join(map(quoted, several))}]" for name, several in labels.items())
     lines = [f"{name}: did you mean {some(several)}?" for name, several in near.items() if several]
     return [*lines, f"or paste below data: in params.yaml: labels: {{{shown}}}"]
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     """As YAML has it."""
     return json.dumps(name, ensure_ascii=False)
 

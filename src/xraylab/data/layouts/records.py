@@ -98,6 +98,7 @@ class Found:
     left_out: dict[str, int]  # reason -> number of image files
     missing: list[str]  # what tables name and is not there
     tables: list[str]  # what was taken from each table, or why it was passed over
+    told_in: dict[str, str] = field(default_factory=dict)  # of several sources: how each one's patients were told
 
 
 def wanted(classes: list[str] | None, labels: dict[str, list[str]] | None, tables: Tables = ANY_TABLES) -> Wanted:

@@ -90,12 +90,55 @@ def by_folds(index: pd.DataFrame, folds: int, valid: float, seed: int) -> list[p
     return sides
 
 
+def by_source(index: pd.DataFrame, valid: float, seed: int) -> list[pd.Series]:
+    """Every source that has all classes is tested in one fold, in the order of `tested_sources`; the others train.
+
+    Validation is `valid` of the training images, by whole patients, stratified by source and class.
+    """
+    sides = []
+    for fold, source in enumerate(tested_sources(index)):
+        side = pd.Series(np.where(index["source"] == source, "test", "train"), index=index.index)
+        strata = index.assign(label=index["source"] + "|" + index["label"])
+        _move(strata, side, "valid", valid, np.random.default_rng([seed, fold]))
+        sides.append(side)
+    headline = f"a class has fewer images than the split needs (split.valid: {valid}); add images or lower split.valid:"
+    _refuse_empty_sides(index, sides, headline, valid > 0)
+    return sides
+
+
+def tested_sources(index: pd.DataFrame) -> list[str]:
+    """The sources with images of every class, in natural order. Errors: DataError for fewer than two of them.
+
+    One that lacks a class cannot be tested by AUROC, so it trains in every fold.
+    """
+    unknown = list(index["id"][index["source"] == ""])
+    if unknown:
+        raise DataError(
+            f"split.strategy {LEAVE_ONE_SOURCE_OUT}: {len(unknown)} of {len(index)} images have no source, such as "
+            f"{some(unknown)}: write data.source as a list, or give their source in a table"
+        )
+    held = {str(name): list(rows.unique()) for name, rows in index.groupby("source")["label"]}
+    classes = list(index["label"].unique())
+    whole = sorted((name for name, labels in held.items() if len(labels) == len(classes)), key=natural)
+    if len(whole) < 2:
+        raise DataError(
+            f"split.strategy {LEAVE_ONE_SOURCE_OUT}: needs two sources or more with images of every class "
+            f"({', '.join(classes)}); there is",
+            [f"{name}: {', '.join(held[name])}" for name in sorted(held, key=natural)],
+        )
+    return whole
+
+
+LEAVE_ONE_SOURCE_OUT = "leave-one-source-out"
+FOLDED = ("folds", LEAVE_ONE_SOURCE_OUT)
+"""Strategies of which a repeat is one of several folds."""
 STRATEGIES: dict[str, Callable[..., list[pd.Series]]] = {
     "sorted-id": by_sorted_id,
     "random": at_random,
     "given": as_given,
     "hash": by_hash,
     "folds": by_folds,
+    LEAVE_ONE_SOURCE_OUT: by_source,
 }
 
 
