@@ -13,6 +13,8 @@ from xraylab.paths import Paths
 
 SHIPPED = Path(__file__).parents[1] / "params.yaml"
 PIXELS = 24
+SOURCES = ["Anna", "Mercy", "South"]
+"""With leave-one-source-out: the k-th image of a class is of source k mod 3, which fold k mod 3 tests."""
 SIDES = ("train", "valid", "test")
 NOT_EXPLAINED: dict[str, Any] = {"ranked_on": None, "methods": [], "experiments": [], "feature_maps": None}
 
@@ -57,15 +59,20 @@ def _write_data(paths: Paths, given: Params, counts: dict[str, dict[str, int]]) 
     ]
     table = pd.DataFrame(rows, columns=["id", "label", "patient", "side"])
     table.insert(1, "path", table["id"])
-    folds = given.split.folds
+    by_source = given.split.strategy == "leave-one-source-out"
+    folds = len(SOURCES) if by_source else given.split.folds
     splits = [table] if folds is None else [_fold(table, folds, number) for number in range(folds)]
+    table["source"] = np.array(SOURCES)[table.groupby("label").cumcount() % len(SOURCES)] if by_source else ""
+    splits = [split.assign(source=table["source"]) for split in splits]
     for number, split in enumerate(splits):
         folder = paths.split if folds is None else paths.split / f"fold-{number}"
         for side in SIDES:
             tables.write(split[split["side"] == side].drop(columns="side"), folder / f"{side}_data.csv")
     parts = [_part(split, given.data.classes) for split in splits]
     summary = {"strategy": given.split.strategy, "folds": folds, **parts[0], "each_fold": parts if folds else []}
-    files.write_json(summary | {"removed": []}, paths.split / "summary.json")
+    files.write_json(
+        summary | {"removed": [], "test_sources": SOURCES if by_source else []}, paths.split / "summary.json"
+    )
     files.write_json([], paths.split / "audit.json")
     tables.write(leakage.NONE, paths.split / "removed.csv")
     files.write_json(_audit(table), paths.audit)

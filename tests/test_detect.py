@@ -84,7 +84,7 @@ def test_one_class_is_no_study(tmp_path: Path) -> None:
 
 def test_a_new_study_fits_its_folder(tmp_path: Path) -> None:
     raw = folder_of(tmp_path / "raw", [f"{name}/{n}.png" for name in ("sick", "Normal", "worse") for n in range(3)])
-    lines = begin.new(tmp_path / "s", None, str(raw), published=False)
+    lines = begin.new(tmp_path / "s", None, [str(raw)], published=False)
     given = params.read(tmp_path / "s/params.yaml")
     assert (given.data.source, given.data.classes) == (str(raw), ["Normal", "sick", "worse"])
     assert (given.data.positive, given.evaluate.normal, given.split.strategy) == (None, "Normal", "random")
@@ -103,21 +103,21 @@ def test_a_new_study_fits_its_folder(tmp_path: Path) -> None:
 
 def test_a_new_study_of_a_folder_that_is_not_there_or_cannot_be_used_is_not_begun(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        begin.new(tmp_path / "s", None, str(tmp_path / "none"), published=False)
+        begin.new(tmp_path / "s", None, [str(tmp_path / "none")], published=False)
     where = tmp_path / "none"
     assert str(caught.value) == f"--data {where}: {where} is not there: name a folder, an archive, an address, or demo"
     with pytest.raises(DataError, match=r"^no classes found"):
-        begin.new(tmp_path / "s", None, str(folder_of(tmp_path / "raw", ["a/1.png"])), published=False)
+        begin.new(tmp_path / "s", None, [str(folder_of(tmp_path / "raw", ["a/1.png"]))], published=False)
     assert not (tmp_path / "s").exists()
 
 
 def test_an_address_is_looked_at_once_it_is_fetched(tmp_path: Path) -> None:
-    lines = begin.new(tmp_path / "s", None, "kaggle:someone/films", published=False)
+    lines = begin.new(tmp_path / "s", None, ["kaggle:someone/films"], published=False)
     assert lines[-4:-2] == ["    dvc repro fetch", "    xraylab init"]
     with pytest.raises(DataError, match="bring it here with `dvc repro fetch` first"):
-        begin.init(tmp_path / "s", None)
+        begin.init(tmp_path / "s", [])
     folder_of(tmp_path / "s/data/raw", ["A/1.png", "B/1.png"])
-    begin.init(tmp_path / "s", None)
+    begin.init(tmp_path / "s", [])
     data = params.read(tmp_path / "s/params.yaml").data
     assert (data.source, data.classes) == ("kaggle:someone/films", ["A", "B"])
 
@@ -127,7 +127,7 @@ def test_init_changes_what_the_data_say_and_nothing_else(tmp_path: Path) -> None
     text = template.file("params.yaml").read_text().replace("title: Tuberculosis on chest", "title: Mine on chest")
     text = text.replace("strategy: sorted-id  ", "strategy: hash       ").replace("epochs: 6", "epochs: 7")
     (tmp_path / "params.yaml").write_text(text)
-    lines = begin.init(tmp_path, str(raw))
+    lines = begin.init(tmp_path, [str(raw)])
     before, after = text.splitlines(), (tmp_path / "params.yaml").read_text().splitlines()
     changed = [new.partition("#")[0].rstrip() for old, new in zip(before, after, strict=True) if old != new]
     assert changed == [
@@ -147,31 +147,31 @@ def test_init_changes_what_the_data_say_and_nothing_else(tmp_path: Path) -> None
         "    model.pixels: 224",
         "    evaluate.normal: healthy",
     ]
-    assert begin.init(tmp_path, None)[-1] == "params.yaml says so already"
+    assert begin.init(tmp_path, [])[-1] == "params.yaml says so already"
 
 
 def test_init_leaves_params_yaml_alone_where_the_result_could_not_be_used(tmp_path: Path) -> None:
     text = template.file("params.yaml").read_text().replace("prevalence:     ", "prevalence: [0.5, 0.5]")
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(Exception, match=r"params.yaml cannot be used:\n  - evaluate.prevalence: 2 shares for the"):
-        begin.init(tmp_path, str(folder_of(tmp_path / "raw", ["a/1.png", "b/1.png", "c/1.png"])))
+        begin.init(tmp_path, [str(folder_of(tmp_path / "raw", ["a/1.png", "b/1.png", "c/1.png"]))])
     assert (tmp_path / "params.yaml").read_text() == text
     with pytest.raises(DataError, match=r"data\.source is demo"):
-        begin.init(tmp_path, None)
+        begin.init(tmp_path, [])
 
 
 def test_columns_that_are_not_known_by_name_can_be_named(tmp_path: Path) -> None:
     raw = folder_of(tmp_path / "raw", ["films/1.png", "films/2.png", "films/3.png"])
     (raw / "list.csv").write_text("Bild;Befund;Pat-Nr\n1;gesund;x\n2;krank;y\n3;krank;y\n")
     with pytest.raises(DataError, match=r"list\.csv: has a column of the image \(bild\), and none of labels that is"):
-        begin.new(tmp_path / "s", None, str(raw), published=False)
-    lines = begin.new(tmp_path / "s", None, str(raw), False, ["label=Befund", "patient=Pat-Nr"])
+        begin.new(tmp_path / "s", None, [str(raw)], published=False)
+    lines = begin.new(tmp_path / "s", None, [str(raw)], False, ["label=Befund", "patient=Pat-Nr"])
     data = params.read(tmp_path / "s/params.yaml").data
     assert (data.columns, data.classes) == ({"label": "Befund", "patient": "Pat-Nr"}, ["gesund", "krank"])
     assert "    patients: 2, told by column pat_nr" in lines
-    assert begin.init(tmp_path / "s", None)[-1] == "params.yaml says so already"
+    assert begin.init(tmp_path / "s", [])[-1] == "params.yaml says so already"
     with pytest.raises(DataError) as caught:
-        begin.init(tmp_path / "s", None, ["who=Pat-Nr"])
+        begin.init(tmp_path / "s", [], ["who=Pat-Nr"])
     assert str(caught.value).startswith(
         "--column 'who=Pat-Nr': write WHAT=NAME, WHAT being one of file, label, patient"
     )

@@ -322,6 +322,7 @@ def _summary(**changes: Any) -> dict[str, Any]:
         "chosen_on_test": [],
         "runs": runs,
         "folds": None,
+        "test_sources": [],
     } | changes
 
 

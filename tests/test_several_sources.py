@@ -15,7 +15,7 @@ from xraylab.errors import XraylabError
 from xraylab.paths import Paths
 from xraylab.stages import fetch, index, source, split
 
-Sources = list[dict[str, Any]]
+Sources = list[dict[str, Any]] | str
 
 
 def write(top: Path, counts: dict[str, int], seed: int) -> Path:

@@ -29,7 +29,12 @@ DRAWS: dict[str, Draw] = {
 
 def table(counts: dict[str, int], images_each: int = 1) -> pd.DataFrame:
     rows = [
-        {"id": f"{label}/{label}{number}.png", "label": label, "patient": f"{label}{number // images_each}"}
+        {
+            "id": f"{label}/{label}{number}.png",
+            "label": label,
+            "patient": f"{label}{number // images_each}",
+            "source": "",
+        }
         for label, count in counts.items()
         for number in reversed(range(count))
     ]
@@ -109,7 +114,7 @@ def people(seed: int) -> pd.DataFrame:
         known = f"p{patient}" if patient % 5 else ""
         own = rng.choice(["a", "b", "c"], size=rng.integers(1, 4), p=[0.6, 0.3, 0.1])
         rows += [
-            {"id": f"{label}/{patient}-{number}.png", "label": label, "patient": known}
+            {"id": f"{label}/{patient}-{number}.png", "label": label, "patient": known, "source": ""}
             for number, label in enumerate(rng.choice(own, size=rng.integers(1, 7)))
         ]
     return pd.DataFrame(rows).assign(path=lambda t: t["id"], pixel_hash=lambda t: t["id"])
@@ -281,7 +286,7 @@ def test_the_stage_writes_three_tables_and_says_who_is_where(
     stage.run(*load(study))
     drawn = {name: tables.read(study / f"data/split/{name}_data.csv") for name in sides.SIDES}
     assert {name: len(side) for name, side in drawn.items()} == {"train": 41, "valid": 7, "test": 12}
-    assert list(drawn["test"].columns) == ["id", "path", "label", "patient"]
+    assert list(drawn["test"].columns) == ["id", "path", "label", "patient", "source"]
     printed = capsys.readouterr().out
     assert "test   TB                    4  tb0001.png to tb0004.png" in printed
     assert "accepted: 1 patient has images in two splits: h0040 (" in printed

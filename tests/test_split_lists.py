@@ -16,7 +16,13 @@ from xraylab.stages import source, split
 GIVEN = {"strategy": "given", "test": None}
 INDEX = pd.DataFrame(
     [
-        {"id": f"{label}/{side}{number}.png", "label": label, "patient": f"{side}{number // 2}", "side": side}
+        {
+            "id": f"{label}/{side}{number}.png",
+            "label": label,
+            "patient": f"{side}{number // 2}",
+            "side": side,
+            "source": "",
+        }
         for label in ("Healthy", "TB")
         for side, count in (("train", 12), ("valid", 4), ("test", 6))
         for number in range(count)

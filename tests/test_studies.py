@@ -117,15 +117,15 @@ def test_a_new_study_goes_to_a_new_folder(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there/file").touch()
     with pytest.raises(DataError) as caught:
-        begin.new(tmp_path / "there", None, None, published=False)
+        begin.new(tmp_path / "there", None, [], published=False)
     assert str(caught.value) == f"{tmp_path / 'there'} exists and is not empty: name a new folder"
-    lines = begin.new(tmp_path / "new", "tb", None, published=False)
+    lines = begin.new(tmp_path / "new", "tb", [], published=False)
     assert "    set data.source in params.yaml (the study's own: kaggle:usmanshams/tbx-11)" in lines
     assert (tmp_path / "new/.git").is_dir()
 
 
 def test_a_new_study_depends_on_the_installed_code_and_on_nothing_of_a_checkout(tmp_path: Path) -> None:
-    begin.new(tmp_path / "new", None, None, published=False)
+    begin.new(tmp_path / "new", None, [], published=False)
     stages = YAML(typ="safe").load(tmp_path / "new/dvc.yaml")["stages"]
     shipped = template.stages()
     assert list(stages) == list(shipped)

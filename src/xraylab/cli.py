@@ -158,26 +158,30 @@ def report() -> None:
 def new(
     folder: Annotated[Path, typer.Argument(help="Where the study shall be; it must not exist yet.")],
     study: Annotated[str | None, typer.Option(help="A published study; `xraylab study list` names them.")] = None,
-    data: Annotated[str | None, typer.Option(help="data.source: a folder, an archive or an address.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="data.source: a folder, an archive or an address; repeatable.")
+    ] = None,
     published: Annotated[bool, typer.Option("--published", help="Choose epochs as the published study did.")] = False,
     column: Columns = None,
 ) -> None:
     """Begin a study of your own in a new folder."""
     from xraylab.studies import begin
 
-    for line in begin.new(folder, study, data, published, column or []):
+    for line in begin.new(folder, study, data or [], published, column or []):
         print(line)
 
 
 @app.command(rich_help_panel=TOOLS)
 def init(
-    data: Annotated[str | None, typer.Option(help="data.source, where it is to be another folder.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="data.source, where it is to be another folder; repeatable.")
+    ] = None,
     column: Columns = None,
 ) -> None:
     """Fit params.yaml to its images: classes, positive class, patients and sizes, as they are detected."""
     from xraylab.studies import begin
 
-    for line in begin.init(Path.cwd(), data, column or []):
+    for line in begin.init(Path.cwd(), data or [], column or []):
         print(line)
 
 

@@ -13,7 +13,7 @@ def means(results: list[Result]) -> list[Result]:
     for row in results:
         rows.setdefault(tuple(row[key] for key in KEYS), []).append(row)
     return [
-        dict(zip(KEYS, key, strict=True)) | {name: _mean([row[name] for row in repeats]) for name in AVERAGED}
+        dict(zip(KEYS, key, strict=True)) | {name: mean([row[name] for row in repeats]) for name in AVERAGED}
         for key, repeats in rows.items()
     ]
 
@@ -30,6 +30,6 @@ def rank(means: list[Result], side: str, select_by: str) -> list[Result]:
     return [{key: row[key] for key in ("experiment", "f1", "accuracy", "log_loss")} for row in ordered]
 
 
-def _mean(values: list[float | None]) -> float | None:
+def mean(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if len(known) == len(values) else None

@@ -1,9 +1,10 @@
 """Every figure with its interval, and by which rule the interval was made.
 
 Independent images: Wilson for proportions, DeLong for AUROC, the bootstrap for the rest. Patients with several images:
-the bootstrap that draws patients, for everything.
+the bootstrap that draws patients, for everything. A mean over sources: the bootstrap within each source.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,18 @@ import numpy as np
 from xraylab.evaluate import bootstrap, delong, intervals, rates
 from xraylab.evaluate.counts import Floats, Ints
 from xraylab.evaluate.units import Sample
-from xraylab.evaluate.values import MACRO, OVERALL, Asked, Key, confusion, of_matrices, of_scores, prepared, values
+from xraylab.evaluate.values import (
+    MACRO,
+    OVERALL,
+    Asked,
+    Key,
+    averaged,
+    confusion,
+    of_matrices,
+    of_scores,
+    prepared,
+    values,
+)
 
 Row = dict[str, Any]  # of, figure, value, low, high, by, n
 Interval = tuple[float, float] | None
@@ -26,7 +38,7 @@ def estimates(sample: Sample, asked: Asked) -> list[Row]:
     found = {
         key: (intervals.percentile(drawn, asked.confidence), _drawn(sample)) for key, drawn in draws(sample, asked)
     }
-    if not sample.units.repeat:
+    if not sample.units.repeat and not sample.parts:
         found |= _wilson(sample, asked) | _delong(sample, asked)
     numbers = _numbers(sample, asked)
     return [_row(key, value, *found[key], numbers[key]) for key, value in values(sample, asked).items()]
@@ -39,7 +51,10 @@ def plain(sample: Sample, asked: Asked) -> list[Row]:
 
 
 def draws(sample: Sample, asked: Asked) -> list[tuple[Key, Floats]]:
-    """Every figure in every draw: (draws,) each."""
+    """Every figure in every draw: (draws,) each; of several sources, each is drawn from by itself."""
+    if sample.parts:
+        each = [dict(draws(part, replace(asked, seed=asked.seed + at))) for at, part in enumerate(sample.parts)]
+        return list(averaged(each).items())
     classes, units, ready = len(asked.classes), sample.units, prepared(sample, asked)
     matrices = bootstrap.matrices(sample.actual, sample.predicted, classes, units, asked.draws, asked.seed)
     chunks = [
@@ -51,7 +66,8 @@ def draws(sample: Sample, asked: Asked) -> list[tuple[Key, Floats]]:
 
 
 def _drawn(sample: Sample) -> str:
-    return "bootstrap of patients" if sample.units.repeat else "bootstrap of images"
+    within = " within each source" if sample.parts else ""
+    return ("bootstrap of patients" if sample.units.repeat else "bootstrap of images") + within
 
 
 def _wilson(sample: Sample, asked: Asked) -> Found:

@@ -1,5 +1,6 @@
 """Two experiments on the same images: is the difference more than chance?"""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ def compared(first: Sample, second: Sample, asked: Asked) -> list[dict[str, Any]
     """The differences first - second in accuracy, F1 and AUROC, each with its interval, p and test.
 
     F1 and AUROC are of the positive class, or the mean over classes. Both samples hold the same images in one order.
+    Of images of several sources, differences are means over sources, and so are those in each draw.
     """
     ours, theirs = values(first, asked), values(second, asked)
     drawn = _drawn(first, second, asked)
@@ -28,13 +30,17 @@ def compared(first: Sample, second: Sample, asked: Asked) -> list[dict[str, Any]
         interval = intervals.percentile(drawn[name], asked.confidence)
         row = _row(name, difference, interval, bootstrap_p(drawn[name]), f"bootstrap of {_unit(first)}")
         if name == "accuracy":
-            p = exact_p(right_by_unit(first, second))
-            row |= {"p": p, "test": "exact McNemar" + (", signs of whole patients" if first.units.repeat else "")}
+            row |= {} if first.parts else _mcnemar(first, second)
             row |= discordant(first, second)
-        if name == "auroc" and not first.units.repeat:
+        if name == "auroc" and not first.units.repeat and not first.parts:
             row |= _delong(first, second, difference, asked)
         rows.append(row)
     return rows
+
+
+def _mcnemar(first: Sample, second: Sample) -> dict[str, Any]:
+    p = exact_p(right_by_unit(first, second))
+    return {"p": p, "test": "exact McNemar" + (", signs of whole patients" if first.units.repeat else "")}
 
 
 def exact_p(net: Ints) -> float:
@@ -96,7 +102,11 @@ def _keys(asked: Asked) -> dict[str, Key]:
 
 
 def _drawn(first: Sample, second: Sample, asked: Asked) -> dict[str, Floats]:
-    """Each figure's difference in the same draws."""
+    """Each figure's difference in the same draws; of several sources, each is drawn from by itself."""
+    if first.parts:
+        pairs = enumerate(zip(first.parts, second.parts, strict=True))
+        each = [_drawn(ours, theirs, replace(asked, seed=asked.seed + at)) for at, (ours, theirs) in pairs]
+        return {name: np.mean([drawn[name] for drawn in each], axis=0) for name in each[0]}
     keys, units = _keys(asked), first.units
     pair = bootstrap.paired_matrices(
         first.actual, first.predicted, second.predicted, len(asked.classes), units, asked.draws, asked.seed
@@ -130,7 +140,7 @@ def _delong(first: Sample, second: Sample, difference: float, asked: Asked) -> d
 
 
 def _unit(sample: Sample) -> str:
-    return "patients" if sample.units.repeat else "images"
+    return ("patients" if sample.units.repeat else "images") + (" within each source" if sample.parts else "")
 
 
 def _row(

@@ -1,12 +1,14 @@
 """With folds, each repeat tests another part of the images: their test predictions taken together.
 
 Repeats 0 to folds - 1 are one round, in which every image is tested once; the next `folds` repeats are the next round.
-A pooled AUROC compares probabilities of different networks, so it can be lower than the mean over the folds.
+A pooled AUROC compares probabilities of different networks, so it can be lower than the mean over the folds. Where each
+fold tests a source of its own it would say little, since each network puts its threshold elsewhere: there every figure
+is the mean over sources.
 """
 
 from typing import Any
 
-from xraylab.evaluate import figures
+from xraylab.evaluate import compare, figures
 from xraylab.evaluate.compare import Result
 from xraylab.evaluate.units import Sample, joined
 
@@ -42,4 +44,6 @@ def rounds(repeats: list[int], folds: int) -> dict[int, list[int]]:
 
 def _figures(runs: list[dict[str, Sample]], checkpoint: str, positive: int | None) -> dict[str, Any]:
     whole = joined([run[checkpoint] for run in runs])
-    return figures.figures(whole.actual, whole.probabilities, positive)
+    pooled = figures.figures(whole.actual, whole.probabilities, positive)
+    parts = [figures.figures(part.actual, part.probabilities, positive) for part in whole.parts]
+    return pooled | {name: compare.mean([part[name] for part in parts]) for name in compare.AVERAGED if parts}

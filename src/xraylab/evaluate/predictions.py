@@ -44,11 +44,14 @@ def arrays(table: pd.DataFrame, checkpoint: str, side: str, classes: list[str]) 
     return actual, part[_columns(classes)].to_numpy(float)
 
 
-def sample(table: pd.DataFrame, checkpoint: str, side: str, classes: list[str], images: pd.DataFrame) -> Sample:
-    """The same with the patients, which `images`, the side's own table, knows."""
+def sample(
+    table: pd.DataFrame, checkpoint: str, side: str, classes: list[str], images: pd.DataFrame, source: str | None = None
+) -> Sample:
+    """The same with the patients, which `images`, the side's own table, knows; `source` where it is one source's."""
     patients = images.set_index("id")["patient"].astype(str)
     own = patients.reindex(ids(table, checkpoint, side).tolist())
-    return Sample(*arrays(table, checkpoint, side, classes), own.to_numpy(str))
+    sources = None if source is None else np.full(len(own), source)
+    return Sample(*arrays(table, checkpoint, side, classes), own.to_numpy(str), sources)
 
 
 def ids(table: pd.DataFrame, checkpoint: str, side: str) -> npt.NDArray[np.str_]:

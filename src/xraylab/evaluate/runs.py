@@ -1,7 +1,7 @@
 """The runs of a study as arrays, and what is made of several: folds pooled, probabilities averaged over repeats."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +45,7 @@ def mean(runs: Sequence[Run], checkpoint: str) -> tuple[npt.NDArray[np.str_], Sa
     whole = joined([run.test[checkpoint] for run in runs])
     times = np.bincount(place)
     averaged: Floats = np.column_stack([np.bincount(place, column) / times for column in whole.probabilities.T])
-    return ids, Sample(whole.actual[first], averaged, whole.patients[first])
+    return ids, replace(whole[first], probabilities=averaged)
 
 
 def pooled(runs: Sequence[Run], folds: int, checkpoint: str) -> dict[int, Sample]:

@@ -58,11 +58,24 @@ def _strata(actual: Ints, of: Ints) -> Ints:
 
 @dataclass(frozen=True)
 class Sample:
-    """Images with their actual classes (n,), class probabilities (n, classes) and what is drawn."""
+    """Images with their actual classes (n,), class probabilities (n, classes) and what is drawn.
+
+    `sources` (n,) where each source was scored by networks of its own, whose probabilities cannot be ordered together:
+    a figure is then the mean over sources.
+    """
 
     actual: Ints
     probabilities: Floats
     patients: npt.NDArray[np.str_]
+    sources: npt.NDArray[np.str_] | None = None
+
+    @cached_property
+    def parts(self) -> list["Sample"]:
+        """The images of each source, where there are several that cannot be ordered together; else none."""
+        if self.sources is None:
+            return []
+        names = np.unique(self.sources)
+        return [self[self.sources == name] for name in names] if len(names) > 1 else []
 
     @cached_property
     def predicted(self) -> Ints:
@@ -74,13 +87,16 @@ class Sample:
     def units(self) -> Units:
         return units(self.actual, self.patients)
 
-    def __getitem__(self, chosen: npt.NDArray[np.bool_]) -> "Sample":
-        return Sample(self.actual[chosen], self.probabilities[chosen], self.patients[chosen])
+    def __getitem__(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.integer]) -> "Sample":
+        sources = None if self.sources is None else self.sources[chosen]
+        return Sample(self.actual[chosen], self.probabilities[chosen], self.patients[chosen], sources)
 
 
 def joined(samples: Sequence[Sample]) -> Sample:
+    sources = [sample.sources for sample in samples if sample.sources is not None]
     return Sample(
         np.concatenate([sample.actual for sample in samples]),
         np.concatenate([sample.probabilities for sample in samples]),
         np.concatenate([sample.patients for sample in samples]),
+        np.concatenate(sources) if sources else None,
     )

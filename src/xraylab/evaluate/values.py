@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,10 +36,17 @@ class Asked:
 
 
 def values(sample: Sample, asked: Asked) -> dict[Key, float]:
-    """Every figure of the images as they are; NaN where one is not defined."""
+    """Every figure of the images as they are, or its mean over their sources; NaN where one is not defined."""
+    if sample.parts:
+        return averaged([values(part, asked) for part in sample.parts])
     once = np.ones((1, len(sample.actual)))
     found = of_matrices(confusion(sample, asked)[None], asked) | of_scores(prepared(sample, asked), once, asked)
     return {key: float(drawn[0]) for key, drawn in found.items()}
+
+
+def averaged(parts: Sequence[dict[Key, Any]]) -> dict[Key, Any]:
+    """The mean of each figure, or of each of its draws, over parts."""
+    return {key: sum(part[key] for part in parts) / len(parts) for key in parts[0]}
 
 
 def confusion(sample: Sample, asked: Asked) -> Ints:

@@ -45,10 +45,11 @@ def _first(summary: dict[str, Any]) -> str:
 
 def _scores(summary: dict[str, Any], means: Means, experiment: str, images: int) -> str:
     row, dagger = means[experiment, "best", "test"], mark(summary, experiment)
+    wrong = _wrong(summary, row, images, "; {} wrong")
     auroc = "no AUROC" if row["auroc"] is None else f"an AUROC of {decimal(row['auroc'])}{dagger}"
     return (
         f"On the {images} test images, {experiment} reaches an accuracy of {percent(row['accuracy'])} %{dagger}, "
-        f"an F1 of {decimal(row['f1'])}{dagger} and {auroc}; {_wrong(row, images)} wrong{_averaged(summary)}."
+        f"an F1 of {decimal(row['f1'])}{dagger} and {auroc}{wrong}{_averaged(summary)}."
     )
 
 
@@ -62,17 +63,30 @@ def _against(summary: dict[str, Any], means: Means, first: str, other: str, imag
     name = f"The baseline ({other})" if other == summary["baseline"] else f"The next, {other},"
     name = "The baseline" if other == "baseline" == summary["baseline"] else name
     return (
-        f"{name} reaches {percent(theirs['accuracy'])} %{dagger} and {decimal(theirs['f1'])}{dagger} "
-        f"({_wrong(theirs, images)} wrong): the F1 of {first} is {compared} that."
+        f"{name} reaches {percent(theirs['accuracy'])} %{dagger} and {decimal(theirs['f1'])}{dagger}"
+        f"{_wrong(summary, theirs, images, ' ({} wrong)')}: the F1 of {first} is {compared} that."
     )
 
 
-def _wrong(row: dict[str, Any], images: int) -> str:
-    return plural((1 - row["accuracy"]) * images, "image")
+def _wrong(summary: dict[str, Any], row: dict[str, Any], images: int, shown: str) -> str:
+    """How many images, in the words of `shown`; nothing of a mean over sources, which counts no images."""
+    return "" if summary["test_sources"] else shown.format(plural((1 - row["accuracy"]) * images, "image"))
+
+
+def _tested(summary: dict[str, Any]) -> str:
+    """Which sources the repeats tested, and by what."""
+    sources = summary["test_sources"]
+    used = list(dict.fromkeys(sources[run["repeat"] % len(sources)] for run in summary["runs"]))
+    if len(used) == 1:
+        return f"tested on {used[0]} alone, by networks that were trained without it"
+    many = f"{plural(len(used), 'source')}, {listed(used)}"
+    return f"the mean over {many}, each tested by networks that were trained without it"
 
 
 def _averaged(summary: dict[str, Any]) -> str:
     repeats = {run["repeat"] for run in summary["runs"]}
+    if summary["test_sources"]:
+        return f" ({_tested(summary)})"
     if summary["folds"]:
         tested = {repeat % summary["folds"] for repeat in repeats}
         return f" (the test sides of {plural(len(tested), 'fold')} taken together)"

@@ -55,14 +55,20 @@ def _repeats(summary: dict[str, Any], experiment: str, tested: Sequence[Record])
         own = keyed(chosen(tested, experiment=experiment, checkpoint=name, kind="repeat", number=run["repeat"]))
         shown = {figure: own.get(place(summary, figure), NONE) for figure in COLUMNS[name]}
         held = {"epoch": run["epoch"], "confusion": run["confusion"], **shown}
-        found.setdefault(run["repeat"], {"repeat": run["repeat"]})[name] = held
+        found.setdefault(run["repeat"], {"repeat": _named(summary, run["repeat"])})[name] = held
     return list(found.values())
+
+
+def _named(summary: dict[str, Any], repeat: int) -> str:
+    """The repeat, and the source that it tests where it tests one."""
+    sources = summary["test_sources"]
+    return f"{repeat}, tests {sources[repeat % len(sources)]}" if sources else str(repeat)
 
 
 def _whole(
     summary: dict[str, Any], experiment: str, tested: Sequence[Record], spread: Sequence[Record]
 ) -> dict[str, Any] | None:
-    """Mean and SD over repeats, or over rounds where folds are pooled; None where there is a single repeat."""
+    """Mean and SD over repeats, or over rounds of folds; None where there is a single repeat."""
     repeats = [run["repeat"] for run in summary["runs"] if run["experiment"] == experiment]
     if len(repeats) == 1 and not summary["folds"]:
         return None

@@ -8,6 +8,8 @@ TEST = {
     "random": "about {test} % of each class, drawn by whole patients, are the test side",
     "hash": "about {test} % of the patients, told by a hash of their id alone, are the test side",
     "folds": "each of {folds} folds of whole patients is the test side of one repeat",
+    "leave-one-source-out": "each source that has every class is the test side of one repeat, in the order of their "
+    "names; sources without one of the classes are in training alone",
     "given": "the data set's own sides were kept",
     "files": "the sides were taken from the lists in {files}",
 }

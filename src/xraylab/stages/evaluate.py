@@ -31,6 +31,7 @@ SHOWN = {"test": ("accuracy", "f1", "auroc"), "valid": ("f1",)}
 
 def run(params: Params, paths: Paths) -> None:
     asked, folds = wanted.of(params), paths.folds
+    sources = files.read_json(paths.split / "summary.json")["test_sources"]
     models: list[dict[str, Any]] = []
     results: list[Result] = []
     runs: list[Run] = []
@@ -40,7 +41,7 @@ def run(params: Params, paths: Paths) -> None:
             table = tables.read(paths.prediction(experiment, repeat))
             sides = _checked(paths, experiment, repeat, table, params.data.classes)
             models.append(model)
-            runs.append(_run(paths, model, table, sides, params.data.classes))
+            runs.append(_run(paths, model, table, sides, params.data.classes, sources))
             results += _results(model, runs[-1], asked)
             _write_series(folder, runs[-1], table, asked, params)
         tested = {(run.experiment, run.repeat): run.test for run in runs}
@@ -48,6 +49,7 @@ def run(params: Params, paths: Paths) -> None:
         ranked_on = "valid" if any(row["side"] == "valid" for row in results) else "test"
         means = _means(results, pooled)
         summary = {**_summary(params, models, means, ranked_on), "results": results, "folds": folds, "pooled": pooled}
+        summary["test_sources"] = sources
         rows = study.figures(runs, asked, folds)
         _write_tables(folder, params, paths, runs, rows, asked)
         compared = comparisons.rows(runs, params.study.baseline, summary["top_two"], ranked_on, asked)
@@ -63,7 +65,7 @@ def run(params: Params, paths: Paths) -> None:
     tables.write(wide.comparison(results, rows, asked), paths.comparison)
     files.write_json(_metrics(results, means), paths.metrics)
     if folds:
-        _say_which_folds(params.study.repeats, folds)
+        _say_which_folds(params.study.repeats, folds, sources)
 
 
 def _hash(paths: Paths, run: Run) -> str:
@@ -89,11 +91,20 @@ def _checked(
 
 
 def _run(
-    paths: Paths, model: dict[str, Any], table: pd.DataFrame, sides: dict[str, pd.DataFrame], classes: list[str]
+    paths: Paths,
+    model: dict[str, Any],
+    table: pd.DataFrame,
+    sides: dict[str, pd.DataFrame],
+    classes: list[str],
+    sources: list[str],
 ) -> Run:
     experiment, repeat = model["experiment"], model["repeat"]
+    tested = {"test": sources[repeat % len(sources)]} if sources else {}
     samples = {
-        side: {name: predictions.sample(table, name, side, classes, images) for name in predictions.CHECKPOINTS}
+        side: {
+            name: predictions.sample(table, name, side, classes, images, tested.get(side))
+            for name in predictions.CHECKPOINTS
+        }
         for side, images in sides.items()
     }
     return Run(
@@ -204,11 +215,14 @@ def _metrics(results: list[Result], means: list[Result]) -> dict[str, Any]:
     return metrics
 
 
-def _say_which_folds(repeats: list[int], folds: int) -> None:
+def _say_which_folds(repeats: list[int], folds: int, sources: list[str]) -> None:
     for number, members in pool.rounds(repeats, folds).items():
         if len(members) < folds:
-            tested = ", ".join(str(repeat % folds) for repeat in members)
-            print(f"note: round {number} of the repeats tests fold {tested} of {folds} alone; its figures pool these")
+            tested = ", ".join(str(sources[repeat % folds] if sources else repeat % folds) for repeat in members)
+            what, how = ("source", "are the mean over") if sources else ("fold", "pool")
+            print(
+                f"note: round {number} of the repeats tests {what} {tested} of {folds} alone; its figures {how} these"
+            )
 
 
 def _best(row: Result) -> bool:

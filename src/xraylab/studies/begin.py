@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from xraylab.data import sources
 from xraylab.data.layouts.annotations import COLUMNS
 from xraylab.data.layouts.records import ANY_TABLES, Tables
 from xraylab.errors import DataError, MissingError
-from xraylab.studies import detect, presets, watch, write
+from xraylab.studies import detect, detect_several, presets, watch, write
 from xraylab.studies.detect import Detected
 from xraylab.studies.presets import leaves
 
@@ -20,19 +21,27 @@ SHIPPED_STRATEGY = "sorted-id"  # means something where numbers in names do
 OWN_SPLIT = {"split.strategy": "random"}
 
 
-def new(folder: Path, study: str | None, data: str | None, published: bool, columns: Sequence[str] = ()) -> list[str]:
+def new(
+    folder: Path, study: str | None, data: Sequence[str], published: bool, columns: Sequence[str] = ()
+) -> list[str]:
     """Make `folder`, and say what comes next. Errors: DataError where there is something, ParamsError without study.
 
-    `data` that is a folder on this machine is looked at first, and params.yaml written to fit it; with a `study` its
-    own values stay. `columns` are WHAT=NAME, for data.columns.
+    `data` (one source, or several) that is a folder on this machine is looked at first, and params.yaml written to fit
+    it; with a `study` its own values stay. `columns` are WHAT=NAME, for data.columns.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} exists and is not empty: name a new folder")
     preset = presets.read(study) if study else None
-    source = _source(data, Path.cwd())
     named = _columns(columns)
-    detected = _detected(source, Tables.of(None, named)) if source and not preset else None
-    values: dict[str, Any] = {"data.source": _absolute(data)} if data else {}
+    _refuse_several(data, study, columns)
+    places = [_source(each, Path.cwd()) for each in data]
+    detected: Detected | None = None
+    unseen: list[str] = []
+    if len(data) > 1:
+        detected, unseen = _detected_together(_listed(data), Path.cwd(), None)
+    elif places and places[0] and not preset:
+        detected = _detected(places[0], Tables.of(None, named))
+    values: dict[str, Any] = {"data.source": _written(data)} if data else {}
     values |= {"data.columns": named} if named else {}
     values |= {**detected.values, **OWN_SPLIT} if detected else {}
     write.study(folder, preset, published, values)
@@ -40,14 +49,14 @@ def new(folder: Path, study: str | None, data: str | None, published: bool, colu
     missing = []
     if preset and not data:
         missing = [f"set data.source in params.yaml (the study's own: {preset.data['where']})"]
-    if data and data != "demo" and not preset and not detected:
+    if data and list(data) != ["demo"] and not preset and (unseen or not detected):
         missing = ["dvc repro fetch", "xraylab init"]
     steps = [f"cd {folder}", *missing, "git add --all && git commit -m 'A new study'", "dvc repro"]
     told = [*detected.lines, "params.yaml says so:", *_said(values)] if detected else []
     return [*told, f"{folder} is a study. Next:", *(f"    {step}" for step in steps)]
 
 
-def init(root: Path, data: str | None, columns: Sequence[str] = ()) -> list[str]:
+def init(root: Path, data: Sequence[str], columns: Sequence[str] = ()) -> list[str]:
     """Fit the params.yaml of `root` to its images: those of `data`, else of data.source, else what was fetched.
 
     Errors: MissingError without params.yaml, DataError where there is no folder to look at or its images do not fit.
@@ -57,12 +66,16 @@ def init(root: Path, data: str | None, columns: Sequence[str] = ()) -> list[str]
         raise MissingError(f"no params.yaml in {root}: run this command in the top folder of a study")
     tree = files.read_yaml(place)
     before = dict(leaves(tree))
-    name = _absolute(data) or before["data.source"]
+    name = _written(data) if data else before["data.source"]
     if name == "demo":
         raise DataError("data.source is demo, which params.yaml fits already: name your own images with --data FOLDER")
     named = {**(tree["data"].get("columns") or {}), **_columns(columns)}
     tables = Tables.of(tree["data"].get("table"), named)
-    detected = _look_at(name, root, tables)
+    if isinstance(name, list):
+        _refuse_several([each["path"] for each in name], None, columns)
+        detected = _look_at_each({each["name"]: each["path"] for each in name}, root)
+    else:
+        detected = _look_at(name, root, tables)
     values = {"data.source": name, **detected.values}
     values |= {"data.columns": named} if columns else {}
     if before["split.strategy"] == SHIPPED_STRATEGY:
@@ -104,6 +117,52 @@ def _columns(written: Sequence[str]) -> dict[str, str]:
     return named
 
 
+def _refuse_several(data: Sequence[str], study: str | None, columns: Sequence[str]) -> None:
+    """Errors: DataError for options that speak of one source where there are several."""
+    if len(data) > 1 and study:
+        raise DataError(f"--data: the study {study} has one source: begin it with one, and write data.source as a list")
+    if len(data) > 1 and columns:
+        raise DataError(
+            "--column: with several sources, write columns below each source in data.source that needs them"
+        )
+
+
+def _listed(data: Sequence[str]) -> dict[str, str]:
+    """Name -> path or address of several sources."""
+    return dict(zip(detect_several.names_of(data), map(_absolute, data), strict=True))
+
+
+def _written(data: Sequence[str]) -> str | list[dict[str, str]]:
+    """As data.source has it."""
+    if len(data) == 1:
+        return _absolute(data[0])
+    return [{"name": name, "path": path} for name, path in _listed(data).items()]
+
+
+def _detected_together(listed: dict[str, str], home: Path, fetched: Path | None) -> tuple[Detected | None, list[str]]:
+    """What the sources hold, or what was fetched of them; and the names of those that cannot be seen before that."""
+    places = {}
+    with ExitStack() as opened:
+        for name, path in listed.items():
+            source = _source(path, home)
+            seen = opened.enter_context(sources.looked_at(source)) if source else None
+            place = seen or (fetched / name if fetched else None)
+            if place and place.is_dir():
+                places[name] = place
+        unseen = [name for name in listed if name not in places]
+        return detect_several.folders(places, listed) if places else None, unseen
+
+
+def _look_at_each(listed: dict[str, str], root: Path) -> Detected:
+    detected, unseen = _detected_together(listed, root, root / "data/raw")
+    if detected is None or unseen:
+        raise DataError(
+            "data.source lists what is no folder of this machine: bring it here with `dvc repro fetch` first:",
+            [f"{name}: {listed[name]}" for name in unseen],
+        )
+    return detected
+
+
 def _source(data: str | None, home: Path) -> Path | None:
     """The path that `data` names, None for an address or the demo. Errors: DataError where nothing is there."""
     if data in (None, "demo"):
@@ -130,12 +189,18 @@ def _look_at(name: str, root: Path, tables: Tables) -> Detected:
 
 
 def _said(values: dict[str, Any]) -> list[str]:
-    return [f"    {key}: {'null' if value is None else value}" for key, value in values.items()]
+    lines = []
+    for key, value in values.items():
+        if key == "data.source" and isinstance(value, list):
+            lines += [f"    {key}:", *(f"      - {', '.join(f'{k}: {v}' for k, v in each.items())}" for each in value)]
+        else:
+            lines.append(f"    {key}: {'null' if value is None else value}")
+    return lines
 
 
-def _absolute(data: str | None) -> str | None:
+def _absolute(data: str) -> str:
     """A path as seen from here holds from elsewhere too; addresses stay as they are."""
-    return str(Path(data).expanduser().resolve()) if data and Path(data).expanduser().exists() else data
+    return str(Path(data).expanduser().resolve()) if Path(data).expanduser().exists() else data
 
 
 def _edited(place: Path) -> bool:

@@ -47,12 +47,12 @@ def folder(source: Path, shown: str, tables: Tables = ANY_TABLES) -> Detected:
 
     `shown` is what the lines call it. Errors: DataError where there are no images or fewer than two classes.
     """
-    pattern, found = _with_patients(source, tables)
+    pattern, found = with_patients(source, tables)
     labels = found.table["label"]
-    grouped = _classes(labels)
-    classes, normal = _ordered(list(grouped))
-    side = _short_side(source, found.table)
-    size = max(each for each in SIZES if each <= max(side, SIZES[0]))
+    grouped = classes_of(labels)
+    classes, normal = ordered(list(grouped))
+    side = short_side(source, found.table)
+    size = size_for(side)
     values = {
         "study.title": f"{some(classes)} on X-rays",
         "data.classes": classes,
@@ -63,10 +63,10 @@ def folder(source: Path, shown: str, tables: Tables = ANY_TABLES) -> Detected:
         "model.pixels": size,
         "evaluate.normal": normal,
     }
-    return Detected(values, list(_told(shown, found, grouped, classes, side)))
+    return Detected(values, list(told(shown, found, grouped, classes, side)))
 
 
-def _with_patients(source: Path, tables: Tables) -> tuple[str | None, Found]:
+def with_patients(source: Path, tables: Tables) -> tuple[str | None, Found]:
     """The pattern that finds patients in file names, where nothing else tells them, and the images read with it."""
     found = layouts.read(source, "auto", None, None, None, tables)
     if set(found.table["label"]) == {UNLABELLED}:
@@ -80,7 +80,12 @@ def _with_patients(source: Path, tables: Tables) -> tuple[str | None, Found]:
     return None, found
 
 
-def _classes(labels: pd.Series) -> dict[str, list[str]]:
+def size_for(side: int) -> int:
+    """The largest of SIZES that images whose shorter side is `side` fill."""
+    return max(each for each in SIZES if each <= max(side, SIZES[0]))
+
+
+def classes_of(labels: pd.Series, fewest: int = 2) -> dict[str, list[str]]:
     """Class -> the labels that make it up. Images with several findings each make two classes: normal, and not."""
     every = sorted(set(labels), key=natural)
     if any("|" in label for label in every):
@@ -93,7 +98,7 @@ def _classes(labels: pd.Series) -> dict[str, list[str]]:
                 findings[:20],
             )
         return {"Normal": free, ABNORMAL: [finding for finding in findings if finding not in free]}
-    if len(every) < 2:
+    if len(every) < fewest:
         raise DataError(f"one class alone, {every[0]} ({len(labels)} images): a study compares two or more")
     grouped: dict[str, list[str]] = {}
     for label in every:
@@ -108,7 +113,7 @@ def _class_name(label: str) -> str:
     return re.sub(r"[^\w .()-]+", "_", label).strip("_ .-()")[:64] or "class"
 
 
-def _ordered(names: list[str]) -> tuple[list[str], str | None]:
+def ordered(names: list[str]) -> tuple[list[str], str | None]:
     """Normal first, so that the last of two is what is looked for; and which one is normal, None where none is."""
     keys = {_key(name) for name in names}
     normal = [name for name in names if _is_normal(_key(name), keys)]
@@ -126,7 +131,7 @@ def _key(name: str) -> str:
     return re.sub(r"[\W_]", "", name.lower())
 
 
-def _short_side(source: Path, table: pd.DataFrame) -> int:
+def short_side(source: Path, table: pd.DataFrame) -> int:
     """The median of the shorter sides of some images."""
     paths = [source / name for name in table["path"].iloc[:: max(1, len(table) // SAMPLE)]]
     sides = [side for path in paths if (side := _side(path))]
@@ -148,7 +153,7 @@ def _side(path: Path) -> int:
         return 0
 
 
-def _told(shown: str, found: Found, grouped: dict[str, list[str]], classes: list[str], side: int) -> Iterator[str]:
+def told(shown: str, found: Found, grouped: dict[str, list[str]], classes: list[str], side: int) -> Iterator[str]:
     table = found.table
     yield f"{shown}: {len(table):,} images; layout {found.layout} ({found.why})"
     for name in classes:

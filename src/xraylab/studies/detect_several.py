@@ -1,0 +1,123 @@
+"""What several folders of X-rays hold together, as the values of params.yaml that fit them."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xraylab.data.layouts import matching
+from xraylab.data.layouts.records import ANY_TABLES, Found
+from xraylab.data.names import some
+from xraylab.errors import speaking_of
+from xraylab.studies import detect
+from xraylab.studies.detect import ABNORMAL, Detected, Values
+
+Labels = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One source: its images, their classes as its labels spell them, the normal one, and the pattern of patients."""
+
+    found: Found
+    classes: Labels
+    normal: str | None
+    pattern: str | None
+    side: int  # the shorter side of its images, in the median
+
+
+def names_of(places: Sequence[str]) -> list[str]:
+    """A name for each folder, archive or address: its last part, made unlike the others'."""
+    found: list[str] = []
+    for place in places:
+        last = re.split(r"[/\\:]", place.rstrip("/\\"))[-1].split(".")[0]
+        plain = re.sub(r"[^A-Za-z0-9_-]+", "_", last).strip("_-")[:50] or "source"
+        taken = {name.lower() for name in found}
+        numbered = (f"{plain}-{number}" for number in range(2, len(places) + 2))
+        found.append(plain if plain.lower() not in taken else next(n for n in numbered if n.lower() not in taken))
+    return found
+
+
+def folders(places: Mapping[str, Path], shown: Mapping[str, str]) -> Detected:
+    """Read names and tables of each source, and the size of some of its images; `shown` is what data.source has.
+
+    Sources that are shown and have no place yet are listed without labels.
+    Classes of one spelling are one class, and so are the normal ones. Where no two sources have the same classes, but
+    all have a normal one, what is not normal becomes one class: else a class would tell its source.
+    """
+    parts = {}
+    for name, place in places.items():
+        with speaking_of(shown[name]):
+            parts[name] = _part(place)
+    own = _merged(parts)
+    every = list(dict.fromkeys(label for classes in own.values() for label in classes))
+    whole = sum(set(classes) == set(every) for classes in own.values())
+    apart = whole < 2 and all(part.normal for part in parts.values())
+    if apart:
+        own = {name: _two(classes, parts[name]) for name, classes in own.items()}
+        every = list(dict.fromkeys(label for classes in own.values() for label in classes))
+    classes, normal = detect.ordered(every)
+    size = min(detect.size_for(part.side) for part in parts.values())
+    values: Values = {
+        "study.title": f"{some(classes)} on X-rays of {len(shown)} sources",
+        "data.source": [
+            _entry(name, place, own[name], classes, parts[name]) if name in parts else {"name": name, "path": place}
+            for name, place in shown.items()
+        ],
+        "data.classes": classes,
+        "data.labels": None,
+        "data.positive": classes[-1] if len(classes) == 2 else None,
+        "data.patient": None,
+        "images.pixels": size,
+        "model.pixels": size,
+        "evaluate.normal": normal,
+    }
+    return Detected(values, list(_told(parts, own, classes, shown, apart)))
+
+
+def _part(place: Path) -> Part:
+    pattern, found = detect.with_patients(place, ANY_TABLES)
+    classes = detect.classes_of(found.table["label"], fewest=1)
+    return Part(found, classes, detect.ordered(list(classes))[1], pattern, detect.short_side(place, found.table))
+
+
+def _merged(parts: Mapping[str, Part]) -> dict[str, Labels]:
+    """Source -> class -> its labels; a class is called as the first source that has it calls it."""
+    called: dict[str, str] = {}
+    own: dict[str, Labels] = {}
+    for name, part in parts.items():
+        own[name] = {}
+        for label, labels in part.classes.items():
+            key = " normal" if label == part.normal else matching.key(label)
+            own[name].setdefault(called.setdefault(key, label), []).extend(labels)
+    return own
+
+
+def _two(classes: Labels, part: Part) -> Labels:
+    """Normal, and all the rest as one class."""
+    normal = set(part.classes[part.normal or ""])
+    name = next(name for name, labels in classes.items() if normal & set(labels))
+    rest = [label for other, labels in classes.items() if other != name for label in labels]
+    return {name: classes[name]} | ({ABNORMAL: rest} if rest else {})
+
+
+def _entry(name: str, place: str, labels: Labels, classes: list[str], part: Part) -> Values:
+    """As data.source lists it."""
+    entry: Values = {"name": name, "path": place, "labels": {each: labels[each] for each in classes if each in labels}}
+    return entry | ({"patient": part.pattern} if part.pattern else {})
+
+
+def _told(
+    parts: Mapping[str, Part], own: Mapping[str, Labels], classes: list[str], shown: Mapping[str, str], apart: bool
+) -> Iterator[str]:
+    for name, part in parts.items():
+        ordered = {each: own[name][each] for each in classes if each in own[name]}
+        yield from detect.told(shown[name], part.found, ordered, list(ordered), part.side)
+        if lacks := [each for each in classes if each not in ordered]:
+            yield f"    no {some(lacks)}: it serves training alone with split.strategy leave-one-source-out"
+    if apart:
+        yield (
+            f"no two sources have the same classes, so a class would tell its source: what is not {classes[0]} is "
+            f"{ABNORMAL}"
+        )
+    yield "to test each source by networks that have not seen it: split.strategy: leave-one-source-out, docs/splits.md"
