@@ -46,6 +46,11 @@ WAYS: dict[str, dict[str, Any]] = {
         "sampling": {"strategy": "downsample"},
         "loss": {"label_smoothing": 0.1},
     },
+    "sources": {
+        "train": {"lr": "find", "batch_size": 12, "ema": 0.5},
+        "sampling": {"strategy": "source_balanced"},
+        "loss": {"group_dro_step": 0.5, "coral_weight": 1.0},
+    },
 }
 OTHERS: dict[str, dict[str, Any]] = {
     "float16": {
@@ -70,6 +75,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     """One study of which every way is an experiment, up to the stage `plan`."""
     folder = tmp_path_factory.mktemp("ways")
     images = small.two_classes(folder / "images", healthy=24, tb=12)
+    names = [path.relative_to(images).as_posix() for path in sorted(images.rglob("*.png"))]
+    tables.write(pd.DataFrame({"image": names, "hospital": ["Anna", "Mercy", "Mercy"] * 12}), images / "list.csv")
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(networks.NETWORKS, "resnet18", tiny.Tiny)
         begin = tiny.pretrained(folder / "start.safetensors")

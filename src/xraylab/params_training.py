@@ -57,6 +57,8 @@ class Loss(Section):
     label_smoothing: Fraction
     class_weights: Literal["none", "balanced"] | list[PositiveFloat]
     l2: NonNegativeFloat
+    group_dro_step: NonNegativeFloat
+    coral_weight: NonNegativeFloat
 
 
 class Course(Section):
@@ -133,7 +135,13 @@ def contradictions(model: Model, augment: Augment, loss: Loss, train: Train, cla
     """What no single key can know: dotted key -> problem."""
     of_options = _of_phases(train) if train.phases else _below("train", _of_options(train))
     of_phases = {} if of_options else {**_of_unused(train), **_of_course(train, model), **_of_epochs(train)}
-    return {**_of_augment(augment), **_of_loss(loss, classes), **of_options, **of_phases}
+    return {
+        **_of_augment(augment),
+        **_of_loss(loss, classes),
+        **_of_sources(model, augment, loss),
+        **of_options,
+        **of_phases,
+    }
 
 
 def _below(where: str, problems: dict[str, str]) -> dict[str, str]:
@@ -161,6 +169,18 @@ def _of_loss(loss: Loss, classes: list[str]) -> dict[str, str]:
         found["loss.class_weights"] = f"{len(loss.class_weights)} weights for the classes {', '.join(classes)}"
     elif isinstance(loss.class_weights, list) and len(set(loss.class_weights)) == 1:
         found["loss.class_weights"] = "all classes weigh the same, which is what none does: set it to none"
+    return found
+
+
+def _of_sources(model: Model, augment: Augment, loss: Loss) -> dict[str, str]:
+    """Losses that look at sources, which mixed images have two of."""
+    found = {}
+    mixed = [f"augment.{name}" for name in BATCHWISE if getattr(augment, name) > 0]
+    for name in ("group_dro_step", "coral_weight"):
+        if getattr(loss, name) > 0 and mixed:
+            found[f"loss.{name}"] = f"{mixed[0]} mixes images of several sources: set one of the two to 0"
+    if loss.coral_weight > 0 and model.freeze.upto == HEAD:
+        found["loss.coral_weight"] = "model.freeze.upto: head freezes the features that it would align: set it to 0"
     return found
 
 

@@ -127,6 +127,8 @@ def _loss(loss: Loss) -> str:
     elif isinstance(loss.class_weights, list):
         said += [f"class weights {listed([f'{weight:g}' for weight in loss.class_weights])}"]
     said += [f"L2 penalty {loss.l2:g}"] if loss.l2 else []
+    said += [f"group DRO over sources and classes (step {loss.group_dro_step:g})"] if loss.group_dro_step else []
+    said += [f"CORAL between sources ({loss.coral_weight:g})"] if loss.coral_weight else []
     return ", ".join(said)
 
 

@@ -170,6 +170,7 @@ def _prepared(
     drawn, dls = asked.batches(plan, machine, read, array, order, seed)
     loss = asked.loss(plan, read, classes).to(machine.device)
     cbs = asked.step_callbacks(plan, order, network.parts if array is None else None)
+    cbs += asked.of_sources(plan, read, order, classes, machine.device)
     first = params_training.phases(train)[0]
     learn = learner(dls, network.parts.trained, loss, asked.optimizer(first), machine, cbs)
     average = None if train.ema is None else steps.Average(network.parts.trained.to(machine.device), train.ema)

@@ -20,7 +20,7 @@ from xraylab.model.hardware import Hardware
 from xraylab.model.schedules import Phase
 from xraylab.params import Plan
 from xraylab.params_training import BATCHWISE, OPTIONS, TrainPhase
-from xraylab.train import callbacks, frozen, inputs, steps
+from xraylab.train import callbacks, frozen, inputs, source_losses, steps
 from xraylab.train.callbacks import Starts
 from xraylab.train.inputs import Inputs
 from xraylab.train.record import Choice
@@ -45,13 +45,28 @@ def order(plan: Plan, read: Inputs, seed: int) -> Order:
     strategy = plan.sampling.strategy
     if strategy not in BY_GROUP:
         return Order(strategy, read.training.labels, seed)
+    _refuse_one_source(f"sampling.strategy: {strategy}", "take weighted, which balances classes alone", read)
+    return Order(strategy, read.groups, seed)
+
+
+def of_sources(plan: Plan, read: Inputs, order: Order, classes: int, device: str) -> list[Callback]:
+    """The losses that look at sources. Errors: TrainingError where there is one source."""
+    cbs: list[Callback] = []
+    if plan.loss.group_dro_step > 0:
+        _refuse_one_source("loss.group_dro_step", "set it to 0", read)
+        cbs.append(source_losses.GroupDRO(read.groups, order, plan.loss.group_dro_step, device))
+    if plan.loss.coral_weight > 0:
+        _refuse_one_source("loss.coral_weight", "set it to 0", read)
+        cbs.append(source_losses.Coral(read.groups // classes, order, plan.loss.coral_weight))
+    return cbs
+
+
+def _refuse_one_source(key: str, remedy: str, read: Inputs) -> None:
     if len(read.sources) < 2:
         raise TrainingError(
-            f"sampling.strategy: {strategy} needs training images of two sources or more, and all are of "
-            f"{read.sources[0] or 'an unknown one'}: take weighted, which balances classes alone, or give the sources "
-            "in data.source, or in a table"
+            f"{key} needs training images of two sources or more, and all are of "
+            f"{read.sources[0] or 'an unknown one'}: {remedy}, or give the sources in data.source, or in a table"
         )
-    return Order(strategy, read.groups, seed)
 
 
 def step_callbacks(plan: Plan, order: Order, divided: Division | None) -> list[Callback]:

@@ -38,6 +38,7 @@ class LossScaling(Callback):  # type: ignore[misc]
     """
 
     order, run_valid = 10.5, False  # after batches have accumulated, before gradients are bounded
+    saved_as = "loss_scaling"
 
     def __init__(self, device: str) -> None:
         self.device = device

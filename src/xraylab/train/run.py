@@ -21,6 +21,7 @@ from xraylab.train.callbacks import Starts
 from xraylab.train.precision import Autocast, LossScaling
 from xraylab.train.record import Run
 from xraylab.train.scored import HalvingLearner
+from xraylab.train.source_losses import GroupDRO
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def fit(
     in the network's place; `watching` are callbacks that change nothing.
     """
     network = learn.model
-    scaling = _scaling(learn)
+    stateful = _stateful(learn)
     done = _resume(learn, parts, run, average)
     started, before = time.monotonic(), run.seconds
 
@@ -110,8 +111,7 @@ def fit(
         run.seconds = before + time.monotonic() - started
         run.scoring_batch = learn.scoring_batch
         own = {} if average is None else {"average": average.state()}
-        if scaling is not None:
-            own["loss_scaling"] = scaling.state()
+        own |= {name: callback.state() for name, callback in stateful.items()}
         run.save(learn.model, model=network.state_dict(), optimizer=optimizers.state(learn.opt), **own)
 
     epochs = sum(part.phase.epochs for part in parts)
@@ -204,18 +204,18 @@ def held(learn: Learner, head_alone: bool) -> list[frozen.Frozen]:
     return [frozen.Frozen([module for part in networks.groups(learn.model)[:-1] for module in part])]
 
 
-def _scaling(learn: Learner) -> LossScaling | None:
-    """What scales the loss, in float16."""
-    return next((callback for callback in learn.cbs if isinstance(callback, LossScaling)), None)
+def _stateful(learn: Learner) -> dict[str, LossScaling | GroupDRO]:
+    """What carries something from one batch to the next: the scale of the loss in float16, the weights of groups."""
+    return {callback.saved_as: callback for callback in learn.cbs if isinstance(callback, LossScaling | GroupDRO)}
 
 
 def _resume(learn: HalvingLearner, parts: list[Part], run: Run, average: steps.Average | None) -> int:
     """Load the last finished epoch, if there is one, and return how many are finished."""
     saved = state.load(run.folder)
-    scaling = _scaling(learn)
+    stateful = _stateful(learn)
     if saved is None:
-        if scaling is not None:
-            scaling.start()  # the learning rate finder took steps too
+        for callback in stateful.values():
+            callback.start()  # the learning rate finder took steps too
         return 0
     run.rows[:], run.seconds = saved["rows"], saved["seconds"]
     run.scoring_batch = learn.scoring_batch = saved["scoring_batch"]
@@ -226,8 +226,8 @@ def _resume(learn: HalvingLearner, parts: list[Part], run: Run, average: steps.A
     learn.opt.load_state_dict(saved["optimizer"])
     if average is not None:
         average.load(saved["average"])
-    if scaling is not None:
-        scaling.load(saved["loss_scaling"])
+    for name, callback in stateful.items():
+        callback.load(saved[name])
     return len(run.rows)
 
 
