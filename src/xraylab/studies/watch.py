@@ -53,13 +53,22 @@ def _source(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_source(params: Params, home: Path) -> Iterator[str]:
-    """The source, and where it is a table also the folder of its images, unless that holds the study itself."""
-    name = params.data.source
+    """Every source, and where it is a table also the folder of its images, unless that holds the study itself."""
+    data = params.data
+    if isinstance(data.source, str):
+        yield from _of_address("data.source", data.source, data.sha256, home)
+        return
+    for number, each in enumerate(data.source):
+        yield from _of_address(f"data.source[{number}].path", each.path, each.sha256, home)
+
+
+def _of_address(key: str, name: str, sha256: str | None, home: Path) -> Iterator[str]:
+    """The local files that `key` of params.yaml names."""
     if name == "demo":
         return
-    place = sources.placed(name, home, params.data.sha256)
+    place = sources.placed(name, home, sha256)
     if isinstance(place, Path):
-        yield _dependency("data.source", name, place)
+        yield _dependency(key, name, place)
         if listed.is_table(place):
             images = os.path.commonpath([path.parent for path in listed.places(place) if path != place])
             yield from [] if home.resolve().is_relative_to(images) else [images]
