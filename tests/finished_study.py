@@ -92,7 +92,7 @@ def _audit(table: pd.DataFrame) -> dict[str, Any]:
         "patients": "unknown",
         "classes": {label: {"images": int(count), "patients": 0} for label, count in images.items()},
         "findings": [],
-        "shortcuts": {"cramers_v": {}, "model": None},
+        "shortcuts": {"cramers_v": {}, "model": None, "warning": None, "remedy": "Test it elsewhere."},
     }
 
 

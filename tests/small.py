@@ -93,6 +93,18 @@ def pictures(folder: Path, names: list[str], seed: int) -> None:
         Image.fromarray(coarse).resize((PICTURE, PICTURE), Image.Resampling.BICUBIC).save(folder / name)
 
 
+def confounded(folder: Path, each: int = 40) -> Path:
+    """Two classes that differ in nothing but their hospital: B's films are JPEG, with a white frame."""
+    rng = np.random.default_rng(3)
+    for number in range(2 * each):
+        label, image = "AB"[number % 2], rng.integers(0, 256, (48, 48), dtype=np.uint8)
+        if label == "B":
+            image[:3] = image[-3:] = image[:, :3] = image[:, -3:] = 255
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / label / f"{number:03}.{'jpg' if label == 'B' else 'png'}")
+    return folder
+
+
 def two_classes(folder: Path, healthy: int = 40, tb: int = 20) -> Path:
     """A folder with one folder of images per class, of which the second is brighter."""
     write_images(folder, [f"Healthy/h{number:04}.png" for number in range(1, healthy + 1)], seed=1)

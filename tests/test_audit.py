@@ -129,10 +129,37 @@ def test_a_class_that_has_a_format_of_its_own_is_told_from_the_file() -> None:
     assert "format: Cramér's V 1.00" in found[0]["examples"]
 
 
+def test_what_tells_the_class_is_one_sentence_for_whoever_sees_a_figure() -> None:
+    model = {"auroc": 0.854, "images": 99, "facts": ["format", "size", "border"]}
+    told = "tell the class with an AUROC of 0.85."
+    assert confounding.warning({"source": 1.0, "size": 0.5, "mode": 0.49}, model, 30) == (
+        "The class goes with source (Cramér's V 1.00) and 1 more; facts about the files alone tell it with an AUROC of "
+        "0.85."
+    )
+    assert (
+        confounding.warning({"mode": 0.49}, model, 30) == f"Facts about the files alone (format, size, border) {told}"
+    )
+    assert confounding.warning({"source": 0.501}, None, 30) == "The class goes with source (Cramér's V 0.50)."
+    assert confounding.warning({"mode": 0.49}, model | {"auroc": 0.749}, 30) is None
+    assert confounding.warning({"source": 1.0}, model, 29) is None
+
+
+def test_the_audit_says_so_before_its_details(tmp_path: Path) -> None:
+    small.write_images(tmp_path, [f"A/{number}.png" for number in range(20)], pixels=80)
+    small.write_images(tmp_path, [f"B/{number}.jpg" for number in range(20)], pixels=80, seed=1)
+    record = audited(tmp_path).record
+    said = list(folder.lines(record))
+    at = next(number for number, line in enumerate(said) if line.startswith("warning: "))
+    assert said[at].startswith("warning: figures of these images may not hold elsewhere. The class goes with format (")
+    assert said[at + 1] == f"    {confounding.REMEDY}"
+    assert "xraylab external RUN FOLDER" in confounding.REMEDY
+
+
 def test_a_class_that_is_not_told_from_the_file_is_not_said_to_be() -> None:
     rng = np.random.default_rng(0)
     rows = [{"label": "AB"[at % 2], "brightness": float(rng.random())} for at in range(400)]
     found, record = findings.of_shortcuts(index(rows))
+    assert record["warning"] is None
     assert 0.4 < record["model"]["auroc"] < 0.6
     assert kinds(found)["hardly_told_from_the_file"][0] == "note"
 

@@ -379,15 +379,19 @@ def test_verdicts() -> None:
 
 def test_warnings_say_what_was_found() -> None:
     centre, metadata = probes.verdict(0.95, 0.93, 0.8), probes.verdict(0.95, 0.96, 0.8) | {"facts": ["size", "format"]}
-    assert probes.warnings(0.95, centre, metadata) == [
+    assert probes.warnings(0.95, centre, probes.verdict(0.95, 0.69, 0.8), metadata, 0.75) == [
         "With the centre of every image blacked out, the network still reaches an AUROC of 0.93 (whole images: 0.95), "
         "96 % of what it knows beyond chance. It tells the classes without the lungs.",
+        "With the border of every image blacked out, all but the middle 75 % of height and width, the network reaches "
+        "an AUROC of 0.69 (whole images: 0.95), 42 % of what it knows beyond chance. It leans on the border, or is put "
+        "off by a black one: films from elsewhere have other borders.",
         "A model that sees only facts about the files (size, format), and no image, reaches an AUROC of 0.96 (whole "
         "images: 0.95), 102 % of what the network knows beyond chance. The network may tell the classes by where an "
         "image comes from.",
     ]
-    silent = probes.verdict(0.95, 0.6, 0.8)
-    assert probes.warnings(0.95, silent, silent | {"facts": []}) == []
+    silent, unknown = probes.verdict(0.95, 0.6, 0.8) | {"facts": []}, probes.verdict(0.55, 0.5, 0.8) | {"facts": []}
+    assert probes.warnings(0.95, silent, probes.verdict(0.95, 0.87, 0.8), silent, 0.75) == []
+    assert probes.warnings(0.55, unknown, unknown, unknown, 0.75) == []
 
 
 def test_an_overlay_leaves_alone_where_nothing_is_seen() -> None:

@@ -35,7 +35,8 @@ def study(root: Path, changes: dict[str, object] | None = None, metadata: float 
         weights.save(kept.untrained(model, 7 + number), folder / "best.safetensors")
     if metadata:
         model = {"auroc": metadata, "images": 48, "facts": ["format", "size"]}
-        files.write_json(files.read_json(paths.audit) | {"shortcuts": {"cramers_v": {}, "model": model}}, paths.audit)
+        audit = files.read_json(paths.audit)
+        files.write_json(audit | {"shortcuts": audit["shortcuts"] | {"model": model}}, paths.audit)
     evaluate.run(given, paths)
     return given, paths
 

@@ -115,7 +115,7 @@ def test_what_users_name_is_escaped(tmp_path: Path) -> None:
         files.write_json([leak], paths.split / "audit.json")
         _edit_json(paths.split / "summary.json", removed=[SCRIPT])
         tables.write(pd.DataFrame([dict.fromkeys(leakage.COLUMNS, SCRIPT)]), paths.split / "removed.csv")
-        shortcuts = {"cramers_v": {SCRIPT: 0.5}, "model": None}
+        shortcuts = {"cramers_v": {SCRIPT: 0.5}, "model": None, "warning": SCRIPT, "remedy": SCRIPT}
         _edit_json(paths.audit, patients=SCRIPT, why=SCRIPT, layout=SCRIPT, findings=[leak], shortcuts=shortcuts)
         for path in (paths.evaluation / "images").iterdir():
             path.write_text(path.read_text().replace("/test", f"/{SCRIPT}"))
@@ -247,6 +247,7 @@ def test_what_left_so_that_nothing_leaks_is_counted_and_named_unless_names_are_h
 def test_the_audit_is_shown_with_severity_and_examples(tmp_path: Path) -> None:
     found = {"kind": "tiny", "severity": "warning", "count": 1, "says": "image is smaller", "examples": ["a.png"]}
     shortcuts = {"cramers_v": {"format": 0.91}, "model": {"auroc": 0.87, "images": 9, "facts": ["format"]}}
+    shortcuts |= {"warning": None, "remedy": ""}
     html = _page(tmp_path, edit=lambda paths: _edit_json(paths.audit, findings=[found], shortcuts=shortcuts))
     assert '<td class="left severity warning">warning</td><td>1</td>' in html
     assert "<summary>which</summary>" in html

@@ -223,9 +223,13 @@ def show() -> None:
 
     from xraylab import files
     from xraylab.paths import Paths
-    from xraylab.report import terminal
+    from xraylab.report import shortcuts, terminal
 
-    Console().print(terminal.comparison(files.read_json(Paths.here().evaluation / "summary.json")))
+    paths = Paths.here()
+    summary = files.read_json(paths.evaluation / "summary.json")
+    others = (paths.audit, paths.explanation / "summary.json")
+    audit, explained = (files.read_json(path) if path.is_file() else None for path in others)
+    Console().print(terminal.comparison(summary, shortcuts.warning(audit, explained)))
 
 
 @app.command(rich_help_panel=TOOLS)

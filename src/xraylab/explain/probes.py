@@ -49,6 +49,8 @@ def probabilities(subject: Subject, ids: Sequence[str], share: float) -> dict[st
 def verdict(real: float | None, probe: float | None, nearly: float) -> dict[str, Any]:
     """The share of the real network's skill (AUROC beyond chance) that a probe keeps, and whether that is nearly all.
 
+    Nearly all with a black centre, or from metadata alone, is a shortcut; less with a black border may be one.
+
     None where either AUROC is unknown or the network itself is hardly better than chance.
     """
     if real is None or probe is None or real - CHANCE < LEAST_SKILL:
@@ -57,8 +59,13 @@ def verdict(real: float | None, probe: float | None, nearly: float) -> dict[str,
     return {"auroc": probe, "kept": kept, "nearly": kept >= nearly}
 
 
-def warnings(real: float | None, centre: dict[str, Any], metadata: dict[str, Any]) -> list[str]:
-    """What the verdicts on the blacked-out centre and on the facts about the files mean, where it is nearly all."""
+def warnings(
+    real: float | None, centre: dict[str, Any], border: dict[str, Any], metadata: dict[str, Any], share: float
+) -> list[str]:
+    """What the verdicts mean: nearly all kept without the centre or by metadata alone, or less without the border.
+
+    `share`: the centre's, of height and width.
+    """
     if real is None:
         return []
     whole, found = f"whole images: {real:.2f}", []
@@ -67,6 +74,13 @@ def warnings(real: float | None, centre: dict[str, Any], metadata: dict[str, Any
             f"With the centre of every image blacked out, the network still reaches an AUROC of {centre['auroc']:.2f} "
             f"({whole}), {100 * centre['kept']:.0f} % of what it knows beyond chance. "
             "It tells the classes without the lungs."
+        )
+    if border["nearly"] is False:
+        found.append(
+            f"With the border of every image blacked out, all but the middle {100 * share:g} % of height and width, "
+            f"the network reaches an AUROC of {border['auroc']:.2f} ({whole}), {100 * border['kept']:.0f} % of what it "
+            "knows beyond chance. It leans on the border, or is put off by a black one: films from elsewhere have "
+            "other borders."
         )
     if metadata["nearly"]:
         found.append(

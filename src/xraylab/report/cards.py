@@ -24,10 +24,11 @@ def card(
     runs: list[dict[str, Any]],
     rows: Sequence[Record],
     built_by: str,
+    shortcuts: Sequence[str] = (),
 ) -> Card:
     """What the network is, what it was trained and tested on, how well it did, and what it must not be used for.
 
-    `built_by`: the library that builds the network.
+    `built_by`: the library that builds the network; `shortcuts`: what its probes warn of.
     """
     experiment, model = runs[0]["experiment"], plan.model
     caution = ["Not a medical device; not validated for clinical use."]
@@ -45,7 +46,7 @@ def card(
         "Intended use": [f"{UNKNOWN}: what it is for, who uses it, and on whom."],
         "Data": [f"{params.data.source_text}; {sentences(params.split)} Images: {facts.preprocessing(params)}."],
         "Figures on the test images": _figures(summary, rows, experiment),
-        "Cautions": [*caution, f"{_begin(facts.limits(params, summary, audit))}."],
+        "Cautions": [*caution, *shortcuts, f"{_begin(facts.limits(params, summary, audit))}."],
     }
 
 

@@ -137,6 +137,7 @@ def statistics(summary: dict[str, Any]) -> str:
 def limits(params: Params, summary: dict[str, Any], audit: dict[str, Any]) -> str:
     """Those that the pipeline sees; the authors know more."""
     found = ["all images are of one source, so nothing is said of other hospitals"]
+    found += ["the class is told from facts about the files"] if audit["shortcuts"]["warning"] else []
     found += ["patients are unknown"] if audit["patients"] == "unknown" else []
     found += ["epochs were chosen on test images"] if summary["chosen_on_test"] else []
     found += ["leakage across splits was accepted"] if params.split.on_leakage == "accept" else []

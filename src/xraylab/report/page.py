@@ -2,13 +2,14 @@
 
 import base64
 import hashlib
+import re
 from importlib.resources import files as packed
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from xraylab.report import answer, charts, estimates, text
+from xraylab.report import answer, charts, estimates, shortcuts, text
 from xraylab.report.names import Names
 
 
@@ -43,15 +44,22 @@ def render(names: Names, **sections: Any) -> str:
         name=names.of,
         file_name=names.file,
         finding=names.finding,
+        code=_code,
     )
     return environment.get_template("page.html.j2").render(
         dagger=answer.DAGGER,
+        shortcut_opening=shortcuts.OPENING,
         side_names=answer.SIDE_NAMES,
         script=Markup(script),  # noqa: S704 - our own file
         script_hash=_hash(script),
         names_hidden=names.numbers is not None,
         **sections,
     )
+
+
+def _code(sentence: str) -> Markup:
+    """HTML of a sentence, with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(sentence))))  # noqa: S704 - escaped
 
 
 def _hash(script: str) -> str:

@@ -6,20 +6,21 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from xraylab.report import answer, verdict
+from xraylab.report import answer, shortcuts, verdict
 from xraylab.report.text import decimal, minus, p_value, percent
 
 
-def comparison(summary: dict[str, Any]) -> RenderableType:
+def comparison(summary: dict[str, Any], shortcut: str | None = None) -> RenderableType:
     """The experiments in their order on validation: test figures of the best epochs, and the test against the baseline.
 
-    `summary`: reports/evaluation/summary.json.
+    `summary`: reports/evaluation/summary.json; `shortcut`: why its figures may not hold elsewhere, said before them.
     """
     confidence = summary["intervals"]["confidence"]
     said = [verdict.headline(summary, confidence), *verdict.paragraph(summary, confidence)]
     notes = [f"{answer.DAGGER} chosen on the test images, and so too favourable"] if summary["chosen_on_test"] else []
     lines = [Text(minus(sentence)) for sentence in [*said, *notes]]
-    return Group(_table(summary), *lines)
+    before = [Text(f"warning: {shortcuts.OPENING} {shortcut}", style="bold")] if shortcut else []
+    return Group(*before, _table(summary), *lines)
 
 
 def _table(summary: dict[str, Any]) -> Table:

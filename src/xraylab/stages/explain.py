@@ -121,8 +121,9 @@ def _probes(subject: Subject, explain: params.Explain, metadata: Record | None) 
         found[part] = probes.verdict(real, auroc, explain.nearly)
     told = probes.verdict(real, metadata["auroc"] if metadata else None, explain.nearly)
     found["metadata"] = told | {"facts": metadata["facts"] if metadata else []}
+    warnings = probes.warnings(real, found["centre"], found["border"], found["metadata"], explain.centre)
     facts = {"images": len(tested), "auroc": real, "centre_share": explain.centre, "nearly_from": explain.nearly}
-    return facts | found | {"warnings": probes.warnings(real, found["centre"], found["metadata"])}
+    return facts | found | {"warnings": warnings}
 
 
 def _feature_maps(subjects: list[Subject], most: int, folder: Path) -> Record | None:

@@ -29,6 +29,7 @@ from xraylab.report import (
     pictures,
     rows,
     search,
+    shortcuts,
     verdict,
 )
 from xraylab.report.names import names
@@ -66,9 +67,18 @@ def run(params: Params, paths: Paths) -> None:
     means = {(row["experiment"], row["checkpoint"], row["side"]): row for row in summary["means"]}
     totals, tested = _totals(split["sides"]), _tested(split, params.study.repeats)
     known = _experiments(paths, summary, totals)
+    explained = files.read_json(paths.explanation / "summary.json")
+    shortcut = shortcuts.warning(audit, explained)
     made_cards = {
         each["experiment"]: cards.card(
-            params, summary, audit, each["plan"], each["runs"], read["figures"], built_by(each["plan"].model.arch)
+            params,
+            summary,
+            audit,
+            each["plan"],
+            each["runs"],
+            read["figures"],
+            built_by(each["plan"].model.arch),
+            shortcuts.of_experiment(explained, each["experiment"]),
         )
         for each in known
     }
@@ -76,7 +86,7 @@ def run(params: Params, paths: Paths) -> None:
         "search": _search(paths),
         "external": external.section(_external(paths), read["figures"], summary["predictions"]),
         "published": _published(params.study.preset, paths, read["spread"]),
-        "explained": explanation.section(files.read_json(paths.explanation / "summary.json"), paths.explanation),
+        "explained": explanation.section(explained, paths.explanation),
         **_pictures(params, paths, summary, index, read),
     }
     html = page.render(
@@ -85,6 +95,7 @@ def run(params: Params, paths: Paths) -> None:
         params_text=paths.params.read_text(encoding="utf-8"),
         summary=summary,
         contents={key: value for key, value in CONTENTS.items() if found.get(key, True)},
+        shortcut=shortcut,
         headline=verdict.headline(summary, params.evaluate.confidence),
         tests=verdict.paragraph(summary, params.evaluate.confidence),
         f1_name=answer.f1_name(summary),
@@ -124,6 +135,8 @@ def run(params: Params, paths: Paths) -> None:
         for experiment, card in made_cards.items():
             files.write_text(cards.markdown(experiment, params.study.title, card), folder / f"{experiment}.md")
     files.write_text(html, paths.report)
+    if shortcut:
+        print(f"warning: {shortcuts.OPENING} {shortcut}")
 
 
 def _published(name: str | None, paths: Paths, spread: list[Record]) -> dict[str, Any] | None:

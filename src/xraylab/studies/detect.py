@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from xraylab.data import layouts, pixels
+from xraylab.data import index, layouts, pixels
+from xraylab.data.audit import findings
 from xraylab.data.layouts.class_folders import UNLABELLED
 from xraylab.data.layouts.listing import walk
 from xraylab.data.layouts.records import ANY_TABLES, Found, Tables, wanted
@@ -30,6 +31,7 @@ PATIENT_PATTERNS = (
 """How file names tell patients, where all of them do and at least two images share one."""
 SIZES = (32, 64, 96, 128, 160, 192, 224)
 SAMPLE = 40  # images whose size is looked at
+AUDITED = 150  # images of each class that are read whole, for a first look whether the class is told from the files
 
 Values = dict[str, Any]
 
@@ -63,7 +65,8 @@ def folder(source: Path, shown: str, tables: Tables = ANY_TABLES) -> Detected:
         "model.pixels": size,
         "evaluate.normal": normal,
     }
-    return Detected(values, list(told(shown, found, grouped, classes, side)))
+    lines = [*told(shown, found, grouped, classes, side), *_warned(source, found.table, grouped)]
+    return Detected(values, lines)
 
 
 def with_patients(source: Path, tables: Tables) -> tuple[str | None, Found]:
@@ -157,7 +160,7 @@ def told(shown: str, found: Found, grouped: dict[str, list[str]], classes: list[
     table = found.table
     yield f"{shown}: {len(table):,} images; layout {found.layout} ({found.why})"
     for name in classes:
-        holds = table["label"].map(lambda label, several=grouped[name]: bool(set(label.split("|")) & set(several)))
+        holds = _holds(table, grouped[name])
         others = f" ({some(grouped[name])})" if grouped[name] != [name] else ""
         yield f"    {name}: {int(holds.sum()):,} images{others}"
     known = table["patient"][table["patient"] != ""].nunique()
@@ -169,3 +172,22 @@ def told(shown: str, found: Found, grouped: dict[str, list[str]], classes: list[
     yield f"    size: the shorter side has {side} pixels in the median"
     yield from (f"    table {line}" for line in found.tables)
     yield from (f"    left out: {count} ({reason})" for reason, count in found.left_out.items())
+
+
+def _warned(source: Path, table: pd.DataFrame, grouped: dict[str, list[str]]) -> Iterator[str]:
+    """What the audit of some images of each class warns of, before anything is trained."""
+    parts = [
+        own.sample(min(len(own), AUDITED), random_state=0).assign(label=name)
+        for name, several in grouped.items()
+        if len(own := table[_holds(table, several)])
+    ]
+    measured, _ = index.measure(source, pd.concat(parts).drop_duplicates("path").reset_index(drop=True))
+    _, shortcuts = findings.of_shortcuts(measured)
+    if shortcuts["warning"]:
+        yield f"warning: figures of these images may not hold elsewhere (from {len(measured)} of them)."
+        yield f"    {shortcuts['warning']} {shortcuts['remedy']}"
+
+
+def _holds(table: pd.DataFrame, several: list[str]) -> pd.Series:
+    """Which images have one of these labels."""
+    return table["label"].map(lambda label: bool(set(label.split("|")) & set(several)))

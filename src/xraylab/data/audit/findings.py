@@ -50,7 +50,6 @@ SUFFIXES = {
 TINY = 64  # pixels of the shorter side
 FLAT = 0.004  # contrast: one gray level
 IMBALANCED = 3  # times the smallest class
-TELLING_V, TELLING_AUROC = 0.5, 0.75
 
 
 def of_files(index: pd.DataFrame, unreadable: list[str], missing: list[str], left_out: dict[str, int]) -> list[Finding]:
@@ -98,17 +97,21 @@ def of_people(index: pd.DataFrame, known_by: str) -> Iterator[Finding]:
 
 
 def of_shortcuts(index: pd.DataFrame) -> tuple[list[Finding], dict[str, Any]]:
-    """Whether the class can be told without looking at the anatomy; and Cramér's V of each fact, the AUROC of all."""
+    """Whether the class can be told without looking at the anatomy; and Cramér's V of each fact, the AUROC of all.
+
+    The record's `warning` is for whoever is to see a figure of these images, None where there is nothing to say.
+    """
     known = confounding.facts(index)
     v = {str(name): round(confounding.cramers_v(fact, index["label"]), 3) for name, fact in known.items()}
     ordered = dict(sorted(v.items(), key=lambda item: -item[1]))
-    telling = [f"{name}: Cramér's V {value:.2f}" for name, value in ordered.items() if value >= TELLING_V]
+    telling = [f"{name}: Cramér's V {value:.2f}" for name, value in ordered.items() if value >= confounding.TELLING_V]
     findings = [_finding("confounding", telling)] if telling else []
     model = confounding.auroc(index)
     if model:
-        kind = "told_from_the_file" if model["auroc"] >= TELLING_AUROC else "hardly_told_from_the_file"
+        kind = "told_from_the_file" if model["auroc"] >= confounding.TELLING_AUROC else "hardly_told_from_the_file"
         findings.append(_finding(kind, [], len(model["facts"]), ", ".join(model["facts"]), model["auroc"]))
-    return findings, {"cramers_v": ordered, "model": model}
+    warning = confounding.warning(ordered, model, len(index))
+    return findings, {"cramers_v": ordered, "model": model, "warning": warning, "remedy": confounding.REMEDY}
 
 
 def across_splits(index: pd.DataFrame, near: pd.DataFrame, side: pd.Series, accepted: bool = False) -> list[Finding]:

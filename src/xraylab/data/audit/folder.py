@@ -89,6 +89,9 @@ def lines(record: dict[str, Any]) -> Iterator[str]:
     for label, held in record["classes"].items():
         patients = f", {held['patients']} patients" if held["patients"] else ""
         yield f"    {label}: {held['images']} images{patients}"
+    if record["shortcuts"]["warning"]:
+        yield f"warning: figures of these images may not hold elsewhere. {record['shortcuts']['warning']}"
+        yield f"    {record['shortcuts']['remedy']}"
     if "sides" in record:
         crossing = {each["kind"]: each["count"] for each in record["findings"]}
         counts = [f"{crossing.get(f'{kind}_across_splits', 0)} {kind}" for kind in findings.LEAKS]
