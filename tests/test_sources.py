@@ -3,6 +3,7 @@
 import os
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def images(tmp_path: Path) -> Path:
 
 def zipped(folder: Path, path: Path) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
-        for file in sorted(folder.rglob("*.png")):
+        for file in sorted(path for suffix in ("png", "csv") for path in folder.rglob(f"*.{suffix}")):
             archive.write(file, file.relative_to(folder))
     return path
 
@@ -169,6 +170,34 @@ def test_classes_that_do_not_fit_are_refused_before_anything_is_copied(images: P
     with pytest.raises(DataError, match=r"^data.classes names A, Bee; the source has A \(2\), B \(1\)\."):
         source.run(*load(study))
     assert not Paths(study).source.exists()
+
+
+@pytest.mark.parametrize(("pack", "name"), [(zipped, "films.zip"), (tarred, "films.tar.gz")])
+@pytest.mark.parametrize("table", ["", "who.csv"])
+def test_classes_that_do_not_fit_an_archive_are_refused_before_it_is_unpacked(
+    pack: Callable[[Path, Path], Path], name: str, table: str, images: Path, tmp_path: Path
+) -> None:
+    if table:
+        (images / table).write_text("image;Diagnosis\nA/1.png;ill\nA/2.png;ill\nB/1.png;well\n")
+    classes = ["well", "i11"] if table else ["A", "Bee"]
+    study = small.study(tmp_path / "study", small.use(pack(images, tmp_path / name), classes, classes[0]))
+    there = r"ill \(2\), well \(1\)" if table else r"A \(2\), B \(1\)"
+    with pytest.raises(DataError, match=rf"^data.classes names {', '.join(classes)}; the source has {there}\."):
+        source.run(*load(study))
+    assert not Paths(study).source.exists()
+    small.edit(study, lambda tree: tree["data"].update(classes=["well", "ill"] if table else ["A", "B"]))
+    source.run(*load(study))
+    assert Paths(study).source.exists()
+    assert not Paths(study).raw.exists()
+
+
+def test_an_archive_that_did_not_change_is_not_looked_into_again(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = small.study(tmp_path / "study", small.use(zipped(images, tmp_path / "films.zip"), ["A", "B"], "A"))
+    source.run(*load(study))
+    monkeypatch.delattr(sources, "outlined")
+    source.run(*load(study))
 
 
 @pytest.mark.parametrize("place", ["data/raw", "data/raw/inner", ".", "data", "reports"])

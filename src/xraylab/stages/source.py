@@ -13,6 +13,7 @@ from xraylab.paths import Paths
 from xraylab.studies import watch
 
 Record = dict[str, Any]
+ARCHIVES = ("zip", "tar")
 
 
 def run(params: Params, paths: Paths) -> None:
@@ -38,6 +39,9 @@ def _note_source(params: Params, paths: Paths) -> None:
         if isinstance(placed, Path):
             _refuse_unfit(data, placed)
         described = _described(placed, data, recorded, paths)
+        if isinstance(placed, Path) and described["kind"] in ARCHIVES and described != recorded:
+            with sources.outlined(placed) as folder:  # an unchanged one was unpacked already, and `index` looks at that
+                _read(data, folder)
     else:
         described = {"kind": "several", "sources": _each(data, recorded.get("sources", {}), paths)}
     files.write_json(described, paths.source)
@@ -86,10 +90,14 @@ def _described(source: Path | sources.Address | None, data: Data, recorded: Reco
 
 def _refuse_unfit(data: Data, source: Path) -> None:
     """Classes, labels, tables and patients that do not fit the source, before anything of it is copied."""
-    tables = layouts.Tables.of(data.table, data.columns)
     with sources.looked_at(source) as folder:
         if folder:
-            layouts.read(folder, data.layout, data.classes, data.labels, data.patient, tables)
+            _read(data, folder)
+
+
+def _read(data: Data, folder: Path) -> None:
+    tables = layouts.Tables.of(data.table, data.columns)
+    layouts.read(folder, data.layout, data.classes, data.labels, data.patient, tables)
 
 
 def _note_sides(name: str | None, paths: Paths) -> None:

@@ -8,11 +8,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from xraylab.data.sources import https, kaggle, listed, local, remotes
+from xraylab.data.sources import archives, https, kaggle, listed, local, remotes
 from xraylab.data.sources.address import Address, UnreachableError
 from xraylab.errors import DataError
 
-__all__ = ["KINDS", "Address", "UnreachableError", "copy", "describe", "looked_at", "placed"]
+__all__ = ["KINDS", "Address", "UnreachableError", "copy", "describe", "looked_at", "outlined", "placed"]
 
 
 class Kind(Protocol):
@@ -65,6 +65,14 @@ def looked_at(source: Path) -> Iterator[Path | None]:
         return
     with TemporaryDirectory() as folder:
         listed.copy(source, Path(folder), link=True)
+        yield Path(folder)
+
+
+@contextmanager
+def outlined(source: Path) -> Iterator[Path]:
+    """A folder with the names of all files that the archive `source` would bring, and the contents of its tables."""
+    with TemporaryDirectory() as folder:
+        archives.unpack(local.kind(source), source, Path(folder), source, outline=True)
         yield Path(folder)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from xraylab import progress
+from xraylab.data.layouts.listing import TABLE_SUFFIXES
 from xraylab.data.sources import members
 from xraylab.errors import DataError
 
@@ -25,6 +26,8 @@ RATIO = 200
 FLOOR = 100_000_000
 MEMBERS = 5_000_000
 BLOCK = 1 << 20
+TEXTS = (*TABLE_SUFFIXES, ".txt")
+"""What a layout reads of a source, besides the names of its files."""
 DAMAGED = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -62,10 +65,13 @@ def bring(file: Path, name: str, target: Path, source: str) -> None:
     shutil.copyfile(file, target / place)
 
 
-def unpack(what: str, file: Path, target: Path, source: Path | str) -> None:
-    """Unpack the zip or tar `file` into the folder `target`; `source` is what errors call it."""
+def unpack(what: str, file: Path, target: Path, source: Path | str, outline: bool = False) -> None:
+    """Unpack the zip or tar `file` into the folder `target`; `source` is what errors call it.
+
+    With `outline` every file but tables and texts stays empty: names are enough to tell classes.
+    """
     try:
-        OPENERS[what](file, target, source)
+        OPENERS[what](file, target, source, outline)
     except DAMAGED as error:
         raise DataError(f"data.source: {source} is not a whole {what} archive ({error}): download it again") from None
     except RuntimeError as error:  # encrypted, or packed by a method that zipfile does not know
@@ -76,14 +82,14 @@ def unpack(what: str, file: Path, target: Path, source: Path | str) -> None:
         ) from None
 
 
-def _unpack_zip(file: Path, target: Path, source: Path | str) -> None:
+def _unpack_zip(file: Path, target: Path, source: Path | str, outline: bool) -> None:
     with zipfile.ZipFile(file) as archive:
         found = [
             Member(entry.filename, entry.file_size, _plain(entry), partial(archive.open, entry))
             for entry in archive.infolist()
             if not entry.is_dir()
         ]
-        _write_all(found, file, target, source)
+        _write_all(found, file, target, source, outline)
 
 
 def _plain(entry: zipfile.ZipInfo) -> bool:
@@ -91,7 +97,7 @@ def _plain(entry: zipfile.ZipInfo) -> bool:
     return stat.S_IFMT(entry.external_attr >> 16) in (0, stat.S_IFREG)
 
 
-def _unpack_tar(file: Path, target: Path, source: Path | str) -> None:
+def _unpack_tar(file: Path, target: Path, source: Path | str, outline: bool) -> None:
     found: list[Member] = []
     size, allowed = 0, _allowed(file)
     with tarfile.open(file) as archive:
@@ -100,7 +106,7 @@ def _unpack_tar(file: Path, target: Path, source: Path | str) -> None:
             _refuse_bomb(source, len(found), size, allowed)
             if not entry.isdir():
                 found.append(Member(entry.name, entry.size, entry.isfile(), partial(_opened, archive, entry)))
-        _write_all(found, file, target, source)
+        _write_all(found, file, target, source, outline)
 
 
 def _opened(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
@@ -113,17 +119,21 @@ def _opened(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
 OPENERS = {"zip": _unpack_zip, "tar": _unpack_tar}
 
 
-def _write_all(found: list[Member], file: Path, target: Path, source: Path | str) -> None:
+def _write_all(found: list[Member], file: Path, target: Path, source: Path | str, outline: bool) -> None:
     """Check everything that the archive says of itself, then write, counting what really comes."""
     allowed = _allowed(file)
     _refuse_bomb(source, len(found), sum(member.size for member in found), allowed)
     places = members.places(source, [member.name for member in found])
     members.refuse("are neither files nor folders", source, [member.name for member in found if not member.plain])
     wanted = [pair for pair in zip(found, places, strict=True) if not members.hidden(pair[1])]
-    refuse_overfull(source, sum(member.size for member, _ in wanted), target)
+    filled = {place for _, place in wanted if not outline or place.name.lower().endswith(TEXTS)}
+    refuse_overfull(source, sum(member.size for member, place in wanted if place in filled), target)
     written = 0
     for member, place in progress.bar(wanted, len(wanted), "unpacking the source"):
         (target / place).parent.mkdir(parents=True, exist_ok=True)
+        if place not in filled:
+            (target / place).touch(exist_ok=False)
+            continue
         with member.open() as packed, (target / place).open("xb") as plain:
             while block := packed.read(BLOCK):
                 written += len(block)
