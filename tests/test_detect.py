@@ -1,9 +1,11 @@
 """A folder of one's own becomes a study that runs: what is detected, and what params.yaml then says."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import small
 from PIL import Image
 
 from xraylab import params, template
@@ -109,6 +111,24 @@ def test_a_new_study_of_a_folder_that_is_not_there_or_cannot_be_used_is_not_begu
     with pytest.raises(DataError, match=r"^no classes found"):
         begin.new(tmp_path / "s", None, [str(folder_of(tmp_path / "raw", ["a/1.png"]))], published=False)
     assert not (tmp_path / "s").exists()
+
+
+def test_an_archive_is_looked_into_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detect, "UNPACKED", 10)
+    names = [f"{label}/{n:03}.png" for label in ("normal", "ill") for n in range(30)]
+    folder = folder_of(tmp_path / "films", names, size=100)
+    packed = Path(shutil.make_archive(str(tmp_path / "films"), "zip", folder))
+    lines = begin.new(tmp_path / "s", None, str(packed), published=False)
+    assert lines[:2] == [
+        f"{packed}: 60 images; layout class-folders (images lie in folders, and no other layout fits)",
+        "    normal: 30 images",
+    ]
+    assert "    dvc repro fetch" not in lines
+    cfg = params.read(tmp_path / "s/params.yaml")
+    assert (cfg.data.source, cfg.data.classes, cfg.images.pixels) == (str(packed), ["normal", "ill"], 96)
+    small.edit(tmp_path / "s", lambda tree: tree["data"].update(classes=["x", "y"], positive="y"))
+    begin.init(tmp_path / "s", None)
+    assert params.read(tmp_path / "s/params.yaml").data.classes == ["normal", "ill"]
 
 
 def test_an_address_is_looked_at_once_it_is_fetched(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_an_archive_that_did_not_change_is_not_looked_into_again(
 ) -> None:
     study = small.study(tmp_path / "study", small.use(zipped(images, tmp_path / "films.zip"), ["A", "B"], "A"))
     source.run(*load(study))
-    monkeypatch.delattr(sources, "outlined")
+    monkeypatch.delattr(sources, "looked_at")
     source.run(*load(study))
 
 

@@ -146,7 +146,7 @@ def test_what_comes_is_counted_whatever_the_archive_states(tmp_path: Path, monke
     (tmp_path / "packed").write_bytes(b"12345")
     (tmp_path / "raw").mkdir()
     with pytest.raises(DataError, match="would unpack to more than 1000 bytes"):
-        archives._write_all([lying], tmp_path / "packed", tmp_path / "raw", "x.zip", outline=False)
+        archives._write_all([lying], tmp_path / "packed", tmp_path / "raw", "x.zip", sample=None)
     assert (tmp_path / "raw/A/1.png").stat().st_size == 0
 
 

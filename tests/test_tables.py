@@ -98,7 +98,7 @@ def test_why_a_table_is_passed_over_is_said(raw: Path) -> None:
         "c.csv: passed over, since its column image names none of the images (y1)",
         "e.csv: passed over, since it names no image, and its column patient no patient of an image",
         "a.csv: passed over, since none of its columns names images: who, what",
-        "d.csv: passed over, since cannot be read: d.csv, line 2: 3 cells, the header has 2",
+        "d.csv: passed over, since it cannot be read (d.csv, line 2: 3 cells, the header has 2)",
     ]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from xraylab import files
 from xraylab.data import layouts, sources
 from xraylab.data.layouts import several
+from xraylab.data.sources import archives
 from xraylab.data.split import listed
 from xraylab.errors import DataError, speaking_of
 from xraylab.params import Data, Params
@@ -13,7 +14,6 @@ from xraylab.paths import Paths
 from xraylab.studies import watch
 
 Record = dict[str, Any]
-ARCHIVES = ("zip", "tar")
 
 
 def run(params: Params, paths: Paths) -> None:
@@ -36,12 +36,12 @@ def _note_source(params: Params, paths: Paths) -> None:
     data, recorded = params.data, files.read_json(paths.source) if paths.source.exists() else {}
     if isinstance(data.source, str):
         placed = _placed(data.source, data.sha256, paths)
-        if isinstance(placed, Path):
+        packed = isinstance(placed, Path) and archives.kind(placed.name)
+        if isinstance(placed, Path) and not packed:
             _refuse_unfit(data, placed)
         described = _described(placed, data, recorded, paths)
-        if isinstance(placed, Path) and described["kind"] in ARCHIVES and described != recorded:
-            with sources.outlined(placed) as folder:  # an unchanged one was unpacked already, and `index` looks at that
-                _read(data, folder)
+        if isinstance(placed, Path) and packed and described != recorded:
+            _refuse_unfit(data, placed)  # an unchanged archive was unpacked already, and `index` looks at that
     else:
         described = {"kind": "several", "sources": _each(data, recorded.get("sources", {}), paths)}
     files.write_json(described, paths.source)
@@ -90,14 +90,10 @@ def _described(source: Path | sources.Address | None, data: Data, recorded: Reco
 
 def _refuse_unfit(data: Data, source: Path) -> None:
     """Classes, labels, tables and patients that do not fit the source, before anything of it is copied."""
+    tables = layouts.Tables.of(data.table, data.columns)
     with sources.looked_at(source) as folder:
         if folder:
-            _read(data, folder)
-
-
-def _read(data: Data, folder: Path) -> None:
-    tables = layouts.Tables.of(data.table, data.columns)
-    layouts.read(folder, data.layout, data.classes, data.labels, data.patient, tables)
+            layouts.read(folder, data.layout, data.classes, data.labels, data.patient, tables)
 
 
 def _note_sides(name: str | None, paths: Paths) -> None:

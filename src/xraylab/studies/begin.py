@@ -174,7 +174,7 @@ def _source(data: str | None, home: Path) -> Path | None:
 
 
 def _detected(source: Path, tables: Tables = ANY_TABLES) -> Detected | None:
-    with sources.looked_at(source) as folder:
+    with sources.looked_at(source, detect.UNPACKED) as folder:
         return detect.folder(folder, str(source), tables) if folder else None
 
 

@@ -31,6 +31,7 @@ PATIENT_PATTERNS = (
 """How file names tell patients, where all of them do and at least two images share one."""
 SIZES = (32, 64, 96, 128, 160, 192, 224)
 SAMPLE = 40  # images whose size is looked at
+UNPACKED = 600  # images of an archive whose contents are looked at; of the others the names
 AUDITED = 150  # images of each class that are read whole, for a first look whether the class is told from the files
 
 Values = dict[str, Any]
@@ -176,10 +177,11 @@ def told(shown: str, found: Found, grouped: dict[str, list[str]], classes: list[
 
 def _warned(source: Path, table: pd.DataFrame, grouped: dict[str, list[str]]) -> Iterator[str]:
     """What the audit of some images of each class warns of, before anything is trained."""
+    there = table[[(source / path).stat().st_size > 0 for path in table["path"]]]
     parts = [
         own.sample(min(len(own), AUDITED), random_state=0).assign(label=name)
         for name, several in grouped.items()
-        if len(own := table[_holds(table, several)])
+        if len(own := there[_holds(there, several)])
     ]
     measured, _ = index.measure(source, pd.concat(parts).drop_duplicates("path").reset_index(drop=True))
     _, shortcuts = findings.of_shortcuts(measured)

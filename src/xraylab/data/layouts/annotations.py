@@ -76,7 +76,7 @@ def _read(listing: Listing, cfg: Tables) -> Annotations:
         except XraylabError as error:
             if cfg.names is not None or _names_files(listing, path):
                 raise
-            result.passed_over[name] = f"cannot be read: {error}"
+            result.passed_over[name] = f"it cannot be read ({error})"
             continue
         headers[name] = sheet.header
         table = _table(name, path, sheet, cfg, finder)

@@ -12,7 +12,7 @@ from xraylab.data.sources import archives, https, kaggle, listed, local, remotes
 from xraylab.data.sources.address import Address, UnreachableError
 from xraylab.errors import DataError
 
-__all__ = ["KINDS", "Address", "UnreachableError", "copy", "describe", "looked_at", "outlined", "placed"]
+__all__ = ["KINDS", "Address", "UnreachableError", "copy", "describe", "looked_at", "placed"]
 
 
 class Kind(Protocol):
@@ -55,25 +55,22 @@ def describe(source: Path | Address, known_hashes: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def looked_at(source: Path) -> Iterator[Path | None]:
-    """A folder that holds what `source` would bring, for a look before it is copied; None for an archive.
+def looked_at(source: Path, sample: int = 0) -> Iterator[Path | None]:
+    """A folder that holds what `source` would bring, for a look before it is copied; None where nothing is there.
 
-    For a table it is a temporary one, of links.
+    For a table it is a temporary one, of links; for an archive one of all its names, in which only tables, texts and
+    `sample` images, evenly spread, have their contents.
     """
-    if not listed.is_table(source):
+    if source.is_dir() or not source.exists():
         yield source if source.is_dir() else None
         return
-    with TemporaryDirectory() as folder:
-        listed.copy(source, Path(folder), link=True)
-        yield Path(folder)
-
-
-@contextmanager
-def outlined(source: Path) -> Iterator[Path]:
-    """A folder with the names of all files that the archive `source` would bring, and the contents of its tables."""
-    with TemporaryDirectory() as folder:
-        archives.unpack(local.kind(source), source, Path(folder), source, outline=True)
-        yield Path(folder)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        if listed.is_table(source):
+            listed.copy(source, folder, link=True)
+        else:
+            archives.unpack(local.kind(source), source, folder, source, sample)
+        yield folder
 
 
 def copy(source: Path | Address, target: Path, downloads: Path) -> None:

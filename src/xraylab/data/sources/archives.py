@@ -12,11 +12,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from xraylab import progress
-from xraylab.data.layouts.listing import TABLE_SUFFIXES
+from xraylab.data.layouts.listing import TABLE_SUFFIXES, is_image
 from xraylab.data.sources import members
 from xraylab.errors import DataError
 
@@ -65,13 +65,13 @@ def bring(file: Path, name: str, target: Path, source: str) -> None:
     shutil.copyfile(file, target / place)
 
 
-def unpack(what: str, file: Path, target: Path, source: Path | str, outline: bool = False) -> None:
+def unpack(what: str, file: Path, target: Path, source: Path | str, sample: int | None = None) -> None:
     """Unpack the zip or tar `file` into the folder `target`; `source` is what errors call it.
 
-    With `outline` every file but tables and texts stays empty: names are enough to tell classes.
+    With `sample` only tables, texts and so many images, evenly spread, get their contents; all others stay empty.
     """
     try:
-        OPENERS[what](file, target, source, outline)
+        OPENERS[what](file, target, source, sample)
     except DAMAGED as error:
         raise DataError(f"data.source: {source} is not a whole {what} archive ({error}): download it again") from None
     except RuntimeError as error:  # encrypted, or packed by a method that zipfile does not know
@@ -82,14 +82,14 @@ def unpack(what: str, file: Path, target: Path, source: Path | str, outline: boo
         ) from None
 
 
-def _unpack_zip(file: Path, target: Path, source: Path | str, outline: bool) -> None:
+def _unpack_zip(file: Path, target: Path, source: Path | str, sample: int | None) -> None:
     with zipfile.ZipFile(file) as archive:
         found = [
             Member(entry.filename, entry.file_size, _plain(entry), partial(archive.open, entry))
             for entry in archive.infolist()
             if not entry.is_dir()
         ]
-        _write_all(found, file, target, source, outline)
+        _write_all(found, file, target, source, sample)
 
 
 def _plain(entry: zipfile.ZipInfo) -> bool:
@@ -97,7 +97,7 @@ def _plain(entry: zipfile.ZipInfo) -> bool:
     return stat.S_IFMT(entry.external_attr >> 16) in (0, stat.S_IFREG)
 
 
-def _unpack_tar(file: Path, target: Path, source: Path | str, outline: bool) -> None:
+def _unpack_tar(file: Path, target: Path, source: Path | str, sample: int | None) -> None:
     found: list[Member] = []
     size, allowed = 0, _allowed(file)
     with tarfile.open(file) as archive:
@@ -106,7 +106,7 @@ def _unpack_tar(file: Path, target: Path, source: Path | str, outline: bool) -> 
             _refuse_bomb(source, len(found), size, allowed)
             if not entry.isdir():
                 found.append(Member(entry.name, entry.size, entry.isfile(), partial(_opened, archive, entry)))
-        _write_all(found, file, target, source, outline)
+        _write_all(found, file, target, source, sample)
 
 
 def _opened(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
@@ -119,14 +119,14 @@ def _opened(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
 OPENERS = {"zip": _unpack_zip, "tar": _unpack_tar}
 
 
-def _write_all(found: list[Member], file: Path, target: Path, source: Path | str, outline: bool) -> None:
+def _write_all(found: list[Member], file: Path, target: Path, source: Path | str, sample: int | None) -> None:
     """Check everything that the archive says of itself, then write, counting what really comes."""
     allowed = _allowed(file)
     _refuse_bomb(source, len(found), sum(member.size for member in found), allowed)
     places = members.places(source, [member.name for member in found])
     members.refuse("are neither files nor folders", source, [member.name for member in found if not member.plain])
     wanted = [pair for pair in zip(found, places, strict=True) if not members.hidden(pair[1])]
-    filled = {place for _, place in wanted if not outline or place.name.lower().endswith(TEXTS)}
+    filled = _filled([place for _, place in wanted], sample)
     refuse_overfull(source, sum(member.size for member, place in wanted if place in filled), target)
     written = 0
     for member, place in progress.bar(wanted, len(wanted), "unpacking the source"):
@@ -139,6 +139,15 @@ def _write_all(found: list[Member], file: Path, target: Path, source: Path | str
                 written += len(block)
                 _refuse_bomb(source, len(found), written, allowed)
                 plain.write(block)
+
+
+def _filled(places: list[PurePosixPath], sample: int | None) -> set[PurePosixPath]:
+    """Those whose contents are wanted."""
+    if sample is None:
+        return set(places)
+    images = [place for place in places if is_image(place.name)]
+    spread = images[:: -(-len(images) // sample)] if sample and images else []
+    return {*spread, *(place for place in places if place.name.lower().endswith(TEXTS))}
 
 
 def _allowed(file: Path) -> int:
