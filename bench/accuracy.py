@@ -106,7 +106,9 @@ def main() -> None:
     memory.keep_freed()
     train, test = chosen(Path(sys.argv[1]))
     table = pd.concat([train, test], ignore_index=True)
-    preparation = prepare.Preparation(crop_border=False, window=None, clahe=None, pyramid_sharpening=0.0)
+    preparation = prepare.Preparation(
+        crop_border=False, crop_lungs=False, window=None, clahe=None, pyramid_sharpening=0.0
+    )
     cached = np.stack([prepare.read(path, preparation, PIXELS, "squash") for path in table["file"]])
     labels = table["target"].to_numpy(np.int64)
     pairs = []

@@ -16,6 +16,10 @@ STILL = Augmentation(
     contrast=0.0,
     noise=0.0,
     erase_p=0.0,
+    gamma=0.0,
+    p_histogram_matching=0.0,
+    p_blur=0.0,
+    blur_sigma=1.0,
 )
 
 

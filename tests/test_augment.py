@@ -1,5 +1,7 @@
 """Augmentation does what torchvision does under the same names, in fewer passes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,12 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from xraylab.data import augment
+from xraylab.data.batches import IMAGENET, Store, TrainingBatches
+from xraylab.data.sampling import Order
 
 
 def uniform(count: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).random((count, augment.DRAWS))
+    return augment.uniform([seed], count)
 
 
 def smooth_image(pixels: int = 40) -> np.ndarray:
@@ -138,3 +142,99 @@ def test_a_smaller_image_holds_the_means_of_areas() -> None:
     expected = image.reshape(8, 4, 8, 4).mean(axis=(1, 3))
     np.testing.assert_allclose(augment.resized(image, 8), expected, atol=0.51)
     assert augment.resized(image, 32) is image
+
+
+def test_later_options_leave_the_draws_of_earlier_ones_alone() -> None:
+    """A study that uses none of them trains on the same bits as before they were there."""
+    numbers = augment.uniform([7, 2], 50)
+    assert (numbers[:, : augment.DRAWS] == np.random.default_rng([7, 2]).random((50, augment.DRAWS))).all()
+    before = strong(rotation=10, contrast=0.3, noise=0.1, erase_p=0.5)
+    after = replace(before, gamma=1.0, p_blur=0.5, p_histogram_matching=0.5)
+    one, other = before.draw(numbers), after.draw(numbers)
+    for name in ("matrices", "brightness", "contrast", "noise", "erased", "sharpen"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert (one.tones, one.references, one.blur) == (None, None, None)
+
+
+def test_gamma_is_torchvisions_and_drawn_evenly_about_one() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8)
+    exponents = np.array([0.5, 1.0, 2.2])
+    for table, exponent in zip(augment.gamma_tones(exponents), exponents, strict=True):
+        expected = F.adjust_gamma(torch.from_numpy(image)[None], exponent)[0].numpy()
+        np.testing.assert_allclose(table[image].astype(int), expected.astype(int), atol=1)
+    tones = strong(gamma=1.0).draw(uniform(2000)).tones
+    assert tones is not None
+    assert (np.diff(tones.astype(int), axis=1) >= 0).all()
+    brighter = (tones[:, 128] > 128).mean()
+    assert 0.46 < brighter < 0.54
+    ends = np.rint(255 * (128 / 255) ** np.array([2.0, 0.5]))
+    assert (tones[:, 128].min() - ends[0], ends[1] - tones[:, 128].max()) < (2, 2)
+
+
+def test_a_matched_image_has_the_histogram_of_the_other() -> None:
+    """Where every level of the image is of few pixels, shares of both differ by no more than those."""
+    rng = np.random.default_rng(0)
+    image, other = rng.integers(0, 256, (64, 64), np.uint8), (rng.beta(2, 5, (64, 64)) * 255).astype(np.uint8)
+    table = augment.matched_tones(image, other)
+    assert (np.diff(table.astype(int)) >= 0).all()
+    shares = [np.sort(picture.ravel())[::41].astype(int) for picture in (table[image], other)]
+    assert np.abs(shares[0] - shares[1]).mean() < 2
+    np.testing.assert_array_equal(augment.matched_tones(image, image), np.arange(256))
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_matching_to_a_uniform_image_or_from_one_keeps_to_its_levels(level: int) -> None:
+    uniform_image, image = np.full((8, 8), level, np.uint8), smooth_image()
+    assert (augment.matched_tones(image, uniform_image) == level).all()
+    made = augment.matched_tones(uniform_image, image)[uniform_image]
+    assert abs(int(made[0, 0]) - int(np.median(image))) <= 1
+
+
+def test_matching_is_drawn_as_often_as_asked_and_gamma_comes_after_it() -> None:
+    images = np.stack([smooth_image(), smooth_image().T, smooth_image() // 2])
+    drawn = strong(p_histogram_matching=0.4, gamma=0.5).draw(uniform(3000))
+    assert drawn.references is not None
+    assert abs((drawn.references >= 0).mean() - 0.4) < 0.03
+    places = np.array([np.flatnonzero(drawn.references >= 0)[0], np.flatnonzero(drawn.references < 0)[0]])
+    few = drawn.of(places)
+    made = augment.matched(few, images[:2], lambda positions: images[positions], 3)
+    assert (drawn.tones is not None, few.tones is not None, made.tones is not None) == (True, True, True)
+    lender = images[int(few.references[0] * 3)]
+    np.testing.assert_array_equal(made.tones[0], few.tones[0][augment.matched_tones(images[0], lender)])
+    np.testing.assert_array_equal(made.tones[1], few.tones[1])
+
+
+@pytest.mark.parametrize("sigma", [0.4, 1.0, 2.5])
+def test_a_blur_is_torchvisions(sigma: float) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (24, 24), np.uint8)
+    size = 2 * augment.blur_radius(sigma) + 1
+    expected = F.gaussian_blur(torch.from_numpy(image)[None], [size, size], [sigma, sigma])[0].numpy()
+    np.testing.assert_allclose(augment.blurred(image, sigma).astype(int), expected.astype(int), atol=1)
+    drawn = strong(p_blur=0.3, blur_sigma=sigma).draw(uniform(2000)).blur
+    assert drawn is not None
+    assert (abs((drawn > 0).mean() - 0.3) < 0.04, 0.97 * sigma < drawn.max() < sigma) == (True, True)
+
+
+def test_an_image_smaller_than_the_blur_is_blurred_all_the_same() -> None:
+    image = np.array([[0, 255], [255, 0]], np.uint8)
+    assert np.abs(augment.blurred(image, 3.0).astype(int) - 128).max() < 20
+
+
+def test_a_batch_lends_histograms_of_the_training_images_alone() -> None:
+    """Of five cached images two train: what they become follows from those two, whatever the others hold."""
+    images = np.random.default_rng(0).integers(0, 256, (5, 24, 24), np.uint8)
+    images[1], images[4] = images[1] // 2, images[4] // 4 + 90
+    others = images.copy()
+    others[[0, 2, 3]] = 77
+
+    def batch(cached: np.ndarray, epoch: int) -> torch.Tensor:
+        store, labels = Store(cached, IMAGENET[1], 24, "cpu"), np.array([0, 1])
+        made = TrainingBatches(
+            store, np.array([1, 4]), labels, Order("none", labels, 0), strong(p_histogram_matching=1.0), seed=5
+        )
+        made.start(epoch)
+        return made([0, 1])[0]
+
+    tensors = [batch(images, epoch) for epoch in range(8)]
+    assert all(torch.equal(tensor, batch(others, epoch)) for epoch, tensor in enumerate(tensors))
+    assert len({float(tensor[0].mean()) for tensor in tensors}) == 2  # its own histogram, or the other's

@@ -55,6 +55,21 @@ def test_the_studys_own_images_get_the_probabilities_that_its_stage_gives_them(t
         assert (rows["predicted"] == rows[["p_Healthy", "p_TB"]].idxmax(axis=1).str[2:]).all()
 
 
+def test_images_are_prepared_as_those_that_the_run_was_trained_on(two: Loaded, unlabelled: Path) -> None:
+    """Whatever params.yaml says by now."""
+    given, paths = two
+    before = tables.read(run(two, unlabelled, "baseline/0"))
+    other = given.model_copy(update={"images": given.images.model_copy(update={"window": [40.0, 60.0]})})
+    assert tables.read(run((other, paths), unlabelled, "baseline/0")).equals(before)
+    place = paths.model("baseline", 1) / "model.json"
+    files.write_json(files.read_json(place) | {"images": other.images.model_dump()}, place)
+    with pytest.raises(DataError) as caught:
+        run(two, unlabelled, "baseline")
+    assert str(caught.value) == (
+        "baseline/0 and baseline/1 were trained on images prepared in other ways: `dvc repro` trains them anew"
+    )
+
+
 @pytest.fixture
 def numbered(trained: Loaded, unlabelled: Path) -> dict[str, str]:
     rows = tables.read(run(trained, unlabelled, "baseline/0"))

@@ -203,7 +203,7 @@ def test_an_image_of_padding_alone_is_black(tmp_path: Path) -> None:
     made.add_new("PixelPaddingValue", "US", 7)
     picture = decode(made, tmp_path / "x.dcm")
     assert (picture.levels == 0).all()
-    shown = prepare.prepare(picture.levels, Preparation(True, (1, 99), 2.0, 1.0), picture.padding)
+    shown = prepare.prepare(picture.levels, Preparation(True, False, (1, 99), 2.0, 1.0), picture.padding)
     assert (shown == 0).all()
 
 
@@ -241,7 +241,7 @@ def test_padding_has_no_part_in_percentiles_and_stays_black(crop: bool, tmp_path
     made = dataset(stored, 16, PixelRepresentation=1)
     made.add_new("PixelPaddingValue", "SS", -2000)
     made.save_as(tmp_path / "x.dcm", enforce_file_format=True)
-    window, size = Preparation(crop, (10, 90), None, 0.0), pixels.decode(tmp_path / "x.dcm").levels.shape
+    window, size = Preparation(crop, False, (10, 90), None, 0.0), pixels.decode(tmp_path / "x.dcm").levels.shape
     picture = pixels.decode(tmp_path / "x.dcm")
     shown = prepare.prepare(picture.levels, window, picture.padding)
     kept = np.s_[:, 25:] if crop else np.s_[:, :]
@@ -250,7 +250,7 @@ def test_padding_has_no_part_in_percentiles_and_stays_black(crop: bool, tmp_path
     expected = np.where(seen, ((stored - low) / (high - low)).clip(0, 1) * 255, 0)[kept]
     assert (shown.shape == size) != crop
     np.testing.assert_allclose(shown, expected, atol=0.6)
-    sharpened = prepare.prepare(picture.levels, Preparation(crop, (10, 90), 3.0, 2.0), picture.padding)
+    sharpened = prepare.prepare(picture.levels, Preparation(crop, False, (10, 90), 3.0, 2.0), picture.padding)
     assert (sharpened[~seen[kept]] == 0).all()
 
 
@@ -258,11 +258,13 @@ def test_the_cached_image_leaves_padding_out_too(tmp_path: Path) -> None:
     made = dataset(padded(-2000, signed=True), 16, PixelRepresentation=1)
     made.add_new("PixelPaddingValue", "SS", -2000)
     made.save_as(tmp_path / "x.dcm", enforce_file_format=True)
-    plain, window = (Preparation(False, percentiles, None, 0.0) for percentiles in (None, (0, 100)))
+    plain, window = (Preparation(False, False, percentiles, None, 0.0) for percentiles in (None, (0, 100)))
     read = [prepare.read(tmp_path / "x.dcm", how, 64, "squash") for how in (plain, window)]
     np.testing.assert_array_equal(read[0], read[1])
     assert (read[0][:, :25] == 0).all()
-    assert (prepare.read(tmp_path / "x.dcm", Preparation(False, (40, 60), None, 0.0), 64, "squash")[:, :25] == 0).all()
+    assert (
+        prepare.read(tmp_path / "x.dcm", Preparation(False, False, (40, 60), None, 0.0), 64, "squash")[:, :25] == 0
+    ).all()
 
 
 # 16 x 16 levels of 10 bits with sharp edges, compressed by libjpeg-turbo 3 as 12 bits; and what it makes of them,

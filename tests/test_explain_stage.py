@@ -1,6 +1,7 @@
 """The stage: from a trained study to what the report shows."""
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import finished_study
@@ -11,6 +12,9 @@ from conftest import Loaded
 from PIL import Image
 
 from xraylab import files, tables
+from xraylab.data import prepare
+from xraylab.data.demo import radiograph
+from xraylab.data.prepare import Preparation
 from xraylab.errors import DataError, ParamsError
 from xraylab.explain import masks
 from xraylab.explain.masks import Mask
@@ -22,6 +26,7 @@ from xraylab.report import explanation
 from xraylab.stages import evaluate, explain, report, train
 
 SIZE = {"images": {"pixels": 24}, "model": {"pixels": 24}}
+UNCROPPED = Preparation(crop_border=False, crop_lungs=False, window=None, clahe=None, pyramid_sharpening=0.0)
 FAST = {"occlusion_patch": 0.5, "occlusion_stride": 0.5, "images": 2}
 
 
@@ -227,7 +232,7 @@ def test_a_mask_is_fitted_as_its_image(tmp_path: Path, fit: str, inside: tuple[s
     mask[:16, :16] = 1
     Image.fromarray(mask).save(tmp_path / "mask.png")
     Image.fromarray(np.full((32, 48), 7, np.uint8)).save(tmp_path / "image.png")
-    found = masks.read(Mask(tmp_path / "mask.png", tmp_path / "image.png", False, fit), 24)
+    found = masks.read(Mask(tmp_path / "mask.png", tmp_path / "image.png", UNCROPPED, fit), 24)
     expected = np.zeros((24, 24), bool)
     expected[inside] = True
     assert (found == expected).all()
@@ -240,22 +245,39 @@ def test_a_cropped_border_is_cropped_off_the_mask(tmp_path: Path) -> None:
     mask[6:12, 6:18] = 2
     for name, pixels in (("image", image), ("mask", mask)):
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
-    found = masks.read(Mask(tmp_path / "mask.png", tmp_path / "image.png", True, "squash"), 12)
+    cropped = replace(UNCROPPED, crop_border=True)
+    found = masks.read(Mask(tmp_path / "mask.png", tmp_path / "image.png", cropped, "squash"), 12)
     assert found[:6].all()
     assert not found[6:].any()
+
+
+def test_a_mask_is_cropped_to_the_lungs_of_its_image(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    film = radiograph.expose(radiograph.draw_patient(rng, diseased=False), 160, rng).gray
+    how = replace(UNCROPPED, crop_lungs=True)
+    kept = prepare.kept(film, how)
+    mask = np.zeros((160, 160), np.uint8)
+    mask[kept.rows.start : kept.rows.start + 30, kept.columns] = 1
+    for name, pixels in (("image", film), ("mask", mask)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    found = masks.read(Mask(tmp_path / "mask.png", tmp_path / "image.png", how, "squash"), 100)
+    rows = round(30 / (kept.rows.stop - kept.rows.start) * 100)
+    assert kept.lungs
+    assert found[: rows - 1].all()
+    assert not found[rows + 1 :].any()
 
 
 def test_a_mask_of_another_size_or_none_is_an_error(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 6), np.uint8)).save(tmp_path / "mask.png")
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "image.png")
     with pytest.raises(DataError) as caught:
-        masks.read(Mask(tmp_path / "mask.png", tmp_path / "image.png", False, "squash"), 8)
+        masks.read(Mask(tmp_path / "mask.png", tmp_path / "image.png", UNCROPPED, "squash"), 8)
     assert str(caught.value) == f"{tmp_path}/mask.png has 6 x 4 pixels, its image 8 x 8: they must be of one size"
     _, paths = finished_study.make(tmp_path / "study")
     with_findings(paths, 1)
     (paths.raw / "masks/test0.png").unlink()
     with pytest.raises(DataError) as caught:
-        masks.known(paths.raw, tables.read(paths.index), False, "squash")
+        masks.known(paths.raw, tables.read(paths.index), UNCROPPED, "squash")
     assert str(caught.value) == (
         f"findings.csv lists a finding in TB/test0.png, but {paths.raw}/masks/test0.png does not exist: "
         "add it, or drop the row"

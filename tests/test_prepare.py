@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xraylab.data import batches, cache, pixels, prepare
+from xraylab.data.demo import radiograph
 from xraylab.data.prepare import Preparation
 from xraylab.errors import DataError
 
-NOTHING = Preparation(crop_border=False, window=None, clahe=None, pyramid_sharpening=0.0)
-ALL = Preparation(crop_border=True, window=(1.0, 99.0), clahe=2.0, pyramid_sharpening=0.5)
+NOTHING = Preparation(crop_border=False, crop_lungs=False, window=None, clahe=None, pyramid_sharpening=0.0)
+ALL = Preparation(crop_border=True, crop_lungs=False, window=(1.0, 99.0), clahe=2.0, pyramid_sharpening=0.5)
 
 
 def noise(height: int = 64, width: int = 48, seed: int = 0) -> NDArray[np.uint8]:
@@ -77,22 +79,84 @@ def test_something_always_remains() -> None:
 
 
 def test_a_border_is_cropped_from_deep_levels_too() -> None:
-    crop = Preparation(crop_border=True, window=None, clahe=None, pyramid_sharpening=0.0)
+    crop = Preparation(crop_border=True, crop_lungs=False, window=None, clahe=None, pyramid_sharpening=0.0)
     picture = framed(0, 20, 3, 1, 30)
     np.testing.assert_array_equal(prepare.prepare(picture, crop), noise())
     np.testing.assert_array_equal(prepare.prepare(picture.astype(np.uint16) * 257, crop), noise())
 
 
+def chest(pixels: int = 160, seed: int = 4) -> NDArray[np.uint8]:
+    """A synthetic film of a healthy patient."""
+    rng = np.random.default_rng(seed)
+    return radiograph.expose(radiograph.draw_patient(rng, diseased=False), pixels, rng).gray
+
+
+def test_lungs_are_cropped_after_the_border_and_before_everything_else() -> None:
+    """Percentiles and tiles are those of the lungs alone, on deep levels too."""
+    film, crop = np.pad(chest(), 40), replace(NOTHING, crop_lungs=True)
+    kept = prepare.kept(film, crop)
+    assert kept.lungs
+    inside = prepare.prepare(film, crop)
+    assert 60 < inside.shape[0] < 150
+    np.testing.assert_array_equal(inside, film[kept.rows, kept.columns])
+    np.testing.assert_array_equal(inside, prepare.prepare(film[40:-40, 40:-40], crop))
+    np.testing.assert_array_equal(inside, prepare.prepare(film.astype(np.uint16) * 257, crop))
+    later = replace(ALL, crop_border=False)
+    expected = prepare.prepare(inside, later)
+    for both in (True, False):
+        np.testing.assert_array_equal(
+            prepare.prepare(film, replace(later, crop_lungs=True, crop_border=both)), expected
+        )
+
+
+def test_without_lungs_the_whole_film_stays_but_for_its_border() -> None:
+    for both in (True, False):
+        kept = prepare.kept(framed(0, 20, 3, 1, 30), replace(NOTHING, crop_lungs=True, crop_border=both))
+        assert (kept.rows, kept.columns, kept.lungs) == (slice(20, 84), slice(1, 49), False)
+    assert prepare.kept(noise(), NOTHING).lungs is None
+
+
+def test_padding_within_the_cropped_lungs_stays_black_and_has_no_part_in_percentiles() -> None:
+    film, padding = chest().astype(np.uint16) * 200 + 5000, np.zeros((160, 160), bool)
+    padding[60:70, 70:85] = True
+    levels = np.where(padding, 0, film).astype(np.uint16)
+    how = replace(NOTHING, crop_lungs=True, window=(1.0, 99.0))
+    kept = prepare.kept(levels, how)
+    shown, hidden = prepare.prepare(levels, how, padding), padding[kept.rows, kept.columns]
+    assert (kept.lungs, hidden.sum()) == (True, 150)
+    assert (shown[hidden] == 0).all()
+    low, high = np.percentile(film[kept.rows, kept.columns][~hidden], [1, 99])
+    expected = ((film[kept.rows, kept.columns] - low) / (high - low)).clip(0, 1) * 255
+    np.testing.assert_allclose(shown[~hidden], expected[~hidden], atol=0.6)
+
+
+def test_films_without_lungs_are_counted_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, picture in (
+        ("b.png", noise()),
+        ("a10.png", noise(seed=1)),
+        ("a9.png", noise(seed=2)),
+        ("c.png", chest()),
+    ):
+        Image.fromarray(picture).save(tmp_path / name)
+    cache.write(tmp_path, tmp_path, index(tmp_path), 16, "squash", replace(NOTHING, crop_lungs=True))
+    assert capsys.readouterr().err == (
+        "images.crop_lungs: no lungs were found in 3 of 4 images, which are whole, without their border: "
+        "a9.png, a10.png, b.png\n"
+    )
+    cache.write(tmp_path, tmp_path, index(tmp_path)[:2], 16, "squash", ALL)
+    assert capsys.readouterr().err == ""
+
+
 def test_a_window_is_taken_from_the_deep_levels() -> None:
     """A hundred levels of 65,536 would be one of 256."""
     levels = np.arange(30000, 30101, dtype=np.uint16).repeat(5).reshape(5, 101)
-    window = Preparation(crop_border=False, window=(10.0, 90.0), clahe=None, pyramid_sharpening=0.0)
+    window = Preparation(crop_border=False, crop_lungs=False, window=(10.0, 90.0), clahe=None, pyramid_sharpening=0.0)
     expected = np.round(np.clip((levels - 30010.0) / 80, 0, 1) * 255)
     np.testing.assert_array_equal(prepare.prepare(levels, window), expected)
 
 
 def test_the_border_is_no_part_of_the_window() -> None:
-    both = Preparation(crop_border=True, window=(0.0, 100.0), clahe=None, pyramid_sharpening=0.0)
+    both = Preparation(crop_border=True, crop_lungs=False, window=(0.0, 100.0), clahe=None, pyramid_sharpening=0.0)
     inner = noise() // 4 + 100
     picture = np.pad(inner, 30)
     np.testing.assert_array_equal(prepare.prepare(picture, both), np.round((inner - 100) / 63 * 255))
@@ -136,7 +200,7 @@ def raw(tmp_path: Path) -> Path:
 
 
 def index(raw: Path) -> pd.DataFrame:
-    names = sorted(path.name for path in raw.iterdir())
+    names = sorted(path.name for path in raw.glob("*.png"))
     return pd.DataFrame({"id": [f"A/{name}" for name in names], "path": names})
 
 

@@ -29,6 +29,9 @@ STRENGTHS: dict[str, dict[str, float]] = {
     "contrast": {"contrast": 0.4},
     "noise": {"noise": 0.1},
     "erasing": {"erase_p": 0.5},
+    "gamma": {"gamma": 1.0},
+    "blur": {"p_blur": 0.6, "blur_sigma": 2.0},
+    "matching": {"p_histogram_matching": 0.6},
 }
 PAIRS = list(combinations_with_replacement(STRENGTHS, 2))
 
@@ -104,7 +107,8 @@ def test_augmented_images_are_the_same_under_each_change_and_each_two(size: int,
     store = Store(images, batches.IMAGENET[1], pixels, "cpu")
     for number, (one, other) in enumerate(PAIRS):
         strengths = strong(**{**STRENGTHS[one], **STRENGTHS[other]})
-        drawn = strengths.draw(np.random.default_rng(number).random((COUNT, augment.DRAWS)))
+        drawn = strengths.draw(augment.uniform([number], COUNT))
+        drawn = augment.matched(drawn, images, lambda places: images[places] // 3, COUNT)
         differ = apart(there(images, pixels, 1, drawn, strengths), store.changed(rows, drawn, strengths))
         slope = float((drawn.brightness * drawn.contrast).max())  # what becomes of one level after rounding
         assert differ.max() < 1.01 * max(slope, 1), (one, other)
@@ -114,7 +118,7 @@ def test_augmented_images_are_the_same_under_each_change_and_each_two(size: int,
 @pytest.mark.parametrize("channels", [1, 3])
 def test_noise_and_erasing_are_the_same_on_both_and_what_people_are_shown(channels: int) -> None:
     images, augmentation = noise_images(48), strong(noise=0.1, erase_p=0.5, contrast=0.2)
-    drawn = augmentation.draw(np.random.default_rng(3).random((COUNT, augment.DRAWS)))
+    drawn = augmentation.draw(augment.uniform([3], COUNT))
     here = Store(images, batches.IMAGENET[channels], 48, "cpu").changed(np.arange(COUNT), drawn, augmentation)
     torch.testing.assert_close(there(images, 48, channels, drawn, augmentation), here, atol=1e-5, rtol=0)
     gray = here[:, 0] * batches.STD[channels][0] + batches.MEAN[channels][0]
@@ -141,7 +145,7 @@ def test_a_network_is_of_one_mind_about_images_from_both_ways() -> None:
 def everything(pixels: int) -> tuple[np.ndarray, Drawn, Augmentation]:
     images = noise_images(pixels)
     strengths = strong(**{name: value for each in STRENGTHS.values() for name, value in each.items()})
-    return images, strengths.draw(np.random.default_rng(0).random((COUNT, augment.DRAWS))), strengths
+    return images, strengths.draw(augment.uniform([0], COUNT)), strengths
 
 
 def test_batches_are_made_on_the_device_and_nothing_waits_for_it() -> None:

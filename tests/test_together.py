@@ -61,7 +61,7 @@ def test_views_of_an_image_are_those_of_training_and_their_mean_counts(tmp_path:
     store = Store(np.load(tmp_path / "images.npy"), IMAGENET[1], 32, "cpu")
     views = [store.plain(rows)]
     for copy in range(2):
-        drawn = gentle.draw(np.random.default_rng([3, copy, table.COPIES]).random((3, augment.DRAWS)))
+        drawn = gentle.draw(augment.uniform([3, copy, table.COPIES], 3))
         views.append(store.changed(rows, drawn, gentle))
     with torch.no_grad():
         expected = torch.stack([network(view).softmax(dim=1) for view in views]).mean(dim=0)

@@ -154,6 +154,7 @@ class Images(Section):
     pixels: Annotated[int, Field(ge=16, le=2048)]
     fit: Literal["squash", "crop", "pad"]
     crop_border: bool
+    crop_lungs: bool
     window: Annotated[list[Annotated[float, Field(ge=0, le=100)]], Field(min_length=2, max_length=2)] | None
     clahe: PositiveFloat | None
     pyramid_sharpening: NonNegativeFloat

@@ -23,9 +23,10 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "decay_factor": ("step", "plateau"),
 }
 HEAD = "head"  # of model.freeze.upto: all but the head
+STRENGTHS = ("sharpness_factor", "blur_sigma")  # of what a probability says how often it happens
 UNCHANGING = {"crop_scale": 1.0}  # every other augmentation does nothing at 0
 BATCHWISE = ("mixup", "cutmix")  # augmentations that are not of single images
-NOT_IN_COPIES = (*BATCHWISE, "noise", "erase_p")  # those that predict.tta leaves out
+NOT_IN_COPIES = (*BATCHWISE, "noise", "erase_p", "p_histogram_matching")  # those that predict.tta leaves out
 WITH_MOMENTUM = ("sgd", "rmsprop")
 
 
@@ -43,6 +44,10 @@ class Augment(Section):
     contrast: Share
     noise: Share
     erase_p: Share
+    gamma: NonNegativeFloat
+    p_histogram_matching: Share
+    p_blur: Share
+    blur_sigma: PositiveFloat
     mixup: NonNegativeFloat
     cutmix: NonNegativeFloat
 
@@ -128,7 +133,7 @@ def _phase(train: Train, overrides: dict[str, Any]) -> TrainPhase:
 
 def changing(augment: dict[str, Any]) -> list[str]:
     """The keys that show a network other images than the cached ones."""
-    return [name for name, value in augment.items() if name != "sharpness_factor" and value != UNCHANGING.get(name, 0)]
+    return [name for name, value in augment.items() if name not in STRENGTHS and value != UNCHANGING.get(name, 0)]
 
 
 def contradictions(model: Model, augment: Augment, loss: Loss, train: Train, classes: list[str]) -> dict[str, str]:

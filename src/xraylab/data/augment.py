@@ -1,7 +1,10 @@
 """Random changes to training images: what is drawn for each, and one pass over its gray levels that applies it."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +14,10 @@ Gray = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 Levels = NDArray[np.float32]
 DRAWS = 20  # uniform numbers an image and epoch
+MORE_DRAWS = 6  # those of what came later, from a stream of their own, so that the first ones stay what they were
+MORE_STREAM = 3
+LEVELS = 256
+BLUR_REACH = 3  # standard deviations of a Gaussian that are looked at
 # torchvision's RandomResizedCrop and RandomErasing: ratios of width to height, and the erased share of the area
 CROP_RATIO, ERASE_RATIO, ERASE_SHARE = (3 / 4, 4 / 3), (0.3, 3.3), (0.02, 0.33)
 SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13  # what torchvision sharpens against
@@ -20,7 +27,13 @@ SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13  # what to
 class Drawn:
     """What happens to each of n images: chosen rows of these arrays make a batch."""
 
+    tones: Gray | None
+    """(n, 256): what becomes of each gray level of the image as it is cached."""
+    references: Floats | None
+    """Which training image lends its histogram, as a share of them in order; -1 where none does."""
     sharpen: NDArray[np.bool_]
+    blur: Floats | None
+    """Standard deviations of a Gaussian blur, in pixels that the network sees; 0 where nothing is blurred."""
     matrices: Floats | None
     """(n, 2, 3): where in the image, in pixels from its centre, a place of the result is taken from; the last column is
     in shares of the width."""
@@ -32,19 +45,16 @@ class Drawn:
     """(n, 4): top, bottom, left and right of what is erased, in shares of the height and width."""
 
     def of(self, positions: NDArray[np.int64]) -> "Drawn":
-        matrices = None if self.matrices is None else self.matrices[positions]
-        noise = None if self.noise is None else self.noise[positions]
-        erased = None if self.erased is None else self.erased[positions]
-        return Drawn(
-            self.sharpen[positions], matrices, self.brightness[positions], self.contrast[positions], noise, erased
-        )
+        chosen: dict[str, Any] = {key: None if each is None else each[positions] for key, each in vars(self).items()}
+        return Drawn(**chosen)
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """How strong each change may be, named and computed as in torchvision v2 (RandomAffine, ColorJitter, ...).
 
-    Sharpening acts on the image as it is cached; then, in one step on what the network sees, crop, flips, and rotation,
+    A histogram that is matched, then gamma, then sharpening act on the image as it is cached; blur on what the network
+    sees; then, in one step on what the network sees, crop, flips, and rotation,
     shift, zoom and shear; then brightness, then contrast about the mean, without rounding in between; then noise; and
     in the end a rectangle is erased, to the network's zero.
     """
@@ -62,12 +72,22 @@ class Augmentation:
     contrast: float
     noise: float
     erase_p: float
+    gamma: float
+    p_histogram_matching: float
+    p_blur: float
+    blur_sigma: float
 
     def draw(self, uniform: Floats) -> Drawn:
-        """From numbers uniform in [0, 1), (n, DRAWS), to what happens to each image."""
+        """From numbers uniform in [0, 1), (n, DRAWS + MORE_DRAWS) as `uniform` makes them, to what happens to each."""
         signed = 2 * uniform - 1
+        later = uniform[:, DRAWS:]
         return Drawn(
+            tones=gamma_tones((1 + self.gamma) ** signed[:, DRAWS]) if self.gamma > 0 else None,
+            references=np.where(later[:, 1] < self.p_histogram_matching, later[:, 2], -1.0)
+            if self.p_histogram_matching > 0
+            else None,
             sharpen=uniform[:, 0] < self.sharpness_p,
+            blur=np.where(later[:, 3] < self.p_blur, self.blur_sigma * later[:, 4], 0.0) if self.p_blur > 0 else None,
             matrices=self._matrices(uniform, signed) if self._moves else None,
             brightness=1 + self.brightness * signed[:, 6],
             contrast=1 + self.contrast * signed[:, 1],
@@ -78,8 +98,9 @@ class Augmentation:
     @property
     def changes(self) -> bool:
         """Whether any image may come out otherwise than it is."""
-        strengths = (self.brightness, self.sharpness_p, self.contrast, self.noise, self.erase_p)
-        return self._moves or any(strength > 0 for strength in strengths)
+        levels = (self.brightness, self.contrast, self.gamma, self.p_histogram_matching)
+        others = (self.sharpness_p, self.p_blur, self.noise, self.erase_p)
+        return self._moves or any(strength > 0 for strength in (*levels, *others))
 
     @property
     def _moves(self) -> bool:
@@ -105,6 +126,52 @@ class Augmentation:
         size = size * (uniform[:, :1] < self.erase_p)
         (left, top), (right, bottom) = corner.T, (corner + size).T
         return np.stack([top, bottom, left, right], axis=1)
+
+
+def uniform(seeds: Sequence[int], images: int) -> Floats:
+    """What `Augmentation.draw` draws from: (images, DRAWS + MORE_DRAWS) numbers in [0, 1), a function of the seeds."""
+    first = np.random.default_rng([*seeds]).random((images, DRAWS))
+    return np.hstack([first, np.random.default_rng([*seeds, MORE_STREAM]).random((images, MORE_DRAWS))])
+
+
+def gamma_tones(exponents: Floats) -> Gray:
+    """(n, 256): each level, from 0 to 1, to the power of an image's exponent: below 1 brightens, above 1 darkens."""
+    shares = np.arange(LEVELS) / (LEVELS - 1)
+    return np.asarray(np.rint(shares ** exponents[:, None] * (LEVELS - 1)), np.uint8)
+
+
+def matched_tones(image: Gray, reference: Gray) -> Gray:
+    """What becomes of each of the 256 levels so that the image's histogram comes to be the reference's.
+
+    A level becomes the one that as large a share of the reference lies below; half of its own pixels count as below.
+    """
+    (_, below), (counts, reference_below) = (_shares_below(picture) for picture in (image, reference))
+    there = np.flatnonzero(counts)
+    return np.asarray(np.rint(np.interp(below, reference_below[there], there)), np.uint8)
+
+
+def _shares_below(image: Gray) -> tuple[NDArray[np.int64], Floats]:
+    counts = np.bincount(image.ravel(), minlength=LEVELS)
+    return counts, np.asarray((counts.cumsum() - counts / 2) / image.size)
+
+
+def matched(drawn: Drawn, images: Gray, lenders: Callable[[NDArray[np.int64]], Gray], count: int) -> Drawn:
+    """The same with each of `images` (n, height, width) matched, where that is drawn, to one of `count` others.
+
+    `lenders` yields those at such positions.
+    """
+    if drawn.references is None:
+        return drawn
+    positions = (drawn.references.clip(min=0) * count).astype(np.int64)
+    identity = np.arange(LEVELS, dtype=np.uint8)
+    tones = np.stack(
+        [
+            matched_tones(image, lender) if share >= 0 else identity
+            for image, lender, share in zip(images, lenders(positions), drawn.references, strict=True)
+        ]
+    )
+    after = tones if drawn.tones is None else np.take_along_axis(drawn.tones, tones.astype(np.int64), axis=1)
+    return replace(drawn, tones=after, references=None)
 
 
 def _boxes(uniform: Floats, share: tuple[float, float], ratio: tuple[float, float]) -> tuple[Floats, Floats]:
@@ -159,6 +226,24 @@ def resized(image: Gray, pixels: int) -> Gray:
     return np.asarray(np.rint(weights @ image @ weights.T), np.uint8)
 
 
+def blur_kernel(sigma: float, radius: int) -> Levels:
+    """A Gaussian's weights at -radius to radius, which sum to 1; beyond BLUR_REACH standard deviations they are 0."""
+    at = np.arange(-radius, radius + 1)
+    weights = np.exp(-0.5 * (at / sigma) ** 2) * (np.abs(at) <= blur_radius(sigma)) if sigma > 0 else at == 0
+    return np.asarray(weights / weights.sum(), np.float32)
+
+
+def blur_radius(sigma: float) -> int:
+    return math.ceil(BLUR_REACH * sigma)
+
+
+def blurred(image: Gray, sigma: float) -> Gray:
+    """A Gaussian blur, whose border is the image mirrored about its outermost pixels, as in torchvision."""
+    kernel = blur_kernel(sigma, min(blur_radius(sigma), image.shape[0] - 1))
+    smooth = cv2.sepFilter2D(image.astype(np.float32), cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REFLECT_101)
+    return np.asarray(np.rint(smooth), np.uint8)
+
+
 def moved(image: Gray, matrix: Floats) -> Gray:
     """Taken from where `matrix` says; black from outside."""
     centre = (image.shape[0] - 1) / 2
@@ -178,9 +263,13 @@ def levels(brightness: float, contrast: float, mean: float) -> Levels:
 
 def changed(image: Gray, drawn: Drawn, number: int, sharpness_factor: float, pixels: int) -> tuple[Gray, Levels]:
     """One image as it is drawn in row `number`, but for noise and erasing, and what becomes of its 256 levels."""
+    if drawn.tones is not None:
+        image = np.asarray(cv2.LUT(image, drawn.tones[number]), np.uint8)
     if drawn.sharpen[number]:
         image = sharpened(image, sharpness_factor)
     image = resized(image, pixels)
+    if drawn.blur is not None and drawn.blur[number] > 0:
+        image = blurred(image, float(drawn.blur[number]))
     brightness, contrast = float(drawn.brightness[number]), float(drawn.contrast[number])
     mean = cv2.mean(image)[0] if contrast != 1 else 0.0
     if drawn.matrices is not None:

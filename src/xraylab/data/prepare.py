@@ -1,13 +1,14 @@
 """From an image file to what the network is shown, before it is normalised: for the cache, prediction and export."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xraylab.data import pixels
+from xraylab.data import lungs, pixels
 from xraylab.data.pixels import Gray, Levels
 
 CLAHE_TILES = (8, 8)
@@ -23,35 +24,80 @@ class Preparation:
     """What happens to an image between decoding and fitting, in this order."""
 
     crop_border: bool
+    crop_lungs: bool
+    """To the lungs and a little margin; without its border, and whole, where none are found."""
     window: Sequence[float] | None
     """The two percentiles of its levels that become black and white."""
     clahe: float | None
     """The clip limit of contrast-limited adaptive histogram equalisation."""
     pyramid_sharpening: float
 
+    @classmethod
+    def recorded(cls, record: Mapping[str, Any]) -> "Preparation":
+        """As params.yaml and model.json have it, among the other keys of `images`."""
+        return cls(**{field.name: record[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is left of an image where something is cropped."""
+
+    rows: slice
+    columns: slice
+    lungs: bool | None
+    """Whether these are the lungs; None where they were not looked for."""
+
+    def of(self, array: NDArray[Any]) -> NDArray[Any]:
+        return array[self.rows, self.columns]
+
 
 def read(path: Path, preparation: Preparation, size: int, fit: str) -> Gray:
     """The image as uint8 (size, size): decoded, prepared and fitted. Errors: DataError with the file's path."""
+    return read_and_tell(path, preparation, size, fit)[0]
+
+
+def read_and_tell(path: Path, preparation: Preparation, size: int, fit: str) -> tuple[Gray, bool]:
+    """The image of `read`, and whether it is whole because no lungs were found in it."""
     picture = pixels.decode(path)
-    return pixels.fit(prepare(picture.levels, preparation, picture.padding), size, fit)
+    inside = kept(picture.levels, preparation)
+    return pixels.fit(_prepared(picture.levels, preparation, inside, picture.padding), size, fit), inside.lungs is False
 
 
 def prepare(levels: Levels, preparation: Preparation, padding: NDArray[np.bool_] | None = None) -> Gray:
-    """uint8 or uint16 levels to uint8 ones, of the same size unless a border is cropped.
+    """uint8 or uint16 levels to uint8 ones, of the same size unless something is cropped.
 
     Padding, where `padding` (height, width) is true, has no part in the percentiles and is black in the end.
     """
+    return _prepared(levels, preparation, kept(levels, preparation), padding)
+
+
+def _prepared(levels: Levels, preparation: Preparation, inside: Kept, padding: NDArray[np.bool_] | None) -> Gray:
     empty = np.zeros(levels.shape, dtype=bool) if padding is None else padding
-    if preparation.crop_border:
-        top, bottom, left, right = border(pixels.gray(levels))
-        inside = np.s_[top : levels.shape[0] - bottom, left : levels.shape[1] - right]
-        levels, empty = levels[inside], empty[inside]
+    levels, empty = inside.of(levels), inside.of(empty)
     gray = pixels.gray(levels) if preparation.window is None else stretch(levels, empty, *preparation.window)
     if preparation.clahe is not None:
         gray = equalise(gray, preparation.clahe)
     if preparation.pyramid_sharpening > 0:
         gray = sharpen(gray, preparation.pyramid_sharpening)
     return np.where(empty, np.uint8(0), gray) if empty.any() else gray
+
+
+def kept(levels: Levels, preparation: Preparation) -> Kept:
+    """What is left where borders, or all but the lungs, are cropped."""
+    inside = Kept(slice(0, levels.shape[0]), slice(0, levels.shape[1]), None)
+    if not preparation.crop_border and not preparation.crop_lungs:
+        return inside
+    gray = pixels.gray(levels)
+    inside = _within(inside, border(gray), None)
+    if not preparation.crop_lungs:
+        return inside
+    around = lungs.borders(inside.of(gray))
+    return _within(inside, around or (0, 0, 0, 0), around is not None)
+
+
+def _within(inside: Kept, borders: Borders, found: bool | None) -> Kept:
+    (top, bottom, left, right), rows, columns = borders, inside.rows, inside.columns
+    return Kept(slice(rows.start + top, rows.stop - bottom), slice(columns.start + left, columns.stop - right), found)
 
 
 def border(gray: Gray) -> Borders:

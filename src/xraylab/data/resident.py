@@ -51,11 +51,13 @@ def plain(images: Tensor, pixels: int) -> Tensor:
 def changed(images: Tensor, drawn: Drawn, sharpness_factor: float, pixels: int) -> Tensor:
     """The same with what was drawn for each image: what `augment` does one by one on a CPU, to within rounding."""
     with _float32(images):
-        levels = images.unsqueeze(1).float()
+        levels = _toned(images, drawn.tones).unsqueeze(1).float()
         if drawn.sharpen.any():
             chosen = sent(drawn.sharpen, levels.device).view(-1, 1, 1, 1)
             levels = torch.where(chosen, _sharpened(levels, sharpness_factor), levels)
         levels = _resized(levels, pixels)
+        if drawn.blur is not None:
+            levels = _blurred(levels, drawn.blur)
         brightness, contrast = (
             sent(factors.astype(np.float32), levels.device).view(-1, 1, 1, 1)
             for factors in (drawn.brightness, drawn.contrast)
@@ -104,6 +106,30 @@ def _by_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
 @cache
 def _weights(source: int, target: int, device: torch.device) -> Tensor:
     return torch.tensor(augment.area_weights(source, target), device=device)
+
+
+def _toned(images: Tensor, tones: NDArray[np.uint8] | None) -> Tensor:
+    if tones is None:
+        return images
+    table = sent(tones, images.device)
+    return table.gather(1, images.flatten(1).long()).view(images.shape)
+
+
+def _blurred(levels: Tensor, sigmas: NDArray[np.float64]) -> Tensor:
+    """Summed by hand as `_sharpened`, rows first: each image has a Gaussian of its own."""
+    size = levels.shape[-1]
+    radius = min(augment.blur_radius(float(sigmas.max())), size - 1)
+    if radius == 0:
+        return levels
+    kernels = sent(np.stack([augment.blur_kernel(float(sigma), radius) for sigma in sigmas]), levels.device)
+    for vertical in (False, True):
+        wide = F.pad(levels, (0, 0, radius, radius) if vertical else (radius, radius, 0, 0), mode="reflect")
+        total = torch.zeros_like(levels)
+        for step, weights in enumerate(kernels.T):
+            part = wide.narrow(2 if vertical else 3, step, size)
+            total += weights.view(-1, 1, 1, 1) * part
+        levels = total
+    return levels.round()
 
 
 def _sharpened(levels: Tensor, factor: float) -> Tensor:

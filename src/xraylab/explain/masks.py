@@ -10,6 +10,7 @@ from PIL import Image
 
 from xraylab import tables
 from xraylab.data import pixels, prepare
+from xraylab.data.prepare import Preparation
 from xraylab.errors import DataError
 
 LIST = "findings.csv"
@@ -22,11 +23,11 @@ class Mask:
 
     file: Path
     image: Path
-    crop_border: bool
+    preparation: Preparation
     fit: str
 
 
-def known(raw: Path, index: pd.DataFrame, crop_border: bool, fit: str) -> dict[str, Mask]:
+def known(raw: Path, index: pd.DataFrame, preparation: Preparation, fit: str) -> dict[str, Mask]:
     """Image id -> its mask, for the images that findings.csv lists; none where there is no such file.
 
     Errors: DataError where a mask of a listed image is not there.
@@ -35,7 +36,7 @@ def known(raw: Path, index: pd.DataFrame, crop_border: bool, fit: str) -> dict[s
         return {}
     listed = set(tables.read(raw / LIST, ("image",))["image"])
     found = {
-        name: Mask(raw / "masks" / Path(name).name, raw / path, crop_border, fit)
+        name: Mask(raw / "masks" / Path(name).name, raw / path, preparation, fit)
         for name, path in zip(index["id"], index["path"], strict=True)
         if name in listed
     }
@@ -58,7 +59,4 @@ def read(mask: Mask, size: int) -> npt.NDArray[np.bool_]:
     if levels.shape != inside.shape:
         sizes = [f"{width} x {height}" for height, width in (inside.shape, levels.shape)]
         raise DataError(f"{mask.file} has {sizes[0]} pixels, its image {sizes[1]}: they must be of one size")
-    if mask.crop_border:
-        top, bottom, left, right = prepare.border(pixels.gray(levels))
-        inside = inside[top : inside.shape[0] - bottom, left : inside.shape[1] - right]
-    return pixels.fit(inside, size, mask.fit) >= INSIDE
+    return pixels.fit(prepare.kept(levels, mask.preparation).of(inside), size, mask.fit) >= INSIDE

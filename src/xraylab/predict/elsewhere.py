@@ -62,17 +62,28 @@ def probabilities(
 
     Errors: DataError with the path of an image that cannot be read.
     """
-    settings = given.images
-    preparation = Preparation(settings.crop_border, settings.window, settings.clahe, settings.pyramid_sharpening)
+    settings = _prepared_alike(several, given)
     found, how = [], []
     with tempfile.TemporaryDirectory() as place:
-        cache.write(Path(place), raw, images, settings.pixels, settings.fit, preparation)
+        cache.write(Path(place), raw, images, settings["pixels"], settings["fit"], Preparation.recorded(settings))
         for each in several:
             best, copies = [each.epoch], given.predict.tta
             (scored,), notes = table.probabilities(each.folder, each.model, best, images[["id"]], Path(place), copies)
             found.append(scored[[f"p_{label}" for label in each.model["classes"]]].to_numpy(float))
             how.append("; ".join([*table.first_lines(each.model), *notes]))
     return found, how
+
+
+def _prepared_alike(several: Sequence[Trained], given: Params) -> dict[str, Any]:
+    """How the images were prepared that these runs were trained on. Errors: DataError where they differ."""
+    known = [each.model.get("images", given.images.model_dump()) for each in several]
+    for each, settings in zip(several, known, strict=True):
+        if settings != known[0]:
+            raise DataError(
+                f"{several[0].name} and {each.name} were trained on images prepared in other ways: `dvc repro` trains "
+                "them anew"
+            )
+    return dict(known[0])
 
 
 def _named(paths: Paths, name: str) -> list[Trained]:

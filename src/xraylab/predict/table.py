@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from xraylab.data.augment import DRAWS, Augmentation, Drawn
+from xraylab.data import augment
+from xraylab.data.augment import Augmentation, Drawn
 from xraylab.data.batches import SCORING_BATCH, Images, Normalise, Rows, Store, load, network_input
 from xraylab.model import hardware, memory, scoring
 from xraylab.predict import kept
@@ -72,12 +73,12 @@ def _augmented(
     images: Images, rows: Rows, model: dict[str, Any], copies: int, normalise: Normalise, device: str
 ) -> Iterator[Make]:
     """What makes the batches of every augmented copy; none where the network was trained without augmentation."""
-    augmentation = Augmentation(**{**model["augment"], "noise": 0.0, "erase_p": 0.0})
+    augmentation = Augmentation(**{**model["augment"], "noise": 0.0, "erase_p": 0.0, "p_histogram_matching": 0.0})
     if not copies or not augmentation.changes:
         return
     store = Store(images, normalise, model["pixels"], device)
     for copy in range(copies):
-        uniform = np.random.default_rng([model["repeat"], copy, COPIES]).random((len(rows), DRAWS))
+        uniform = augment.uniform([model["repeat"], copy, COPIES], len(rows))
         yield partial(_view, store, rows, augmentation, augmentation.draw(uniform))
 
 

@@ -70,7 +70,8 @@ def preprocessing(params: Params) -> str:
     """What was done to every image before the network."""
     images = params.images
     done = [f"{images.fit} to {images.pixels} × {images.pixels} pixels"]
-    done += ["uniform borders cut off"] if images.crop_border else []
+    done += ["uniform borders cut off"] if images.crop_border or images.crop_lungs else []
+    done += ["cropped to the lungs"] if images.crop_lungs else []
     done += [f"window from percentile {images.window[0]:g} to {images.window[1]:g}"] if images.window else []
     done += [f"CLAHE ({images.clahe:g})"] if images.clahe else []
     done += [f"pyramid sharpening ({images.pyramid_sharpening:g})"] if images.pyramid_sharpening else []

@@ -10,7 +10,7 @@ from xraylab.paths import Paths
 def run(params: Params, paths: Paths) -> None:
     index = tables.read(paths.index)
     images = params.images
-    preparation = Preparation(images.crop_border, images.window, images.clahe, images.pyramid_sharpening)
+    preparation = Preparation.recorded(images.model_dump())
     size = len(index) * images.pixels**2
     files.require_room(paths.cache.parent, size, f"the cache of {len(index)} images")
     with files.replacing_folder(paths.cache) as folder:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from xraylab import files, params, tables
 from xraylab.data import batches
+from xraylab.data.prepare import Preparation
 from xraylab.errors import DataError
 from xraylab.evaluate import figures
 from xraylab.explain import album, choose, localise, masks, probes, saliency
@@ -81,8 +82,8 @@ def _explained(
 
 
 def _masks(given: Params, paths: Paths) -> dict[str, masks.Mask]:
-    index, images = tables.read(paths.index), given.images
-    return masks.known(paths.raw, index, images.crop_border, images.fit)
+    preparation = Preparation.recorded(given.images.model_dump())
+    return masks.known(paths.raw, tables.read(paths.index), preparation, given.images.fit)
 
 
 def _localisation(

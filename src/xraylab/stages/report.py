@@ -190,11 +190,14 @@ def _augmented(paths: Paths, known: list[dict[str, Any]]) -> list[tuple[list[str
         augmentation = Augmentation(**plan.augment.model_dump(exclude=set(BATCHWISE)))
         if augmentation.changes:
             alike.setdefault((augmentation, plan.model.pixels), []).append(each["experiment"])
-    return [(names, [_views(pixels[row], *how) for row in chosen]) for how, names in alike.items()]
+    pictures = pixels[chosen]
+    return [(names, [_views(picture, pictures, *how) for picture in pictures]) for how, names in alike.items()]
 
 
-def _views(image: Gray, augmentation: Augmentation, size: int) -> list[str]:
-    drawn = augmentation.draw(np.random.default_rng(0).random((VIEWS, augment.DRAWS)))
+def _views(image: Gray, pictures: Gray, augmentation: Augmentation, size: int) -> list[str]:
+    """The image, and some draws of it; in training any image may lend its histogram, here one of `pictures`."""
+    drawn = augmentation.draw(augment.uniform([0], VIEWS))
+    drawn = augment.matched(drawn, np.stack([image] * VIEWS), lambda places: pictures[places], len(pictures))
     views = [augment.shown(image, drawn, number, augmentation, size, ERASED) for number in range(VIEWS)]
     return [images.data_uri(view) for view in [augment.resized(image, size), *views]]
 

@@ -220,6 +220,7 @@ def _described(plan: Plan, given: Params) -> dict[str, Any]:
         "positive": given.data.positive,
         "channels": model.channels,
         "pixels": model.pixels,
+        "images": given.images.model_dump(),
         "head": asdict(_head(plan)),
         "dropout": model.dropout,
         "augment": asked.augmentation(plan),
