@@ -118,7 +118,7 @@ def test_an_archive_is_looked_into_before_it_is_unpacked(tmp_path: Path, monkeyp
     names = [f"{label}/{n:03}.png" for label in ("normal", "ill") for n in range(30)]
     folder = folder_of(tmp_path / "films", names, size=100)
     packed = Path(shutil.make_archive(str(tmp_path / "films"), "zip", folder))
-    lines = begin.new(tmp_path / "s", None, str(packed), published=False)
+    lines = begin.new(tmp_path / "s", None, [str(packed)], published=False)
     assert lines[:2] == [
         f"{packed}: 60 images; layout class-folders (images lie in folders, and no other layout fits)",
         "    normal: 30 images",
@@ -127,7 +127,7 @@ def test_an_archive_is_looked_into_before_it_is_unpacked(tmp_path: Path, monkeyp
     cfg = params.read(tmp_path / "s/params.yaml")
     assert (cfg.data.source, cfg.data.classes, cfg.images.pixels) == (str(packed), ["normal", "ill"], 96)
     small.edit(tmp_path / "s", lambda tree: tree["data"].update(classes=["x", "y"], positive="y"))
-    begin.init(tmp_path / "s", None)
+    begin.init(tmp_path / "s", [])
     assert params.read(tmp_path / "s/params.yaml").data.classes == ["normal", "ill"]
 
 
