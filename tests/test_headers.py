@@ -182,7 +182,7 @@ def test_nothing_that_is_planted_in_headers_is_written_anywhere(
     assert {
         "data/index.csv", "data/cache/images.npy", "predictions/baseline/0.csv", "reports/index.html",
         "reports/cards/baseline.md", "reports/external/baseline-0-elsewhere.json", "classified.csv", "audit.json",
-        "code/index.txt", ".xraylab/hashes.json",
+        "dvc.yaml", ".xraylab/hashes.json",
     } <= set(written)  # fmt: skip
     assert "data:image/png;base64," in written["reports/index.html"].decode()
     assert hits(written | {"stdout": log.out.encode(), "stderr": log.err.encode()}) == []
