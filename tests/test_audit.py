@@ -17,6 +17,7 @@ from xraylab.data.audit import confounding, findings, folder
 BLANK = {
     "patient": "", "side": "", "source": "", "sex": "", "age": "", "view": "", "width": 100, "height": 100, "mode": "L",
     "format": "PNG", "bytes": 5000, "brightness": 0.5, "contrast": 0.2, "border": 0.0, "burned_in": "", "window": "",
+    "manufacturer": "", "site": "",
 }  # fmt: skip
 NO_PAIRS = pd.DataFrame({"id": [], "other": [], "bits": []})
 
@@ -183,6 +184,20 @@ def test_the_auroc_is_the_mean_over_classes() -> None:
     found = confounding.auroc(table)
     assert found is not None
     assert 0.5 < found["auroc"] < single[0]
+
+
+@pytest.mark.parametrize("fact", ["manufacturer", "site"])
+def test_a_class_that_has_a_maker_or_a_site_of_its_own_is_told_by_the_header(fact: str) -> None:
+    rows = [{"label": "AB"[at % 2], fact: "xy"[at % 2], "source": "one"} for at in range(60)]
+    found, record = findings.of_shortcuts(index(rows))
+    assert record["cramers_v"] == {fact: 1.0}
+    assert record["model"]["facts"] == [fact]
+    assert found[0]["examples"] == [f"{fact}: Cramér's V 1.00"]
+
+
+def test_a_site_that_is_the_source_is_one_fact() -> None:
+    rows = [{"label": "AB"[at % 2], "site": "xy"[at % 2], "source": "xy"[at % 2]} for at in range(60)]
+    assert list(confounding.facts(index(rows))) == ["source"]
 
 
 def test_sites_are_compared_not_addresses() -> None:

@@ -9,6 +9,7 @@ import pytest
 import small
 from conftest import load, run
 from refused import problems
+from test_headers import film
 
 from xraylab import files, tables
 from xraylab.errors import XraylabError
@@ -235,3 +236,29 @@ def test_given_sides_of_each_source_are_kept(tmp_path: Path) -> None:
             for label in ("Healthy", "TB")
             for n in range(4)
         }
+
+
+def test_patients_and_sites_of_headers_are_told_apart_by_source(tmp_path: Path) -> None:
+    """Two hospitals number their patients from 1; the list names the source, the header the site."""
+    for name in ("one", "two"):
+        for number in range(8):
+            tags = {
+                "PatientID": str(number // 2 + 1),
+                "InstitutionName": f"Ward {number % 2}",
+                "Manufacturer": "Siemens",
+            }
+            film(
+                tmp_path / name / ("Healthy", "TB")[number % 2] / f"{number}.dcm", number + 9 * (name == "two"), **tags
+            )
+    sources = [{"name": name, "path": str(tmp_path / name)} for name in ("one", "two")]
+    paths = made(tmp_path, sources, fetch, index)
+    table = tables.read(paths.index)
+    assert table.groupby("source")["patient"].nunique().to_dict() == {"one": 4, "two": 4}
+    assert table["patient"].nunique() == 8
+    assert all(
+        patient.startswith(f"{name}/dicom-") for name, patient in zip(table["source"], table["patient"], strict=True)
+    )
+    assert set(table["source"]) == {"one", "two"}
+    assert (table["site"].nunique(), set(table["manufacturer"])) == (2, {"Siemens"})
+    assert files.read_json(paths.audit)["patients"] == "DICOM's PatientID"
+    assert files.read_json(paths.audit)["shortcuts"]["cramers_v"]["site"] == 1.0

@@ -11,7 +11,7 @@ from xraylab.errors import DataError
 FORMULA_STARTS = ("=", "+", "-", "@")
 TEXT = (
     "id", "other", "path", "label", "patient", "side", "source", "sex", "age", "view", "mode", "format",
-    "file_hash", "pixel_hash", "perceptual_hash", "burned_in", "window", "manufacturer", "study_order",
+    "file_hash", "pixel_hash", "perceptual_hash", "burned_in", "window", "manufacturer", "site", "study_order",
     "actual", "predicted",
 )  # fmt: skip
 

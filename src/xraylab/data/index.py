@@ -21,8 +21,10 @@ HEADER = ("sex", "age", "view", "patient", "source")
 PERSON = ("patient", "source", "manufacturer", "date")
 MEASURED = (
     "width", "height", "mode", "format", "bytes", "file_hash", "pixel_hash", "perceptual_hash",
-    "brightness", "contrast", "border", "burned_in", "window", "manufacturer", "study_order",
+    "brightness", "contrast", "border", "burned_in", "window", "manufacturer", "site", "study_order",
 )  # fmt: skip
+
+READ = (*(name for name in MEASURED if name not in ("site", "study_order")), "date")
 
 
 def measure(
@@ -33,9 +35,9 @@ def measure(
     Adds width and height (pixels), mode and format (how the file stores it), bytes, file_hash (SHA-256), pixel_hash
     (SHA-256 of the upright gray levels), perceptual_hash (256 bits, hex), brightness and contrast (mean and standard
     deviation of the gray levels, 0 to 1), border (share of the area in uniform edges), burned_in and window (DICOM).
-    Sex, age, view, patient and source (the site) come from a DICOM header where the table does not know them, and so
-    do manufacturer and study_order (the rank of the study's date). Patients and sites are hashes with `salt` (None:
-    one that nobody knows) unless `keep_names`. `several`: patients of two sources are two people.
+    Sex, age, view, patient and source (the site) come from a DICOM header where the table does not know them; so do
+    manufacturer, site and study_order (the rank of the study's date), which no table tells. Patients and sites are
+    hashes with `salt` (None: one that nobody knows) unless `keep_names`. `several`: patients of two sources are two people.
     """
     salt = salt or secrets.token_bytes(SALT_BYTES)
 
@@ -48,10 +50,9 @@ def measure(
     rows = list(progress.mapped(look, list(found["path"]), "reading images"))
     good = [not isinstance(row, DataError) for row in rows]
     table = found[good].reset_index(drop=True)
-    measured = pd.DataFrame(
-        [row for row in rows if not isinstance(row, DataError)], columns=[*MEASURED[:-1], "date", *HEADER]
-    )
+    measured = pd.DataFrame([row for row in rows if not isinstance(row, DataError)], columns=[*READ, *HEADER])
     measured["study_order"] = _order(measured.pop("date"))
+    measured["site"] = measured["source"]
     if several:
         measured["patient"] = layouts_several.apart(table["source"], measured["patient"])
     for column in HEADER:

@@ -32,6 +32,8 @@ def facts(index: pd.DataFrame) -> pd.DataFrame:
             "aspect": (index["width"] / index["height"]).round(3),
             "bytes per pixel": index["bytes"] / (index["width"] * index["height"]),
             "source": index["source"].map(_host),
+            "site": index["site"].where(index["site"] != index["source"], ""),
+            "manufacturer": index["manufacturer"],
             "view": index["view"],
             "brightness": index["brightness"],
             "contrast": index["contrast"],
