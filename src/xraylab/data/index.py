@@ -37,7 +37,8 @@ def measure(
     deviation of the gray levels, 0 to 1), border (share of the area in uniform edges), burned_in and window (DICOM).
     Sex, age, view, patient and source (the site) come from a DICOM header where the table does not know them; so do
     manufacturer, site and study_order (the rank of the study's date), which no table tells. Patients and sites are
-    hashes with `salt` (None: one that nobody knows) unless `keep_names`. `several`: patients of two sources are two people.
+    hashes with `salt` (None: one that nobody knows) unless `keep_names`. `several`: patients of two sources are two
+    people.
     """
     salt = salt or secrets.token_bytes(SALT_BYTES)
 
