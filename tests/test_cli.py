@@ -1,5 +1,6 @@
 """The command line answers, and a user's mistake is no traceback."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import pytest
 import small
 
 from xraylab import cli, files
+from xraylab.studies import begin
 
 MAIN = Path(small.REPOSITORY / "src")
 Run = Callable[..., tuple[int, str, str]]
@@ -41,6 +43,7 @@ def test_help_names_every_stage_and_imports_no_heavy_package() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     for stage in (
+        "code",
         "source",
         "fetch",
         "index",
@@ -83,6 +86,32 @@ def test_a_bad_source_leaves_no_half_written_output(tmp_path: Path, run: Run) ->
         f"  - {study}/data/raw/TB/tb0003.png: cannot identify image file\n"
     )
     assert sorted(path.name for path in (study / "data").iterdir()) == ["raw", "sides.csv", "source.json"]
+
+
+def test_a_refused_value_leaves_a_params_yaml_that_git_sees_as_changed(tmp_path: Path, run: Run) -> None:
+    """`dvc exp run -S` writes it in the second, and in the size, of the one that git knows."""
+    study = small.study(tmp_path)
+    params = study / "params.yaml"
+    params.write_text(params.read_text().replace("lr: 1e-3", "lr:  0.1"))
+    os.utime(params, (1e9, 1e9))
+    small.commit(study)
+    params.write_text(params.read_text().replace("lr:  0.1", "lr: -0.1"))
+    os.utime(params, (1e9, 1e9 + 0.5))
+    status = ["git", "-C", str(study), "status", "--short"]
+    assert subprocess.check_output(status, text=True) == ""
+    code, _, error = run(study, "plan")
+    assert (code, "train.lr" in error) == (1, True)
+    assert subprocess.check_output(status, text=True) == " M params.yaml\n"
+
+
+def test_a_stage_of_another_version_is_not_run(tmp_path: Path, run: Run) -> None:
+    begin.new(tmp_path / "new", None, None, published=False)
+    assert run(tmp_path / "new", "code")[0] == 0
+    noted = tmp_path / "new/code/plan.txt"
+    noted.write_text(noted.read_text().replace("torch ", "torch 0."))
+    code, _, error = run(tmp_path / "new", "plan")
+    assert (code, (tmp_path / "new/plans").exists()) == (1, False)
+    assert "error: code/plan.txt is the fingerprint of another version (torch differs): run" in error
 
 
 def test_a_score_of_an_untrained_experiment_says_so(tmp_path: Path, run: Run) -> None:

@@ -134,6 +134,8 @@ def test_the_history_is_what_the_kept_weights_give(prepared: Prepare) -> None:
         assert figures["accuracy"] == history["valid_accuracy"][epoch]
         assert figures["f1"] == history["valid_f1"][epoch]
         assert figures["images"] == 7
+    metric = files.read_json(loaded[1].root / "metrics/baseline/0.json")
+    assert metric == {"baseline-0": {"f1": pytest.approx(history["valid_f1"].max(), abs=1e-6)}}
 
 
 def test_best_and_last_are_kept_and_other_epochs_are_not(prepared: Prepare) -> None:
@@ -188,6 +190,8 @@ def test_published_mode_scores_the_test_side_after_every_epoch(prepared: Prepare
     model = model_json(loaded)
     assert (model["select_on"], model["best_epoch"]) == ("test", int(history["test_f1"].idxmax()))
     assert score.epoch(loaded[1], "baseline", 0, None, "test")["f1"] == history["test_f1"].max()
+    metric = files.read_json(loaded[1].root / "metrics/baseline/0.json")
+    assert metric == {"baseline-0": {"test_f1": pytest.approx(history["test_f1"].max(), abs=1e-6)}}
     with pytest.raises(DataError, match=r"the valid side has no images \(split.valid is 0\): score the other side"):
         score.epoch(loaded[1], "baseline", 0, None, "valid")
 
@@ -288,6 +292,7 @@ def test_plans_hold_what_is_resolved_and_prune_what_is_gone(prepared: Prepare) -
         (paths.models / name).mkdir(parents=True)
         (paths.predictions / name).parent.mkdir(parents=True, exist_ok=True)
         (paths.predictions / f"{name}.csv").touch()
+        files.write_json({}, paths.run_metrics / f"{name}.json")
     small.edit(paths.root, lambda tree: tree["experiments"].pop("l2"))
     plan.run(*load(paths.root))
     assert not paths.plan("l2").exists()
@@ -295,6 +300,7 @@ def test_plans_hold_what_is_resolved_and_prune_what_is_gone(prepared: Prepare) -
     assert sorted(path.relative_to(paths.root).as_posix() for path in paths.predictions.rglob("*.csv")) == [
         "predictions/baseline/0.csv"
     ]
+    assert list(paths.run_metrics.rglob("*.json")) == [paths.run_metric("baseline", 0)]
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

@@ -405,7 +405,25 @@ def _study() -> "tuple[Params, Paths]":
 
 
 def _run(stage: str, *arguments: str | int) -> None:
-    """Run a stage. It is announced before its libraries are imported, which takes seconds."""
+    """Run a stage. It is announced before its libraries are imported, which takes seconds.
+
+    Where it fails, git sees that params.yaml is another than before `dvc exp run -S`.
+    """
+    try:
+        _announced(stage, *arguments)
+    except XraylabError:
+        _touch_params()
+        raise
+
+
+def _touch_params() -> None:
+    from xraylab import files
+
+    if Path("params.yaml").is_file():
+        files.touch(Path("params.yaml"))
+
+
+def _announced(stage: str, *arguments: str | int) -> None:
     study = _study()
     if not study[1].has_code:
         fingerprints.check(stage, study[1].code)

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,16 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def touch(path: Path) -> None:
+    """Give a file a modification time in another second than it had.
+
+    git takes a file of one size and one second for the one that it knows, and `dvc exp run -S` writes such a
+    params.yaml.
+    """
+    second = int(path.stat().st_mtime) + 1
+    os.utime(path, times=(max(time.time(), second),) * 2)
 
 
 def _umask() -> int:

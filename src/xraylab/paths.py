@@ -147,6 +147,14 @@ class Paths:
         return self.models / experiment / str(repeat)
 
     @property
+    def run_metrics(self) -> Path:
+        return self.root / "metrics"
+
+    def run_metric(self, experiment: str, repeat: int) -> Path:
+        """The figure that chose a run's best epoch, which `dvc exp show` and `dvc metrics diff` read."""
+        return self.run_metrics / experiment / f"{repeat}.json"
+
+    @property
     def predictions(self) -> Path:
         return self.root / "predictions"
 

@@ -26,7 +26,7 @@ from xraylab.params import Params
 from xraylab.paths import Paths
 
 DECIMALS = 6
-SHOWN = {"test": ("accuracy", "f1", "auroc"), "valid": ("f1",)}
+SHOWN = ("accuracy", "f1", "auroc")
 
 
 def run(params: Params, paths: Paths) -> None:
@@ -206,12 +206,17 @@ def _summary(params: Params, runs: list[dict[str, Any]], means: list[Result], ra
 
 
 def _metrics(results: list[Result], means: list[Result]) -> dict[str, Any]:
-    """The few figures that `dvc metrics diff` shows, of the best epochs."""
-    metrics: dict[str, Any] = {row["experiment"]: {"chosen_on": row["chosen_on"]} for row in results if _best(row)}
+    """The few test figures that `dvc metrics diff` shows, of the best epochs; those chosen on test data are marked.
+
+    Validation figures stand with each run, in metrics/.
+    """
+    metrics: dict[str, Any] = {row["experiment"]: {} for row in results}
+    for row in results:
+        if _best(row) and row["chosen_on"] == "test":
+            metrics[row["experiment"]]["chosen_on"] = "test"
     for row in means:
-        if _best(row):
-            shown = {name: _rounded(row[name]) for name in SHOWN[row["side"]]}
-            metrics[row["experiment"]][row["side"]] = shown
+        if _best(row) and row["side"] == "test":
+            metrics[row["experiment"]]["test"] = {name: _rounded(row[name]) for name in SHOWN}
     return metrics
 
 

@@ -55,9 +55,9 @@ def _absent_defaults(plans: list[Plan]) -> list[str]:
 
 
 def _stale(params: Params, paths: Paths) -> Iterator[Path]:
-    """Models and predictions of experiments and repeats that the study no longer has; DVC's cache still holds them."""
+    """Models, metrics and predictions of experiments and repeats that the study no longer has; DVC's cache still holds them."""
     repeats = {str(repeat) for repeat in params.study.repeats}
-    for folder in (paths.models, paths.predictions):
+    for folder in (paths.models, paths.run_metrics, paths.predictions):
         for experiment in folder.iterdir() if folder.is_dir() else ():
             if experiment.name not in params.experiments:
                 yield experiment

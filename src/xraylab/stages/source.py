@@ -112,7 +112,8 @@ def _note_sides(name: str | None, paths: Paths) -> None:
 def _refuse_own_files(key: str, what: str, source: Path, paths: Paths) -> None:
     """Before DVC deletes them: what the stages write is made anew, and cannot be what they read."""
     place = source.resolve()
-    written = [paths.raw, paths.cache, paths.split, paths.plans, paths.models, paths.predictions, paths.reports]
+    written = [paths.raw, paths.cache, paths.split, paths.plans, paths.models, paths.run_metrics, paths.predictions]
+    written.append(paths.reports)
     for folder in (each.resolve() for each in written):
         if place.is_relative_to(folder) or folder.is_relative_to(place):
             raise DataError(

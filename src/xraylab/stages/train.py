@@ -1,5 +1,6 @@
 """train: one experiment, one repeat."""
 
+import math
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from xraylab.train.lifetime import end_with_dvc
 from xraylab.train.record import Run
 from xraylab.train.run import enough_memory, fit, held, learner, threads
 
+DECIMALS = 6  # of the figure that DVC shows
 FOUND = "lr_find.csv"  # the learning rate finder's curve
 
 
@@ -62,6 +64,7 @@ def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
             _write(progress, network, given.data.classes, output)
             facts = {"experiment": experiment, "repeat": repeat, **_described(plan, given), **_frozen(network, plan)}
             files.write_json({**facts, **_outcome(progress), "hardware": machine.record()}, output / "model.json")
+        files.write_json({name: _metric(progress)}, paths.run_metric(experiment, repeat))
         shutil.rmtree(folder)
 
 
@@ -244,6 +247,13 @@ def _frozen(network: Network, plan: Plan) -> dict[str, Any]:
         "cached": plan.model.freeze.cache,
     }
     return {"frozen": facts}
+
+
+def _metric(finished: Run) -> dict[str, float | None]:
+    """The figure that chose the best epoch; on validation images it is f1 and the like, on test images test_f1."""
+    select = finished.choice.select
+    value = finished.rows[finished.best][select]
+    return {select.removeprefix("valid_"): None if math.isnan(value) else round(value, DECIMALS)}
 
 
 def _outcome(finished: Run) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def write(params: Params, root: Path) -> list[str]:
 def yaml() -> YAML:
     """Reads and writes dvc.yaml in the style that it has."""
     yaml = YAML()
-    yaml.width = 120
+    yaml.width = 1000  # no line is broken
     yaml.indent(mapping=2, sequence=4, offset=2)
     return yaml
 

@@ -34,12 +34,12 @@ def updated_text(path: Path, values: Tree) -> str:
     return _params_text(_with(_yaml().load(path), values))
 
 
-def _params_text(tree: CommentedMap) -> str:
+def _params_text(tree: Tree) -> str:
     """As DVC writes it: where `dvc exp run -S` then sets a value, no other line changes."""
     return _text(_without_comments_in_lists(tree), _yaml())
 
 
-def _without_comments_in_lists(tree: CommentedMap) -> CommentedMap:
+def _without_comments_in_lists(tree: Tree) -> Tree:
     """DVC puts a new list in each list's place, and loses the comment or blank line that follows its last item."""
     for key, value in tree.items():
         if isinstance(value, dict):
