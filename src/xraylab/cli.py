@@ -233,6 +233,25 @@ def show() -> None:
 
 
 @app.command(rich_help_panel=TOOLS)
+def experiments(
+    commits: Annotated[int, typer.Option(min=1, help="How many commits, and the experiments that began there.")] = 1,
+) -> None:
+    """Print the runs of the workspace, of commits and of DVC's experiments, the best first, and how they differ."""
+    import asyncio
+    import json
+
+    from rich.console import Console
+
+    from xraylab.jobs import experiments
+    from xraylab.jobs.dvc import Dvc
+
+    given, paths = _study()
+    shown = asyncio.run(Dvc(paths.root).output("exp", "show", "--json", "--num", str(commits)))
+    rows = experiments.rows(json.loads(shown))
+    Console().print(experiments.table(rows, experiments.reference(rows, given.study.baseline)))
+
+
+@app.command(rich_help_panel=TOOLS)
 def score(
     run: Run,
     epoch: Annotated[int | None, typer.Option(help="Counted from 0; the best one where not given.")] = None,

@@ -55,7 +55,7 @@ def _absent_defaults(plans: list[Plan]) -> list[str]:
 
 
 def _stale(params: Params, paths: Paths) -> Iterator[Path]:
-    """Models, metrics and predictions of experiments and repeats that the study no longer has; DVC's cache still holds them."""
+    """What experiments and repeats left that the study no longer has; DVC's cache still holds it."""
     repeats = {str(repeat) for repeat in params.study.repeats}
     for folder in (paths.models, paths.run_metrics, paths.predictions):
         for experiment in folder.iterdir() if folder.is_dir() else ():
