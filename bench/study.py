@@ -134,7 +134,7 @@ def edited(clone: Path, change: Callable[[Any], object]) -> None:
 
 
 def dvc_alone(clone: Path) -> Path:
-    """A copy of the finished study whose stage `source`, which always runs, does nothing."""
+    """A copy of the finished study whose stage `source` does nothing."""
     copy = clone.with_name("alone")
     shutil.copytree(clone, copy, symlinks=True)
     stages = copy / "dvc.yaml"
