@@ -10,7 +10,10 @@ import pytest
 import small
 from under_dvc import committed, dvc, environment, only, ran, succeed, wait_for
 
-from xraylab import files, tables
+from xraylab import files, params, tables, template
+from xraylab.studies import watch
+
+STAGES = template.stages()
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +22,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = committed(tmp_path_factory.mktemp("finished"), only("baseline", "dropout"))
     small.git(study, "tag", "begun")
     output = succeed(study, "repro")
-    assert len(ran(output)) == len(set(ran(output))) == 7 + 2 + 2 + 3
+    assert len(ran(output)) == len(set(ran(output))) == 8 + 2 + 2 + 3
     small.commit(study)
     return study
 
@@ -36,7 +39,17 @@ def test_one_command_makes_everything_to_the_report(finished: Path) -> None:
 
 @pytest.mark.slow
 def test_nothing_runs_again_when_nothing_changed(finished: Path) -> None:
-    assert ran(succeed(finished, "repro")) == ["source"]
+    assert ran(succeed(finished, "repro")) == []
+    assert succeed(finished, "status") == "Data and pipelines are up to date.\n"
+
+
+@pytest.mark.slow
+def test_an_edit_of_the_code_runs_what_it_can_change(finished: Path) -> None:
+    page = finished / "src/xraylab/report/style.css"
+    page.write_text(page.read_text() + "/* wider */\n")
+    assert ran(succeed(finished, "repro")) == ["code", "report"]
+    small.git(finished, "checkout", "--quiet", "--", ".")
+    succeed(finished, "checkout")
 
 
 @pytest.mark.slow
@@ -48,6 +61,18 @@ def test_a_tried_change_retrains_what_it_touches_and_the_metrics_say_what_it_did
     diff = succeed(finished, "metrics", "diff")
     assert "baseline.test.auroc" in diff
     assert "dropout.test" not in diff
+    columns = succeed(finished, "exp", "show", "--csv").splitlines()[0].split(",")
+    figures = ["accuracy", "f1", "auroc"]
+    tested = [f"{name}.test.{figure}" for name in ("baseline", "dropout") for figure in figures]
+    assert columns[5 : columns.index("study.title")] == ["baseline-0.f1", "dropout-0.f1", *tested]
+    code = [column for column in columns if column.startswith(("code/", "src/"))]
+    assert code == [*sorted(f"code/{name}.txt" for name in STAGES if name != "code"), "src/xraylab"]
+    told = subprocess.run(
+        [sys.executable, "src", "experiments"], cwd=finished, env=environment(COLUMNS="120"),
+        capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    assert {tuple(line.split()[:2]) for line in told[1:]} >= {("workspace", "baseline/0"), ("master", "dropout/0")}
+    assert any(line.split()[-1] == "model.dropout=0.5" for line in told if line.startswith(" workspace"))
     succeed(finished, "plots", "diff")
     assert "baseline-0" in (finished / "dvc_plots/index.html").read_text()
     small.git(finished, "checkout", "--quiet", "--", ".")
@@ -57,14 +82,14 @@ def test_a_tried_change_retrains_what_it_touches_and_the_metrics_say_what_it_did
 @pytest.mark.slow
 def test_an_evaluation_does_not_train(finished: Path) -> None:
     small.edit(finished, lambda tree: tree["study"].update(baseline="dropout"))
-    assert ran(succeed(finished, "repro")) == ["source", "evaluate", "report"]
+    assert ran(succeed(finished, "repro")) == ["evaluate", "report"]
     small.git(finished, "checkout", "--quiet", "--", ".")
 
 
 @pytest.mark.slow
 def test_a_removed_experiment_leaves_nothing_behind(finished: Path) -> None:
     small.edit(finished, lambda tree: tree["experiments"].pop("dropout"))
-    assert ran(succeed(finished, "repro")) == ["source", "plan", "features", "evaluate", "explain", "report"]
+    assert ran(succeed(finished, "repro")) == ["plan", "features", "evaluate", "explain", "report"]
     assert not (finished / "models/dropout").exists()
     assert "dropout" not in files.read_json(finished / "reports/metrics.json")
     small.git(finished, "checkout", "--quiet", "--", ".")
@@ -88,9 +113,12 @@ def test_another_clones_finished_work_is_restored_without_training(finished: Pat
 def test_a_changed_folder_behind_an_unchanged_name_is_noticed(tmp_path: Path) -> None:
     images = small.two_classes(tmp_path / "images")
     study = committed(tmp_path / "study", small.use(images, ["Healthy", "TB"], "TB"))
-    assert ran(succeed(study, "repro", "split")) == ["source", "fetch", "index", "split"]
-    assert ran(succeed(study, "repro", "split")) == ["source"]
+    watch.write(params.read(study / "params.yaml"), study)
+    assert ran(succeed(study, "repro", "split")) == ["code", "source", "fetch", "index", "split"]
+    assert ran(succeed(study, "repro", "split")) == []
+    assert succeed(study, "status", "source") == "Data and pipelines are up to date.\n"
     small.write_images(images, ["Healthy/h0003.png"], seed=99)
+    assert f"modified:           {images}" in succeed(study, "status", "source")
     assert ran(succeed(study, "repro", "split")) == ["source", "fetch", "index", "split"]
     assert (study / "data/raw/Healthy/h0003.png").read_bytes() == (images / "Healthy/h0003.png").read_bytes()
 

@@ -23,7 +23,8 @@ UNFINISHED = {"Queued": "queued", "Running": "running", "Failed": "failed"}
 class Row:
     """A run of a version, which is the workspace, a commit, or an experiment of DVC.
 
-    `metric` is f1 and the like on validation images, test_f1 on test images; `value` is None without a figure.
+    `metric` is f1 and the like on validation images, test_f1 on test images; `value` is None without a figure. `age`
+    counts commits from the newest, 0; None for what is not committed.
     """
 
     version: str
@@ -32,6 +33,7 @@ class Row:
     value: float | None
     config: Config
     state: str = ""
+    age: int | None = None
 
 
 def rows(shown: list[Tree]) -> list[Row]:
@@ -40,14 +42,14 @@ def rows(shown: list[Tree]) -> list[Row]:
     `shown`: what `dvc exp show --json` prints.
     """
     workspace, *commits = shown
-    found = [row for commit in commits for row in _of_commit(commit)]
+    found = [row for age, commit in enumerate(commits) for row in _of_commit(commit, age)]
     found += _of_child(workspace, _data(commits[0]) if commits else {}, "workspace")
     return sorted(found, key=_order)
 
 
-def _of_commit(commit: Tree) -> Iterator[Row]:
+def _of_commit(commit: Tree, age: int) -> Iterator[Row]:
     data = _data(commit)
-    yield from _runs(data, _name(commit))
+    yield from _runs(data, _name(commit), age)
     for experiment in commit["experiments"] or []:
         last, state = experiment["revs"][0], (experiment["executor"] or {}).get("state", "")
         yield from _of_child(last, data, _name(last), UNFINISHED.get(state.capitalize(), ""))
@@ -63,9 +65,9 @@ def _of_child(child: Tree, parent: Tree, name: str, state: str = "") -> Iterator
     yield from (row for row in _runs(data, name) if _model(data, row.run) != before.get(row.run))
 
 
-def _runs(data: Tree, version: str) -> Iterator[Row]:
+def _runs(data: Tree, version: str, age: int | None = None) -> Iterator[Row]:
     for run, (metric, value) in _metrics(data).items():
-        yield Row(version, run, metric, value, _config(_params(data), run.split("/")[0]))
+        yield Row(version, run, metric, value, _config(_params(data), run.split("/")[0]), age=age)
 
 
 def _metrics(data: Tree) -> dict[str, tuple[str, float | None]]:
@@ -111,9 +113,9 @@ def _order(row: Row) -> tuple[bool, str, float]:
 
 
 def reference(found: Iterable[Row], baseline: str) -> Row | None:
-    """The first run of the baseline in a commit, which the others are told apart from."""
-    named = [row for row in found if row.run.split("/")[0] == baseline and row.version != "workspace"]
-    return min(named, key=lambda row: (row.state != "", int(row.run.split("/")[1])), default=None)
+    """The first run of the baseline in the newest commit, which the others are told apart from."""
+    committed = [row for row in found if row.run.split("/")[0] == baseline and row.age is not None]
+    return min(committed, key=lambda row: (row.age, int(row.run.split("/")[1])), default=None)
 
 
 def changes(row: Row, other: Row | None) -> list[str]:
@@ -132,9 +134,9 @@ def table(found: list[Row], other: Row | None) -> Table:
     heads = [Column(_head(name), justify="right", no_wrap=True) for name in metrics]
     result = Table(Column("version", no_wrap=True), Column("run", no_wrap=True), *heads, "differs in", box=None)
     for row in found:
-        figures = [_decimal(row.value) if row.metric == name else "" for name in metrics]
-        told = "the baseline" if row is other else row.state or " ".join(changes(row, other))
-        result.add_row(*map(Text, (row.version, row.run, *figures, told)))
+        figures = [_decimal(row.value) if row.metric in (name, "") else "" for name in metrics]
+        differing = "the baseline" if row is other else " ".join(changes(row, other))
+        result.add_row(*map(Text, (row.version, row.run or "-", *figures, " ".join([row.state, differing]).strip())))
     return result
 
 
@@ -143,4 +145,4 @@ def _head(metric: str) -> str:
 
 
 def _decimal(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    return "-" if value is None else f"{value:.4f}"
