@@ -252,6 +252,19 @@ def experiments(
 
 
 @app.command(rich_help_panel=TOOLS)
+def dry_run(
+    set_param: Annotated[
+        list[str], typer.Option("--set-param", "-S", metavar="KEY=VALUE", help="As `dvc exp run` takes it; repeatable.")
+    ],
+) -> None:
+    """Say what `dvc exp run -S KEY=VALUE` would train again; nothing is run or written."""
+    from xraylab.studies import dry_run
+
+    for line in dry_run.lines(Path.cwd(), set_param):
+        print(line)
+
+
+@app.command(rich_help_panel=TOOLS)
 def score(
     run: Run,
     epoch: Annotated[int | None, typer.Option(help="Counted from 0; the best one where not given.")] = None,

@@ -1,0 +1,48 @@
+"""What `dvc exp run -S` would train again is told without running or writing anything."""
+
+from pathlib import Path
+
+import pytest
+import small
+
+from xraylab.errors import ParamsError
+from xraylab.studies import dry_run
+
+ALL = "baseline/0, l2/0, dropout/0, sharpness/0, contrast/0"
+
+
+@pytest.mark.parametrize(
+    ("override", "changes", "stages", "trained"),
+    [
+        ("model.dropout=0.3", "model.dropout", "plan", "baseline/0, l2/0, sharpness/0, contrast/0"),
+        ("++experiments.l2.loss.l2=0.1", "experiments.l2.loss.l2", "plan, evaluate", "l2/0"),
+        ("+experiments.new.model.dropout=0.1", "experiments.new.model.dropout", "plan, evaluate", "new/0"),
+        ("study.repeats=[0,1]", "study.repeats", "plan, evaluate, explain", ALL.replace("/0", "/1")),
+        ("split.seed=1", "split.seed", "split", ALL),
+        ("data.demo.tb=41", "data.demo.tb", "source", ALL),
+        ("evaluate.confidence=0.9", "evaluate.confidence", "evaluate", "nothing"),
+        ("report.hide_names=true", "report.hide_names", "report", "nothing"),
+        ("train.epochs=2", "nothing", "none", "nothing"),
+    ],
+)
+def test_what_a_value_would_run_again(override: str, changes: str, stages: str, trained: str, tmp_path: Path) -> None:
+    study = small.study(tmp_path)
+    before = (study / "params.yaml").read_bytes()
+    assert dry_run.lines(study, [override]) == [
+        f"changes: {changes}",
+        f"stages that read it: {stages}",
+        f"trained again: {trained}",
+    ]
+    assert (study / "params.yaml").read_bytes() == before
+
+
+def test_a_value_that_would_be_refused_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    study = small.study(tmp_path)
+    before = (study / "params.yaml").read_bytes()
+    with pytest.raises(
+        ParamsError, match=r"params\.yaml cannot be used:\n  - train\.lr: input should be greater than 0"
+    ):
+        dry_run.lines(study, ["train.lr=-1"])
+    with pytest.raises(ParamsError, match=r"-S train\.lrr=1: Could not override 'train\.lrr'"):
+        dry_run.lines(study, ["train.lrr=1"])
+    assert (study / "params.yaml").read_bytes() == before
