@@ -78,14 +78,25 @@ def test_the_log_of_index_says_it(films: Path, tmp_path: Path, capsys: pytest.Ca
 
 
 def test_a_new_study_says_it_and_one_of_like_films_does_not(films: Path, tmp_path: Path) -> None:
-    said = begin.new(tmp_path / "confounded", None, str(films), published=False)
+    said = begin.new(tmp_path / "confounded", None, [str(films)], published=False)
     at = next(number for number, line in enumerate(said) if NOT_ELSEWHERE in line)
     assert said[at] == f"warning: figures of these images {NOT_ELSEWHERE} (from 80 of them)."
     assert said[at + 1].startswith("    The class goes with ")
     assert said[at + 1].endswith(confounding.REMEDY)
     small.write_images(tmp_path / "alike", [f"{label}/{n}.png" for label in "AB" for n in range(20)])
-    clean = begin.new(tmp_path / "clean", None, str(tmp_path / "alike"), published=False)
+    clean = begin.new(tmp_path / "clean", None, [str(tmp_path / "alike")], published=False)
     assert not any(NOT_ELSEWHERE in line for line in clean)
+
+
+def test_a_new_study_says_that_its_sources_are_nearly_its_classes(tmp_path: Path) -> None:
+    for seed, (place, rare) in enumerate((("one", "B"), ("other", "A"))):
+        names = [f"{place}/{label}/{n}.png" for label in "AB" for n in range(1 if label == rare else 20)]
+        small.write_images(tmp_path, names, seed=seed)
+    said = begin.new(tmp_path / "s", None, [str(tmp_path / "one"), str(tmp_path / "other")], published=False)
+    at = said.index(f"warning: figures of these images {NOT_ELSEWHERE} (from 42 of them).")
+    assert said[at + 1].startswith(
+        "    The class goes with source (Cramér's V 0.90); facts about the files alone tell it "
+    )
 
 
 @pytest.fixture(scope="module")

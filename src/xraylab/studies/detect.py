@@ -66,7 +66,7 @@ def folder(source: Path, shown: str, tables: Tables = ANY_TABLES) -> Detected:
         "model.pixels": size,
         "evaluate.normal": normal,
     }
-    lines = [*told(shown, found, grouped, classes, side), *_warned(source, found.table, grouped)]
+    lines = [*told(shown, found, grouped, classes, side), *warned(sampled(source, found.table, grouped))]
     return Detected(values, lines)
 
 
@@ -175,15 +175,19 @@ def told(shown: str, found: Found, grouped: dict[str, list[str]], classes: list[
     yield from (f"    left out: {count} ({reason})" for reason, count in found.left_out.items())
 
 
-def _warned(source: Path, table: pd.DataFrame, grouped: dict[str, list[str]]) -> Iterator[str]:
-    """What the audit of some images of each class warns of, before anything is trained."""
+def sampled(source: Path, table: pd.DataFrame, grouped: dict[str, list[str]]) -> pd.DataFrame:
+    """Some images of each class with what their files hold; of an archive, those whose contents are there."""
     there = table[[(source / path).stat().st_size > 0 for path in table["path"]]]
     parts = [
         own.sample(min(len(own), AUDITED), random_state=0).assign(label=name)
         for name, several in grouped.items()
         if len(own := there[_holds(there, several)])
     ]
-    measured, _ = index.measure(source, pd.concat(parts).drop_duplicates("path").reset_index(drop=True))
+    return index.measure(source, pd.concat(parts).drop_duplicates("path").reset_index(drop=True))[0]
+
+
+def warned(measured: pd.DataFrame) -> Iterator[str]:
+    """What the audit of these images warns of, before anything is trained."""
     _, shortcuts = findings.of_shortcuts(measured)
     if shortcuts["warning"]:
         yield f"warning: figures of these images may not hold elsewhere (from {len(measured)} of them)."

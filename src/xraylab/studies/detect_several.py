@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from xraylab.data.layouts import matching
 from xraylab.data.layouts.records import ANY_TABLES, Found
 from xraylab.data.names import some
@@ -24,6 +26,7 @@ class Part:
     normal: str | None
     pattern: str | None
     side: int  # the shorter side of its images, in the median
+    sample: pd.DataFrame  # some images of each class, with what their files hold
 
 
 def names_of(places: Sequence[str]) -> list[str]:
@@ -72,13 +75,25 @@ def folders(places: Mapping[str, Path], shown: Mapping[str, str]) -> Detected:
         "model.pixels": size,
         "evaluate.normal": normal,
     }
-    return Detected(values, list(_told(parts, own, classes, shown, apart)))
+    return Detected(values, [*_told(parts, own, classes, shown, apart), *detect.warned(_together(parts, own))])
 
 
 def _part(place: Path) -> Part:
     pattern, found = detect.with_patients(place, ANY_TABLES)
     classes = detect.classes_of(found.table["label"], fewest=1)
-    return Part(found, classes, detect.ordered(list(classes))[1], pattern, detect.short_side(place, found.table))
+    side, sample = detect.short_side(place, found.table), detect.sampled(place, found.table, classes)
+    return Part(found, classes, detect.ordered(list(classes))[1], pattern, side, sample)
+
+
+def _together(parts: Mapping[str, Part], own: Mapping[str, Labels]) -> pd.DataFrame:
+    """The samples of all sources, of the classes that they have in common."""
+    tables = []
+    for name, part in parts.items():
+        class_of = {label: each for each, labels in own[name].items() for label in labels}
+        by_class = {each: class_of[labels[0]] for each, labels in part.classes.items()}
+        known = part.sample
+        tables.append(known.assign(source=name, label=known["label"].map(by_class), id=f"{name}/" + known["id"]))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _merged(parts: Mapping[str, Part]) -> dict[str, Labels]:
