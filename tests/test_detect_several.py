@@ -1,5 +1,6 @@
 """Several folders become one study: what is detected together, and what params.yaml then says."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,20 @@ def test_sources_without_classes_in_common_become_normal_and_abnormal(tmp_path: 
         ("tb", "Normal"): 8, ("tb", "Abnormal"): 8, ("kids", "Normal"): 8, ("kids", "Abnormal"): 8,
         ("covid_3", "Normal"): 8, ("covid_3", "Abnormal"): 16,
     }  # fmt: skip
+
+
+def test_an_archive_is_looked_into_beside_a_folder(tmp_path: Path) -> None:
+    folder, other, _ = three(tmp_path)
+    archive = shutil.make_archive(other, "zip", other)
+    shutil.rmtree(other)
+    lines = begin.new(tmp_path / "s", None, [folder, archive], published=False)
+    given = params.read(tmp_path / "s/params.yaml")
+    assert [(each.name, each.labels) for each in given.data.sources.values()] == [
+        ("tb", {"Normal": ["Normal"], "Abnormal": ["TB"]}),
+        ("kids", {"Normal": ["NORMAL"], "Abnormal": ["PNEUMONIA"]}),
+    ]
+    assert "    xraylab init" not in lines
+    run(load(tmp_path / "s"), source, fetch, index)
 
 
 def test_sources_of_the_same_classes_keep_them_however_they_are_spelt(tmp_path: Path) -> None:

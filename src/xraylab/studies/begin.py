@@ -145,7 +145,7 @@ def _detected_together(listed: dict[str, str], home: Path, fetched: Path | None)
     with ExitStack() as opened:
         for name, path in listed.items():
             source = _source(path, home)
-            seen = opened.enter_context(sources.looked_at(source)) if source else None
+            seen = opened.enter_context(sources.looked_at(source, detect.UNPACKED)) if source else None
             place = seen or (fetched / name if fetched else None)
             if place and place.is_dir():
                 places[name] = place

@@ -42,7 +42,7 @@ def _params_text(tree: Tree) -> str:
 def _without_comments_in_lists(tree: Tree) -> Tree:
     """DVC puts a new list in each list's place, and loses the comment or blank line that follows its last item."""
     for key, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, CommentedMap):
             _without_comments_in_lists(value)
         elif isinstance(value, list):
             tree[key] = _plain(value)
