@@ -105,7 +105,7 @@ def test_a_refused_value_leaves_a_params_yaml_that_git_sees_as_changed(tmp_path:
 
 
 def test_a_stage_of_another_version_is_not_run(tmp_path: Path, run: Run) -> None:
-    begin.new(tmp_path / "new", None, None, published=False)
+    begin.new(tmp_path / "new", None, [], published=False)
     assert run(tmp_path / "new", "code")[0] == 0
     noted = tmp_path / "new/code/plan.txt"
     noted.write_text(noted.read_text().replace("torch ", "torch 0."))

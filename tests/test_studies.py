@@ -294,12 +294,12 @@ def test_params_yaml_is_written_as_dvc_writes_it(name: str | None, published: bo
 def test_detected_values_are_written_as_dvc_writes_them(tmp_path: Path) -> None:
     images = small.two_classes(tmp_path / "images", healthy=4, tb=4)
     (images / "TB").rename(images / "Lungs: tuberculosis, with a name that is longer than a line of eighty characters")
-    begin.new(tmp_path / "new", None, str(images), published=False)
+    begin.new(tmp_path / "new", None, [str(images)], published=False)
     path = tmp_path / "new/params.yaml"
     before = path.read_text()
     apply_overrides(str(path), ["model.dropout=0.3"])
     assert len(changed_lines(before, path.read_text())) == 2
-    begin.init(tmp_path / "new", None)
+    begin.init(tmp_path / "new", [])
     again = path.read_text()
     apply_overrides(str(path), ["model.dropout=0.2"])
     assert len(changed_lines(again, path.read_text())) == 2
