@@ -43,7 +43,7 @@ TRIED = [
     experiment(None, version("bold-fly", COMMITTED | {"baseline/0": 0.9}, changed("model", dropout=0.3))),
     experiment(None, version(None, COMMITTED | {"l2/0": 0.6}, changed("train", lr=0.1, ema=None))),
     experiment(None, version("only-report", COMMITTED, changed("report", hide_names=True))),
-    experiment("queued", version("grim-owl", {}, changed("train", lr=0.2))),
+    experiment("queued", version("grim-owl", {}, changed("experiments", l2={"train": {"lr": 0.2}}))),
 ]
 SHOWN = [version("workspace", COMMITTED), version("main", COMMITTED, experiments=TRIED)]
 
@@ -71,7 +71,7 @@ def test_a_run_differs_from_the_baseline_of_the_commit_in_what_it_was_trained_wi
         ("main", "l2/0"): ["loss.l2=0.001"],
         ("0123456", "l2/0"): ["loss.l2=0.001", "train.lr=0.1"],
         ("main", "dropout/0"): ["model.dropout=0.5"],
-        ("grim-owl", ""): ["train.lr=0.2"],
+        ("grim-owl", ""): ["experiments.l2.train.lr=0.2"],
     }
 
 
@@ -105,5 +105,7 @@ def test_the_table_fits_a_narrow_terminal() -> None:
         "0123456 l2/0 0.6000 loss.l2=0.001",
         "train.lr=0.1",
         "main dropout/0 - model.dropout=0.5",
-        "grim-owl - - queued train.lr=0.2",
+        "grim-owl - - queued",
+        "experiments.l2.train.",
+        "lr=0.2",
     ]

@@ -24,7 +24,8 @@ class Row:
     """A run of a version, which is the workspace, a commit, or an experiment of DVC.
 
     `metric` is f1 and the like on validation images, test_f1 on test images; `value` is None without a figure. `age`
-    counts commits from the newest, 0; None for what is not committed.
+    counts commits from the newest, 0; None for what is not committed. What is not finished has no run yet, and as
+    `config` only what it changes.
     """
 
     version: str
@@ -59,7 +60,9 @@ def _of_child(child: Tree, parent: Tree, name: str, state: str = "") -> Iterator
     """The runs whose model is not the parent's; of what is not finished, its parameters alone."""
     data = _data(child)
     if state:
-        yield Row(name, "", "", None, _config(_params(data), None), state)
+        old, new = (_all(_params(each)) for each in (parent, data))
+        changed = {key: value for key, value in new.items() if old.get(key, ...) != value}
+        yield Row(name, "", "", None, changed, state)
         return
     before = {run: _model(parent, run) for run in _metrics(parent)}
     yield from (row for row in _runs(data, name) if _model(data, row.run) != before.get(row.run))
@@ -90,8 +93,12 @@ def _params(data: Tree) -> Tree:
     return (data.get("params", {}).get("params.yaml") or {}).get("data") or {}
 
 
-def _config(params: Tree, experiment: str | None) -> Config:
-    """What an experiment is trained with, or what all have in common."""
+def _all(params: Tree) -> Config:
+    return dict(leaves({name: params[name] for name in (*SECTIONS, "experiments") if name in params}))
+
+
+def _config(params: Tree, experiment: str) -> Config:
+    """What an experiment is trained with."""
     overrides = params.get("experiments", {}).get(experiment) or {}
     base = {name: params[name] for name in SECTIONS if name in params}
     return dict(leaves(merged(base, overrides)))
@@ -120,8 +127,8 @@ def reference(found: Iterable[Row], baseline: str) -> Row | None:
 
 def changes(row: Row, other: Row | None) -> list[str]:
     """The parameters in which a run differs, as `-S` takes them."""
-    before = other.config if other else row.config
-    return [f"{key}={_spelt(value)}" for key, value in row.config.items() if before.get(key) != value]
+    before = {} if row.state else other.config if other else row.config
+    return [f"{key}={_spelt(value)}" for key, value in row.config.items() if before.get(key, ...) != value]
 
 
 def _spelt(value: Any) -> str:
@@ -132,11 +139,12 @@ def table(found: list[Row], other: Row | None) -> Table:
     """Fits any terminal: the parameters that differ are one column, whose lines break."""
     metrics = list(dict.fromkeys(row.metric for row in found if row.metric))
     heads = [Column(_head(name), justify="right", no_wrap=True) for name in metrics]
-    result = Table(Column("version", no_wrap=True), Column("run", no_wrap=True), *heads, "differs in", box=None)
+    differing = Column("differs in", overflow="fold")
+    result = Table(Column("version", no_wrap=True), Column("run", no_wrap=True), *heads, differing, box=None)
     for row in found:
         figures = [_decimal(row.value) if row.metric in (name, "") else "" for name in metrics]
-        differing = "the baseline" if row is other else " ".join(changes(row, other))
-        result.add_row(*map(Text, (row.version, row.run or "-", *figures, " ".join([row.state, differing]).strip())))
+        told = "the baseline" if row is other else " ".join(changes(row, other))
+        result.add_row(*map(Text, (row.version, row.run or "-", *figures, " ".join([row.state, told]).strip())))
     return result
 
 
