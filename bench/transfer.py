@@ -32,6 +32,7 @@ from xraylab.data.sampling import Order
 from xraylab.evaluate import ranking
 from xraylab.model import hardware, losses, memory, networks, optimizers, schedules, scoring
 from xraylab.params_training import BATCHWISE
+from xraylab.studies import recipes
 from xraylab.train import callbacks
 from xraylab.train.run import learner
 
@@ -70,6 +71,7 @@ class Means:
     augment: Tree = field(default_factory=dict)
 
 
+ROBUST = recipes.RECIPES["robust"]
 CONTRAST: Tree = {"window": [1.0, 99.0], "clahe": 4.0}
 STRONG: Tree = {
     "rotation": 10.0, "shift": 0.1, "zoom": 0.2, "shear": 5.0, "crop_scale": 0.6, "brightness": 0.4, "contrast": 0.5,
@@ -80,10 +82,13 @@ MEANS = {
     "baseline": Means(),
     "crop_border": Means({"crop_border": True}),
     "crop_lungs": Means({"crop_lungs": True}),
-    "CLAHE": Means({"clahe": 4.0}),
+    "CLAHE": Means({"clahe": 2.0}),
     "histogram matching": Means({}, MATCHED),
     "strong augmentation": Means({}, STRONG),
     "CLAHE and strong augmentation": Means(CONTRAST, STRONG),
+    "robust": Means(
+        {key.partition(".")[2]: value for key, value in ROBUST.values.items()}, ROBUST.experiment["augment"]
+    ),
 }
 
 

@@ -41,6 +41,9 @@ Columns = Annotated[
     list[str] | None,
     typer.Option(metavar="WHAT=NAME", help="data.columns, such as label=Befund or patient=Pat-Nr; repeatable."),
 ]
+Recipe = Annotated[
+    str | None, typer.Option(help="robust: settings for films of other hospitals, and an experiment that uses them.")
+]
 
 STAGES = "Stages, in the order of dvc.yaml"
 TOOLS = "Tools"
@@ -163,11 +166,12 @@ def new(
     ] = None,
     published: Annotated[bool, typer.Option("--published", help="Choose epochs as the published study did.")] = False,
     column: Columns = None,
+    recipe: Recipe = None,
 ) -> None:
     """Begin a study of your own in a new folder."""
     from xraylab.studies import begin
 
-    for line in begin.new(folder, study, data or [], published, column or []):
+    for line in begin.new(folder, study, data or [], published, column or [], recipe):
         print(line)
 
 
@@ -177,11 +181,12 @@ def init(
         list[str] | None, typer.Option(help="data.source, where it is to be another folder; repeatable.")
     ] = None,
     column: Columns = None,
+    recipe: Recipe = None,
 ) -> None:
     """Fit params.yaml to its images: classes, positive class, patients and sizes, as they are detected."""
     from xraylab.studies import begin
 
-    for line in begin.init(Path.cwd(), data or [], column or []):
+    for line in begin.init(Path.cwd(), data or [], column or [], recipe):
         print(line)
 
 

@@ -11,8 +11,8 @@ from xraylab import files, params, template
 from xraylab.data import sources
 from xraylab.data.layouts.annotations import COLUMNS
 from xraylab.data.layouts.records import ANY_TABLES, Tables
-from xraylab.errors import DataError, MissingError
-from xraylab.studies import detect, detect_several, presets, watch, write
+from xraylab.errors import DataError, MissingError, ParamsError
+from xraylab.studies import detect, detect_several, presets, recipes, watch, write
 from xraylab.studies.detect import Detected
 from xraylab.studies.presets import leaves
 
@@ -22,13 +22,22 @@ OWN_SPLIT = {"split.strategy": "random"}
 
 
 def new(
-    folder: Path, study: str | None, data: Sequence[str], published: bool, columns: Sequence[str] = ()
+    folder: Path,
+    study: str | None,
+    data: Sequence[str],
+    published: bool,
+    columns: Sequence[str] = (),
+    recipe: str | None = None,
 ) -> list[str]:
     """Make `folder`, and say what comes next. Errors: DataError where there is something, ParamsError without study.
 
     `data` (one source, or several) that is a folder on this machine is looked at first, and params.yaml written to fit
-    it; with a `study` its own values stay. `columns` are WHAT=NAME, for data.columns.
+    it; with a `study` its own values stay. `columns` are WHAT=NAME, for data.columns; a `recipe` is laid over all that,
+    and not over a study.
     """
+    if recipe and study:
+        raise ParamsError(f"--recipe {recipe} is for images of your own: leave --study {study} out, or --recipe")
+    laid_over = recipes.values(recipe) if recipe else {}
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} exists and is not empty: name a new folder")
     preset = presets.read(study) if study else None
@@ -44,6 +53,7 @@ def new(
     values: dict[str, Any] = {"data.source": _written(data)} if data else {}
     values |= {"data.columns": named} if named else {}
     values |= {**detected.values, **OWN_SPLIT} if detected else {}
+    values |= laid_over
     write.study(folder, preset, published, values)
     _initialise_git(folder)
     missing = []
@@ -56,7 +66,9 @@ def new(
     return [*told, f"{folder} is a study. Next:", *(f"    {step}" for step in steps)]
 
 
-def init(root: Path, data: Sequence[str], columns: Sequence[str] = ()) -> list[str]:
+def init(
+    root: Path, data: Sequence[str], columns: Sequence[str] = (), recipe: str | None = None
+) -> list[str]:
     """Fit the params.yaml of `root` to its images: those of `data`, else of data.source, else what was fetched.
 
     Errors: MissingError without params.yaml, DataError where there is no folder to look at or its images do not fit.
@@ -82,7 +94,8 @@ def init(root: Path, data: Sequence[str], columns: Sequence[str] = ()) -> list[s
         values |= OWN_SPLIT
     if before["study.title"] != SHIPPED_TITLE:
         del values["study.title"]
-    changed = {key: value for key, value in values.items() if before.get(key, tree) != value}
+    values |= recipes.values(recipe) if recipe else {}
+    changed = {key: value for key, value in values.items() if _now(tree, before, key) != value}
     with files.replacing(place) as temporary:
         temporary.write_text(write.updated_text(place, changed), encoding="utf-8")
         given = params.read(temporary, place.name)
@@ -188,13 +201,19 @@ def _look_at(name: str, root: Path, tables: Tables) -> Detected:
     raise DataError(f"data.source {name} is no folder of this machine: bring it here with `dvc repro fetch` first")
 
 
+def _now(tree: dict[str, Any], values: dict[str, Any], key: str) -> Any:
+    """The value at a dotted key; what can be no value where there is none."""
+    return tree.get(key) if key in tree else values.get(key, tree)
+
+
 def _said(values: dict[str, Any]) -> list[str]:
     lines = []
     for key, value in values.items():
         if key == "data.source" and isinstance(value, list):
             lines += [f"    {key}:", *(f"      - {', '.join(f'{k}: {v}' for k, v in each.items())}" for each in value)]
         else:
-            lines.append(f"    {key}: {'null' if value is None else value}")
+            shown = ", ".join(value) if key == "experiments" else value
+            lines.append(f"    {key}: {'null' if shown is None else shown}")
     return lines
 
 

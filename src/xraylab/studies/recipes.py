@@ -1,0 +1,50 @@
+"""Settings that pay together for a purpose, to be laid over a study of anybody's own images."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from xraylab.errors import ParamsError
+
+Tree = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Values for all experiments, and the experiment that is then compared with one that has none of its own."""
+
+    summary: str
+    values: Tree
+    """By dotted key of params.yaml."""
+    experiment: Tree
+    """Overrides of the experiment that is called as the recipe."""
+
+
+RECIPES = {
+    "robust": Recipe(
+        summary="for films of other hospitals: crops to the lungs, evens out gray levels, varies what scanners vary",
+        values={"images.crop_lungs": True, "images.window": [1.0, 99.0], "images.clahe": 4.0},
+        experiment={
+            "augment": {
+                "rotation": 8.0,
+                "shift": 0.05,
+                "zoom": 0.15,
+                "shear": 3.0,
+                "sharpness_factor": 3.0,
+                "sharpness_p": 0.3,
+                "noise": 0.05,
+                "p_histogram_matching": 0.8,
+                "p_blur": 0.7,
+                "blur_sigma": 1.5,
+            }
+        },
+    ),
+}
+
+
+def values(name: str) -> Tree:
+    """By dotted key, what a recipe sets: its experiment against `baseline`. Errors: ParamsError where there is none."""
+    if name not in RECIPES:
+        raise ParamsError(f"there is no recipe {name!r}: there is {', '.join(sorted(RECIPES))}")
+    recipe = RECIPES[name]
+    experiments = {"baseline": {}, name: recipe.experiment}
+    return {**recipe.values, "study.baseline": "baseline", "experiments": experiments}
