@@ -8,9 +8,9 @@ import pytest
 import small
 from PIL import Image
 
-from xraylab import params, template
-from xraylab.errors import DataError
-from xraylab.studies import begin, detect
+from xraylab import params, params_training, template
+from xraylab.errors import DataError, ParamsError
+from xraylab.studies import begin, detect, recipes
 
 
 def folder_of(top: Path, names: list[str], size: int = 40) -> Path:
@@ -195,3 +195,34 @@ def test_columns_that_are_not_known_by_name_can_be_named(tmp_path: Path) -> None
     assert str(caught.value).startswith(
         "--column 'who=Pat-Nr': write WHAT=NAME, WHAT being one of file, label, patient"
     )
+
+
+def test_a_recipe_is_laid_over_what_is_detected_and_resolves(tmp_path: Path) -> None:
+    """A new study compares it with one experiment that augments nothing; an existing one keeps its experiments."""
+    raw = folder_of(tmp_path / "raw", ["ill/1.png", "healthy/1.png"], size=300)
+    begin.new(tmp_path / "new", None, str(raw), published=False, recipe="robust")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/params.yaml").write_text(template.file("params.yaml").read_text())
+    lines = begin.init(tmp_path / "old", str(raw), recipe="robust")
+    assert "    experiments: baseline, l2, dropout, sharpness, contrast, robust" in lines
+    for name in ("new", "old"):
+        given = params.read(tmp_path / name / "params.yaml")
+        assert (given.data.classes, given.images.pixels) == (["healthy", "ill"], 224)
+        assert (given.images.crop_lungs, given.study.baseline) == (True, "baseline")
+        assert len(given.experiments) == {"new": 2, "old": 6}[name]
+        assert not params_training.changing(given.experiment("baseline").augment.model_dump())
+        augment = given.experiment("robust").augment.model_dump()
+        assert {key: augment[key] for key in recipes.RECIPES["robust"].experiment["augment"]} == (
+            recipes.RECIPES["robust"].experiment["augment"]
+        )
+    assert begin.init(tmp_path / "old", None, recipe="robust")[-1] == "params.yaml says so already"
+
+
+def test_a_recipe_that_is_none_or_for_a_published_study_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError) as caught:
+        begin.new(tmp_path / "s", None, None, published=False, recipe="robst")
+    assert str(caught.value) == "there is no recipe 'robst'; did you mean robust?"
+    with pytest.raises(ParamsError) as caught:
+        begin.new(tmp_path / "s", "tb", None, published=False, recipe="robust")
+    assert str(caught.value) == "--recipe robust is for images of your own: leave --study tb out, or --recipe"
+    assert not (tmp_path / "s").exists()

@@ -33,11 +33,11 @@ def new(
 
     `data` (one source, or several) that is a folder on this machine is looked at first, and params.yaml written to fit
     it; with a `study` its own values stay. `columns` are WHAT=NAME, for data.columns; a `recipe` is laid over all that,
-    and not over a study.
+    and not over a study: its experiment is compared with `baseline` alone.
     """
     if recipe and study:
         raise ParamsError(f"--recipe {recipe} is for images of your own: leave --study {study} out, or --recipe")
-    laid_over = recipes.values(recipe) if recipe else {}
+    laid_over = recipes.values(recipe, {"baseline": {}}) if recipe else {}
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} exists and is not empty: name a new folder")
     preset = presets.read(study) if study else None
@@ -62,7 +62,8 @@ def new(
     if data and list(data) != ["demo"] and not preset and (unseen or not detected):
         missing = ["dvc repro fetch", "xraylab init"]
     steps = [f"cd {folder}", *missing, "git add --all && git commit -m 'A new study'", "dvc repro"]
-    told = [*detected.lines, "params.yaml says so:", *_said(values)] if detected else []
+    told = detected.lines if detected else []
+    told = [*told, "params.yaml says so:", *_said(values)] if detected or recipe else []
     return [*told, f"{folder} is a study. Next:", *(f"    {step}" for step in steps)]
 
 
@@ -94,7 +95,7 @@ def init(
         values |= OWN_SPLIT
     if before["study.title"] != SHIPPED_TITLE:
         del values["study.title"]
-    values |= recipes.values(recipe) if recipe else {}
+    values |= recipes.values(recipe, tree["experiments"]) if recipe else {}
     changed = {key: value for key, value in values.items() if _now(tree, before, key) != value}
     with files.replacing(place) as temporary:
         temporary.write_text(write.updated_text(place, changed), encoding="utf-8")

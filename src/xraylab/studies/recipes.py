@@ -1,5 +1,6 @@
 """Settings that pay together for a purpose, to be laid over a study of anybody's own images."""
 
+import difflib
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ Tree = dict[str, Any]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Values for all experiments, and the experiment that is then compared with one that has none of its own."""
+    """Values for all experiments, and one experiment more."""
 
     summary: str
     values: Tree
@@ -41,10 +42,11 @@ RECIPES = {
 }
 
 
-def values(name: str) -> Tree:
-    """By dotted key, what a recipe sets: its experiment against `baseline`. Errors: ParamsError where there is none."""
+def values(name: str, experiments: Tree) -> Tree:
+    """By dotted key, what a recipe sets; its experiment joins these. Errors: ParamsError where there is none."""
     if name not in RECIPES:
-        raise ParamsError(f"there is no recipe {name!r}: there is {', '.join(sorted(RECIPES))}")
+        near = difflib.get_close_matches(name, RECIPES, n=1)
+        there = f"; did you mean {near[0]}?" if near else f": there is {', '.join(sorted(RECIPES))}"
+        raise ParamsError(f"there is no recipe {name!r}{there}")
     recipe = RECIPES[name]
-    experiments = {"baseline": {}, name: recipe.experiment}
-    return {**recipe.values, "study.baseline": "baseline", "experiments": experiments}
+    return {**recipe.values, "experiments": {**experiments, name: recipe.experiment}}
