@@ -67,9 +67,7 @@ def new(
     return [*told, f"{folder} is a study. Next:", *(f"    {step}" for step in steps)]
 
 
-def init(
-    root: Path, data: Sequence[str], columns: Sequence[str] = (), recipe: str | None = None
-) -> list[str]:
+def init(root: Path, data: Sequence[str], columns: Sequence[str] = (), recipe: str | None = None) -> list[str]:
     """Fit the params.yaml of `root` to its images: those of `data`, else of data.source, else what was fetched.
 
     Errors: MissingError without params.yaml, DataError where there is no folder to look at or its images do not fit.
