@@ -200,10 +200,10 @@ def test_columns_that_are_not_known_by_name_can_be_named(tmp_path: Path) -> None
 def test_a_recipe_is_laid_over_what_is_detected_and_resolves(tmp_path: Path) -> None:
     """A new study compares it with one experiment that augments nothing; an existing one keeps its experiments."""
     raw = folder_of(tmp_path / "raw", ["ill/1.png", "healthy/1.png"], size=300)
-    begin.new(tmp_path / "new", None, str(raw), published=False, recipe="robust")
+    begin.new(tmp_path / "new", None, [str(raw)], published=False, recipe="robust")
     (tmp_path / "old").mkdir()
     (tmp_path / "old/params.yaml").write_text(template.file("params.yaml").read_text())
-    lines = begin.init(tmp_path / "old", str(raw), recipe="robust")
+    lines = begin.init(tmp_path / "old", [str(raw)], recipe="robust")
     assert "    experiments: baseline, l2, dropout, sharpness, contrast, robust" in lines
     for name in ("new", "old"):
         given = params.read(tmp_path / name / "params.yaml")

@@ -1,5 +1,6 @@
 """Figures that may not hold elsewhere: said before anybody sees one, in the log, the terminal and the report."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from conftest import load, run
 from xraylab import files
 from xraylab.cli import app
 from xraylab.data.audit import confounding
+from xraylab.data.split import strategies
 from xraylab.paths import Paths
 from xraylab.report import shortcuts
 from xraylab.stages import evaluate, fetch, index, report, source
-from xraylab.studies import begin
+from xraylab.studies import begin, recipes
+from xraylab.studies.presets import leaves
 
 NOT_ELSEWHERE = "may not hold elsewhere"
 AUDIT = {"shortcuts": {"warning": "The class goes with size (0.81).", "remedy": "Test it elsewhere."}}
@@ -127,6 +130,19 @@ def test_the_terminal_says_it_before_the_table(
     finished.audit.rename(finished.root / "elsewhere.json")  # before `dvc pull`
     app(["show"], standalone_mode=False)
     assert "warning" not in capsys.readouterr().out
+
+
+def test_the_remedy_names_what_there_is() -> None:
+    quoted = re.findall(r"`(.*?)`", confounding.REMEDY)
+    commands = [text for text in quoted if text.startswith("xraylab ")]
+    assert commands == ["xraylab external RUN FOLDER", "xraylab init --recipe robust"]
+    assert {text.split()[1] for text in commands} <= {
+        each.name or each.callback.__name__ for each in app.registered_commands
+    }
+    assert "robust" in recipes.RECIPES
+    keys = dict(leaves(files.read_yaml(finished_study.SHIPPED)))
+    assert {text.partition(":")[0] for text in quoted if text not in commands} <= set(keys)
+    assert "leave-one-source-out" in strategies.STRATEGIES
 
 
 def test_a_model_card_carries_the_warnings_of_its_own_network() -> None:
