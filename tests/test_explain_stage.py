@@ -144,6 +144,21 @@ def test_metadata_that_tell_the_class_are_a_warning_in_the_log_and_the_report(ex
     assert "Random weights are the sanity check" in page
 
 
+def test_a_network_that_loses_its_skill_with_the_border_is_a_warning_above_the_answer(explained: Loaded) -> None:
+    given, paths = explained
+    report.run(given, paths)
+    records = files.read_json(paths.explanation / "summary.json")["experiments"]
+    kept = {record["experiment"]: record["probes"]["border"]["kept"] for record in records}
+    assert all(
+        share < given.explain.nearly for share in kept.values()
+    )  # random weights know nothing with a black border
+    for record in records:
+        assert any(text.startswith("With the border of every image") for text in record["probes"]["warnings"])
+    top = paths.report.read_text().partition('<div class="answer">')[0]
+    shares = " and ".join(f"{100 * share:.0f} % ({name})" for name, share in kept.items())
+    assert f"Kept of the AUROC beyond chance: {shares} with the border of every image black" in top
+
+
 def test_the_page_shows_every_picture_and_says_what_it_is(explained: Loaded) -> None:
     given, paths = explained
     report.run(given, paths)
