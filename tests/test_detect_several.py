@@ -8,9 +8,10 @@ from conftest import load, run
 from test_detect import folder_of
 
 from xraylab import params, tables
+from xraylab.data.layouts import several
 from xraylab.errors import XraylabError
 from xraylab.stages import fetch, index, source, split
-from xraylab.studies import begin, detect_several
+from xraylab.studies import begin
 
 
 def three(top: Path) -> list[str]:
@@ -31,7 +32,7 @@ def three(top: Path) -> list[str]:
     ],
 )
 def test_sources_are_called_by_their_last_part_and_told_apart(places: list[str], names: list[str]) -> None:
-    assert detect_several.names_of(places) == names
+    assert several.names_of(places) == names
 
 
 def test_sources_without_classes_in_common_become_normal_and_abnormal(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from refused import problems
 from test_headers import film
 
 from xraylab import files, tables
+from xraylab.data.audit import folder
 from xraylab.errors import XraylabError
 from xraylab.paths import Paths
 from xraylab.stages import fetch, index, source, split
+from xraylab.studies import watch
 
 Sources = list[dict[str, Any]] | str
 
@@ -228,14 +230,39 @@ def test_given_sides_of_each_source_are_kept(tmp_path: Path) -> None:
     sources = [{"name": name, "path": str(tmp_path / name)} for name in ("one", "two")]
     given = {"strategy": "given", "test": None, "valid": None}
     paths = made(tmp_path, sources, fetch, index, split, split=given)
-    for side, folder in (("train", "train"), ("valid", "val"), ("test", "test")):
+    for side, given_as in (("train", "train"), ("valid", "val"), ("test", "test")):
         listed = tables.read(paths.split / f"{side}_data.csv")
         assert set(listed["path"]) == {
-            f"{name}/{folder}/{label}/{n}.png"
+            f"{name}/{given_as}/{label}/{n}.png"
             for name in ("one", "two")
             for label in ("Healthy", "TB")
             for n in range(4)
         }
+
+
+def test_folders_are_audited_together(tmp_path: Path) -> None:
+    """Copies in two of them are found, and every label counts, as it is spelt."""
+    write(tmp_path / "one/films", {"Healthy": 3, "TB": 3}, seed=1)
+    write(tmp_path / "two/films", {"healthy": 3, "TB": 3}, seed=2)
+    (tmp_path / "two/films/TB/0.png").write_bytes((tmp_path / "one/films/Healthy/2.png").read_bytes())
+    found = folder.any_folders([tmp_path / "one/films", tmp_path / "two/films"], "auto", None)
+    assert found.index.groupby(["source", "label"]).size().to_dict() == {
+        ("films", "Healthy"): 3, ("films", "TB"): 3, ("films-2", "TB"): 3, ("films-2", "healthy"): 3,
+    }  # fmt: skip
+    conflict = [each["examples"] for each in found.record["findings"] if each["kind"] == "label_conflict"]
+    assert conflict == [["films/Healthy/2.png = films-2/TB/0.png"]]
+    with pytest.raises(XraylabError, match=r"none: .* is not a folder"):
+        folder.any_folders([tmp_path / "one", tmp_path / "none"], "auto", None)
+
+
+def test_what_dvc_watches_is_each_source_of_this_machine(tmp_path: Path) -> None:
+    sources = [{"name": "drawn", "path": "demo"}, *two(tmp_path)]
+    sources.append({"name": "far", "path": "kaggle:someone/films"})
+    given, paths = study(tmp_path, sources)
+    watch.write(given, paths.root)
+    deps = files.read_yaml(paths.root / "dvc.yaml")["stages"]["source"]["deps"]
+    assert deps == ["code/source.txt", "${data.source[1].path}", "${data.source[2].path}"]
+    assert watch.missing(given, paths.root, paths.root) == []
 
 
 def test_patients_and_sites_of_headers_are_told_apart_by_source(tmp_path: Path) -> None:

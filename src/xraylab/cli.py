@@ -370,16 +370,18 @@ def ensemble(
 
 @app.command(rich_help_panel=TOOLS)
 def audit(
-    folder: Annotated[Path, typer.Argument(help="Any folder of X-rays.")],
+    folders: Annotated[
+        list[Path], typer.Argument(help="Any folder of X-rays, or several, each a source.", metavar="FOLDER...")
+    ],
     layout: Annotated[str, typer.Option(help="As data.layout in params.yaml.")] = "auto",
     patient: Annotated[str | None, typer.Option(help="A regular expression with a group (?P<patient>...).")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the whole audit to this file.")] = None,
 ) -> None:
-    """Say what is in a folder of X-rays and what is wrong with it: duplicates, labels, patients, shortcuts."""
+    """Say what is in folders of X-rays and what is wrong with it: duplicates, labels, patients, shortcuts."""
     from xraylab import files
     from xraylab.data.audit import folder as read
 
-    record = read.with_given_sides(read.any_folder(folder, layout, patient))
+    record = read.with_given_sides(read.any_folders(folders, layout, patient))
     if json:
         files.write_json(record, json)
     for line in read.lines(record):

@@ -9,6 +9,7 @@ from typing import Any
 
 from xraylab import files, params, template
 from xraylab.data import sources
+from xraylab.data.layouts import several
 from xraylab.data.layouts.annotations import COLUMNS
 from xraylab.data.layouts.records import ANY_TABLES, Tables
 from xraylab.errors import DataError, MissingError, ParamsError
@@ -18,13 +19,15 @@ from xraylab.studies.presets import leaves
 
 SHIPPED_TITLE = "Tuberculosis on chest radiographs"
 SHIPPED_STRATEGY = "sorted-id"  # means something where numbers in names do
+Data = str | Sequence[str] | None
+"""One source, several, or none."""
 OWN_SPLIT = {"split.strategy": "random"}
 
 
 def new(
     folder: Path,
     study: str | None,
-    data: Sequence[str],
+    data: Data,
     published: bool,
     columns: Sequence[str] = (),
     recipe: str | None = None,
@@ -41,7 +44,7 @@ def new(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} exists and is not empty: name a new folder")
     preset = presets.read(study) if study else None
-    named = _columns(columns)
+    named, data = _columns(columns), _every(data)
     _refuse_several(data, study, columns)
     places = [_source(each, Path.cwd()) for each in data]
     detected: Detected | None = None
@@ -67,7 +70,7 @@ def new(
     return [*told, f"{folder} is a study. Next:", *(f"    {step}" for step in steps)]
 
 
-def init(root: Path, data: Sequence[str], columns: Sequence[str] = (), recipe: str | None = None) -> list[str]:
+def init(root: Path, data: Data, columns: Sequence[str] = (), recipe: str | None = None) -> list[str]:
     """Fit the params.yaml of `root` to its images: those of `data`, else of data.source, else what was fetched.
 
     Errors: MissingError without params.yaml, DataError where there is no folder to look at or its images do not fit.
@@ -77,7 +80,7 @@ def init(root: Path, data: Sequence[str], columns: Sequence[str] = (), recipe: s
         raise MissingError(f"no params.yaml in {root}: run this command in the top folder of a study")
     tree = files.read_yaml(place)
     before = dict(leaves(tree))
-    name = _written(data) if data else before["data.source"]
+    name = _written(_every(data)) if data else before["data.source"]
     if name == "demo":
         raise DataError("data.source is demo, which params.yaml fits already: name your own images with --data FOLDER")
     named = {**(tree["data"].get("columns") or {}), **_columns(columns)}
@@ -129,6 +132,10 @@ def _columns(written: Sequence[str]) -> dict[str, str]:
     return named
 
 
+def _every(data: Data) -> list[str]:
+    return [data] if isinstance(data, str) else list(data or ())
+
+
 def _refuse_several(data: Sequence[str], study: str | None, columns: Sequence[str]) -> None:
     """Errors: DataError for options that speak of one source where there are several."""
     if len(data) > 1 and study:
@@ -141,7 +148,7 @@ def _refuse_several(data: Sequence[str], study: str | None, columns: Sequence[st
 
 def _listed(data: Sequence[str]) -> dict[str, str]:
     """Name -> path or address of several sources."""
-    return dict(zip(detect_several.names_of(data), map(_absolute, data), strict=True))
+    return dict(zip(several.names_of(data), map(_absolute, data), strict=True))
 
 
 def _written(data: Sequence[str]) -> str | list[dict[str, str]]:

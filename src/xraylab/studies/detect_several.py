@@ -1,7 +1,6 @@
 """What several folders of X-rays hold together, as the values of params.yaml that fit them."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,18 +26,6 @@ class Part:
     pattern: str | None
     side: int  # the shorter side of its images, in the median
     sample: pd.DataFrame  # some images of each class, with what their files hold
-
-
-def names_of(places: Sequence[str]) -> list[str]:
-    """A name for each folder, archive or address: its last part, made unlike the others'."""
-    found: list[str] = []
-    for place in places:
-        last = re.split(r"[/\\:]", place.rstrip("/\\"))[-1].split(".")[0]
-        plain = re.sub(r"[^A-Za-z0-9_-]+", "_", last).strip("_-")[:50] or "source"
-        taken = {name.lower() for name in found}
-        numbered = (f"{plain}-{number}" for number in range(2, len(places) + 2))
-        found.append(plain if plain.lower() not in taken else next(n for n in numbered if n.lower() not in taken))
-    return found
 
 
 def folders(places: Mapping[str, Path], shown: Mapping[str, str]) -> Detected:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,8 @@ from xraylab.data.audit import duplicates, findings
 from xraylab.data.layouts import several
 from xraylab.data.layouts.patients import UNKNOWN
 from xraylab.data.layouts.records import Found
-from xraylab.errors import DataError
+from xraylab.data.names import natural
+from xraylab.errors import DataError, speaking_of
 from xraylab.params import pattern
 
 SHOWN = 3  # examples in the log; the record has more
@@ -63,12 +65,30 @@ def told_by(found: Found, table: pd.DataFrame) -> str:
 
 def any_folder(folder: Path, layout: str, patient: str | None) -> Audited:
     """The same without a study: every label counts as a class. Errors: DataError."""
+    return look(folder, _read(folder, layout, patient))
+
+
+def _read(folder: Path, layout: str, patient: str | None) -> Found:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder: name the folder that holds the images")
     try:
-        return look(folder, layouts.read(folder, layout, None, None, patient and pattern(patient)))
+        return layouts.read(folder, layout, None, None, patient and pattern(patient))
     except ValueError as error:
         raise DataError(f"--patient {patient!r} {error}") from None
+
+
+def any_folders(folders: list[Path], layout: str, patient: str | None) -> Audited:
+    """Several of them together, each a source of its own: copies in two of them are found too. Errors: DataError."""
+    if len(folders) == 1:
+        return any_folder(folders[0], layout, patient)
+    with TemporaryDirectory() as name:  # of links, so that all have one top
+        top, found = Path(name), {}
+        for called, folder in zip(several.names_of([str(each.resolve()) for each in folders]), folders, strict=True):
+            (top / called).symlink_to(folder.resolve(), target_is_directory=True)
+            with speaking_of(str(folder)):
+                found[called] = _read(folder, layout, patient)
+        labels = sorted({label for each in found.values() for label in each.table["label"]}, key=natural)
+        return look(top, several.joined(found, labels, top))
 
 
 def with_given_sides(audited: Audited) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Several sources as one: each read by itself, its labels matched to the study's classes, its patients its own."""
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -49,6 +50,18 @@ def readings(data: Data) -> dict[str, Reading]:
         )
         for where, each in data.sources.items()
     }
+
+
+def names_of(places: Sequence[str]) -> list[str]:
+    """A name for each folder, archive or address: its last part, made unlike the others'."""
+    found: list[str] = []
+    for place in places:
+        last = re.split(r"[/\\:]", place.rstrip("/\\"))[-1].split(".")[0]
+        plain = re.sub(r"[^A-Za-z0-9_-]+", "_", last).strip("_-")[:50] or "source"
+        taken = {name.lower() for name in found}
+        numbered = (f"{plain}-{number}" for number in range(2, len(places) + 2))
+        found.append(plain if plain.lower() not in taken else next(n for n in numbered if n.lower() not in taken))
+    return found
 
 
 def read(raw: Mapping[str, Path], how: dict[str, Reading], classes: list[str]) -> Found:
