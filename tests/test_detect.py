@@ -215,14 +215,14 @@ def test_a_recipe_is_laid_over_what_is_detected_and_resolves(tmp_path: Path) -> 
         assert {key: augment[key] for key in recipes.RECIPES["robust"].experiment["augment"]} == (
             recipes.RECIPES["robust"].experiment["augment"]
         )
-    assert begin.init(tmp_path / "old", None, recipe="robust")[-1] == "params.yaml says so already"
+    assert begin.init(tmp_path / "old", [], recipe="robust")[-1] == "params.yaml says so already"
 
 
 def test_a_recipe_that_is_none_or_for_a_published_study_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(ParamsError) as caught:
-        begin.new(tmp_path / "s", None, None, published=False, recipe="robst")
+        begin.new(tmp_path / "s", None, [], published=False, recipe="robst")
     assert str(caught.value) == "there is no recipe 'robst'; did you mean robust?"
     with pytest.raises(ParamsError) as caught:
-        begin.new(tmp_path / "s", "tb", None, published=False, recipe="robust")
+        begin.new(tmp_path / "s", "tb", [], published=False, recipe="robust")
     assert str(caught.value) == "--recipe robust is for images of your own: leave --study tb out, or --recipe"
     assert not (tmp_path / "s").exists()

@@ -207,9 +207,8 @@ CONTRADICTIONS = {
             tree["augment"].update(mixup=0.4, noise=0.1, erase_p=0.5),
             tree.update(experiments={"baseline": {}}),
         ),
-        "predict.tta: no experiment's augmentation changes a copy (noise, erasing, histogram matching, mixup and cutmix are "
-        "left out of "
-        "them), so all would be alike: set it to 0",
+        "predict.tta: no experiment's augmentation changes a copy (noise, erasing, histogram matching, mixup and "
+        "cutmix are left out of them), so all would be alike: set it to 0",
     ),
     "copies that every experiment makes alike": (
         lambda tree: (
@@ -217,9 +216,8 @@ CONTRADICTIONS = {
             tree["augment"].update(contrast=0.4),
             tree.update(experiments={"baseline": {"augment": {"contrast": 0.0}}}),
         ),
-        "predict.tta: no experiment's augmentation changes a copy (noise, erasing, histogram matching, mixup and cutmix are "
-        "left out of "
-        "them), so all would be alike: set it to 0",
+        "predict.tta: no experiment's augmentation changes a copy (noise, erasing, histogram matching, mixup and "
+        "cutmix are left out of them), so all would be alike: set it to 0",
     ),
     "more pixels than are kept": (
         lambda tree: tree["model"].update(pixels=64),

@@ -83,9 +83,8 @@ def test_views_that_would_all_be_alike_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ParamsError) as caught:
         params.read(small.study(tmp_path, ask) / "params.yaml")
     assert caught.value.problems == (
-        "predict.tta: no experiment's augmentation changes a copy (noise, erasing, histogram matching, mixup and cutmix are "
-        "left out of "
-        "them), so all would be alike: set it to 0",
+        "predict.tta: no experiment's augmentation changes a copy (noise, erasing, histogram matching, mixup and "
+        "cutmix are left out of them), so all would be alike: set it to 0",
     )
 
 

@@ -332,9 +332,8 @@ def _study_problems(params: Params) -> list[str]:
         problems.append(f"images.window: the lower percentile comes first, got {params.images.window}")
     if params.predict.tta > 0 and not _augmented(params):
         problems.append(
-            "predict.tta: no experiment's augmentation changes a copy (noise, erasing, histogram matching, mixup and cutmix are "
-            "left out "
-            "of them), so all would be alike: set it to 0"
+            "predict.tta: no experiment's augmentation changes a copy (noise, erasing, histogram matching, mixup and "
+            "cutmix are left out of them), so all would be alike: set it to 0"
         )
     if study.baseline not in params.experiments:
         problems.append(f"study.baseline: {study.baseline!r} is not one of the experiments")

@@ -73,7 +73,8 @@ def _augmented(
     images: Images, rows: Rows, model: dict[str, Any], copies: int, normalise: Normalise, device: str
 ) -> Iterator[Make]:
     """What makes the batches of every augmented copy; none where the network was trained without augmentation."""
-    augmentation = Augmentation(**{**model["augment"], "noise": 0.0, "erase_p": 0.0, "p_histogram_matching": 0.0})
+    alone = {"noise": 0.0, "erase_p": 0.0, "p_histogram_matching": 0.0}
+    augmentation = Augmentation.recorded(model["augment"] | alone)
     if not copies or not augmentation.changes:
         return
     store = Store(images, normalise, model["pixels"], device)
