@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
+import pandas as pd
 import pytest
 import small
+from sklearn.metrics import roc_auc_score
 
 BENCH = small.REPOSITORY / "bench"
 BENCHES = sorted(path.stem for path in BENCH.glob("*.py"))
@@ -41,7 +44,7 @@ def test_make_bench_runs_every_bench_that_writes_a_result_but_for_real_images_an
     (line,) = (line for line in (small.REPOSITORY / "Makefile").read_text().splitlines() if "for each in" in line)
     listed = set(line.partition("for each in ")[2].partition(";")[0].split())
     writing = {path.stem for path in BENCH.glob("*.py") if "measure.write(" in path.read_text()}
-    assert listed == writing - {"accelerator", "accuracy"}
+    assert listed == writing - {"accelerator", "accuracy", "transfer"}
 
 
 def test_a_result_names_the_state_and_whether_gates_hold(measure: ModuleType, tmp_path: Path) -> None:
@@ -131,3 +134,45 @@ def test_the_bench_of_a_gpu_runs_on_a_cpu_at_a_small_size(tmp_path: Path) -> Non
     assert len(result["tables"]) == 6
     assert all(gate["holds"] for gate in result["gates"].values())
     assert {"largest difference of a gray level, 64 px", "files of weights that differ"} <= set(result["gates"])
+
+
+def test_networks_that_meet_another_hospital_never_saw_its_patients(tmp_path: Path) -> None:
+    """Classes of one size in whole patients, of whom those held out have every image on one side."""
+    transfer = importlib.import_module("transfer")
+    for folder, prefix in (
+        ("tb/Normal", "n{0}"), ("tb/TB", "t{0}"),
+        ("kermany/chest_xray/train/NORMAL", "IM-{0:04}-0001"),
+        ("kermany/chest_xray/train/PNEUMONIA", "person{1}_virus_{0}"),
+        ("covid3/No_findings", "{1:08}_{0:03}"), ("covid3/Pneumonia", "{1:08}_{0:03}"), ("covid3/Covid-19", "c{0}"),
+    ):  # fmt: skip
+        (tmp_path / folder).mkdir(parents=True)
+        for number in range(40):
+            (tmp_path / folder / f"{prefix.format(number, number // 4)}.png").touch()
+    data = transfer.table(tmp_path)
+    counts = data.groupby(["source", "target"]).size()
+    assert (counts.min(), counts.max() <= 45) == (40, True)
+    held_out = data.groupby(["source", "patient"])["held_out"].agg(["min", "max", "size"])
+    assert (held_out["min"] == held_out["max"]).all()
+    assert held_out["size"].max() >= 4
+    assert 0.1 < data["held_out"].mean() < 0.4
+
+
+def test_the_auroc_of_several_seeds_is_their_mean_and_lies_in_its_interval() -> None:
+    transfer = importlib.import_module("transfer")
+    rng, count = np.random.default_rng(0), 200
+    data = pd.DataFrame(
+        {
+            "source": ["tb"] * count, "target": np.arange(count) % 2, "held_out": np.arange(count) < 60,
+            "patient": [str(number // 2) for number in range(count)],
+        }
+    )  # fmt: skip
+    inside, outside = (
+        [transfer.Trained("x", on, seed, rng.random(count) + 0.3 * data["target"].to_numpy()) for seed in (0, 1)]
+        for on in (("tb",), ("kermany",))
+    )
+    for runs, rows in ((inside, data["held_out"]), (outside, data["held_out"] | True)):
+        value, draws = transfer.drawn(data, runs, "tb")
+        each = [roc_auc_score(data["target"][rows], run.p[rows]) for run in runs]
+        assert value == pytest.approx(np.mean(each))
+        assert np.percentile(draws, 2.5) < value < np.percentile(draws, 97.5)
+    assert transfer.row(data, "x", False, [*inside, *outside]) is None  # a source is missing

@@ -57,7 +57,7 @@ def test_views_of_an_image_are_those_of_training_and_their_mean_counts(tmp_path:
     assert notes[-1] == "mean over 3 views"
     network = networks.build("resnet18", 2, 1, 0.0)
     weights.restore(network.eval(), tmp_path / "best.safetensors")
-    rows, gentle = np.array([4, 0, 6]), augment.Augmentation(**(model["augment"] | {"noise": 0.0, "erase_p": 0.0}))
+    rows, gentle = np.array([4, 0, 6]), augment.Augmentation.recorded(model["augment"] | {"noise": 0.0, "erase_p": 0.0})
     store = Store(np.load(tmp_path / "images.npy"), IMAGENET[1], 32, "cpu")
     views = [store.plain(rows)]
     for copy in range(2):
