@@ -7,6 +7,7 @@ import small
 from conftest import load
 
 from xraylab import files, params
+from xraylab.errors import MissingError
 from xraylab.stages import source
 from xraylab.studies import begin, watch
 
@@ -69,6 +70,14 @@ def test_of_a_table_its_images_are_watched_too_and_of_a_split_its_lists(tmp_path
     with (tmp_path / "images.csv").open("a") as table:
         table.write("c.png,ill\n")  # now the folder of them all holds the study
     assert watch.dependencies(given, tmp_path / "study") == ["${data.source}", "${split.files}"]
+
+
+def test_without_a_dvc_yaml_nothing_can_be_watched(tmp_path: Path) -> None:
+    given, paths = load(small.study(tmp_path))
+    (tmp_path / "dvc.yaml").unlink()
+    with pytest.raises(MissingError) as caught:
+        watch.write(given, paths.root)
+    assert str(caught.value) == f"no dvc.yaml in {tmp_path}: run this command in the top folder of a study"
 
 
 def test_the_source_says_that_it_is_not_watched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

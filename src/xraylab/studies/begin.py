@@ -117,8 +117,11 @@ def here(root: Path, study: str, data: str | None, published: bool, force: bool)
     _source(data, Path.cwd())
     values = {"data.source": _absolute(data)} if data else {}
     files.write_text(write.params_text(preset, published, values), place)
-    watch.write(params.read(place), root)
-    return [f"params.yaml is the study {study} now; `dvc repro` runs it, `git checkout params.yaml` takes it back"]
+    if (root / "dvc.yaml").is_file():
+        watch.write(params.read(place), root)
+    return [
+        f"params.yaml is the study {study} now; `dvc repro` runs it, `git checkout params.yaml dvc.yaml` takes it back"
+    ]
 
 
 def _columns(written: Sequence[str]) -> dict[str, str]:

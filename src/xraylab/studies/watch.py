@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from xraylab import files
 from xraylab.data import sources
 from xraylab.data.sources import listed
+from xraylab.errors import MissingError
 from xraylab.params import Params
 
 CODE = "code/source.txt"
@@ -28,8 +29,13 @@ def missing(params: Params, root: Path, home: Path) -> list[str]:
 
 
 def write(params: Params, root: Path) -> list[str]:
-    """Make `source` in the dvc.yaml of `root` depend on these and on nothing else but the code; they are returned."""
+    """Make `source` in the dvc.yaml of `root` depend on these and on nothing else but the code; they are returned.
+
+    Errors: MissingError without a dvc.yaml.
+    """
     place, watched = root / "dvc.yaml", dependencies(params, root)
+    if not place.is_file():
+        raise MissingError(f"no dvc.yaml in {root}: run this command in the top folder of a study")
     tree = yaml().load(place)
     if _source(tree)["deps"] != [CODE, *watched]:
         _source(tree)["deps"] = [CODE, *watched]
