@@ -19,6 +19,7 @@ import measure
 import numpy as np
 import pandas as pd
 import torch
+from fastai.callback.core import Callback
 from fastai.callback.schedule import ParamScheduler
 from numpy.typing import NDArray
 
@@ -28,12 +29,12 @@ from xraylab.data.augment import Augmentation
 from xraylab.data.batches import IMAGENET, Store, TrainingBatches
 from xraylab.data.loaders import dataloaders
 from xraylab.data.prepare import Preparation
-from xraylab.data.sampling import Order
+from xraylab.data.sampling import BY_GROUP, Order
 from xraylab.evaluate import ranking
 from xraylab.model import hardware, losses, memory, networks, optimizers, schedules, scoring
 from xraylab.params_training import BATCHWISE
 from xraylab.studies import recipes
-from xraylab.train import callbacks
+from xraylab.train import callbacks, source_losses
 from xraylab.train.run import learner
 
 PER_CLASS, HELD_OUT, CACHED_SIZE, IMG_SIZE, BATCH, EPOCHS, LR = 320, 0.25, 128, 96, 32, 8, 1e-3
@@ -69,6 +70,13 @@ class Means:
 
     images: Tree = field(default_factory=dict)
     augment: Tree = field(default_factory=dict)
+    loss: Tree = field(default_factory=dict)
+    sampling: str = "weighted"
+
+    @property
+    def of_sources(self) -> bool:
+        """Whether it can be done only where networks train on several sources."""
+        return bool(self.loss) or self.sampling in BY_GROUP
 
 
 ROBUST = recipes.RECIPES["robust"]
@@ -89,6 +97,9 @@ MEANS = {
     "robust": Means(
         {key.partition(".")[2]: value for key, value in ROBUST.values.items()}, ROBUST.experiment["augment"]
     ),
+    "source-balanced sampling": Means(sampling="source_balanced"),
+    "Group DRO": Means(loss={"group_dro_step": 0.01}),
+    "CORAL": Means(loss={"coral_weight": 1.0}),
 }
 
 
@@ -127,21 +138,35 @@ def cached(paths: Sequence[Path], images: Tree) -> NDArray[np.uint8]:
         return np.stack(list(pool.map(lambda path: prepare.read(path, preparation, CACHED_SIZE, "squash"), paths)))
 
 
-def probabilities(
-    images: NDArray[np.uint8], rows: NDArray[np.int64], labels: NDArray[np.int64], augmentation: Augmentation, seed: int
-) -> NDArray[np.float32]:
-    """Of being abnormal, for all images, by a network that is trained on `rows`, whose labels are `labels`."""
+@dataclass(frozen=True)
+class Training:
+    """The images that train: their rows among all, classes, and source numbers."""
+
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    sources: NDArray[np.int64]
+
+    @property
+    def pairs(self) -> NDArray[np.int64]:
+        """A number for each pair of source and class."""
+        return self.sources * 2 + self.labels
+
+
+def probabilities(images: NDArray[np.uint8], given: Training, means: Means, drawn: Tree, seed: int) -> NDArray[Any]:
+    """Of being abnormal, for all images, float32, by a network that is trained on the `given` ones."""
+    rows, labels, augmentation = given.rows, given.labels, Augmentation(**drawn)
     machine = hardware.choose("auto")
     torch.manual_seed(seed)
     network = networks.build("resnet18", 2, 1, 0.0)
-    order, store = Order("weighted", labels, seed), Store(images, IMAGENET[1], IMG_SIZE, machine.device)
+    order = Order(means.sampling, given.pairs if means.sampling in BY_GROUP else labels, seed)
+    store = Store(images, IMAGENET[1], IMG_SIZE, machine.device)
     batches = TrainingBatches(store, rows, labels, order, augmentation, seed)
     dls = dataloaders(batches, rows[:2], labels[:2], BATCH, machine.device)
     opt_func = optimizers.factory("adam", 1e-4, None)
     learn = learner(dls, network, losses.cross_entropy(None, 0.0), opt_func, machine, [])
     history = callbacks.History([], np.array(["valid"] * 2), 2, 1, order, [str(row) for row in rows])
     history.start_phase("one_cycle")
-    learn.add_cbs([history, callbacks.Reseed(seed, 0, batches)])
+    learn.add_cbs([history, callbacks.Reseed(seed, 0, batches), *of_sources(means, given, order, machine.device)])
     (phase,) = schedules.SCHEDULES["one_cycle"](EPOCHS, LR, networks.PARTS, True)
     learn.fit(EPOCHS, cbs=[ParamScheduler(phase.curves)])
     every = np.arange(len(images))
@@ -149,6 +174,16 @@ def probabilities(
         [network.eval()], lambda start, stop: store.plain(every[start:stop]), len(every), machine, "scoring"
     )
     return p[:, ABNORMAL].numpy()
+
+
+def of_sources(means: Means, given: Training, order: Order, device: str) -> list[Callback]:
+    """The losses that look at sources, as the stage `train` makes them."""
+    cbs: list[Callback] = []
+    if "group_dro_step" in means.loss:
+        cbs.append(source_losses.GroupDRO(given.pairs, order, means.loss["group_dro_step"], device))
+    if "coral_weight" in means.loss:
+        cbs.append(source_losses.Coral(given.sources, order, means.loss["coral_weight"]))
+    return cbs
 
 
 @dataclass(frozen=True)
@@ -169,14 +204,15 @@ def train(data: pd.DataFrame, out: Path, means: str, pooled: bool, seeds: Sequen
     """The networks that are not in `out` yet, one after another."""
     wanted = [(tuple(each for each in SOURCES if (each != name) == pooled), seed) for seed in seeds for name in SOURCES]
     missing = [(names, seed) for names, seed in wanted if not file_of(out, means, names, seed).is_file()]
-    if not missing:
+    if not missing or (MEANS[means].of_sources and not pooled):
         return
     shipped = files.read_yaml(template.file("params.yaml"))
     images = cached(list(data["path"]), shipped["images"] | MEANS[means].images)
     drawn = {key: value for key, value in (shipped["augment"] | MEANS[means].augment).items() if key not in BATCHWISE}
     for names, seed in missing:
         rows = np.flatnonzero(data["source"].isin(names) & ~data["held_out"])
-        p = probabilities(images, rows, data["target"].to_numpy(np.int64)[rows], Augmentation(**drawn), seed)
+        labels, sources = data["target"].to_numpy(np.int64)[rows], data["source"].factorize()[0][rows]
+        p = probabilities(images, Training(rows, labels, sources), MEANS[means], drawn, seed)
         np.save(file_of(out, means, names, seed), p)
         measure.say(f"{means}, trained on {' and '.join(names)}, seed {seed}")
 
