@@ -240,7 +240,6 @@ def small(tree: dict[str, Any]) -> None:
     tree["data"]["demo"].update(healthy=24, tb=12, pixels=64)
     tree["images"]["pixels"] = tree["model"]["pixels"] = 32
     tree["train"].update(epochs=2, batch_size=8)
-    tree["evaluate"]["draws"] = 200
     tree["explain"].update(images=1, occlusion_patch=0.5, occlusion_stride=0.5)
     several(tree, 1)
 

@@ -1,141 +1,124 @@
-"""What 2,000 bootstrap draws of every figure cost, and against a loop that asks scikit-learn.
+"""What every figure with its interval costs, every comparison, and a swap of whole patients against a loop.
 
 Part of `make bench`, 1 min.
-20,000 predictions of 4 classes, with each image its own patient, and of 8,000 patients. In turns, within one run: our
-draws, and the loop that resamples rows and calls scikit-learn once per draw. Writes bench/results/figures.json.
+20,000 predictions of 4 classes, with each image its own patient, and of 8,000 patients; a study of 2,000 images and 5
+experiments; and swaps in turns, within one run, with a loop that asks scikit-learn. Writes bench/results/figures.json.
 """
 
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import measure
 import numpy as np
 from measure import Gate
 from sklearn import metrics
 
-from xraylab.evaluate import bootstrap, estimates, ranking, values
+from xraylab.evaluate import comparisons, estimates, swaps, values
+from xraylab.evaluate.jackknife import cells_by_unit
+from xraylab.evaluate.runs import Run
 from xraylab.evaluate.units import Sample
 from xraylab.evaluate.values import Asked
 
-IMAGES, PATIENTS, CLASSES, DRAWS, ROUNDS = 20_000, 8_000, 4, 2000, 3
-LOOP = 5  # draws of the loop in one turn: each takes the same time
-SECONDS = {"independent": 5.0, "by patient": 20.0}
-TIMES = {"AUROC": 12.0, "confusion matrix, independent": 1000.0, "confusion matrix, by patient": 25.0}
-ASKED = Asked(["A", "B", "C", "D"], None, 3, np.array([0.1, 0.2, 0.1, 0.6]), 0.95, DRAWS, 0)
+IMAGES, PATIENTS, CLASSES, SWAPS, ROUNDS = 20_000, 8_000, 4, 10_000, 3
+LOOP = 5  # swaps of the loop in one turn: each takes the same time
+FOUR = Asked(["A", "B", "C", "D"], None, 3, np.array([0.1, 0.2, 0.1, 0.6]), 0.95, "auroc", 0.0, SWAPS, 0)
+TWO = replace(FOUR, classes=["A", "B"], positive=1, normal=0, prevalence=None)
+SECONDS = {"20,000 images, independent": 5.0, "20,000 images, by patient": 5.0}
+STUDY = {"2,000 images, 5 experiments, 2 classes": 5.0, "2,000 images, 5 experiments, 4 classes": 5.0}
 
 
-def samples() -> dict[str, Sample]:
-    """Predictions that are right about three times in four."""
-    rng = np.random.default_rng(0)
-    actual = rng.integers(0, CLASSES, IMAGES)
-    logits = rng.normal(size=(IMAGES, CLASSES)) + 2 * np.eye(CLASSES)[actual]
-    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    patients = {"independent": np.arange(IMAGES), "by patient": rng.integers(0, PATIENTS, IMAGES)}
-    return {name: Sample(actual, probabilities, each.astype(str)) for name, each in patients.items()}
+def drawn(rng: np.random.Generator, images: int, classes: int, patients: np.ndarray, experiments: int) -> list[Sample]:
+    """Predictions of several experiments that are right about three times in four."""
+    actual = rng.integers(0, classes, images)
+    found = []
+    for _ in range(experiments):
+        logits = rng.normal(size=(images, classes)) + 2 * np.eye(classes)[actual]
+        p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        found.append(Sample(actual, p, patients.astype(str)))
+    return found
 
 
-def our_matrices(sample: Sample) -> Callable[[], int]:
-    def work() -> int:
-        drawn = bootstrap.matrices(sample.actual, sample.predicted, CLASSES, sample.units, DRAWS, 0)
-        values.of_matrices(drawn, ASKED)
-        return DRAWS
-
-    return work
-
-
-def our_aurocs(sample: Sample) -> Callable[[], int]:
-    def work() -> int:
-        orders = values.prepared(sample, ASKED).orders
-        for weights in bootstrap.weights(sample.units, DRAWS, 0):
-            each = weights.take(sample.units.of, axis=1)
-            for order in orders:
-                ranking.areas(order, each)
-        return DRAWS
-
-    return work
-
-
-def resampled(sample: Sample, rng: np.random.Generator) -> np.ndarray:
-    """The rows of one draw: units drawn within their strata, with all their images."""
-    units = sample.units
-    drawn = [rng.choice(own, len(own)) for own in (np.flatnonzero(units.strata == s) for s in np.unique(units.strata))]
-    if not units.repeat:
-        return np.argsort(units.of)[np.concatenate(drawn)]
-    order = np.argsort(units.of, kind="stable")
-    ends = np.cumsum(np.bincount(units.of))
-    starts = np.concatenate([[0], ends[:-1]])
-    return np.concatenate([order[starts[unit] : ends[unit]] for unit in np.concatenate(drawn)])
-
-
-def their_matrices(sample: Sample) -> Callable[[], int]:
-    def work() -> int:
-        rng = np.random.default_rng(0)
-        for _ in range(LOOP):
-            rows = resampled(sample, rng)
-            actual, predicted = sample.actual[rows], sample.predicted[rows]
-            metrics.confusion_matrix(actual, predicted)
-            metrics.accuracy_score(actual, predicted)
-            metrics.balanced_accuracy_score(actual, predicted)
-            metrics.precision_recall_fscore_support(actual, predicted)
-            metrics.matthews_corrcoef(actual, predicted)
-            metrics.cohen_kappa_score(actual, predicted)
-        return LOOP
-
-    return work
-
-
-def their_aurocs(sample: Sample) -> Callable[[], int]:
-    def work() -> int:
-        rng = np.random.default_rng(0)
-        for _ in range(LOOP):
-            rows = resampled(sample, rng)
-            actual, probabilities = sample.actual[rows], sample.probabilities[rows]
-            for label in range(CLASSES):
-                metrics.roc_auc_score(actual == label, probabilities[:, label])
-        return LOOP
-
-    return work
-
-
-def seconds(sample: Sample) -> float:
-    """Every figure with its interval: the median of ROUNDS."""
+def seconds(work: Callable[[], object]) -> float:
+    """The median of ROUNDS."""
     taken = []
     for round_ in range(ROUNDS):
         start = time.perf_counter()
-        estimates.estimates(sample, ASKED)
+        work()
         taken.append(time.perf_counter() - start)
-        measure.say(f"round {round_ + 1} of {ROUNDS}, all figures: {taken[-1]:.2f} s")
+        measure.say(f"round {round_ + 1} of {ROUNDS}: {taken[-1]:.2f} s")
     return statistics.median(taken)
 
 
+def study(rng: np.random.Generator, asked: Asked) -> Callable[[], None]:
+    """What `evaluate` computes of 5 experiments on 2,000 images of 1,000 patients: both checkpoints, and the tests."""
+    samples = drawn(rng, 2_000, len(asked.classes), rng.integers(0, 1_000, 2_000), 5)
+    ids = np.arange(2_000).astype(str)
+    runs = [Run(f"e{number}", 0, "valid", ids, {"best": sample}, {}, None, {}) for number, sample in enumerate(samples)]
+
+    def work() -> None:
+        for sample in samples:
+            for _ in range(2):
+                estimates.estimates(replace(sample), asked)
+        comparisons.rows(runs, "e0", ["e1", "e2"], "valid", asked, None)
+
+    return work
+
+
+def our_swaps(first: Sample, second: Sample) -> Callable[[], int]:
+    def work() -> int:
+        cells = [cells_by_unit(each, each.predicted, CLASSES) for each in (first, second)]
+        outcomes = swaps.swaps(cells[0], cells[1], SWAPS, 0)
+        for matrices in (outcomes.first, outcomes.second):
+            values.of_matrices(matrices, FOUR)
+        return SWAPS
+
+    return work
+
+
+def their_swaps(first: Sample, second: Sample) -> Callable[[], int]:
+    def work() -> int:
+        rng = np.random.default_rng(0)
+        for _ in range(LOOP):
+            swapped = (rng.random(len(first.units.strata)) < 0.5)[first.units.of]
+            for ours, theirs in ((first, second), (second, first)):
+                predicted = np.where(swapped, theirs.predicted, ours.predicted)
+                metrics.accuracy_score(first.actual, predicted)
+                metrics.balanced_accuracy_score(first.actual, predicted)
+                metrics.precision_recall_fscore_support(first.actual, predicted)
+        return LOOP
+
+    return work
+
+
 def main() -> None:
-    given = samples()
-    alone, grouped = given["independent"], given["by patient"]
-    pairs = {
-        "AUROC": (our_aurocs(alone), their_aurocs(alone)),
-        "confusion matrix, independent": (our_matrices(alone), their_matrices(alone)),
-        "confusion matrix, by patient": (our_matrices(grouped), their_matrices(grouped)),
+    rng = np.random.default_rng(0)
+    alone = drawn(rng, IMAGES, CLASSES, np.arange(IMAGES), 1)[0]
+    first, second = drawn(rng, IMAGES, CLASSES, rng.integers(0, PATIENTS, IMAGES), 2)
+    work: dict[str, Callable[[], object]] = {
+        "20,000 images, independent": lambda: estimates.estimates(replace(alone), FOUR),
+        "20,000 images, by patient": lambda: estimates.estimates(replace(first), FOUR),
+        "2,000 images, 5 experiments, 2 classes": study(rng, TWO),
+        "2,000 images, 5 experiments, 4 classes": study(rng, replace(FOUR, prevalence=None)),
     }
-    rows, gates = [], {}
-    for name, (ours, theirs) in pairs.items():
+    taken = {}
+    for name, each in work.items():
         measure.say(name)
-        rates = measure.interleaved({"ours": ours, "scikit-learn": theirs}, ROUNDS, "draws/s")
-        times, median = measure.times(rates["ours"], rates["scikit-learn"]), measure.medians(rates)
-        rows.append({"draws of": name} | {f"{who}, draws/s": round(rate, 1) for who, rate in median.items()})
-        rows[-1]["times"] = round(times, 1)
-        gates[f"{name}, times the scikit-learn loop"] = Gate(times, TIMES[name])
-    taken = {name: seconds(sample) for name, sample in given.items()}
-    gates |= {
-        f"every figure with its interval, {name}, s": Gate(taken[name], most=most) for name, most in SECONDS.items()
-    }
+        taken[name] = seconds(each)
+    rates = measure.interleaved(
+        {"ours": our_swaps(first, second), "scikit-learn": their_swaps(first, second)}, ROUNDS, "swaps/s"
+    )
+    times, median = measure.times(rates["ours"], rates["scikit-learn"]), measure.medians(rates)
+    gates = {f"{name}, s": Gate(taken[name], most=most) for name, most in (SECONDS | STUDY).items()}
+    gates["swaps by patient, times the scikit-learn loop"] = Gate(times, 100.0)
+    row = {f"{who}, swaps/s": round(rate, 1) for who, rate in median.items()} | {"times": round(times, 1)}
     tables = {
-        f"{DRAWS:,} draws of {IMAGES:,} predictions of {CLASSES} classes": rows,
-        "Every figure with its interval": [
-            {"images": name, "patients": PATIENTS if name == "by patient" else IMAGES, "seconds": round(value, 2)}
-            for name, value in taken.items()
+        "Every figure with its interval; of a study also every comparison": [
+            {"what": name, "seconds": round(value, 2)} for name, value in taken.items()
         ],
+        f"Swaps of whole patients, {IMAGES:,} predictions of {CLASSES} classes by {PATIENTS:,} patients": [row],
     }
     sys.exit(0 if measure.write("figures", tables, gates) else 1)
 

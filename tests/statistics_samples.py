@@ -17,7 +17,9 @@ def asked(classes: int, **changes: Any) -> Asked:
         "normal": 0 if binary else None,
         "prevalence": None,
         "confidence": 0.95,
-        "draws": 200,
+        "primary": "auroc",
+        "margin": 0.0,
+        "n_permutations": 10_000,
         "seed": 0,
     }
     return Asked(**(plain | changes))

@@ -48,7 +48,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report whose images and positive class have names that would run if they were not escaped."""
-    changes = {"study": {"title": HOSTILE}, "evaluate": {"draws": 100}}
+    changes = {"study": {"title": HOSTILE}}
     given, paths = finished_study.make(tmp_path_factory.mktemp("study"), changes, keep=("baseline", "l2", "dropout"))
     evaluate.run(given, paths)
     report.run(_made_hostile(given, paths), paths)

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from scipy.stats import mannwhitneyu
 from sklearn import metrics
-from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
@@ -382,35 +381,46 @@ def test_figures_of_a_run_have_intervals_on_the_test_side_alone(tmp_path: Path) 
     assert _summary(paths)["intervals"]["rests_on"] == "patients are unknown, so each image counts as one patient"
 
 
-def test_where_patients_repeat_they_are_drawn(tmp_path: Path) -> None:
+def test_where_patients_repeat_they_count_once(tmp_path: Path) -> None:
+    given, paths = finished_study.make(tmp_path, images={side: {"Healthy": 12, "TB": 12} for side in ("valid", "test")})
+    _name_patients(paths, 2)
+    evaluate.run(given, paths)
+    by = _figures(paths, experiment="l2").set_index(["of", "figure"])["by"]
+    assert by["TB", "auroc"] == "Newcombe, variance of Obuchowski"
+    assert {name for name in by if name} - {"Newcombe, variance of Obuchowski", "Wilson of patients"} == {
+        "logit t of patients",
+        *(f"jackknife of patients, {scale} t" for scale in ("logit", "atanh", "log")),
+    }
+    tests = {row["figure"]: row["test"] for row in _summary(paths)["comparisons"]}
+    assert tests["accuracy"] == "exact McNemar, signs of whole patients"
+    assert tests["auroc"] == "paired DeLong of patients (Obuchowski)"
+    assert {tests[name] for name in ("f1", "sensitivity", "specificity")} == {"all swaps of whole patients"}
+    assert _summary(paths)["intervals"]["patients"] == 12
+
+
+def test_few_patients_have_no_interval_and_the_table_says_why(tmp_path: Path) -> None:
     given, paths = finished_study.make(tmp_path)
     _name_patients(paths, 2)
     evaluate.run(given, paths)
-    assert set(_figures(paths, experiment="l2")["by"]) - {""} == {"bootstrap of patients"}
-    tests = {row["figure"]: row["test"] for row in _summary(paths)["comparisons"]}
-    assert tests == {
-        "accuracy": "exact McNemar, signs of whole patients",
-        "f1": "bootstrap of patients",
-        "auroc": "bootstrap of patients",
-    }
-    assert _summary(paths)["intervals"]["patients"] == 8
+    row = _figure(paths, experiment="l2", of="TB", figure="auroc")
+    assert (row["low"], row["why"]) == ("", "4 patients of TB: an interval takes 5 or more")
+    (row,) = (row for row in _summary(paths)["comparisons"] if (row["kind"], row["role"]) == ("baseline", "primary"))
+    assert (row["p"], row["why"]) == (None, "4 patients of TB: an interval takes 5 or more")
 
 
-def test_repeats_are_averaged_image_by_image_for_the_paired_tests(tmp_path: Path) -> None:
+def test_the_ensemble_is_of_every_image_and_the_tests_are_of_the_mean_over_repeats(tmp_path: Path) -> None:
     _, paths = _evaluated(tmp_path, {"study": {"repeats": [0, 3]}}, skill=1.0)
-    means = {}
+    means, alone = {}, {}
     for name in ("baseline", "l2"):
         parts = [_probabilities(paths, name, repeat).set_index("id") for repeat in (0, 3)]
+        truth = parts[0]["label"] == "TB"
         means[name] = (parts[0]["p_TB"] + parts[1]["p_TB"][parts[0].index]) / 2
-    truth = parts[0]["label"] == "TB"
+        alone[name] = np.mean([metrics.f1_score(part["label"] == "TB", part["p_TB"] > 0.5) for part in parts])
     f1 = {name: metrics.f1_score(truth, p > 0.5) for name, p in means.items()}
-    (row,) = (row for row in _summary(paths)["comparisons"] if (row["kind"], row["figure"]) == ("baseline", "f1"))
-    assert row["difference"] == pytest.approx(f1["l2"] - f1["baseline"])
     assert _figure(paths, experiment="l2", kind="mean", of="TB", figure="f1")["value"] == pytest.approx(f1["l2"])
-    right = {name: (p > 0.5) == truth for name, p in means.items()}
-    table = [[0, int((right["l2"] & ~right["baseline"]).sum())], [int((right["baseline"] & ~right["l2"]).sum()), 0]]
-    (row,) = (row for row in _summary(paths)["comparisons"] if (row["kind"], row["figure"]) == ("baseline", "accuracy"))
-    assert row["p"] == pytest.approx(min(mcnemar(table, exact=True).pvalue, 1))
+    (row,) = (row for row in _summary(paths)["comparisons"] if (row["kind"], row["figure"]) == ("baseline", "f1"))
+    assert row["difference"] == pytest.approx(alone["l2"] - alone["baseline"])
+    assert (row["about"], row["test"]) == ("settings", "Obuchowski-Rockette, seeds and patients")
     spread = tables.read(paths.evaluation / "spread.csv").set_index(
         ["experiment", "checkpoint", "side", "of", "figure"]
     )
@@ -419,15 +429,22 @@ def test_repeats_are_averaged_image_by_image_for_the_paired_tests(tmp_path: Path
     assert (float(row["mean"]), float(row["sd"])) == pytest.approx((each.mean(), each.std(ddof=1)))
 
 
-def test_every_experiment_is_held_against_the_baseline_and_corrected(tmp_path: Path) -> None:
-    _, paths = _evaluated(tmp_path, keep=("baseline", "l2", "dropout"), skill=1.0)
-    rows = _summary(paths)["comparisons"]
-    for figure in ("accuracy", "f1", "auroc"):
-        own = [row for row in rows if (row["kind"], row["figure"]) == ("baseline", figure)]
-        assert [(row["first"], row["second"]) for row in own] == [("l2", "baseline"), ("dropout", "baseline")]
-        expected = multipletests([row["p"] for row in own], method="holm")[1]
-        assert [row["p_holm"] for row in own] == pytest.approx(list(expected))
-    assert not any(row["chosen_on_test"] for row in rows)
+def test_the_primary_figure_is_corrected_over_experiments_and_the_rest_over_all_of_it(tmp_path: Path) -> None:
+    given = {"evaluate": {"primary": "f1"}}
+    _, paths = _evaluated(tmp_path, given, keep=("baseline", "l2", "dropout", "contrast"), skill=1.0)
+    summary = _summary(paths)
+    once = [row for row in summary["comparisons"] if row["kind"] == "baseline" or "baseline" not in summary["top_two"]]
+    primary, rest = ([row for row in once if row["role"] == role] for role in ("primary", "exploratory"))
+    assert [row["first"] for row in primary] == ["l2", "dropout", "contrast"]
+    assert {row["figure"] for row in primary} == {"f1"}
+    assert {row["figure"] for row in rest} >= {"auroc", "accuracy", "balanced_accuracy", "sensitivity", "specificity"}
+    for rows in (primary, rest):
+        tested = [row for row in rows if row["p"] is not None]
+        expected = multipletests([row["p"] for row in tested], method="holm")[1]
+        assert [row["p_holm"] for row in tested] == pytest.approx(list(expected))
+        assert {row["tests"] for row in rows} == {len(tested)}
+    assert not any(row["chosen_on_test"] for row in once)
+    assert {row["about"] for row in once} == {"trained networks"}
 
 
 @pytest.mark.parametrize("weakest", ["baseline", "dropout"])
@@ -437,13 +454,27 @@ def test_the_two_best_are_one_comparison(weakest: str, tmp_path: Path) -> None:
     evaluate.run(given, paths)
     summary = _summary(paths)
     best = [row for row in summary["comparisons"] if row["kind"] == "top two"]
-    assert len(best) == 3
+    assert len(best) == 6
     if weakest == "baseline":
-        assert [[row["first"], row["second"]] for row in best] == [summary["top_two"]] * 3
-        assert all(row["p_holm"] == row["p"] for row in best)
+        assert [[row["first"], row["second"]] for row in best] == [summary["top_two"]] * 6
+        assert {row["role"] for row in best} == {"exploratory"}
+        assert {row["tests"] for row in best} == {2 * 5 + 6}
     else:
         against = [row for row in summary["comparisons"] if (row["kind"], row["first"]) == ("baseline", "l2")]
         assert best == [row | {"kind": "top two"} for row in against]
+
+
+def test_a_margin_is_judged_on_the_interval_that_all_experiments_keep_together(tmp_path: Path) -> None:
+    given = {"evaluate": {"margin": 0.35, "primary": "auroc"}}
+    _, paths = _evaluated(tmp_path, given, keep=("baseline", "l2", "dropout"), skill=1.0)
+    rows = [row for row in _summary(paths)["comparisons"] if (row["kind"], row["role"]) == ("baseline", "primary")]
+    for row in rows:
+        middle, half = row["difference"], row["high"] - row["difference"]
+        assert row["margin_high"] - middle > half
+        assert (row["margin_low"] + row["margin_high"]) / 2 == pytest.approx(middle)
+        assert row["not_worse"] == (row["margin_low"] > -0.35)
+        assert row["equivalent"] == (row["margin_low"] > -0.35 and row["margin_high"] < 0.35)
+        assert ("equivalent within 0.35" in row["sentence"]) == row["equivalent"]
 
 
 def test_one_experiment_has_nothing_to_be_compared_with(tmp_path: Path) -> None:

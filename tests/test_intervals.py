@@ -1,19 +1,20 @@
-"""Intervals against statsmodels, a jackknife and a slow loop, and by how often they hold what they should."""
+"""Intervals against statsmodels, R's formulas, a jackknife written out, and grids where simpler ones fail."""
 
 import itertools
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 from sklearn import metrics
-from statistics_samples import asked, drawn, matrix_of
+from statistics_samples import asked, drawn
+from statsmodels.api import OLS
 from statsmodels.stats.proportion import proportion_confint
 
-from xraylab.evaluate import bootstrap, delong, estimates, goals, intervals, rates, values
+from xraylab.evaluate import delong, estimates, goals, influence, intervals
+from xraylab.evaluate.influence import degrees, variance
+from xraylab.evaluate.jackknife import Influences
 from xraylab.evaluate.units import Sample, units
-
-SLOW = 20  # draws that the slow loop looks at
 
 
 @pytest.mark.parametrize(("part", "whole"), [(0, 1), (1, 1), (0, 20), (7, 20), (913, 920), (20, 20)])
@@ -48,16 +49,6 @@ def test_wilson_holds_the_truth_as_often_as_it_says(share: float) -> None:
     assert 0.92 < stats.binom.pmf(outcomes, 150, share)[holds].sum() < 0.98
 
 
-def test_percentiles_are_numpys_and_a_figure_that_never_changes_has_none() -> None:
-    draws = np.arange(101.0)
-    assert intervals.percentile(draws, 0.9) == pytest.approx((5, 95))
-    assert intervals.percentile(np.ones(100), 0.95) is None
-    draws[:5] = np.nan
-    assert intervals.percentile(draws, 0.9) == pytest.approx(np.nanquantile(draws, [0.05, 0.95]))
-    draws[5] = np.nan
-    assert intervals.percentile(draws, 0.9) is None
-
-
 def _jackknife(positive: Any, scores: Any) -> float:
     """The variance of an AUROC from leaving out each image once, positives and negatives apart."""
     total = 0.0
@@ -71,11 +62,46 @@ def _jackknife(positive: Any, scores: Any) -> float:
 @pytest.mark.parametrize("seed", range(3))
 def test_delongs_variance_is_the_jackknifes(seed: int) -> None:
     sample = drawn(seed, 2)
-    positive, scores = sample.actual == 1, sample.probabilities[:, 1].round(1)
+    sample = Sample(sample.actual, sample.probabilities.round(1), sample.patients)
+    positive, scores = sample.actual == 1, sample.probabilities[:, 1]
     shares = delong.shares(positive, scores)
     assert shares[positive].sum() == pytest.approx(metrics.roc_auc_score(positive, scores))
     assert shares[~positive].sum() == pytest.approx(metrics.roc_auc_score(positive, scores))
-    assert delong.variance(shares, sample.actual) == pytest.approx(_jackknife(positive, scores))
+    moved = Influences(sample, asked(2)).of(("B", "auroc"))
+    assert moved is not None
+    assert variance(moved) == pytest.approx(_jackknife(positive, scores))
+
+
+def _obuchowski(positive: Any, scores: Any, unit: Any) -> float:
+    """Biometrics 53 (1997) 567, as the paper writes it: sums over every pair of images, patient by patient."""
+
+    def above(x: float, y: float) -> float:
+        return 1.0 if x > y else 0.5 if x == y else 0.0
+
+    xs, ys = scores[positive], scores[~positive]
+    m, n = len(xs), len(ys)
+    area = sum(above(x, y) for x in xs for y in ys) / (m * n)
+    by_patient = []
+    for patient in np.unique(unit):
+        own = [scores[(unit == patient) & kind] for kind in (positive, ~positive)]
+        ten = sum(above(x, y) for x in own[0] for y in ys) / n - len(own[0]) * area
+        one = sum(above(x, y) for y in own[1] for x in xs) / m - len(own[1]) * area
+        by_patient.append((len(own[0]), len(own[1]), ten, one))
+    table = np.array(by_patient)
+    patients, with_x, with_y = len(table), (table[:, 0] > 0).sum(), (table[:, 1] > 0).sum()
+    s10 = with_x / ((with_x - 1) * m) * np.square(table[:, 2]).sum()
+    s01 = with_y / ((with_y - 1) * n) * np.square(table[:, 3]).sum()
+    s11 = patients / (patients - 1) * (table[:, 2] * table[:, 3]).sum()
+    return float(s10 / m + s01 / n + 2 * s11 / (m * n))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_variance_of_patients_with_several_images_is_obuchowskis(seed: int) -> None:
+    sample = drawn(seed, 2, patients=18)
+    moved = Influences(sample, asked(2)).of(("B", "auroc"))
+    assert moved is not None
+    expected = _obuchowski(sample.actual == 1, sample.probabilities[:, 1], sample.patients)
+    assert variance(moved) == pytest.approx(expected)
 
 
 def test_the_variance_of_a_mean_over_classes_is_that_of_independent_parts() -> None:
@@ -85,187 +111,186 @@ def test_the_variance_of_a_mean_over_classes_is_that_of_independent_parts() -> N
     for _ in range(200):
         rows = np.concatenate([rng.choice(np.flatnonzero(large.actual == label), 40) for label in range(3)])
         part = Sample(large.actual[rows], large.probabilities[rows], large.patients[rows])
-        shares = estimates.mean_shares([estimates.auroc_shares(part, label) for label in range(3)])
+        shares = delong.of_mean(part, [0, 1, 2])
         assert shares is not None
-        found.append((shares.sum() / 2, delong.variance(shares, part.actual)))
+        found.append((shares.sum() / 2, variance(delong.moved(shares, part, None))))
     means, variances = np.array(found).T
     assert np.mean(variances) == pytest.approx(np.var(means, ddof=1), rel=0.25)
 
 
-def test_a_perfect_order_has_no_interval_and_one_image_of_a_class_none_either() -> None:
-    assert delong.interval(1.0, 0.0, 0.95) is None
-    alone = delong.shares(np.array([True, False, False]), np.array([0.5, 0.4, 0.6]))
-    assert delong.interval(0.5, delong.variance(alone, np.array([1, 0, 0])), 0.95) is None
+@pytest.mark.parametrize(("m", "n"), [(20, 190), (5, 5), (40, 13)])
+@pytest.mark.parametrize("auroc", [0.6, 0.9, 0.995])
+def test_an_auroc_has_newcombes_interval(auroc: float, m: int, n: int) -> None:
+    """As R's auRoc 0.2-1 writes the variance (its getVARmw), solved here for the ends."""
+
+    def var(true: float) -> float:
+        star = (m + n) / 2 - 1
+        return true * (1 - true) * (1 + star * (1 - true) / (2 - true) + star * true / (1 + true)) / (m * n)
+
+    def beyond(true: float) -> float:
+        return abs(auroc - true) / np.sqrt(var(true)) - stats.norm.ppf(0.975)
+
+    expected = [optimize.brentq(beyond, 1e-9, auroc), optimize.brentq(beyond, auroc, 1 - 1e-12)]
+    found = intervals.area(auroc, var(auroc) / 2, 1e9, [(m, n)], [(m, n)], [1.0], 0.95)
+    assert found == pytest.approx(expected, abs=1e-7)
+    wider = intervals.area(auroc, 4 * var(auroc), 1e9, [(m, n)], [(m, n)], [1.0], 0.95)
+    assert wider[0] < found[0]
+    assert wider[1] > found[1]
 
 
-def test_an_order_that_is_perfect_wrong_or_constant_has_no_variance_whatever_the_rounding() -> None:
-    for positives, negatives in itertools.product(range(1, 41), repeat=2):
+def _perfect(positives: int, negatives: int, patients: int | None = None) -> Sample:
+    actual = (np.arange(positives + negatives) < positives).astype(int)
+    scores = np.where(actual == 1, 0.9, 0.1)
+    names = (
+        np.full(len(actual), "") if patients is None else np.array([f"{y}{i % patients}" for i, y in enumerate(actual)])
+    )
+    return Sample(actual, np.stack([1 - scores, scores], axis=1), names)
+
+
+def _row(sample: Sample, of: str, figure: str, classes: int = 2) -> dict[str, Any]:
+    rows = estimates.estimates(sample, asked(classes))
+    return next(row for row in rows if (row["of"], row["figure"]) == (of, figure))
+
+
+def test_every_perfect_order_has_an_interval_that_more_images_narrow() -> None:
+    lows = {}
+    for m, n in itertools.product((5, 6, 7, 9, 12, 17, 23, 31, 40, 90), repeat=2):
+        row = _row(_perfect(m, n), "B", "auroc")
+        assert (row["value"], row["high"], row["by"]) == (1, 1, "Newcombe, variance of DeLong")
+        lows[m, n] = row["low"]
+        assert 0.3 < row["low"] < 1 - 1e-3
+    sizes = sorted({m for m, _ in lows})
+    for smaller, larger in itertools.pairwise(sizes):
+        assert all(lows[smaller, n] < lows[larger, n] and lows[n, smaller] < lows[n, larger] for n in sizes)
+    wrong = intervals.area(0.0, 0.0, 9, [(7, 9)], [(7, 9)], [1.0], 0.95)
+    right = intervals.area(1.0, 0.0, 9, [(7, 9)], [(7, 9)], [1.0], 0.95)
+    assert wrong == pytest.approx((0, 1 - right[0]))
+
+
+@pytest.mark.parametrize("spread", [0.4, 1.0, 2.5])
+@pytest.mark.parametrize("truth", [0.8, 0.95, 0.99])
+def test_the_interval_of_a_perfect_order_seldom_misses_the_truth(truth: float, spread: float) -> None:
+    """How often the order is perfect although the interval does not hold the truth."""
+    rng, times = np.random.default_rng(0), 1000
+    apart = stats.norm.ppf(truth) * np.sqrt(1 + spread**2)
+    for m, n in itertools.product((5, 12, 40), repeat=2):
+        low, _ = intervals.area(1.0, 0.0, min(m, n) - 1, [(m, n)], [(m, n)], [1.0], 0.95)
+        ours, theirs = spread * rng.normal(size=(times, m)) + apart, rng.normal(size=(times, n))
+        perfect = ours.min(axis=1) > theirs.max(axis=1)
+        assert perfect.mean() * (low > truth) <= 0.07
+
+
+def test_a_goal_is_not_met_by_a_perfect_order_of_few_images() -> None:
+    for each, verdict in ((20, goals.UNDECIDED), (60, goals.UNDECIDED), (400, goals.MET)):
+        row = _row(_perfect(each, each), "B", "auroc")
+        assert goals.judged(1.0, row["low"], row["high"], 0.99, at_least=True) == verdict
+
+
+def test_where_patients_repeat_a_perfect_order_is_that_of_its_patients() -> None:
+    many, alone = _row(_perfect(40, 40, patients=8), "B", "auroc"), _row(_perfect(8, 8), "B", "auroc")
+    assert (many["low"], many["high"]) == pytest.approx((alone["low"], alone["high"]))
+    assert _row(_perfect(95, 95, patients=40), "overall", "accuracy") | {"n": 80} == {
+        "of": "overall",
+        "figure": "accuracy",
+        "value": 1.0,
+        "low": pytest.approx(proportion_confint(80, 80, method="wilson")[0]),
+        "high": pytest.approx(1.0),
+        "by": "Wilson of patients",
+        "n": 80,
+        "why": None,
+    }
+
+
+def test_an_order_without_mistakes_or_sense_has_no_variance_whatever_the_rounding() -> None:
+    for positives, negatives in itertools.product((2, 3, 7, 11, 29, 40), repeat=2):
         positive = np.arange(positives + negatives) < positives
         for scores in (positive + 0.0, 1.0 - positive, np.zeros(len(positive))):
-            variance = delong.variance(delong.shares(positive, scores), positive.astype(int))
-            assert np.isnan(variance) if min(positives, negatives) == 1 else variance == 0
-            assert delong.interval(0.5, variance, 0.95) is None
-            assert delong.test(0.0, variance, 0.95) is None
+            shares = delong.shares(positive, scores)
+            of = np.arange(len(positive))
+            assert variance(influence.of_components(shares, positive.astype(np.int64), of)) == 0
 
 
 def test_one_pair_in_the_wrong_order_among_very_many_images_has_a_variance() -> None:
     scores = np.arange(200_000.0)
     scores[[99_999, 100_000]] = scores[[100_000, 99_999]]
     positive = np.arange(200_000) >= 100_000
-    assert delong.variance(delong.shares(positive, scores), positive.astype(int)) > 0
+    shares = delong.shares(positive, scores)
+    moved = influence.of_components(shares, positive.astype(np.int64), np.arange(200_000))
+    assert variance(moved) > 0
 
 
-@pytest.mark.parametrize("classes", [2, 3])
-def test_a_perfect_and_a_wrong_order_have_the_exact_interval_of_disjoint_pairs(classes: int) -> None:
-    actual = np.repeat(np.arange(classes), [7, 9, 11][:classes])
-    perfect = np.full((len(actual), classes), 0.1)
-    perfect[np.arange(len(actual)), actual] = 0.8
-    whose = ["B"] if classes == 2 else ["A", "B", "C", "macro"]
-    low, high = proportion_confint(7, 7, method="beta")
-    smallest = {"A": (7, 7), "B": (7, 7) if classes == 2 else (9, 9), "C": (11, 11), "macro": (7, 7)}
-    for probabilities, value in ((perfect, 1), (1 - perfect, 0)):
-        sample = Sample(actual, probabilities, np.full(len(actual), ""))
-        rows = {(row["of"], row["figure"]): row for row in estimates.estimates(sample, asked(classes))}
-        for name in whose:
-            row = rows[name, "auroc"]
-            low, high = proportion_confint(*smallest[name], method="beta")
-            expected = (low, high) if value else (1 - high, 1 - low)
-            assert (row["value"], row["by"]) == (value, "Clopper-Pearson of pairs")
-            assert (row["low"], row["high"]) == pytest.approx(expected, abs=1e-9)
+def test_a_proportion_by_patient_has_the_variance_of_cluster_robust_regression() -> None:
+    rng = np.random.default_rng(0)
+    unit = rng.integers(0, 14, 60)
+    right = (rng.random(60) < 0.8).astype(float)
+    fitted = OLS(right, np.ones(60)).fit(cov_type="cluster", cov_kwds={"groups": unit, "use_correction": True})
+    error, share = float(fitted.bse[0]), right.mean()
+    half = stats.t.ppf(0.975, 13) * error / (share * (1 - share))
+    expected = 1 / (1 + np.exp(-(np.log(share / (1 - share)) + np.array([-half, half]))))
+    found, by = intervals.clustered(np.bincount(unit, right), np.bincount(unit).astype(float), 0.95)
+    assert by == "logit t of patients"
+    assert found == pytest.approx(tuple(expected))
 
 
-def test_a_constant_order_and_a_perfect_one_of_repeated_patients_have_no_interval() -> None:
-    actual = np.arange(24) % 2
-    for classes, score, patients in ((2, np.full(24, 0.5), ""), (2, actual + 0.0, "p")):
-        names = np.array([f"p{number // 2}" if patients else "" for number in range(24)])
-        sample = Sample(actual, np.stack([1 - score, score], axis=1), names)
-        rows = {(row["of"], row["figure"]): row for row in estimates.estimates(sample, asked(classes))}
-        assert (rows["B", "auroc"]["low"], rows["B", "auroc"]["high"]) == (None, None)
-        # and a goal is not judged on it
-        judged = [rows["B", "auroc"] | {"experiment": "a", "repeat": 0, "chosen_on": "valid"}]
-        assert goals.rows(judged, {"auroc": 0.4}, {})[0]["verdict"] == goals.UNDECIDED
+@pytest.mark.parametrize(
+    ("scale", "value", "expected"),
+    [
+        ("logit", 0.8, lambda half: stats.logistic.cdf(stats.logistic.ppf(0.8) + half / (0.8 * 0.2))),
+        ("atanh", 0.5, lambda half: np.tanh(np.arctanh(0.5) + half / (1 - 0.25))),
+        ("log", 0.3, lambda half: 0.3 * np.exp(half / 0.3)),
+    ],
+)
+def test_other_figures_have_a_t_interval_on_their_scale(scale: str, value: float, expected: Any) -> None:
+    half = stats.t.ppf(0.95, 7) * 0.05
+    found = intervals.transformed(value, 0.05**2, 7, 0.9, scale)
+    assert found == pytest.approx((expected(-half), expected(half)), rel=1e-6)
+    assert intervals.transformed(value, 0.0, 7, 0.9, scale) is None
 
 
-def test_a_goal_is_met_by_a_perfect_order_of_enough_images_alone() -> None:
-    for each, verdict in ((20, goals.UNDECIDED), (366, goals.UNDECIDED), (368, goals.MET)):  # 0.025 ** (1 / 367) = 0.99
-        ends = delong.exact_interval(1.0, each, 0.95)
-        assert ends is not None
-        assert goals.judged(1.0, *ends, 0.99, at_least=True) == verdict
+def test_the_ends_of_a_scale_have_no_interval() -> None:
+    for scale, ends in (("logit", (0.0, 1.0)), ("atanh", (-1.0, 1.0)), ("log", (0.0,))):
+        assert [intervals.transformed(end, 0.1, 7, 0.95, scale) for end in ends] == [None] * len(ends)
 
 
-@pytest.mark.parametrize("spread", [0.4, 1.0])
-@pytest.mark.parametrize("truth", [0.8, 0.95, 0.99])
-def test_the_exact_interval_of_a_perfect_order_seldom_misses_the_truth(truth: float, spread: float) -> None:
-    """How often the order is perfect and the interval misses: normal scores, and the worst case in closed form."""
-    rng, times = np.random.default_rng(0), 1000
-    apart = stats.norm.ppf(truth) * np.sqrt(1 + spread**2)
-    for positives, negatives in itertools.product((1, 2, 5, 12, 40), repeat=2):
-        perfect = (spread * rng.normal(size=(times, positives)) + apart).min(axis=1) > rng.normal(
-            size=(times, negatives)
-        ).max(axis=1)
-        ends = delong.exact_interval(1.0, min(positives, negatives), 0.95)
-        assert ends is not None
-        misses = ends[0] > truth
-        assert (perfect & misses).mean() <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / times)
-        # a share of 1 - truth of the rarer kind lies on the wrong side of all of the other
-        assert truth ** min(positives, negatives) * misses <= 0.025 + 1e-12
+@pytest.mark.parametrize("patients", [None, 25])
+@pytest.mark.parametrize(("classes", "key"), [(2, ("B", "f1")), (3, ("macro", "f1")), (3, ("overall", "mcc"))])
+def test_the_jackknife_leaves_out_each_patient_within_its_stratum(
+    classes: int, key: tuple[str, str], patients: int | None
+) -> None:
+    sample = drawn(2, classes, patients=patients)
+    strata, of = influence.merged(sample.units.strata, 5), sample.units.of
+    total = 0.0
+    for stratum in np.unique(strata):
+        members = np.flatnonzero(strata == stratum)
+        left_out = []
+        for unit in members:
+            actual, predicted = sample.actual[of != unit], sample.predicted[of != unit]
+            average = "binary" if classes == 2 else "macro"
+            score = metrics.f1_score(actual, predicted, average=average)
+            left_out.append(score if key[1] == "f1" else metrics.matthews_corrcoef(actual, predicted))
+        total += (len(members) - 1) / len(members) * np.square(left_out - np.mean(left_out)).sum()
+    moved = Influences(sample, asked(classes)).of(key)
+    assert moved is not None
+    assert variance(moved) == pytest.approx(total)
 
 
-@pytest.mark.parametrize("apart", [0.7, 2.0])
-def test_delong_holds_the_truth_as_often_as_it_says(apart: float) -> None:
-    """Two normal distributions: the AUROC is Phi(d / sqrt 2)."""
-    truth, rng, held = stats.norm.cdf(apart / np.sqrt(2)), np.random.default_rng(0), 0
-    positive = np.arange(120) < 40
-    for _ in range(400):
-        scores = rng.normal(size=120) + apart * positive
-        shares = delong.shares(positive, scores)
-        ends = delong.interval(shares.sum() / 2, delong.variance(shares, positive.astype(int)), 0.95)
-        held += ends is not None and ends[0] <= truth <= ends[1]
-    assert 0.925 < held / 400 < 0.98
+def test_losses_have_the_variance_of_a_mean() -> None:
+    sample = drawn(0, 2)
+    moved = Influences(sample, asked(2)).of(("overall", "log_loss"))
+    assert moved is not None
+    losses = -np.log(sample.probabilities[np.arange(60), sample.actual])
+    each = [losses[sample.actual == label] for label in (0, 1)]
+    assert variance(moved) == pytest.approx(sum(29**2 / 30 * own.var(ddof=1) for own in each) / 59**2)
+    assert 29 <= degrees(moved) <= 58
 
 
-def _rows(sample: Sample, times: Any) -> Sample:
-    """The images of one draw, written out."""
-    rows = np.repeat(np.arange(len(sample.actual)), times[sample.units.of].astype(int))
-    return Sample(sample.actual[rows], sample.probabilities[rows], sample.patients[rows])
-
-
-@pytest.mark.parametrize("classes", [2, 3])
-def test_draws_by_patient_are_those_of_a_slow_loop(classes: int) -> None:
-    sample, given = drawn(3, classes, images=80, patients=30), asked(classes, draws=SLOW)
-    weights = np.concatenate(list(bootstrap.weights(sample.units, SLOW, 0)))
-    for key, fast in estimates.draws(sample, given):
-        slow = [values.values(_rows(sample, times), given)[key] for times in weights]
-        np.testing.assert_allclose(fast, slow, err_msg=str(key))
-
-
-def test_draws_of_probabilities_are_scikit_learns_on_the_rows_of_each_draw() -> None:
-    sample, given = drawn(3, 2), asked(2, draws=SLOW)
-    found = dict(estimates.draws(sample, given))
-    for number, times in enumerate(np.concatenate(list(bootstrap.weights(sample.units, SLOW, 0)))):
-        rows = _rows(sample, times)
-        auroc = metrics.roc_auc_score(rows.actual == 1, rows.probabilities[:, 1])
-        assert found["B", "auroc"][number] == pytest.approx(auroc)
-        assert found["overall", "log_loss"][number] == pytest.approx(metrics.log_loss(rows.actual, rows.probabilities))
-
-
-def test_every_draw_has_as_many_patients_of_each_set_of_labels() -> None:
-    sample = drawn(3, 3, images=80, patients=30)
-    strata = sample.units.strata
-    for weights in bootstrap.weights(sample.units, 30, 0):
-        for stratum in np.unique(strata):
-            assert set(weights[:, strata == stratum].sum(axis=1)) == {(strata == stratum).sum()}
-    sets = {number: frozenset(sample.actual[sample.units.of == number]) for number in range(len(strata))}
-    assert len(set(sets.values())) == len(np.unique(strata))
-    assert all(
-        len({sets[number] for number in np.flatnonzero(strata == stratum)}) == 1 for stratum in np.unique(strata)
-    )
-
-
-def test_matrices_of_independent_images_are_distributed_as_drawn_rows_are() -> None:
-    sample = drawn(1, 3)
-    fast = bootstrap.matrices(sample.actual, sample.predicted, 3, sample.units, 4000, 0)
-    assert (fast.sum(axis=2) == 20).all()
-    rng, slow = np.random.default_rng(1), []
-    for _ in range(2000):
-        rows = np.concatenate([rng.choice(np.flatnonzero(sample.actual == label), 20) for label in range(3)])
-        slow.append(matrix_of(sample.actual[rows], sample.predicted[rows], 3))
-    np.testing.assert_allclose(fast.mean(axis=0), np.mean(slow, axis=0), atol=0.2)
-    np.testing.assert_allclose(fast.var(axis=0), np.var(slow, axis=0), rtol=0.15, atol=0.05)
-
-
-def test_patients_who_repeat_widen_the_interval_as_much_as_the_truth_varies() -> None:
-    """Patients of five images that are mostly all right or all wrong: drawing images holds the truth far too rarely."""
-    rng, held = np.random.default_rng(0), {"patients": 0, "images": 0}
-    for _ in range(150):
-        right = np.repeat(rng.beta(0.4, 0.1, 60), 5) > rng.random(300)
-        actual = np.repeat(np.arange(60) % 2, 5)
-        predicted = np.where(right, actual, 1 - actual)
-        names = {"patients": np.repeat(np.arange(60), 5).astype(str), "images": np.full(300, "")}
-        for who, patients in names.items():
-            drawn_ = bootstrap.matrices(actual, predicted, 2, units(actual, patients), 300, 0)
-            ends = intervals.percentile(np.trace(drawn_, axis1=1, axis2=2) / 300, 0.95)
-            held[who] += ends is not None and ends[0] <= 0.8 <= ends[1]
-    assert 0.89 < held["patients"] / 150 <= 0.99
-    assert held["images"] / 150 < 0.8
-
-
-def test_the_bootstrap_of_f1_holds_the_truth_as_often_as_it_says() -> None:
-    """60 of 160 positive, sensitivity 0.8 and specificity 0.9: F1 is 2 * 48 / (2 * 48 + 10 + 12)."""
-    actual, rng, held = (np.arange(160) < 60).astype(int), np.random.default_rng(0), 0
-    for seed in range(200):
-        predicted = (rng.random(160) < np.where(actual == 1, 0.8, 0.1)).astype(int)
-        drawn_ = bootstrap.matrices(actual, predicted, 2, units(actual, np.full(160, "")), 400, seed)
-        ends = intervals.percentile(rates.per_class(drawn_)["f1"][:, 1], 0.95)
-        held += ends is not None and ends[0] <= 96 / 118 <= ends[1]
-    assert 0.9 < held / 200 < 0.985
-
-
-def test_another_seed_draws_otherwise_and_the_same_seed_the_same() -> None:
-    sample = drawn(0, 2, patients=20)
-    first, again, other = (estimates.estimates(sample, asked(2, seed=seed))[0] for seed in (0, 0, 1))
-    assert first == again
-    assert (first["low"], first["high"]) != (other["low"], other["high"])
+def test_strata_of_fewer_than_five_are_taken_together() -> None:
+    merged = influence.merged(np.array([0] * 7 + [1] * 2 + [2] * 3 + [3] * 6), 5)
+    assert [len(set(merged[part])) for part in (slice(0, 7), slice(7, 12), slice(12, 18))] == [1, 1, 1]
+    assert len(set(merged)) == 3
+    assert set(influence.merged(np.array([0, 0, 1, 2]), 5)) == {0}
+    assert influence.merged(np.array([0] * 5 + [1] * 9 + [2]), 5).tolist() == [0] * 5 + [1] * 9 + [0]
+    assert len(set(influence.merged(np.arange(40), 5))) == 1
 
 
 def _by(sample: Sample, classes: int) -> dict[tuple[str, str], str | None]:
@@ -275,9 +300,17 @@ def _by(sample: Sample, classes: int) -> dict[tuple[str, str], str | None]:
 def test_each_figure_says_how_its_interval_was_made() -> None:
     alone, repeat = _by(drawn(0, 3), 3), _by(drawn(0, 3, patients=20), 3)
     assert (alone["overall", "accuracy"], alone["A", "ppv"]) == ("Wilson", "Wilson")
-    assert (alone["A", "auroc"], alone["macro", "auroc"]) == ("DeLong", "DeLong")
-    assert (alone["A", "f1"], alone["overall", "brier"]) == ("bootstrap of images", "bootstrap of images")
-    assert set(repeat.values()) == {"bootstrap of patients"}
+    assert {alone["A", "auroc"], alone["macro", "auroc"]} == {"Newcombe, variance of DeLong"}
+    assert {repeat["A", "auroc"], repeat["macro", "auroc"]} == {"Newcombe, variance of Obuchowski"}
+    assert (alone["A", "f1"], alone["overall", "brier"]) == (
+        "jackknife of images, logit t",
+        "jackknife of images, log t",
+    )
+    assert (repeat["overall", "accuracy"], repeat["macro", "f1"]) == (
+        "logit t of patients",
+        "jackknife of patients, logit t",
+    )
+    assert repeat["overall", "kappa"] == "jackknife of patients, atanh t"
 
 
 def test_every_patient_once_is_as_good_as_patients_unknown() -> None:
@@ -286,7 +319,7 @@ def test_every_patient_once_is_as_good_as_patients_unknown() -> None:
     assert _by(known, 2) == _by(unknown, 2)
     assert unknown.units.why == "patients are unknown, so each image counts as one patient"
     assert (known.units.why, known.units.patients) == ("each image is of another patient", 60)
-    assert drawn(0, 2, patients=9).units.why == "patients are drawn with all their images"
+    assert drawn(0, 2, patients=9).units.why == "a patient counts once, with all images"
 
 
 def test_images_without_a_patient_among_others_stand_alone() -> None:
@@ -296,20 +329,37 @@ def test_images_without_a_patient_among_others_stand_alone() -> None:
     assert len(set(found.strata)) == 3  # a has both labels, b one, the others the other
 
 
-def test_a_run_without_a_single_mistake_keeps_exact_intervals_and_claims_no_other() -> None:
+def test_fewer_than_five_patients_of_a_class_have_no_interval_and_say_so() -> None:
+    actual = np.array([1] * 12 + [0] * 12)
+    rng = np.random.default_rng(0)
+    scores = np.clip(0.5 + 0.3 * (actual - 0.5) + 0.2 * rng.normal(size=24), 0.01, 0.99)
+    names = np.array([f"p{i // 3}" for i in range(12)] + [f"n{i}" for i in range(12)])
+    found = {
+        (row["of"], row["figure"]): (row["low"] is None, row["why"])
+        for row in estimates.estimates(Sample(actual, np.stack([1 - scores, scores], axis=1), names), asked(2))
+    }
+    few = (True, "4 patients of B: an interval takes 5 or more")
+    assert {found[key] for key in (("B", "auroc"), ("B", "sensitivity"), ("B", "f1"), ("overall", "accuracy"))} == {few}
+    assert found["B", "specificity"] == (False, None)
+    unknown = Sample(actual[8:], np.stack([1 - scores, scores], axis=1)[8:], np.full(16, ""))
+    assert _row(unknown, "B", "sensitivity")["why"] == "4 images of B: an interval takes 5 or more"
+
+
+def test_a_run_without_a_single_mistake_keeps_the_intervals_that_hold_and_claims_no_other() -> None:
     actual = np.arange(20) % 2
     sample = Sample(actual, np.where(np.eye(2)[actual] == 1, 0.9, 0.1), np.full(20, ""))
-    found = {(row["of"], row["figure"]): row for row in estimates.estimates(sample, asked(2))}
-    assert found["overall", "accuracy"]["low"] == pytest.approx(proportion_confint(20, 20, method="wilson")[0])
-    assert (found["B", "auroc"]["low"], found["B", "auroc"]["high"]) == pytest.approx((0.025**0.1, 1))
-    for key in (("B", "f1"), ("overall", "mcc")):
-        assert (found[key]["value"], found[key]["low"], found[key]["high"], found[key]["by"]) == (1, None, None, None)
+    accuracy, auroc = _row(sample, "overall", "accuracy"), _row(sample, "B", "auroc")
+    assert accuracy["low"] == pytest.approx(proportion_confint(20, 20, method="wilson")[0])
+    assert 0.6 < auroc["low"] < auroc["high"] == 1
+    for of, figure in (("B", "f1"), ("overall", "mcc")):
+        row = _row(sample, of, figure)
+        assert (row["value"], row["low"], row["high"], row["by"]) == (1, None, None, None)
+        assert row["why"] == "every patient has the same of it, so nothing tells how it varies"
 
 
 def test_a_single_image_has_figures_and_no_made_up_intervals() -> None:
     sample = Sample(np.array([1]), np.array([[0.2, 0.8]]), np.array([""]))
     found = {(row["of"], row["figure"]): row for row in estimates.estimates(sample, asked(2))}
-    assert found["overall", "accuracy"]["low"] == pytest.approx(proportion_confint(1, 1, method="wilson")[0])
+    assert {row["low"] for row in found.values()} == {None}
     assert [found["B", name]["value"] for name in ("specificity", "auroc")] == [None, None]
     assert found["overall", "brier"]["value"] == pytest.approx(0.04)
-    assert found["overall", "brier"]["low"] is None

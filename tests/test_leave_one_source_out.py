@@ -19,7 +19,8 @@ from xraylab import files, tables
 from xraylab.data.sampling import Order
 from xraylab.data.split import strategies
 from xraylab.errors import DataError, TrainingError
-from xraylab.evaluate import delong, estimates
+from xraylab.evaluate import estimates, influence
+from xraylab.evaluate.jackknife import Influences
 from xraylab.evaluate.units import joined
 from xraylab.params import read_plan
 from xraylab.paths import Paths
@@ -233,7 +234,7 @@ def test_figures_are_means_over_sources_and_no_auroc_is_pooled(evaluated: tuple[
         shown = own[(own["kind"] == kind) & (own["figure"] == "auroc")].iloc[0]
         assert float(shown["value"]) == pytest.approx(np.mean(areas))
         assert float(shown["low"]) < float(shown["value"]) <= float(shown["high"])
-        assert shown["by"] == "bootstrap of images within each source"
+        assert shown["by"] == "Newcombe, variance of DeLong within each source"
     each = own[(own["kind"] == "repeat") & (own["figure"] == "auroc")].sort_values("number")
     np.testing.assert_allclose(each["value"].astype(float), areas)
     assert files.read_json(paths.metrics)["l2"]["test"]["auroc"] == pytest.approx(np.mean(areas), abs=1e-6)
@@ -250,7 +251,7 @@ def test_experiments_differ_by_the_mean_over_sources(evaluated: tuple[Any, Paths
         for repeat in range(3)
     ]
     assert rows["auroc"]["difference"] == pytest.approx(np.mean([ours - theirs for ours, theirs in differences]))
-    assert {row["test"] for row in rows.values()} == {"bootstrap of images within each source"}
+    assert {row["test"] for row in rows.values()} == {"corrected t over folds (Nadeau and Bengio)"}
     assert rows["auroc"]["low"] < rows["auroc"]["difference"] < rows["auroc"]["high"]
 
 
@@ -278,14 +279,13 @@ def test_the_interval_of_a_mean_over_sources_is_as_wide_as_independent_sources_m
     """Its variance is that of the sum of independent AUROCs, over their number squared."""
     parts = [drawn(seed * 10 + at, 2, 150) for at in range(3)]
     whole = joined([replace(part, sources=np.full(150, f"s{at}")) for at, part in enumerate(parts)])
-    asked_ = statistics_asked(2, draws=4000)
+    asked_ = statistics_asked(2)
     rows = {(row["of"], row["figure"]): row for row in estimates.estimates(whole, asked_)}
-    row = rows[asked_.classes[1], "auroc"]
+    row = rows["B", "auroc"]
     each = [metrics.roc_auc_score(part.actual == 1, part.probabilities[:, 1]) for part in parts]
     assert row["value"] == pytest.approx(np.mean(each))
-    variances = [
-        delong.variance(delong.shares(part.actual == 1, part.probabilities[:, 1]), (part.actual == 1).astype(int))
-        for part in parts
-    ]
-    sd = np.sqrt(np.sum(variances)) / 3
-    assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * sd, rel=0.12)
+    moved = [Influences(sample, asked_).of(("B", "auroc")) for sample in [*parts, whole]]
+    variances = [influence.variance(own) for own in moved if own is not None]
+    assert variances[3] == pytest.approx(sum(variances[:3]) / 9)
+    assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * np.sqrt(variances[3]), rel=0.25)
+    assert rows["overall", "accuracy"]["by"] == "jackknife of images within each source, logit t"

@@ -1,16 +1,17 @@
-"""Paired tests against statsmodels, all signs written out, and a published pair."""
+"""Paired tests against statsmodels, every swap written out, a jackknife, and a published pair."""
 
 import itertools
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn import metrics
 from statistics_samples import asked, drawn
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from xraylab.evaluate import bootstrap, delong, paired, sentences
+from xraylab.evaluate import paired, repeated, sentences, swaps
 from xraylab.evaluate.units import Sample
 
 
@@ -31,31 +32,35 @@ def compared(first: Sample, second: Sample, classes: int = 2, **changes: Any) ->
 def test_signs_of_images_are_the_exact_mcnemar_test(ours: int, theirs: int) -> None:
     net = np.array([1] * ours + [-1] * theirs + [0] * 9)
     expected = mcnemar([[9, ours], [theirs, 0]], exact=True).pvalue
-    assert paired.exact_p(net) == pytest.approx(min(expected, 1))
+    assert swaps.signs(net) == pytest.approx(min(expected, 1))
 
 
 def test_the_published_tb_experiments_are_not_shown_to_differ() -> None:
     """913 against 910 right of 920: even if the better one loses no image, p is 0.25."""
-    assert paired.exact_p(np.array([1] * 3 + [0] * 917)) == 0.25
-    assert paired.exact_p(np.array([1] * 8 + [-1] * 5 + [0] * 907)) > 0.5
+    assert swaps.signs(np.array([1] * 3 + [0] * 917)) == 0.25
+    assert swaps.signs(np.array([1] * 8 + [-1] * 5 + [0] * 907)) > 0.5
 
 
 @pytest.mark.parametrize("net", [[3, -1, 2], [2, 2, -1, 0, 1], [1, -1], [4], [-2, -2, -3, -1, -1]])
 def test_signs_of_patients_are_all_signs_written_out(net: list[int]) -> None:
     sums = [np.dot(signs, np.abs(net)) for signs in itertools.product([-1, 1], repeat=len(net))]
     expected = np.mean([abs(total) >= abs(sum(net)) for total in sums])
-    assert paired.exact_p(np.array(net)) == pytest.approx(expected)
+    assert swaps.signs(np.array(net)) == pytest.approx(expected)
 
 
-def test_what_counts_by_patient_is_the_net_of_each() -> None:
-    actual = np.array([1, 1, 1, 0])
-    right, wrong = np.eye(2)[actual], np.eye(2)[1 - actual]
-    first = Sample(actual, np.where(np.array([[1], [1], [0], [1]]), right, wrong), np.array(["a", "a", "b", "b"]))
-    second = Sample(actual, np.where(np.array([[0], [0], [1], [1]]), right, wrong), first.patients)
-    assert paired.right_by_unit(first, second).tolist() == [2, -1]
-    row = compared(first, second)["accuracy"]
-    assert (row["first_alone_right"], row["second_alone_right"]) == (2, 1)
+def test_accuracy_is_tested_by_the_net_of_each_patient() -> None:
+    actual = np.repeat([1, 0], 18)
+    names = np.repeat(np.arange(12), 3).astype(str)
+    rng = np.random.default_rng(0)
+    right = rng.random((2, 36)) < np.array([[0.9], [0.6]])
+    samples = [Sample(actual, np.eye(2)[np.where(own, actual, 1 - actual)], names) for own in right]
+    net = (right[0].astype(int) - right[1]).reshape(12, 3).sum(axis=1)
+    sums = [np.dot(signs, np.abs(net)) for signs in itertools.product([-1, 1], repeat=12)]
+    row = compared(*samples)["accuracy"]
+    assert row["p"] == pytest.approx(np.mean([abs(total) >= abs(net.sum()) for total in sums]))
     assert row["test"] == "exact McNemar, signs of whole patients"
+    alone = (right[0] & ~right[1]).sum(), (right[1] & ~right[0]).sum()
+    assert (row["first_alone_right"], row["second_alone_right"]) == alone
 
 
 @pytest.mark.parametrize("method", ["one", "ties", "many"])
@@ -84,6 +89,79 @@ def _jackknife(positive: Any, first: Any, second: Any) -> float:
     return total
 
 
+def _every_swap(first: Sample, second: Sample, score: Any) -> float:
+    """The p of a score's difference from all swaps of whole patients, written out."""
+    patients = np.unique(first.patients)
+    seen, far = None, []
+    for which in itertools.product([False, True], repeat=len(patients)):
+        swap = np.isin(first.patients, patients[np.array(which)])
+        ours = np.where(swap, second.predicted, first.predicted)
+        theirs = np.where(swap, first.predicted, second.predicted)
+        difference = score(first.actual, ours) - score(first.actual, theirs)
+        seen = difference if seen is None else seen
+        far.append(abs(difference) >= abs(seen) - 1e-12)
+    return float(np.mean(far))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_every_swap_of_whole_patients_is_gone_through(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    actual, names = np.repeat([0, 1], 14), (np.arange(28) % 6).astype(str)
+    logits = 1.5 * actual + rng.normal(size=(2, 28)) * [[0.7], [1.5]] - 0.75
+    samples = [Sample(actual, np.stack([1 - p, p], axis=1), names) for p in 1 / (1 + np.exp(-logits))]
+    scores = {
+        "f1": metrics.f1_score,
+        "balanced_accuracy": metrics.balanced_accuracy_score,
+        "sensitivity": metrics.recall_score,
+        "specificity": lambda y, p: metrics.recall_score(1 - y, 1 - p),
+        "accuracy": metrics.accuracy_score,
+    }
+    found = compared(*samples)
+    for name, score in scores.items():
+        assert found[name]["p"] == pytest.approx(_every_swap(*samples, score)), name
+    assert found["f1"]["test"] == "all swaps of whole patients"
+
+
+def test_drawn_swaps_come_near_the_exact_p_and_are_never_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = pair(1)
+    exact = compared(first, second)
+    monkeypatch.setattr(swaps, "OUTCOMES", 1)
+    drawn_ = compared(first, second)
+    assert drawn_["f1"]["test"] == "10,000 swaps of whole patients"
+    for name in ("f1", "balanced_accuracy", "sensitivity", "specificity"):
+        error = np.sqrt(exact[name]["p"] * (1 - exact[name]["p"]) / 10_000)
+        assert drawn_[name]["p"] == pytest.approx(exact[name]["p"], abs=4 * error + 1e-4)
+    actual = np.repeat([0, 1], 40)
+    perfect, wrong = (Sample(actual, np.eye(2)[labels], np.full(80, "")) for labels in (actual, 1 - actual))
+    row = compared(perfect, wrong)["f1"]
+    assert (row["p"], row["p_at_most"]) == (pytest.approx(1 / 10_001), True)
+    told = sentences.difference(ROW | {"p_holm": row["p"], "p_at_most": True}, 0.95)
+    assert told.endswith("p <= 0.0001.")
+
+
+def test_one_positive_that_one_alone_finds_proves_nothing() -> None:
+    actual = np.repeat([1, 0], 20)
+    first = Sample(actual, np.eye(2)[actual], np.full(40, ""))
+    missed = actual.copy()
+    missed[0] = 0
+    found = compared(first, Sample(actual, np.eye(2)[missed], first.patients))
+    assert {name: row["p"] for name, row in found.items() if name != "auroc"} == dict.fromkeys(
+        ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1"), 1.0
+    )
+    assert all(row["low"] <= 0 <= row["high"] for row in found.values() if row["low"] is not None)
+
+
+def test_an_interval_never_leaves_out_0_where_its_test_does_not_reject() -> None:
+    """Five images to none: McNemar's p is .0625, though the interval of a normal difference begins above 0."""
+    actual = np.repeat([1, 0], 100)
+    missed = actual.copy()
+    missed[:5] = 0
+    first, second = (Sample(actual, np.eye(2)[labels], np.full(200, "")) for labels in (actual, missed))
+    row = compared(first, second)["accuracy"]
+    assert row["p"] == pytest.approx(0.0625)
+    assert (row["low"], row["high"]) == pytest.approx((0, 0.05))
+
+
 def test_paired_delong_is_the_jackknife_of_the_difference() -> None:
     first, second = pair(0)
     row = compared(first, second)["auroc"]
@@ -92,11 +170,10 @@ def test_paired_delong_is_the_jackknife_of_the_difference() -> None:
     difference = metrics.roc_auc_score(positive, ours) - metrics.roc_auc_score(positive, theirs)
     error = np.sqrt(_jackknife(positive, ours, theirs))
     assert row["difference"] == pytest.approx(difference)
-    assert row["high"] - row["low"] == pytest.approx(2 * 1.959964 * error)
+    assert 29 <= row["freedom"] <= 58
+    assert row["high"] - row["low"] == pytest.approx(2 * stats.t.ppf(0.975, row["freedom"]) * error)
+    assert row["p"] == pytest.approx(2 * stats.t.sf(abs(difference) / error, row["freedom"]))
     assert row["test"] == "paired DeLong"
-    wide = delong.test(1.959964, 1.0, 0.95)
-    assert wide is not None
-    assert wide[2] == pytest.approx(0.05)
 
 
 # DeLong et al. 1988: ovarian cancer, 12 patients of one outcome and then 31 of the other
@@ -112,69 +189,25 @@ K_G_SCORE = """
 
 def test_delongs_own_example_comes_out_as_published() -> None:
     """The paper's 43 complete patients; areas, errors and contrast as the SAS/STAT manual prints them."""
-    positive = np.arange(43) < 12
+    actual = (np.arange(43) < 12).astype(int)
     protein, score = (np.array(text.split(), float) for text in (TOTAL_PROTEIN, K_G_SCORE))
-    shares = {"protein": delong.shares(positive, -protein), "score": delong.shares(positive, score)}
-    kinds = positive.astype(int)
-    areas = {name: (own.sum() / 2, np.sqrt(delong.variance(own, kinds))) for name, own in shares.items()}
-    assert areas["score"] == pytest.approx((0.7258, 0.1028), abs=5e-5)
-    assert areas["protein"] == pytest.approx((0.6478, 0.1000), abs=5e-5)
-    variance = delong.variance(shares["protein"] - shares["score"], kinds)
-    found = delong.test(areas["protein"][0] - areas["score"][0], variance, 0.95)
-    assert np.sqrt(variance) == pytest.approx(0.1046, abs=5e-5)
-    assert found == pytest.approx((-0.2830, 0.1271, 0.4561), abs=5e-5)
-
-
-@pytest.mark.parametrize("classes", [2, 3])
-@pytest.mark.parametrize("patients", [None, 25])
-def test_differences_are_drawn_together(classes: int, patients: int | None) -> None:
-    """Every draw's difference is that of the same images for both."""
-    first, second = pair(1, classes, patients)
-    drawn_ = paired._drawn(first, second, asked(classes, draws=20))
-    weights = np.concatenate(list(bootstrap.weights(first.units, 20, 0)))
-    for number, times in enumerate(weights):
-        rows = np.repeat(np.arange(60), times[first.units.of].astype(int))
-        figures = [_scikit(sample, rows, classes) for sample in (first, second)]
-        assert drawn_["auroc"][number] == pytest.approx(figures[0]["auroc"] - figures[1]["auroc"])
-        if patients is not None:
-            assert drawn_["f1"][number] == pytest.approx(figures[0]["f1"] - figures[1]["f1"])
-            assert drawn_["accuracy"][number] == pytest.approx(figures[0]["accuracy"] - figures[1]["accuracy"])
-
-
-def _scikit(sample: Sample, rows: Any, classes: int) -> dict[str, float]:
-    actual, predicted, probabilities = sample.actual[rows], sample.predicted[rows], sample.probabilities[rows]
-    two = classes == 2
-    return {
-        "accuracy": metrics.accuracy_score(actual, predicted),
-        "f1": metrics.f1_score(actual, predicted, average="binary" if two else "macro"),
-        "auroc": metrics.roc_auc_score(actual, probabilities[:, 1])
-        if two
-        else metrics.roc_auc_score(actual, probabilities, multi_class="ovr"),
-    }
-
-
-def test_two_of_a_kind_are_shown_to_differ_as_rarely_as_the_level_says() -> None:
-    """Equally good classifiers, patients of three images: about one test in twenty is below 0.05."""
-    rejected = dict.fromkeys(("accuracy", "f1", "auroc"), 0)
-    for seed in range(120):
-        rng = np.random.default_rng(seed)
-        actual = np.repeat(np.arange(40) % 2, 3)
-        shared, own = np.repeat(rng.normal(size=40), 3), rng.normal(size=(2, 120))
-        samples = []
-        for noise in own:
-            p = 1 / (1 + np.exp(-(2 * actual - 1 + shared + noise)))
-            samples.append(Sample(actual, np.column_stack([1 - p, p]), np.repeat(np.arange(40), 3).astype(str)))
-        for name, row in compared(*samples, draws=200).items():
-            rejected[name] += row["p"] < 0.05
-    assert rejected["accuracy"] <= 12
-    assert all(count <= 15 for count in rejected.values())
+    samples = [Sample(actual, np.stack([-own, own], axis=1) / 100, np.full(43, "")) for own in (-protein, score)]
+    whole = [paired.Influences(sample, asked(2)).of(("B", "auroc")) for sample in samples]
+    errors = [np.sqrt(paired.variance(own)) for own in whole if own is not None]
+    assert errors == pytest.approx([0.1000, 0.1028], abs=5e-5)
+    row = compared(*samples)["auroc"]
+    assert row["difference"] == pytest.approx(0.6478 - 0.7258, abs=1e-4)
+    assert row["error"] == pytest.approx(0.1046, abs=5e-5)
+    z = row["difference"] / row["error"]
+    assert 2 * stats.norm.sf(abs(z)) == pytest.approx(0.4561, abs=1e-4)
 
 
 def test_the_same_predictions_do_not_differ() -> None:
     first, _ = pair(0)
     for name, row in compared(first, first).items():
-        p = 1 if name == "accuracy" else None  # McNemar's test of no discordant image; the others have nothing to test
+        p = None if name == "auroc" else 1  # no swap changes anything; the AUROCs' difference has no variance
         assert (row["difference"], row["low"], row["high"], row["p"]) == (0, None, None, p)
+        assert row["why"] == "no image tells the two apart"
 
 
 def separated(positives: int, negatives: int, kind: str, patients: int | None = None) -> Sample:
@@ -194,19 +227,29 @@ def separated(positives: int, negatives: int, kind: str, patients: int | None = 
 @pytest.mark.parametrize("first", ["perfect", "wrong", "constant"])
 @pytest.mark.parametrize("second", ["perfect", "wrong", "constant"])
 def test_orders_without_a_variance_are_not_tested(first: str, second: str) -> None:
-    for positives, negatives in [(3, 7), (7, 40), (11, 13), (29, 37), (40, 6)]:
+    for positives, negatives in [(7, 40), (11, 13), (29, 37), (40, 6)]:
         orders = [separated(positives, negatives, kind) for kind in (first, second)]
-        for patients in (None, 5):
+        for patients in (None, 23):
             names = separated(positives, negatives, first, patients).patients
             both = [Sample(order.actual, order.probabilities, names) for order in orders]
             row = compared(*both)["auroc"]
             assert (row["low"], row["high"], row["p"]) == (None, None, None)
             expected = {"perfect": 1, "wrong": 0, "constant": 0.5}
             assert row["difference"] == pytest.approx(expected[first] - expected[second])
-            told = sentences.difference(
-                row | {"first": "a", "second": "b", "p_holm": None, "chosen_on_test": False}, 0.95, 1
-            )
-            assert told == f"a is not shown to differ from b: AUROC {row['difference']:+.3f}, no interval, no test."
+            assert row["why"]
+
+
+def test_fewer_than_five_patients_of_a_class_are_not_tested_and_it_is_said_why() -> None:
+    first, second = pair(0)
+    rows = np.concatenate([np.flatnonzero(first.actual == 1)[:4], np.flatnonzero(first.actual == 0)])
+    chosen = np.isin(np.arange(60), rows)
+    found = compared(first[chosen], second[chosen])
+    why = "4 images of B: an interval takes 5 or more"
+    for name in ("auroc", "accuracy", "f1", "sensitivity"):
+        assert (found[name]["p"], found[name]["low"], found[name]["why"]) == (None, None, why)
+    assert found["specificity"]["p"] is not None
+    row = ROW | found["auroc"] | {"p_holm": None, "figure": "auroc"}
+    assert sentences.difference(row, 0.95).endswith(f"no interval, no test ({why}).")
 
 
 def test_where_a_class_is_absent_there_is_no_auroc_to_compare() -> None:
@@ -216,7 +259,67 @@ def test_where_a_class_is_absent_there_is_no_auroc_to_compare() -> None:
     assert (row["difference"], row["p"]) == (None, None)
 
 
+def _networks(seeds: int, seed: int = 0) -> list[Sample]:
+    rng = np.random.default_rng(seed)
+    actual, shared = np.repeat([0, 1], 20), rng.normal(size=40)
+    skills = rng.normal(2, 0.5, (2, seeds, 1))
+    p = 1 / (1 + np.exp(-(skills * (actual - 0.5) + shared + rng.normal(size=(2, seeds, 40)))))
+    return [[Sample(actual, np.stack([1 - own, own], axis=1), np.full(40, "")) for own in each] for each in p]
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_seeds_are_to_a_setting_what_readers_are_to_a_modality(seeds: int) -> None:
+    """Obuchowski and Rockette with readers within modalities, from covariances that leaving out each image gives."""
+    first, second = _networks(seeds)
+    positive = first[0].actual == 1
+    areas = np.array([metrics.roc_auc_score(positive, run.probabilities[:, 1]) for run in [*first, *second]])
+    scores = np.array([run.probabilities[:, 1] for run in [*first, *second]])
+    covariance = np.zeros((2 * seeds, 2 * seeds))
+    for kind in (True, False):
+        members = np.flatnonzero(positive == kind)
+        left_out = np.array(
+            [[metrics.roc_auc_score(np.delete(positive, i), np.delete(own, i)) for i in members] for own in scores]
+        )
+        apart = left_out - left_out.mean(axis=1, keepdims=True)
+        covariance += (len(members) - 1) / len(members) * apart @ apart.T
+    setting = np.repeat([0, 1], seeds)
+    same = setting[:, None] == setting
+    cov2, cov3 = covariance[same & ~np.eye(2 * seeds, dtype=bool)].mean(), covariance[~same].mean()
+    within = np.mean([areas[setting == number].var(ddof=1) for number in (0, 1)])
+    error2 = 2 / seeds * (within + seeds * max(cov2 - cov3, 0))
+    (row,) = (row for row in repeated.compared(first, second, asked(2), None) if row["figure"] == "auroc")
+    assert row["difference"] == pytest.approx(areas[:seeds].mean() - areas[seeds:].mean())
+    assert row["error"] == pytest.approx(np.sqrt(error2))
+    of_seeds, most = 2 * within / seeds, 2 * (seeds - 1)
+    assert most <= row["freedom"] <= most * (error2 / of_seeds) ** 2 + 1e-9
+    assert (row["first_sd"], row["second_sd"]) == pytest.approx([areas[setting == n].std(ddof=1) for n in (0, 1)])
+
+
+def test_seeds_that_give_the_same_network_are_not_tested_against_themselves() -> None:
+    first, _ = _networks(1)
+    rows = repeated.compared(first * 3, first * 3, asked(2), None)
+    assert {(row["p"], row["why"]) for row in rows} == {(None, "every training gives the same")}
+
+
+def test_folds_have_nadeau_and_bengios_corrected_t() -> None:
+    """Five folds: the variance of the five differences times 1 / 5 + 1 / 4, since four fifths of training is shared."""
+    pairs = [_networks(1, seed) for seed in range(5)]
+    first, second = [own[0][0] for own in pairs], [own[1][0] for own in pairs]
+    differences = [
+        metrics.f1_score(a.actual, a.predicted) - metrics.f1_score(b.actual, b.predicted)
+        for a, b in zip(first, second, strict=True)
+    ]
+    error = np.sqrt(np.var(differences, ddof=1) * (1 / 5 + 1 / 4))
+    (row,) = (row for row in repeated.compared(first, second, asked(2), 5) if row["figure"] == "f1")
+    assert row["p"] == pytest.approx(2 * stats.t.sf(abs(np.mean(differences)) / error, 4))
+    assert row["low"] == pytest.approx(np.mean(differences) - stats.t.ppf(0.975, 4) * error)
+    few = repeated.compared(first[:2], second[:2], asked(2), 5)
+    assert {row["why"] for row in few} == {"2 folds were tested: a test takes 3 or more"}
+
+
 ROW = {
+    "role": "primary",
+    "about": "settings",
     "first": "dropout",
     "second": "baseline",
     "figure": "f1",
@@ -224,33 +327,57 @@ ROW = {
     "low": -0.006,
     "high": 0.0269,
     "p_holm": 0.312,
+    "p_at_most": False,
+    "tests": 1,
     "chosen_on_test": False,
 }
 
 
 @pytest.mark.parametrize(
-    ("changes", "tests", "said"),
+    ("changes", "said"),
     [
-        ({}, 1, "dropout is not shown to differ from baseline: F1 +0.010, 95 % CI -0.006 to +0.027, p = 0.31."),
+        ({}, "dropout is not shown to differ from baseline: F1 +0.010, 95 % CI -0.006 to +0.027, p = 0.31."),
         (
-            {"p_holm": 0.0004, "low": 0.004},
-            4,
+            {"p_holm": 0.0004, "low": 0.004, "tests": 4},
             "dropout has a higher F1 than baseline: "
             "F1 +0.010, 95 % CI +0.004 to +0.027, p < 0.001 (corrected for 4 experiments).",
         ),
         (
-            {"figure": "auroc", "difference": -0.2, "low": None, "high": None, "p_holm": 0.012},
-            1,
-            "dropout has a lower AUROC than baseline: AUROC -0.200, no interval, p = 0.012.",
+            {"p_holm": 0.0004, "low": 0.004, "about": "trained networks"},
+            "Of these two trained networks, dropout’s has a higher F1 than baseline’s: "
+            "F1 +0.010, 95 % CI +0.004 to +0.027, p < 0.001.",
         ),
-        ({"difference": None}, 1, "dropout and baseline have no F1 to compare."),
+        (
+            {"figure": "auroc", "difference": -0.2, "low": None, "high": None, "p_holm": 0.012, "role": "exploratory"},
+            "Exploratory: dropout has a lower AUROC than baseline: AUROC -0.200, no interval, p = 0.012.",
+        ),
+        (
+            {"p_holm": 0.0004, "p_at_most": True, "tests": 9, "role": "exploratory"},
+            "Exploratory: dropout has a higher F1 than baseline: F1 +0.010, 95 % CI -0.006 to +0.027, "
+            "p <= 0.0004 (corrected for 9 tests).",
+        ),
+        ({"difference": None}, "dropout and baseline have no F1 to compare."),
+        (
+            {"margin": 0.05, "not_worse": True, "equivalent": True},
+            "dropout is not shown to differ from baseline: F1 +0.010, 95 % CI -0.006 to +0.027, p = 0.31"
+            "; equivalent within 0.05.",
+        ),
+        (
+            {"margin": 0.02, "not_worse": True, "equivalent": False},
+            "dropout is not shown to differ from baseline: F1 +0.010, 95 % CI -0.006 to +0.027, p = 0.31"
+            "; not worse than baseline by 0.02 or more.",
+        ),
+        (
+            {"margin": 0.005, "not_worse": False, "equivalent": False},
+            "dropout is not shown to differ from baseline: F1 +0.010, 95 % CI -0.006 to +0.027, p = 0.31"
+            "; a difference of 0.005 for the worse is not excluded.",
+        ),
         (
             {"chosen_on_test": True},
-            1,
             "dropout is not shown to differ from baseline: F1 +0.010, 95 % CI -0.006 to +0.027, p = 0.31"
             "; chosen on these very test images, so this proves nothing.",
         ),
     ],
 )
-def test_a_sentence_claims_what_the_test_shows(changes: dict[str, Any], tests: int, said: str) -> None:
-    assert sentences.difference(ROW | changes, 0.95, tests) == said
+def test_a_sentence_claims_what_the_test_shows(changes: dict[str, Any], said: str) -> None:
+    assert sentences.difference(ROW | changes, 0.95) == said

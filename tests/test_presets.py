@@ -69,7 +69,6 @@ def shrink(tree: small.Tree) -> None:
     for own in tree["experiments"].values():
         if "decay_epochs" in own.get("train", {}):
             own["train"]["decay_epochs"] = 1
-    tree["evaluate"].update(draws=100)
     tree["explain"].update(images=1, methods=["grad-cam"])
 
 

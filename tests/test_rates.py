@@ -8,7 +8,7 @@ from sklearn import metrics
 from statistics_samples import asked, drawn, matrix_of
 
 from xraylab.evaluate import rates, values
-from xraylab.evaluate.ranking import areas, ranking
+from xraylab.evaluate.ranking import areas, derivatives, ranking
 from xraylab.evaluate.units import Sample
 
 COVID4 = np.array([[61, 2, 1, 1], [1, 125, 1, 12], [0, 1, 136, 4], [3, 6, 8, 365]])
@@ -105,21 +105,35 @@ def test_rows_are_shares_and_an_absent_class_has_none() -> None:
 
 @pytest.mark.parametrize("digits", [1, 6], ids=["ties", "no ties"])
 @pytest.mark.parametrize("seed", range(3))
-def test_weighted_areas_are_scikit_learns(seed: int, digits: int) -> None:
+def test_areas_are_scikit_learns(seed: int, digits: int) -> None:
     rng = np.random.default_rng(seed)
     positive = rng.random(60) < 0.3
     scores = np.round(rng.random(60) + 0.3 * positive, digits)
-    weights = rng.integers(0, 4, (5, 60)).astype(float)
-    aurocs, auprcs = areas(ranking(positive, scores), weights)
-    for number, weight in enumerate(weights):
-        assert aurocs[number] == pytest.approx(metrics.roc_auc_score(positive, scores, sample_weight=weight))
-        assert auprcs[number] == pytest.approx(metrics.average_precision_score(positive, scores, sample_weight=weight))
+    auroc, auprc = areas(ranking(positive, scores))
+    assert auroc == pytest.approx(metrics.roc_auc_score(positive, scores))
+    assert auprc == pytest.approx(metrics.average_precision_score(positive, scores))
+
+
+@pytest.mark.parametrize("digits", [1, 6], ids=["ties", "no ties"])
+def test_average_precision_changes_with_an_images_weight_as_its_derivative_says(digits: int) -> None:
+    rng = np.random.default_rng(0)
+    positive = rng.random(60) < 0.3
+    scores, step = np.round(rng.random(60) + 0.3 * positive, digits), 1e-6
+    expected = []
+    for image in range(60):
+        ends = [
+            metrics.average_precision_score(
+                positive, scores, sample_weight=np.ones(60) + sign * step * np.eye(60)[image]
+            )
+            for sign in (1, -1)
+        ]
+        expected.append((ends[0] - ends[1]) / (2 * step))
+    np.testing.assert_allclose(derivatives(positive, scores), expected, atol=1e-7)
 
 
 @pytest.mark.parametrize("positive", [[True, True], [False, False], [True]])
 def test_without_a_positive_or_a_negative_there_is_no_area(positive: list[bool]) -> None:
-    once = np.ones((1, len(positive)))
-    assert np.isnan(areas(ranking(np.array(positive), np.full(len(positive), 0.5)), once)).all()
+    assert np.isnan(areas(ranking(np.array(positive), np.full(len(positive), 0.5)))).all()
 
 
 @pytest.mark.parametrize("seed", range(2))

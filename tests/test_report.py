@@ -148,7 +148,7 @@ def test_the_comparison_shows_the_evaluated_figures(tmp_path: Path) -> None:
     assert shown[5].startswith(f"{100 * best['specificity']:.1f}")
     for cell, name in zip(shown[6:8], ("f1", "auroc"), strict=True):
         low, high = best[f"{name}_low"], best[f"{name}_high"]
-        ends = f"{float(low):.3f} to {float(high):.3f}" if low and high else ""
+        ends = f"{float(low):.3f} to {float(high):.3f}" if low and high else "no interval"
         assert cell == f"{best[name]:.3f}{ends}"
     figures = [f"{100 * last['accuracy']:.1f}", *(f"{last[name]:.3f}" for name in ("f1", "auroc"))]
     assert shown[8:] == [confusions[0], str(last["epoch"]), *figures, confusions[1]]
@@ -338,7 +338,8 @@ def test_the_answer() -> None:
         "On the validation images, l2 has the highest F1 of TB (0.9800), followed by baseline (0.9500).",
         "On the 200 test images, l2 reaches an accuracy of 98.50 %, an F1 of 0.9611 and an AUROC of 0.9900; "
         "3 images wrong.",
-        "The baseline reaches 97.00 % and 0.9200 (6 images wrong): the F1 of l2 is 0.0411 higher than that.",
+        "The baseline reaches 97.00 %, 0.9200 and 0.9850 (6 images wrong): l2 has a higher accuracy (+0.0150), "
+        "a higher F1 (+0.0411) and a higher AUROC (+0.0050).",
         "Every epoch was chosen on the validation images; the test images served once, for the figures above.",
     ]
 
@@ -349,7 +350,8 @@ def test_the_answer_in_published_mode() -> None:
         "On the test images, l2 has the highest F1 of TB (0.9800†), followed by baseline (0.9500†).",
         "On the 200 test images, l2 reaches an accuracy of 98.50 %†, an F1 of 0.9611† and an AUROC of 0.9900†; "
         "3 images wrong.",
-        "The baseline reaches 97.00 %† and 0.9200† (6 images wrong): the F1 of l2 is 0.0411 higher than that.",
+        "The baseline reaches 97.00 %†, 0.9200† and 0.9850† (6 images wrong): l2 has a higher accuracy (+0.0150), "
+        "a higher F1 (+0.0411) and a higher AUROC (+0.0050).",
         "Every epoch was chosen on the test images themselves, and so was the order of the experiments: "
         "the figures marked † are too favourable.",
     ]
@@ -360,9 +362,17 @@ def test_the_answer_where_the_baseline_wins_and_two_are_equal() -> None:
     tied["ranking"] = [row | {"log_loss": 0.05} for row in reversed(tied["ranking"])]
     said = answer.sentences(tied, MEANS, 200)
     assert said[0] == "On the validation images, baseline has the lowest loss (0.0500); l2 has the same."
-    assert (
-        said[2]
-        == "The next, l2, reaches 98.50 % and 0.9611 (3 images wrong): the F1 of baseline is 0.0411 lower than that."
+    assert said[2] == (
+        "The next, l2, reaches 98.50 %, 0.9611 and 0.9900 (3 images wrong): baseline has a lower accuracy (−0.0150), "
+        "a lower F1 (−0.0411) and a lower AUROC (−0.0050)."
+    )
+
+
+def test_the_answer_gives_every_difference_its_direction() -> None:
+    means = MEANS | {("l2", "best", "test"): {"accuracy": 0.985, "f1": 0.92, "auroc": 0.96}}
+    assert answer.sentences(_summary(), means, 200)[2] == (
+        "The baseline reaches 97.00 %, 0.9200 and 0.9850 (6 images wrong): l2 has a higher accuracy (+0.0150), "
+        "a lower AUROC (−0.0250) and the same F1."
     )
 
 

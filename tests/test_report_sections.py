@@ -16,11 +16,9 @@ from xraylab.paths import Paths
 from xraylab.report import cards, checklist, estimates, made, names, pair
 from xraylab.stages import evaluate, report
 
-FEW = {"evaluate": {"draws": 100}}
-
 
 def _reported(root: Path, changes: dict[str, Any] | None = None, **more: Any) -> str:
-    given, paths = finished_study.make(root, FEW | (changes or {}), **more)
+    given, paths = finished_study.make(root, changes or {}, **more)
     index = tables.read(paths.index)
     tables.write(index.assign(sex=np.where(np.arange(len(index)) % 2, "F", "M")), paths.index)
     evaluate.run(given, paths)
@@ -160,17 +158,20 @@ def test_images_that_one_alone_gets_right_are_shown_as_the_other_sees_them() -> 
 
 def test_the_two_best_are_compared_in_their_order() -> None:
     figures = [
-        {"experiment": name, "checkpoint": "best", "side": "test", "kind": "mean", "of": of, "figure": figure}
+        {"experiment": name, "checkpoint": "best", "side": "test", "kind": "repeat", "of": of, "figure": figure}
         for name in ("baseline", "l2")
         for of, figure in [("overall", "accuracy"), *(("TB", each) for each in pair.FIGURES[1:])]
     ]
     tested = {"kind": "top two", "first": "l2", "second": "baseline", "figure": "f1"}
     row = tested | {"difference": 0.1, "low": -0.05, "high": 0.2}
-    summary = {"top_two": ["baseline", "l2"], "positive": "TB", "comparisons": [row]}
-    shown = {each["figure"]: each["difference"] for each in pair.table(summary, figures)}
+    summary = {"top_two": ["baseline", "l2"], "positive": "TB", "comparisons": [row], "runs": [{"repeat": 0}]}
+    shown = {each["figure"]: each["difference"] for each in pair.table(summary, figures, [])}
     assert shown["f1"] == row | {"difference": -0.1, "low": -0.2, "high": 0.05}
     assert shown["auroc"] is None
-    assert pair.table(summary | {"top_two": ["l2", "baseline"]}, figures)[3]["difference"] == row
+    assert pair.table(summary | {"top_two": ["l2", "baseline"]}, figures, [])[3]["difference"] == row
+    repeats = [each | {"mean": 0.9, "sd": 0.01, "n": 2} for each in figures]
+    several = pair.table(summary | {"runs": [{"repeat": 0}, {"repeat": 1}]}, [], repeats)
+    assert [each["value"] for each in several[0]["each"]] == [0.9, 0.9]
 
 
 def test_figures_as_people_read_them() -> None:

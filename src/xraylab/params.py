@@ -173,7 +173,9 @@ class Goals(Section):
 
 class Evaluate(Section):
     confidence: Annotated[float, Field(ge=0.5, lt=1)]
-    draws: Annotated[int, Field(ge=100)]
+    primary: Literal["auroc", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1"]
+    margin: Annotated[float, Field(ge=0, lt=1)]
+    n_permutations: Annotated[int, Field(ge=10_000)]
     seed: NonNegativeInt
     normal: str | None
     prevalence: Rate | list[Rate] | None
@@ -402,6 +404,11 @@ def _source_problems(data: Data) -> list[str]:
 
 def _evaluate_problems(evaluate: Evaluate, data: Data) -> list[str]:
     problems = []
+    if evaluate.primary in ("sensitivity", "specificity") and data.positive is None:
+        problems.append(
+            f"evaluate.primary: with more than two classes the mean {evaluate.primary} is no figure of its own; "
+            "set it to auroc, accuracy, balanced_accuracy or f1"
+        )
     if evaluate.normal is not None and evaluate.normal not in data.classes:
         problems.append(f"evaluate.normal: must be one of {', '.join(data.classes)}, or null, got {evaluate.normal!r}")
     if evaluate.normal is not None and evaluate.normal == data.positive:

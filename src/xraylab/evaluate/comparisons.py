@@ -1,47 +1,90 @@
-"""Every experiment against the baseline, and the two best against each other, with one sentence per figure."""
+"""Every experiment against the baseline, the two best against each other: one primary figure, the rest exploratory."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from xraylab.evaluate import paired, sentences
-from xraylab.evaluate.runs import Run, by_experiment, mean
+from scipy import stats
+
+from xraylab.evaluate import paired, repeated, sentences
+from xraylab.evaluate.paired import Row
+from xraylab.evaluate.runs import Run, by_experiment
 from xraylab.evaluate.values import Asked
 
 COLUMNS = (
-    "kind", "first", "second", "chosen_on_test", "figure", "difference", "low", "high", "p", "p_holm", "test",
-    "first_alone_right", "second_alone_right", "sentence",
+    "kind", "role", "about", "first", "second", "chosen_on_test", "figure", "difference", "low", "high", "p", "p_holm",
+    "p_at_most", "tests", "test", "why", "first_sd", "second_sd", "margin", "margin_low", "margin_high", "not_worse",
+    "equivalent", "first_alone_right", "second_alone_right", "sentence",
 )  # fmt: skip
+PRIMARY, EXPLORATORY = "primary", "exploratory"
+NETWORKS, SETTINGS = "trained networks", "settings"
 
 
-def rows(runs: Sequence[Run], baseline: str, top_two: list[str], ranked_on: str, asked: Asked) -> list[dict[str, Any]]:
-    """One row per pair and figure; `p_holm` is corrected over the experiments for each figure.
+def rows(
+    runs: Sequence[Run], baseline: str, top_two: list[str], ranked_on: str, asked: Asked, folds: int | None
+) -> list[Row]:
+    """One row per pair and figure, of the best epochs.
 
-    Of the mean probability over repeats of each best epoch, folds pooled. The pair of the two best, which validation
-    ranked, is a single comparison; where one of them is the baseline it is the one that is there already.
+    `role` is primary for `asked.primary` against the baseline, corrected over the experiments; everything else is
+    exploratory, corrected over all of its figures and pairs together. With one repeat a row is about the trained
+    networks, with several about the settings. Where the baseline is one of the two best, theirs are the rows that are
+    there already.
     """
     by = by_experiment(runs)
-    samples = {name: mean(own, "best")[1] for name, own in by.items()}
     on_test = {name for name, own in by.items() if own[0].select_on == "test"}
+    about = SETTINGS if len(by[baseline]) > 1 else NETWORKS
 
-    def pair(first: str, second: str, kind: str) -> list[dict[str, Any]]:
+    def pair(first: str, second: str, kind: str) -> list[Row]:
         marked = bool({first, second} & on_test) or (kind == "top two" and ranked_on == "test")
-        known = {"kind": kind, "first": first, "second": second, "chosen_on_test": marked}
-        return [known | row for row in paired.compared(samples[first], samples[second], asked)]
+        known = {"kind": kind, "about": about, "first": first, "second": second, "chosen_on_test": marked}
+        return [known | row for row in _compared(by[first], by[second], asked, folds)]
 
-    against = [row for name in by if name != baseline for row in pair(name, baseline, "baseline")]
-    found = _corrected(against, asked.confidence)
+    found = [row for name in by if name != baseline for row in pair(name, baseline, "baseline")]
+    if baseline not in top_two:
+        found += pair(top_two[0], top_two[1], "top two")
+    parts: dict[str, list[Row]] = {PRIMARY: [], EXPLORATORY: []}
+    for row in found:
+        chief = (row["kind"], row["figure"]) == ("baseline", asked.primary)
+        parts[PRIMARY if chief else EXPLORATORY].append(row)
+    done = [_told(row, asked) for role, own in parts.items() for row in _corrected(own, role)]
     if baseline in top_two:
-        return found + [row | {"kind": "top two"} for row in found if {row["first"], row["second"]} == set(top_two)]
-    return found + _corrected(pair(top_two[0], top_two[1], "top two"), asked.confidence)
+        done += [row | {"kind": "top two"} for row in done if {row["first"], row["second"]} == set(top_two)]
+    return done
 
 
-def _corrected(rows: list[dict[str, Any]], confidence: float) -> list[dict[str, Any]]:
-    """With `p_holm`, each figure corrected for itself, and `sentence`."""
-    found = list(rows)
-    for figure in dict.fromkeys(row["figure"] for row in rows):
-        places = [place for place, row in enumerate(rows) if row["figure"] == figure]
-        ps = paired.holm([float("nan") if rows[place]["p"] is None else rows[place]["p"] for place in places])
-        for place, p in zip(places, ps.tolist(), strict=True):
-            row = rows[place] | {"p_holm": None if rows[place]["p"] is None else p}
-            found[place] = row | {"sentence": sentences.difference(row, confidence, len(places))}
-    return found
+def _compared(first: list[Run], second: list[Run], asked: Asked, folds: int | None) -> list[Row]:
+    """The runs of both are of the same repeats, in one order."""
+    pair = [[run.test["best"] for run in own] for own in (first, second)]
+    if len(first) == 1:
+        return paired.compared(pair[0][0], pair[1][0], asked)
+    return repeated.compared(pair[0], pair[1], asked, folds)
+
+
+def _corrected(rows: list[Row], role: str) -> list[Row]:
+    """With `p_holm`, corrected for all of `rows` that have a test, and how many these are."""
+    ps = paired.holm([float("nan") if row["p"] is None else row["p"] for row in rows])
+    tests = sum(row["p"] is not None for row in rows)
+    return [
+        row | {"role": role, "tests": tests, "p_holm": None if row["p"] is None else p}
+        for row, p in zip(rows, ps.tolist(), strict=True)
+    ]
+
+
+def _told(row: Row, asked: Asked) -> Row:
+    known = row | (_against_margin(row, asked) if row["role"] == PRIMARY and asked.margin > 0 else {})
+    return {name: known.get(name) for name in COLUMNS} | {"sentence": sentences.difference(known, asked.confidence)}
+
+
+def _against_margin(row: Row, asked: Asked) -> Row:
+    """Whether the difference is shown to be above -margin, and within the margin on either side.
+
+    From the interval that all primary differences keep together (Bonferroni): an experiment is not worse where its
+    lower end is above -margin (ICH E9, section 3.3.2), and equivalent where it lies within the margin (Schuirmann, J
+    Pharmacokinet Biopharm 15 (1987) 657).
+    """
+    known: Row = {"margin": asked.margin}
+    if row.get("error") is None:
+        return known
+    level = (1 - asked.confidence) / row["tests"] / 2
+    half = float(stats.t.isf(level, row["freedom"])) * row["error"]
+    low, high = row["difference"] - half, row["difference"] + half
+    known |= {"margin_low": low, "margin_high": high, "not_worse": low > -asked.margin}
+    return known | {"equivalent": -asked.margin < low and high < asked.margin}

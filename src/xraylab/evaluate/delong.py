@@ -1,16 +1,15 @@
-"""The variance of an AUROC, or of the difference of two on the same images.
+"""The AUROC, and how much of it is each image's.
 
-DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837: the variance is that of each image's share in the AUROC,
-positives and negatives apart. For the mean over classes, images of each class are taken apart.
+DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837.
 """
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
-from xraylab.evaluate.counts import Floats, Ints
-
-ROUNDING = 1e-9  # of a share times its number of images, which is a proportion: true differences are larger
+from xraylab.evaluate import influence
+from xraylab.evaluate.counts import Floats
+from xraylab.evaluate.influence import Influence
+from xraylab.evaluate.units import Sample
 
 
 def shares(positive: npt.NDArray[np.bool_], scores: Floats) -> Floats:
@@ -26,52 +25,23 @@ def shares(positive: npt.NDArray[np.bool_], scores: Floats) -> Floats:
     return found
 
 
-def variance(shares: Floats, kinds: Ints) -> float:
-    """The sum over kinds of images of n times the variance of their shares. NaN where a kind has one image alone.
-
-    Exactly 0 where the shares of each kind differ by rounding alone.
-    """
-    total = 0.0
-    for kind in np.unique(kinds):
-        own = shares[kinds == kind]
-        same = np.ptp(own) * len(own) < ROUNDING
-        total += np.nan if len(own) < 2 else 0.0 if same else len(own) * float(own.var(ddof=1))
-    return total
+def of_class(sample: Sample, label: int) -> Floats | None:
+    """The shares of the class's AUROC (n,); None where it has none."""
+    positive = sample.actual == label
+    return shares(positive, sample.probabilities[:, label]) if 0 < positive.sum() < len(positive) else None
 
 
-def interval(auroc: float, variance: float, confidence: float) -> tuple[float, float] | None:
-    """On the logit scale, so within 0 and 1 (Pepe, The Statistical Evaluation of Medical Tests, 2003, section 5.2).
-
-    None where the variance is 0 or unknown: it says nothing of how sure a perfect order is.
-    """
-    if not 0 < auroc < 1 or not variance > 0:
-        return None
-    half = stats.norm.ppf((1 + confidence) / 2) * np.sqrt(variance) / (auroc * (1 - auroc))
-    middle = np.log(auroc / (1 - auroc))
-    return float(1 / (1 + np.exp(half - middle))), float(1 / (1 + np.exp(-half - middle)))
+def of_mean(sample: Sample, labels: list[int]) -> Floats | None:
+    """The shares of the mean of the classes' AUROCs; None where one of them has none."""
+    every = [of_class(sample, label) for label in labels]
+    known = [own for own in every if own is not None]
+    return np.mean(known, axis=0) if len(known) == len(labels) else None
 
 
-def exact_interval(auroc: float, rarer: int, confidence: float) -> tuple[float, float] | None:
-    """Of an AUROC of 1 or 0, whose variance DeLong cannot estimate; None of any other.
-
-    `rarer` is the number of images of the rarer kind: so many pairs of a positive and a negative share no image, and
-    all of them are in the right order. With a true AUROC of a, the chance of that is at most a ** `rarer`, whatever the
-    scores' distributions; so this is the interval of Clopper and Pearson (Biometrika 26 (1934) 404) for `rarer` out
-    of `rarer`. Of a mean over classes, `rarer` is the smallest: some class's AUROC is not above the mean.
-    """
-    low = ((1 - confidence) / 2) ** (1 / rarer)
-    if auroc > 1 - ROUNDING:
-        return low, 1.0
-    return (0.0, 1 - low) if auroc < ROUNDING else None
-
-
-def test(difference: float, variance: float, confidence: float) -> tuple[float, float, float] | None:
-    """Low, high and two-sided p of a difference of AUROCs; None where its variance is 0 or unknown."""
-    if not variance > 0:
-        return None
-    error = float(np.sqrt(variance))
-    half = float(stats.norm.ppf((1 + confidence) / 2)) * error
-    return difference - half, difference + half, float(2 * stats.norm.sf(abs(difference) / error))
+def moved(shares: Floats, sample: Sample, label: int | None) -> Influence:
+    """How far each patient moves the AUROC of `label`, or the mean over classes: the images of each class apart."""
+    kinds = sample.actual if label is None else (sample.actual == label).astype(np.int64)
+    return influence.of_components(shares, kinds, sample.units.of)
 
 
 def _above(scores: Floats, others: Floats) -> Floats:

@@ -1,144 +1,140 @@
-"""Every figure with its interval, and by which rule the interval was made.
+"""Every figure with its interval, by which rule the interval was made, and why there is none.
 
-Independent images: Wilson for proportions, DeLong for AUROC, the bootstrap for the rest. Patients with several images:
-the bootstrap that draws patients, for everything. A mean over sources: the bootstrap within each source.
+Independent images: Wilson for proportions. Patients with several images: the logit t interval of a ratio. AUROC:
+Newcombe's, with DeLong's or Obuchowski's variance. Everything else, and means over sources: the jackknife, on the
+figure's own scale.
 """
 
-from dataclasses import replace
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from xraylab.evaluate import bootstrap, delong, intervals, rates
-from xraylab.evaluate.counts import Floats, Ints
-from xraylab.evaluate.units import Sample
-from xraylab.evaluate.values import (
-    MACRO,
-    OVERALL,
-    Asked,
-    Key,
-    averaged,
-    confusion,
-    of_matrices,
-    of_scores,
-    prepared,
-    values,
-)
+from xraylab.evaluate import intervals, rates
+from xraylab.evaluate.counts import Floats
+from xraylab.evaluate.influence import degrees, variance
+from xraylab.evaluate.intervals import Interval
+from xraylab.evaluate.jackknife import Influences, cells_by_unit, weights
+from xraylab.evaluate.units import LEAST, Sample
+from xraylab.evaluate.values import MACRO, OVERALL, WEIGHTED, Asked, Key, confusion, values
 
-Row = dict[str, Any]  # of, figure, value, low, high, by, n
-Interval = tuple[float, float] | None
-Found = dict[Key, tuple[Interval, str]]
+Row = dict[str, Any]  # of, figure, value, low, high, by, n, why
+Found = tuple[Interval | None, str]
+OF_CLASS, OF_REST = ("sensitivity", "fnr", "called_normal"), ("specificity", "fpr")
+SCALES = {"mcc": "atanh", "kappa": "atanh", "brier": "log", "log_loss": "log"}  # of the others it is the logit
+NOTHING_VARIES = "every patient has the same of it, so nothing tells how it varies"
 
 
 def estimates(sample: Sample, asked: Asked) -> list[Row]:
     """One row per figure. `n`: how many images it speaks of (of an AUROC, the rarer of class and rest).
 
-    `value` is None where a figure is not defined, `low` and `high` where it has no interval.
+    `value` is None where a figure is not defined, `low` and `high` where it has no interval, with `why`.
     """
-    found = {
-        key: (intervals.percentile(drawn, asked.confidence), _drawn(sample)) for key, drawn in draws(sample, asked)
-    }
-    if not sample.units.repeat and not sample.parts:
-        found |= _wilson(sample, asked) | _delong(sample, asked)
-    numbers = _numbers(sample, asked)
-    return [_row(key, value, *found[key], numbers[key]) for key, value in values(sample, asked).items()]
+    parts, influences, measured = _parts(sample, asked), Influences(sample, asked), values(sample, asked)
+    numbers, found = _numbers(sample, asked, measured), []
+    for key, value in measured.items():
+        why = too_few(sample, key, asked)
+        if np.isnan(value) or why:
+            found.append(_row(key, value, None, "", numbers[key], why))
+        else:
+            ends, by = _interval(key, value, sample, parts, influences, asked)
+            found.append(_row(key, value, ends, by, numbers[key], NOTHING_VARIES))
+    return found
 
 
 def plain(sample: Sample, asked: Asked) -> list[Row]:
     """The same rows without intervals."""
-    numbers = _numbers(sample, asked)
-    return [_row(key, value, None, "", numbers[key]) for key, value in values(sample, asked).items()]
+    measured = values(sample, asked)
+    numbers = _numbers(sample, asked, measured)
+    return [_row(key, value, None, "", numbers[key], "") for key, value in measured.items()]
 
 
-def draws(sample: Sample, asked: Asked) -> list[tuple[Key, Floats]]:
-    """Every figure in every draw: (draws,) each; of several sources, each is drawn from by itself."""
+def too_few(sample: Sample, key: Key, asked: Asked) -> str:
+    """Which class that the figure is about has too few patients for an interval or a test; empty where none has.
+
+    Of a class, a rate of its own images needs these, one of the others needs those, and every other figure both.
+    """
     if sample.parts:
-        each = [dict(draws(part, replace(asked, seed=asked.seed + at))) for at, part in enumerate(sample.parts)]
-        return list(averaged(each).items())
-    classes, units, ready = len(asked.classes), sample.units, prepared(sample, asked)
-    matrices = bootstrap.matrices(sample.actual, sample.predicted, classes, units, asked.draws, asked.seed)
-    chunks = [
-        of_scores(ready, weights.take(units.of, axis=1), asked)
-        for weights in bootstrap.weights(units, asked.draws, asked.seed)
-    ]
-    scored = {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
-    return list((of_matrices(matrices, asked) | scored).items())
+        return next(filter(None, (too_few(part, key, asked) for part in sample.parts)), "")
+    unit = "image" if sample.units.patients is None else "patient"
+    for name, patients in _about(sample, key, asked).items():
+        if patients < LEAST:
+            return f"{patients} {unit}{'' if patients == 1 else 's'} of {name}: an interval takes {LEAST} or more"
+    return ""
 
 
-def _drawn(sample: Sample) -> str:
-    within = " within each source" if sample.parts else ""
-    return ("bootstrap of patients" if sample.units.repeat else "bootstrap of images") + within
+def _about(sample: Sample, key: Key, asked: Asked) -> dict[str, int]:
+    """How many patients each class has that the figure is about."""
+    if key[0] in (OVERALL, MACRO, WEIGHTED):
+        return {name: sample.patients_of(label) for label, name in enumerate(asked.classes)}
+    label = list(asked.classes).index(key[0])
+    other = asked.classes[1 - label] if len(asked.classes) == 2 else "the other classes"
+    own, rest = {key[0]: sample.patients_of(label)}, {other: sample.patients_of(label, but=True)}
+    return own if key[1] in OF_CLASS else rest if key[1] in OF_REST else own | rest
 
 
-def _wilson(sample: Sample, asked: Asked) -> Found:
-    parts = _parts(sample, asked)
-    return {key: (intervals.wilson(part, whole, asked.confidence), "Wilson") for key, (part, whole) in parts.items()}
+def _interval(
+    key: Key, value: float, sample: Sample, parts: dict[Key, tuple[Floats, Floats]], influences: Influences,
+    asked: Asked,
+) -> Found:  # fmt: skip
+    if key in parts and not sample.parts:
+        if sample.units.repeat:
+            return intervals.clustered(*parts[key], asked.confidence)
+        return intervals.wilson(parts[key][0].sum(), parts[key][1].sum(), asked.confidence), "Wilson"
+    moved, within = influences.of(key), " within each source" if sample.parts else ""
+    if moved is None:
+        return None, ""
+    if key[1] == "auroc":
+        each = [_pairs(part, key, asked) for part in sample.parts or [sample]]
+        images, patients, counted = (np.concatenate([part[at] for part in each]) for at in range(3))
+        by = f"Newcombe, variance of {'Obuchowski' if sample.units.repeat else 'DeLong'}{within}"
+        spread = variance(moved), degrees(moved)
+        return intervals.area(value, *spread, images, patients, counted / len(each), asked.confidence), by
+    scale = SCALES.get(key[1], "logit")
+    by = f"jackknife of {'patients' if sample.units.repeat else 'images'}{within}, {scale} t"
+    return intervals.transformed(value, variance(moved), degrees(moved), asked.confidence, scale), by
 
 
-def _parts(sample: Sample, asked: Asked) -> dict[Key, tuple[float, float]]:
-    """The figures that are a count out of a count, as these two."""
-    matrix = confusion(sample, asked)
-    parts = rates.proportions(matrix)
+def _pairs(sample: Sample, key: Key, asked: Asked) -> tuple[Floats, Floats, Floats]:
+    """Of each class that an AUROC is of, and its rest: how many images, how many patients, and what it counts for."""
+    labels, counted = weights(sample, key, asked)
+    images = [[(sample.actual == label).sum(), (sample.actual != label).sum()] for label in labels]
+    patients = [[sample.patients_of(label), sample.patients_of(label, but=True)] for label in labels]
+    return np.array(images, float), np.array(patients, float), counted
+
+
+def _parts(sample: Sample, asked: Asked) -> dict[Key, tuple[Floats, Floats]]:
+    """The figures that are a count out of a count, as these two, by unit (units,)."""
+    matrices = cells_by_unit(sample, sample.predicted, len(asked.classes))
+    parts = rates.proportions(matrices)
     if asked.normal is not None:
-        parts["called_normal"] = rates.called_normal(matrix, asked.normal)
-    found = {(OVERALL, "accuracy"): (float(np.trace(matrix)), float(matrix.sum()))}
+        parts["called_normal"] = rates.called_normal(matrices, asked.normal)
+    whole = matrices.sum(axis=(1, 2)).astype(float)
+    found = {(OVERALL, "accuracy"): (np.trace(matrices, axis1=1, axis2=2).astype(float), whole)}
     for label in asked.shown:
-        for name, (part, whole) in parts.items():
-            found[asked.classes[label], name] = float(part[label]), float(whole[label])
+        for name, (part, of) in parts.items():
+            found[asked.classes[label], name] = part[:, label], of[:, label]
     return found
 
 
-def _delong(sample: Sample, asked: Asked) -> Found:
-    """Of each class that some images are of and some are not, and of their mean where that is all of them."""
-    found: Found = {}
-    every = [auroc_shares(sample, label) for label in asked.shown]
-    for label, own in zip(asked.shown, every, strict=True):
-        if own is not None:
-            kinds = (sample.actual == label).astype(int)
-            found[asked.classes[label], "auroc"] = _interval(own, kinds, _rarer(sample, label), asked)
-    if asked.positive is None and (mean := mean_shares(every)) is not None:
-        rarer = min(_rarer(sample, label) for label in asked.shown)
-        found[MACRO, "auroc"] = _interval(mean, sample.actual, rarer, asked)
-    return found
-
-
-def auroc_shares(sample: Sample, label: int) -> Floats | None:
-    """DeLong's shares of the class's AUROC (n,); None where it has none."""
-    positive = sample.actual == label
-    return delong.shares(positive, sample.probabilities[:, label]) if 0 < positive.sum() < len(positive) else None
-
-
-def mean_shares(every: list[Floats | None]) -> Floats | None:
-    known = [shares for shares in every if shares is not None]
-    return np.mean(known, axis=0) if len(known) == len(every) else None
-
-
-def _interval(shares: Floats, kinds: Ints, rarer: int, asked: Asked) -> tuple[Interval, str]:
-    # the shares of positives, like those of negatives, sum to the AUROC, so all of them to twice it
-    auroc, variance = float(shares.sum() / 2), delong.variance(shares, kinds)
-    if not variance > 0 and (exact := delong.exact_interval(auroc, rarer, asked.confidence)):
-        return exact, "Clopper-Pearson of pairs"
-    return delong.interval(auroc, variance, asked.confidence), "DeLong"
-
-
-def _rarer(sample: Sample, label: int) -> int:
-    """How many images the rarer of class and rest has."""
-    own = int((sample.actual == label).sum())
-    return min(own, len(sample.actual) - own)
-
-
-def _numbers(sample: Sample, asked: Asked) -> dict[Key, int]:
+def _numbers(sample: Sample, asked: Asked, keys: Iterable[Key]) -> dict[Key, int]:
     """How many images each figure speaks of."""
-    parts, images = _parts(sample, asked), np.bincount(sample.actual, minlength=len(asked.classes))
-    rarer = {asked.classes[label]: int(min(images[label], len(sample.actual) - images[label])) for label in asked.shown}
+    matrix, images = confusion(sample, asked), np.bincount(sample.actual, minlength=len(asked.classes))
+    wholes = {name: whole for name, (_, whole) in rates.proportions(matrix).items()}
+    if asked.normal is not None:
+        wholes["called_normal"] = matrix.sum(axis=1).astype(float)
     found: dict[Key, int] = {}
-    for of, name in values(sample, asked):
-        of_all = len(sample.actual) if of == OVERALL else int(images.min())
-        found[of, name] = int(parts[of, name][1]) if (of, name) in parts else rarer.get(of, of_all)
+    for of, name in keys:
+        if of in asked.classes:
+            label = list(asked.classes).index(of)
+            rarer = min(images[label], len(sample.actual) - images[label])
+            found[of, name] = int(wholes[name][label] if name in wholes else rarer)
+        else:
+            found[of, name] = len(sample.actual) if of == OVERALL else int(images.min())
     return found
 
 
-def _row(key: Key, value: float, interval: Interval, by: str, n: int) -> Row:
+def _row(key: Key, value: float, interval: Interval | None, by: str, n: int, why: str) -> Row:
     known = None if np.isnan(value) else value
     low, high = interval if interval is not None and known is not None else (None, None)
     return {
@@ -149,4 +145,5 @@ def _row(key: Key, value: float, interval: Interval, by: str, n: int) -> Row:
         "high": high,
         "by": by if low is not None else None,
         "n": n,
+        "why": None if low is not None or known is None else why or None,
     }

@@ -38,8 +38,7 @@ def auroc(actual: Ints, probabilities: Floats, positive: int | None) -> float | 
     wanted = range(probabilities.shape[1]) if positive is None else [positive]
     if not all(has_curve(actual, label) for label in wanted):
         return None
-    once = np.ones((1, len(actual)))
-    return float(np.mean([areas(ranking(actual == label, probabilities[:, label]), once)[0] for label in wanted]))
+    return float(np.mean([areas(ranking(actual == label, probabilities[:, label]))[0] for label in wanted]))
 
 
 def has_curve(actual: Ints, label: int) -> bool:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xraylab.evaluate import bootstrap, intervals, rates
+from xraylab.evaluate import intervals, rates
 from xraylab.evaluate.counts import Floats
-from xraylab.evaluate.units import Sample
+from xraylab.evaluate.jackknife import cells_by_unit
+from xraylab.evaluate.units import LEAST, Sample
 from xraylab.evaluate.values import Asked
 
 Bools = npt.NDArray[np.bool_]
@@ -87,25 +88,29 @@ def rows(
 
 
 def applied(test: Sample, label: int, threshold: float, asked: Asked) -> dict[str, Any]:
-    """tn, fp, fn, tp of the test images at the threshold; figures with `_low` and `_high`, None where undefined."""
-    actual = (test.actual == label).astype(int)
-    called = (test.probabilities[:, label] >= threshold).astype(int)
-    matrix = np.bincount(2 * actual + called, minlength=4).reshape(2, 2)
-    parts = rates.proportions(matrix)
-    found: dict[str, Any] = dict(zip(("tn", "fp", "fn", "tp"), matrix.ravel().tolist(), strict=True))
-    drawn = _drawn(test, actual, called, asked) if test.units.repeat else None
+    """tn, fp, fn, tp of the test images at the threshold; figures with `_low` and `_high`, None where undefined.
+
+    No interval where the class or the rest, as far as the figure is about it, has fewer than five patients. It takes
+    the threshold for granted.
+    """
+    actual = (test.actual == label).astype(np.int64)
+    two = Sample(actual, np.empty((len(actual), 0)), test.patients)
+    called = (test.probabilities[:, label] >= threshold).astype(np.int64)
+    matrices = cells_by_unit(two, called, 2)
+    parts = rates.proportions(matrices)
+    found: dict[str, Any] = dict(zip(("tn", "fp", "fn", "tp"), matrices.sum(axis=0).ravel().tolist(), strict=True))
+    rest, own = (two.patients_of(each) >= LEAST for each in (0, 1))
     for name in SHOWN:
-        part, whole = (float(each[1]) for each in parts[name])
-        interval = intervals.wilson(part, whole, asked.confidence)
-        if drawn is not None:
-            interval = intervals.percentile(drawn[name][:, 1], asked.confidence)
+        enough = own if name == "sensitivity" else rest if name == "specificity" else own and rest
+        part, whole = (each[:, 1] for each in parts[name])
+        interval = _interval(part, whole, test, asked) if enough else None
         low, high = interval or (None, None)
-        found |= {name: part / whole if whole else None, f"{name}_low": low, f"{name}_high": high}
+        value = float(part.sum() / whole.sum()) if whole.sum() else None
+        found |= {name: value, f"{name}_low": low, f"{name}_high": high}
     return found
 
 
-def _drawn(
-    test: Sample, actual: npt.NDArray[np.int64], called: npt.NDArray[np.int64], asked: Asked
-) -> dict[str, Floats]:
-    matrices = bootstrap.matrices(actual, called, 2, test.units, asked.draws, asked.seed)
-    return rates.per_class(matrices)
+def _interval(part: Floats, whole: Floats, test: Sample, asked: Asked) -> intervals.Interval | None:
+    if test.units.repeat:
+        return intervals.clustered(part, whole, asked.confidence)[0]
+    return intervals.wilson(part.sum(), whole.sum(), asked.confidence)

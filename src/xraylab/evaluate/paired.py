@@ -1,89 +1,82 @@
 """Two experiments on the same images: is the difference more than chance?"""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from xraylab.evaluate import bootstrap, delong, intervals
+from xraylab.evaluate import intervals, swaps
 from xraylab.evaluate.counts import Floats, Ints
-from xraylab.evaluate.estimates import auroc_shares, mean_shares
-from xraylab.evaluate.units import Sample, Units
-from xraylab.evaluate.values import MACRO, Asked, Key, of_matrices, of_scores, prepared, values
+from xraylab.evaluate.estimates import too_few
+from xraylab.evaluate.influence import Influence, degrees, variance
+from xraylab.evaluate.jackknife import Influences, cells_by_unit
+from xraylab.evaluate.swaps import Swaps
+from xraylab.evaluate.units import Sample
+from xraylab.evaluate.values import MACRO, OVERALL, Asked, Key, of_matrices, values
 
-FIGURES = {"accuracy": "accuracy", "f1": "F1", "auroc": "AUROC"}
+FIGURES = {
+    "auroc": "AUROC",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "f1": "F1",
+}
+OF_ALL = ("accuracy", "balanced_accuracy")
+OF_TWO = ("sensitivity", "specificity")  # of more classes their mean is the balanced accuracy, and says nothing new
+SAME = "no image tells the two apart"
+
+Row = dict[str, Any]
 
 
-def compared(first: Sample, second: Sample, asked: Asked) -> list[dict[str, Any]]:
-    """The differences first - second in accuracy, F1 and AUROC, each with its interval, p and test.
+def compared(first: Sample, second: Sample, asked: Asked) -> list[Row]:
+    """The differences first - second in every figure, each with its interval, p, test, or why there is none.
 
-    F1 and AUROC are of the positive class, or the mean over classes. Both samples hold the same images in one order.
-    Of images of several sources, differences are means over sources, and so are those in each draw.
+    Figures are of the positive class, or the mean over classes. Both samples hold the same images in one order.
     """
+    pair = [Influences(sample, asked) for sample in (first, second)]
     ours, theirs = values(first, asked), values(second, asked)
-    drawn = _drawn(first, second, asked)
+    cells = [cells_by_unit(sample, sample.predicted, len(asked.classes)) for sample in (first, second)]
+    swapped = swaps.swaps(cells[0], cells[1], asked.n_permutations, asked.seed)
+    both = [of_matrices(matrices, asked) for matrices in (swapped.first, swapped.second)]
     rows = []
-    for name, key in _keys(asked).items():
-        difference = ours[key] - theirs[key]
-        interval = intervals.percentile(drawn[name], asked.confidence)
-        row = _row(name, difference, interval, bootstrap_p(drawn[name]), f"bootstrap of {_unit(first)}")
-        if name == "accuracy":
-            row |= {} if first.parts else _mcnemar(first, second)
-            row |= discordant(first, second)
-        if name == "auroc" and not first.units.repeat and not first.parts:
-            row |= _delong(first, second, difference, asked)
-        rows.append(row)
+    for name, key in keys(asked).items():
+        row = blank(name, ours[key] - theirs[key])
+        why = too_few(first, key, asked)
+        if row["difference"] is None or why:
+            rows.append(row | {"why": why or None})
+            continue
+        moved = [each.of(key) for each in pair]
+        if name == "auroc":
+            row |= _by_variance(row["difference"], moved, asked.confidence)
+            row["test"] = "paired DeLong" + (" of patients (Obuchowski)" if first.units.repeat else "")
+        else:
+            row |= _by_swaps(name, row["difference"], cells, both[0][key] - both[1][key], swapped)
+            row |= _around(row, moved, asked.confidence)
+        rows.append(row | (discordant(first, second) if name == "accuracy" else {}))
     return rows
 
 
-def _mcnemar(first: Sample, second: Sample) -> dict[str, Any]:
-    p = exact_p(right_by_unit(first, second))
-    return {"p": p, "test": "exact McNemar" + (", signs of whole patients" if first.units.repeat else "")}
+def keys(asked: Asked) -> dict[str, Key]:
+    """The figures that experiments are compared by."""
+    whose = MACRO if asked.positive is None else asked.classes[asked.positive]
+    shown = [name for name in FIGURES if asked.positive is not None or name not in OF_TWO]
+    return {name: (OVERALL if name in OF_ALL else whose, name) for name in shown}
 
 
-def exact_p(net: Ints) -> float:
-    """Two-sided p that `net` (units,), what the first gets right more often in each unit, has no preferred sign.
-
-    Under that hypothesis each unit's sign is a fair coin. Where units are images, so that net is 1, 0 or -1, this is
-    the exact McNemar test (McNemar, Psychometrika 12 (1947) 153); else it goes through all signs of whole patients.
-    """
-    sizes = np.abs(net[net != 0]).astype(int)
-    if (sizes <= 1).all():
-        return float(stats.binomtest(int((net > 0).sum()), len(sizes)).pvalue) if len(sizes) else 1.0
-    chances = np.ones(1)
-    for size in sizes:  # the distribution of the sum, from -sizes.sum() to sizes.sum()
-        wider = np.zeros(len(chances) + 2 * size)
-        wider[: len(chances)] += chances / 2
-        wider[2 * size :] += chances / 2
-        chances = wider
-    sums = np.arange(len(chances)) - sizes.sum()
-    return float(min(chances[np.abs(sums) >= abs(int(net.sum()))].sum(), 1.0))
-
-
-def right_by_unit(first: Sample, second: Sample) -> Ints:
-    """(units,): how many images of each unit the first alone gets right, less those that the second alone does."""
-    net = (first.predicted == first.actual).astype(int) - (second.predicted == second.actual).astype(int)
-    return np.bincount(first.units.of, weights=net, minlength=len(first.units.strata)).round().astype(np.int64)
+def tested(difference: float, variance: float, freedom: float, confidence: float) -> Row:
+    """Interval, two-sided p, and what a later test of a margin needs, from Student's t."""
+    error = float(np.sqrt(variance))
+    half = intervals.t(freedom, confidence) * error
+    p = float(2 * stats.t.sf(abs(difference) / error, freedom))
+    return {"low": difference - half, "high": difference + half, "p": p, "error": error, "freedom": freedom}
 
 
 def discordant(first: Sample, second: Sample) -> dict[str, int]:
     """How many images one of the two alone gets right."""
     ours, theirs = first.predicted == first.actual, second.predicted == second.actual
     return {"first_alone_right": int((ours & ~theirs).sum()), "second_alone_right": int((theirs & ~ours).sum())}
-
-
-def bootstrap_p(differences: Floats) -> float | None:
-    """Twice the rarer share of draws on either side of 0, 0 counting on both; at least 2 / (draws + 1), at most 1.
-
-    None where the interval of the same draws is: a difference that no draw can change was not put to a test.
-    """
-    if intervals.percentile(differences, 0.95) is None:
-        return None
-    known = differences[~np.isnan(differences)]
-    rarer = min((known <= 0).sum(), (known >= 0).sum())
-    return float(min(2 * (rarer + 1) / (len(known) + 1), 1.0))
 
 
 def holm(ps: npt.ArrayLike) -> Floats:
@@ -96,56 +89,49 @@ def holm(ps: npt.ArrayLike) -> Floats:
     return found
 
 
-def _keys(asked: Asked) -> dict[str, Key]:
-    whose = MACRO if asked.positive is None else asked.classes[asked.positive]
-    return {"accuracy": ("overall", "accuracy"), "f1": (whose, "f1"), "auroc": (whose, "auroc")}
+def _by_variance(difference: float, moved: list[Influence | None], confidence: float) -> Row:
+    """Paired: the variance of the difference of what each patient adds to either figure."""
+    if moved[0] is None or moved[1] is None:
+        return {"why": SAME}
+    apart = _apart(moved[0], moved[1])
+    spread = variance(apart)
+    return tested(difference, spread, degrees(apart), confidence) if spread > 0 else {"why": SAME}
 
 
-def _drawn(first: Sample, second: Sample, asked: Asked) -> dict[str, Floats]:
-    """Each figure's difference in the same draws; of several sources, each is drawn from by itself."""
-    if first.parts:
-        pairs = enumerate(zip(first.parts, second.parts, strict=True))
-        each = [_drawn(ours, theirs, replace(asked, seed=asked.seed + at)) for at, (ours, theirs) in pairs]
-        return {name: np.mean([drawn[name] for drawn in each], axis=0) for name in each[0]}
-    keys, units = _keys(asked), first.units
-    pair = bootstrap.paired_matrices(
-        first.actual, first.predicted, second.predicted, len(asked.classes), units, asked.draws, asked.seed
-    )
-    ours, theirs = (of_matrices(matrices, asked) for matrices in pair)
-    found = {name: ours[keys[name]] - theirs[keys[name]] for name in ("accuracy", "f1")}
-    return found | {"auroc": _auroc_differences(first, second, units, asked)}
+def _apart(first: Influence, second: Influence) -> Influence:
+    """Without what rounding alone leaves."""
+    apart = first - second
+    return Influence(np.where(np.abs(apart.values) < 1e-12, 0, apart.values), apart.members)
 
 
-def _auroc_differences(first: Sample, second: Sample, units: Units, asked: Asked) -> Floats:
-    key, pair = _keys(asked)["auroc"], [prepared(sample, asked) for sample in (first, second)]
-    chunks = []
-    for weights in bootstrap.weights(units, asked.draws, asked.seed):
-        each = weights.take(units.of, axis=1)
-        ours, theirs = (of_scores(ready, each, asked)[key] for ready in pair)
-        chunks.append(ours - theirs)
-    return np.concatenate(chunks)
+def _by_swaps(name: str, difference: float, cells: list[Ints], swapped: Floats, outcomes: Swaps) -> Row:
+    if name == "accuracy":
+        net = np.trace(cells[0] - cells[1], axis1=1, axis2=2)
+        one = len(net) == cells[0].sum()
+        return {"p": swaps.signs(net), "test": "exact McNemar" if one else "exact McNemar, signs of whole patients"}
+    p, at_most = swaps.p_value(swapped, difference, outcomes)
+    how = "all swaps" if outcomes.exact else f"{len(outcomes.chances):,} swaps"
+    return {"p": p, "p_at_most": at_most, "test": f"{how} of whole patients"}
 
 
-def _delong(first: Sample, second: Sample, difference: float, asked: Asked) -> dict[str, Any]:
-    """The paired test of the same paper: the shares of both AUROCs, image by image.
+def _around(row: Row, moved: list[Influence | None], confidence: float) -> Row:
+    """The jackknife's t interval, wide enough to hold 0 wherever the test of the same row does not reject it."""
+    if moved[0] is None or moved[1] is None:
+        return {"why": SAME if row["difference"] == 0 else None}
+    apart = _apart(moved[0], moved[1])
+    spread = variance(apart)
+    if not spread > 0:
+        return {"why": SAME if row["difference"] == 0 else None}
+    found = tested(row["difference"], spread, degrees(apart), confidence)
+    if row["p"] >= 1 - confidence and not found["low"] <= 0 <= found["high"]:
+        half = abs(row["difference"])
+        error = half / intervals.t(found["freedom"], confidence)
+        found |= {"low": row["difference"] - half, "high": row["difference"] + half, "error": error}
+    return {name: found[name] for name in ("low", "high", "error", "freedom")}
 
-    Without an interval and a p where no image's shares differ from the others', as with two perfect orders.
-    """
-    pair = [mean_shares([auroc_shares(sample, label) for label in asked.shown]) for sample in (first, second)]
-    if pair[0] is None or pair[1] is None:
-        return {}
-    tested = delong.test(difference, delong.variance(pair[0] - pair[1], first.actual), asked.confidence)
-    low, high, p = tested or (None, None, None)
-    return {"low": low, "high": high, "p": p, "test": "paired DeLong"}
 
-
-def _unit(sample: Sample) -> str:
-    return ("patients" if sample.units.repeat else "images") + (" within each source" if sample.parts else "")
-
-
-def _row(
-    name: str, difference: float, interval: tuple[float, float] | None, p: float | None, test: str
-) -> dict[str, Any]:
-    low, high = interval or (None, None)
+def blank(name: str, difference: float) -> Row:
+    """A row with a difference and nothing else."""
     known = None if np.isnan(difference) else float(difference)
-    return {"figure": name, "difference": known, "low": low, "high": high, "p": p, "test": test}
+    empty = dict.fromkeys(("low", "high", "p", "test", "why", "error", "freedom"))
+    return {"figure": name, "difference": known, **empty, "p_at_most": False}

@@ -16,7 +16,7 @@ REPEAT, ROUND, MEAN = "repeat", "round", "mean"
 CHECKPOINTS = ("best", "last")
 GROUPED = (
     "experiment", "chosen_on", "grouping", "group", "images", "patients", "suppressed",
-    "of", "figure", "value", "low", "high", "by", "n",
+    "of", "figure", "value", "low", "high", "by", "n", "why",
     "reference", "difference", "difference_ci_low", "difference_ci_high",
 )  # fmt: skip
 
@@ -154,4 +154,9 @@ def matrices(runs: Sequence[Run], asked: Asked) -> list[dict[str, Any]]:
 def rests_on(runs: Sequence[Run], asked: Asked) -> dict[str, Any]:
     """What the intervals take for independent."""
     units = runs[0].test["best"].units
-    return {"confidence": asked.confidence, "draws": asked.draws, "patients": units.patients, "rests_on": units.why}
+    return {
+        "confidence": asked.confidence,
+        "n_permutations": asked.n_permutations,
+        "patients": units.patients,
+        "rests_on": units.why,
+    }

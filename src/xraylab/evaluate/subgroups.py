@@ -92,7 +92,7 @@ def _suppress(figures: dict[str, list[Row]], hidden: set[str], smallest: int) ->
         unseen = suppressed(counts, smallest, hidden)
         for group, row in zip(figures, rows, strict=True):
             if group in unseen:
-                row.update(dict.fromkeys(("value", "low", "high", "by", "n")), suppressed=True)
+                row.update(dict.fromkeys(("value", "low", "high", "by", "n", "why")), suppressed=True)
 
 
 def _compared(rows: list[Row], reference: list[Row]) -> list[Row]:

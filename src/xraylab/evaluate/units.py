@@ -1,4 +1,4 @@
-"""Who is drawn: patients where they are known, else images; and the strata that they are drawn from."""
+"""What is independent: patients where they are known, else images; and the strata that they are of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,15 @@ import numpy.typing as npt
 
 from xraylab.evaluate.counts import Floats, Ints
 
+LEAST = 5  # with fewer patients of a class there is no interval and no test
+
 
 @dataclass(frozen=True)
 class Units:
-    """What is drawn as a whole.
+    """What counts as a whole.
 
-    `of` (n,) says to which unit each image belongs, `strata` (units,) from which group of units each is drawn: the
-    units whose images have the same set of labels.
+    `of` (n,) says to which unit each image belongs, `strata` (units,) to which group of units each does: those whose
+    images have the same set of labels.
     """
 
     of: Ints
@@ -32,7 +34,7 @@ class Units:
         """What the intervals take as independent, in words."""
         if self.patients is None:
             return "patients are unknown, so each image counts as one patient"
-        return "patients are drawn with all their images" if self.repeat else "each image is of another patient"
+        return "a patient counts once, with all images" if self.repeat else "each image is of another patient"
 
 
 def units(actual: Ints, patients: npt.NDArray[np.str_]) -> Units:
@@ -58,7 +60,7 @@ def _strata(actual: Ints, of: Ints) -> Ints:
 
 @dataclass(frozen=True)
 class Sample:
-    """Images with their actual classes (n,), class probabilities (n, classes) and what is drawn.
+    """Images with their actual classes (n,), class probabilities (n, classes) and patients (n,).
 
     `sources` (n,) where each source was scored by networks of its own, whose probabilities cannot be ordered together:
     a figure is then the mean over sources.
@@ -86,6 +88,17 @@ class Sample:
     @cached_property
     def units(self) -> Units:
         return units(self.actual, self.patients)
+
+    def patients_of(self, label: int, but: bool = False) -> int:
+        """How many patients (images, where patients are unknown) have images of the class, or of another one."""
+        return int(self._has[:, np.arange(self._has.shape[1]) != label if but else [label]].any(axis=1).sum())
+
+    @cached_property
+    def _has(self) -> npt.NDArray[np.bool_]:
+        """(units, classes): of which classes each unit has images."""
+        has = np.zeros((len(self.units.strata), max(self.probabilities.shape[1], 2)), bool)
+        has[self.units.of, self.actual] = True
+        return has
 
     def __getitem__(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.integer]) -> "Sample":
         sources = None if self.sources is None else self.sources[chosen]

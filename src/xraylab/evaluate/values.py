@@ -1,14 +1,13 @@
-"""Every figure of classified images, for the images themselves or for any weighting of them."""
+"""Every figure of classified images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from xraylab.evaluate import counts, rates
 from xraylab.evaluate.counts import Floats, Ints
-from xraylab.evaluate.ranking import Ranking, areas, ranking
+from xraylab.evaluate.ranking import areas, ranking
 from xraylab.evaluate.rates import Matrices, Named
 from xraylab.evaluate.units import Sample
 
@@ -26,7 +25,9 @@ class Asked:
     normal: int | None  # the class of healthy images
     prevalence: Floats | None  # (classes,), summing to 1
     confidence: float
-    draws: int
+    primary: str  # the figure that the sentences are about, of the positive class or the mean over classes
+    margin: float  # the smallest difference in it that matters; 0: none was stated
+    n_permutations: int
     seed: int
 
     @property
@@ -38,15 +39,11 @@ class Asked:
 def values(sample: Sample, asked: Asked) -> dict[Key, float]:
     """Every figure of the images as they are, or its mean over their sources; NaN where one is not defined."""
     if sample.parts:
-        return averaged([values(part, asked) for part in sample.parts])
-    once = np.ones((1, len(sample.actual)))
-    found = of_matrices(confusion(sample, asked)[None], asked) | of_scores(prepared(sample, asked), once, asked)
-    return {key: float(drawn[0]) for key, drawn in found.items()}
-
-
-def averaged(parts: Sequence[dict[Key, Any]]) -> dict[Key, Any]:
-    """The mean of each figure, or of each of its draws, over parts."""
-    return {key: sum(part[key] for part in parts) / len(parts) for key in parts[0]}
+        each = [values(part, asked) for part in sample.parts]
+        return {key: sum(part[key] for part in each) / len(each) for key in each[0]}
+    sums = prepared(sample, asked).sum(axis=0)[None]
+    found = of_matrices(confusion(sample, asked)[None], asked) | _of_rankings(sample, asked) | of_losses(sums, asked)
+    return {key: float(figure[0]) for key, figure in found.items()}
 
 
 def confusion(sample: Sample, asked: Asked) -> Ints:
@@ -59,39 +56,37 @@ def of_matrices(matrices: Matrices, asked: Asked) -> dict[Key, Floats]:
     return _named(each, rates.overall(matrices), np.asarray(matrices, float).sum(axis=-1), asked)
 
 
-class Prepared(NamedTuple):
-    """What of a sample is the same in every draw."""
-
-    orders: list[Ranking]  # of the classes that are shown, sorted once
-    losses: Floats  # (n, 2 C + 1): squared distance per class, -ln p of the actual class, and 1 for the actual class
-
-
-def prepared(sample: Sample, asked: Asked) -> Prepared:
+def prepared(sample: Sample, asked: Asked) -> Floats:
+    """(n, 2 C + 1): squared distance per class, -ln p of the actual class, and 1 for the actual class."""
     truth = np.eye(len(asked.classes))[sample.actual]
     squares = (sample.probabilities - truth) ** 2
     own = np.maximum((sample.probabilities * truth).sum(axis=1), np.finfo(np.float32).tiny)
-    orders = [ranking(sample.actual == label, sample.probabilities[:, label]) for label in asked.shown]
-    return Prepared(orders, np.column_stack([squares, -np.log(own), truth]))
+    return np.column_stack([squares, -np.log(own), truth])
 
 
-def of_scores(given: Prepared, weights: Floats, asked: Asked) -> dict[Key, Floats]:
-    """The figures of probabilities, images weighted by (draws, n): key -> (draws,).
+def of_losses(sums: Floats, asked: Asked) -> dict[Key, Floats]:
+    """The figures of probabilities, from sums (draws, 2 C + 1) of `prepared` over images: key -> (draws,).
 
     Brier, Mon Weather Rev 78 (1950) 1: of a class, the mean squared distance of its probability from 0 or 1; overall,
     with two classes that of the positive one, with more the sum over classes.
     """
     classes = len(asked.classes)
-    aurocs, auprcs = np.full((2, len(weights), classes), np.nan)
-    for label, order in zip(asked.shown, given.orders, strict=True):
-        aurocs[:, label], auprcs[:, label] = areas(order, weights)
-    sums = weights @ given.losses
     support = sums[:, classes + 1 :]
     brier = rates.ratio(sums[:, :classes], support.sum(axis=1, keepdims=True))
     overall = {
         "brier": brier.sum(axis=1) if asked.positive is None else brier[:, asked.positive],
         "log_loss": rates.ratio(sums[:, classes], support.sum(axis=1)),
     }
-    return _named({"auroc": aurocs, "auprc": auprcs, "brier": brier}, overall, support, asked)
+    return _named({"brier": brier}, overall, support, asked)
+
+
+def _of_rankings(sample: Sample, asked: Asked) -> dict[Key, Floats]:
+    aurocs, auprcs = np.full((2, 1, len(asked.classes)), np.nan)
+    for label in asked.shown:
+        order = ranking(sample.actual == label, sample.probabilities[:, label])
+        aurocs[0, label], auprcs[0, label] = areas(order)
+    support = np.bincount(sample.actual, minlength=len(asked.classes))[None].astype(float)
+    return _named({"auroc": aurocs, "auprc": auprcs}, {}, support, asked)
 
 
 def _named(each: Named, overall: Named, support: Floats, asked: Asked) -> dict[Key, Floats]:

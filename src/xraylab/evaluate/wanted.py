@@ -19,6 +19,8 @@ def of(params: Params) -> Asked:
         normal=1 - positive if normal is None and positive is not None else normal,
         prevalence=None if shares is None else np.array(shares),
         confidence=given.confidence,
-        draws=given.draws,
+        primary=given.primary,
+        margin=given.margin,
+        n_permutations=given.n_permutations,
         seed=given.seed,
     )

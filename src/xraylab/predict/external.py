@@ -85,7 +85,7 @@ def told(record: Record) -> Iterator[str]:
     shown = [row for row in record["figures"] if row["figure"] in TOLD]
     width = max(len(row["of"]) for row in shown)
     for row in shown:
-        yield f"{row['of']:{width}}  {row['figure']:20} {_estimate(row['value'], row['low'], row['high'])}"
+        yield f"{row['of']:{width}}  {row['figure']:20} {_estimate(row['value'], row['low'], row['high'])}{_why(row)}"
     yield f"{100 * record['confidence']:g} % intervals: {record['intervals']}"
     yield f"computed: {record['computed']}"
     yield f"log loss at the run's own temperature: {_number(record['log_loss_calibrated'])}"
@@ -99,6 +99,10 @@ def told(record: Record) -> Iterator[str]:
 
 def _estimate(value: float | None, low: float | None, high: float | None) -> str:
     return _number(value) + ("" if low is None else f"  ({low:.4f} to {high:.4f})")
+
+
+def _why(row: dict[str, Any]) -> str:
+    return f"  (no interval: {row['why']})" if row["why"] else ""
 
 
 def _number(value: float | None) -> str:

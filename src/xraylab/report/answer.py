@@ -7,6 +7,7 @@ from xraylab.report.text import decimal, listed, percent, plural
 DAGGER = "†"
 SIDE_NAMES = {"valid": "validation", "test": "test"}
 RANKED_BY = {"f1": "F1", "accuracy": "accuracy", "loss": "loss"}
+COMPARED = {"accuracy": "accuracy", "f1": "F1", "auroc": "AUROC"}
 
 Means = dict[tuple[str, str, str], dict[str, Any]]  # (experiment, checkpoint, side) -> figures
 
@@ -54,18 +55,31 @@ def _scores(summary: dict[str, Any], means: Means, experiment: str, images: int)
 
 
 def _against(summary: dict[str, Any], means: Means, first: str, other: str, images: int) -> str:
+    """Every difference with its direction; whether it is more than chance, the tests say."""
     ours, theirs = means[first, "best", "test"], means[other, "best", "test"]
     dagger = mark(summary, other)
-    difference = round(ours["f1"] - theirs["f1"], 4)
-    compared = (
-        f"{decimal(abs(difference))} {'higher' if difference > 0 else 'lower'} than" if difference else "equal to"
-    )
     name = f"The baseline ({other})" if other == summary["baseline"] else f"The next, {other},"
     name = "The baseline" if other == "baseline" == summary["baseline"] else name
+    auroc = "no AUROC" if theirs["auroc"] is None else f"{decimal(theirs['auroc'])}{dagger}"
     return (
-        f"{name} reaches {percent(theirs['accuracy'])} %{dagger} and {decimal(theirs['f1'])}{dagger}"
-        f"{_wrong(summary, theirs, images, ' ({} wrong)')}: the F1 of {first} is {compared} that."
+        f"{name} reaches {percent(theirs['accuracy'])} %{dagger}, {decimal(theirs['f1'])}{dagger} and {auroc}"
+        f"{_wrong(summary, theirs, images, ' ({} wrong)')}: {first} has {_directions(ours, theirs)}."
     )
+
+
+def _directions(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
+    """`a higher accuracy (+0.0125), a lower AUROC (-0.0210) and the same F1`."""
+    said, same = [], []
+    for figure, name in COMPARED.items():
+        if ours[figure] is None or theirs[figure] is None:
+            continue
+        difference = round(ours[figure] - theirs[figure], 4)
+        if difference:
+            said.append(f"a {'higher' if difference > 0 else 'lower'} {name} ({difference:+.4f})")
+        else:
+            same.append(name)
+    also = [f"the same {listed(same)}"] if same else []
+    return listed(said + also).replace("-", "−")
 
 
 def _wrong(summary: dict[str, Any], row: dict[str, Any], images: int, shown: str) -> str:

@@ -8,9 +8,11 @@ import pandas as pd
 
 from xraylab import tables
 from xraylab.report import answer, charts, diagrams, estimates
+from xraylab.report.comparison import place
 from xraylab.report.records import Record, chosen
 
 MEASURES = {"loss": "Loss", "accuracy": "Accuracy", "f1": "F1"}
+FOREST = ("auroc", "accuracy", "f1")
 CORNER = 0.2  # of the ROC axes, shown larger
 Run = dict[str, Any]
 
@@ -127,15 +129,30 @@ def net_benefit(folder: Path, summary: dict[str, Any]) -> Any:
     )
 
 
-def forest(summary: dict[str, Any]) -> dict[str, Any]:
-    """Figure -> every experiment's differences from the baseline; empty where there is no other experiment."""
+def forest(summary: dict[str, Any], figures: list[Record]) -> dict[str, Any]:
+    """Figure -> every experiment's differences from the baseline; empty where there is no other experiment.
+
+    The primary figure first; last, where there are several repeats, each experiment's as points.
+    """
     against = chosen(summary["comparisons"], kind="baseline")
     found = {}
-    for figure in dict.fromkeys(row["figure"] for row in against):
+    for figure in dict.fromkeys([summary["primary"], *FOREST]) if against else ():
         rows = chosen(against, figure=figure)
         alt = " ".join(row["sentence"] for row in rows)
-        found[estimates.title(figure)] = diagrams.differences(rows, summary["intervals"]["confidence"], alt)
+        name = estimates.title(figure) + ("" if figure == summary["primary"] else ", exploratory")
+        found[name] = diagrams.differences(rows, summary["intervals"]["confidence"], alt)
+    several = {name: [row["value"] for row in own] for name, own in _repeats(summary, figures).items()}
+    if against and any(len(values) > 1 for values in several.values()):
+        name = estimates.title(summary["primary"])
+        found[f"{name} of each {'fold' if summary['folds'] else 'repeat'}"] = diagrams.repeats(several, name)
     return found
+
+
+def _repeats(summary: dict[str, Any], figures: list[Record]) -> dict[str, list[Record]]:
+    """The primary figure of every repeat's best epoch on the test images."""
+    whose, figure = place(summary, summary["primary"])
+    known = {"kind": "repeat", "checkpoint": "best", "side": "test", "of": whose, "figure": figure}
+    return {name: chosen(figures, experiment=name, **known) for name in by_experiment(summary)}
 
 
 def data(index: pd.DataFrame, classes: list[str], split: dict[str, Any]) -> dict[str, Any]:

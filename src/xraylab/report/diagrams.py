@@ -91,6 +91,26 @@ def differences(rows: list[dict[str, Any]], confidence: float, alt: str) -> Mark
         return svg(figure, alt)
 
 
+def repeats(values: dict[str, list[float | None]], name: str) -> Markup:
+    """A figure of every repeat as a point, and each experiment's mean as a line."""
+    known = {experiment: [value for value in own if value is not None] for experiment, own in values.items()}
+    alt = "; ".join(f"{name} of {each}: {', '.join(f'{value:.3f}' for value in own)}" for each, own in known.items())
+    with matplotlib.rc_context(style(alt)):
+        figure, axes = panel(2.9, 0.5 + 0.19 * len(known))
+        for number, own in enumerate(known.values()):
+            axes.plot(own, [number] * len(own), "o", color=INK, alpha=0.55, markersize=3.6, markeredgewidth=0)
+            if own:
+                axes.plot([sum(own) / len(own)] * 2, [number - 0.32, number + 0.32], color=INK, linewidth=1.3)
+        axes.set_yticks(range(len(known)), list(known))
+        axes.set_ylim(len(known) - 0.5, -0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.margins(x=0.08)
+        return svg(figure, alt)
+
+
 def _difference(axes: Axes, place: int, row: dict[str, Any], confidence: float) -> None:
     shown = row["p_holm"] is not None and row["p_holm"] < 1 - confidence
     colour = "#D55E00" if shown else INK

@@ -7,6 +7,12 @@ from xraylab.params import Experiment, Params
 from xraylab.report import training
 from xraylab.report.split import sentences
 from xraylab.report.text import grouped, listed, plural
+from xraylab.report.verdict import FIGURES
+
+ROLES = {
+    "primary": "the primary figure, {}, tested with Holm’s correction over experiments",
+    "exploratory": "exploratory tests with Holm’s correction over all figures and pairs",
+}
 
 
 def study(
@@ -124,15 +130,21 @@ def _imbalance(plans: dict[str, Experiment]) -> str:
 
 def _ensembles(params: Params) -> str:
     several = len(params.study.repeats) > 1
-    return "none; tests use the mean probability over repeats" if several else "none"
+    return (
+        "the mean probability over repeats, named as an ensemble; tests are of single networks" if several else "none"
+    )
 
 
 def statistics(summary: dict[str, Any]) -> str:
-    how = summary["intervals"]
-    return (
-        f"{100 * how['confidence']:g} % intervals (Wilson, DeLong, Clopper-Pearson, bootstrap of "
-        f"{grouped(how['draws'])} draws): {how['rests_on']}; paired tests, Holm-corrected"
-    )
+    """The rules that this study's intervals and tests were made by, the primary figure first."""
+    how, compared = summary["intervals"], summary["comparisons"]
+    rules = dict.fromkeys(row["by"] for row in summary["mean_figures"] if row["by"])
+    said = [f"{100 * how['confidence']:g} % intervals ({listed(list(rules))}): {how['rests_on']}"]
+    for role, what in ROLES.items():
+        tests = dict.fromkeys(row["test"] for row in compared if row["role"] == role and row["test"])
+        if tests:
+            said.append(f"{what.format(FIGURES[summary['primary']])} ({listed(list(tests))})")
+    return "; ".join(said)
 
 
 def limits(params: Params, summary: dict[str, Any], audit: dict[str, Any]) -> str:

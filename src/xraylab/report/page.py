@@ -28,6 +28,7 @@ def render(names: Names, **sections: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(
+        zip=zip,
         percent=text.percent,
         decimal=text.decimal,
         grouped=text.grouped,

@@ -12,10 +12,13 @@ FIGURES = ("accuracy", "sensitivity", "specificity", "f1", "auroc")
 SHOWN = 6  # images that only one of the two gets right
 
 
-def table(summary: dict[str, Any], rows: Sequence[Record]) -> list[dict[str, Any]]:
-    """Per figure: that of either experiment, of the mean probability over repeats, and their tested difference."""
-    known = {"checkpoint": "best", "side": "test", "kind": "mean"}
-    both = [keyed(chosen(rows, experiment=name, **known)) for name in summary["top_two"]]
+def table(summary: dict[str, Any], rows: Sequence[Record], spread: Sequence[Record]) -> list[dict[str, Any]]:
+    """Per figure: that of either experiment, with several repeats their mean, and their tested difference."""
+    several = len({run["repeat"] for run in summary["runs"]}) > 1
+    known = {"checkpoint": "best", "side": "test", "kind": "repeat"}
+    both = [keyed(chosen(spread if several else rows, experiment=name, **known)) for name in summary["top_two"]]
+    if several:
+        both = [{key: row | {"value": row["mean"]} for key, row in own.items()} for own in both]
     top = [row for row in summary["comparisons"] if row["kind"] == "top two"]
     tested = {row["figure"]: _from(summary["top_two"][0], row) for row in top}
     return [

@@ -25,9 +25,9 @@ def comparison(summary: dict[str, Any], shortcut: str | None = None) -> Renderab
 
 def _table(summary: dict[str, Any]) -> Table:
     means = {(row["experiment"], row["side"]): row for row in summary["means"] if row["checkpoint"] == "best"}
-    p = {row["first"]: row["p_holm"] for row in summary["comparisons"] if _f1_against_baseline(row)}
-    ranked_on = summary["ranked_on"]
-    table = Table("experiment", *(_head(name) for name in (f"{ranked_on} F1", "accuracy %", "F1", "AUROC", "p of F1")))
+    p = {row["first"]: row["p_holm"] for row in summary["comparisons"] if row["role"] == "primary"}
+    ranked_on, chief = summary["ranked_on"], f"p of {verdict.FIGURES[summary['primary']]}"
+    table = Table("experiment", *(_head(name) for name in (f"{ranked_on} F1", "accuracy %", "F1", "AUROC", chief)))
     for row in summary["ranking"]:
         name = row["experiment"]
         test, dagger = means[name, "test"], answer.mark(summary, name)
@@ -35,10 +35,6 @@ def _table(summary: dict[str, Any]) -> Table:
         shown = [figure + dagger for figure in [*figures, decimal(test["auroc"])]]
         table.add_row(Text(name), *shown, "baseline" if name == summary["baseline"] else p_value(p[name]))
     return table
-
-
-def _f1_against_baseline(row: dict[str, Any]) -> bool:
-    return (row["kind"], row["figure"]) == ("baseline", "f1")
 
 
 def _head(name: str) -> Column:

@@ -39,10 +39,12 @@ def plural(count: float, noun: str) -> str:
     return f"{rounded:g} {noun}{'' if rounded == 1 else 's'}"
 
 
-def p_value(p: float | None) -> str:
-    """Three digits below 0.1, two above."""
+def p_value(p: float | None, at_most: bool = False) -> str:
+    """Three digits below 0.1, two above; `at_most` where a test of drawn swaps found none as extreme."""
     if p is None:
         return "not tested"
+    if at_most:
+        return f"≤ {p:.1g}"
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 

@@ -52,11 +52,12 @@ def run(params: Params, paths: Paths) -> None:
         summary["test_sources"] = sources
         rows = study.figures(runs, asked, folds)
         _write_tables(folder, params, paths, runs, rows, asked)
-        compared = comparisons.rows(runs, params.study.baseline, summary["top_two"], ranked_on, asked)
+        compared = comparisons.rows(runs, params.study.baseline, summary["top_two"], ranked_on, asked, folds)
         tables.write(pd.DataFrame(compared, columns=list(comparisons.COLUMNS)), folder / "comparisons.csv")
         judged = _judged(params, runs, rows, asked)
         files.write_json(judged, folder / "goals.json")
         more = {"comparisons": compared, "goals": judged, "intervals": study.rests_on(runs, asked)}
+        more["primary"] = params.evaluate.primary
         more["predictions"] = {f"{run.experiment}/{run.repeat}": _hash(paths, run) for run in runs}
         more["mean_figures"] = [row for row in rows if row["kind"] == study.MEAN]
         files.write_json({**summary, **more}, folder / "summary.json")

@@ -100,7 +100,7 @@ def run(params: Params, paths: Paths) -> None:
         tests=verdict.paragraph(summary, params.evaluate.confidence),
         f1_name=answer.f1_name(summary),
         answer=answer.sentences(summary, means, tested),
-        forest=curves.forest(summary),
+        forest=curves.forest(summary, read["figures"]),
         columns=comparison.COLUMNS,
         comparison=comparison.rows(summary, means, read["figures"], read["spread"]),
         learning_curves=curves.learning(paths.evaluation, summary, read["figures"], read["epochs"]),
@@ -163,7 +163,7 @@ def _pictures(
     if len(summary["top_two"]) > 1:
         alone = pictures.of_pair(paths.evaluation, summary, shown)
         repeat = params.study.repeats[0]
-        found["pair"] = {"rows": pair.table(summary, read["figures"]), "alone": alone, "repeat": repeat}
+        found["pair"] = {"rows": pair.table(summary, read["figures"], read["spread"]), "alone": alone, "repeat": repeat}
     return found
 
 
