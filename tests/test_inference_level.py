@@ -40,7 +40,7 @@ def test_one_recipe_under_two_names_is_seldom_told_apart_by_its_seeds(level: Mod
 
 @pytest.mark.parametrize("shape", [(15, 15, 3, 0.98, 0.5, 2.0), (20, 190, 1, 0.995, 0.0, 3.0)])
 def test_the_interval_of_a_high_auroc_holds_it(level: ModuleType, shape: tuple[float, ...]) -> None:
-    """The bootstrap of patients holds the first in 71 % of these studies, DeLong's logit interval the second in 87 %."""
+    """The bootstrap of patients holds the first in 71 % of these studies, DeLong's logit one the second in 87 %."""
     found = level.simulated(lambda rng: level.auroc(rng, *shape), 300)
     assert found["holds"] >= 0.91
     assert found["width"] < 0.2
