@@ -270,7 +270,7 @@ def main() -> None:
 
 def gates(tables: measure.Tables) -> dict[str, Gate]:
     """The worst of each table. Of few patients shares so near to 1 have few outcomes, as Wilson's interval shows."""
-    most = round(LEVEL + MONTE_CARLO / np.sqrt(SIMULATIONS), 4)
+    most = round(float(LEVEL + MONTE_CARLO / np.sqrt(SIMULATIONS)), 4)
     found = {}
     for title, rows in tables.items():
         values = [value for row in rows for what, value in row.items() if what not in ("setting", "width")]
