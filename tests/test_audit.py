@@ -19,7 +19,7 @@ BLANK = {
     "format": "PNG", "bytes": 5000, "brightness": 0.5, "contrast": 0.2, "border": 0.0, "burned_in": "", "window": "",
     "manufacturer": "", "site": "",
 }  # fmt: skip
-NO_PAIRS = pd.DataFrame({"id": [], "other": [], "bits": []})
+NO_PAIRS = pd.DataFrame({"id": [], "other": [], "change": [], "bits": []})
 
 
 def index(rows: list[dict[str, Any]]) -> pd.DataFrame:
@@ -81,7 +81,9 @@ LEAKY = index(
         {"pixel_hash": "x"}, {"pixel_hash": "x"}, {}, {},
     ]
 )  # fmt: skip
-NEAR = pd.DataFrame({"id": ["6.png", "6.png"], "other": ["7.png", "0.png"], "bits": [4, 9]})
+NEAR = pd.DataFrame(
+    {"id": ["6.png", "6.png"], "other": ["7.png", "0.png"], "change": ["encoded", "mirrored"], "bits": [4, 9]}
+)
 SIDES = pd.Series(["train", "test", "valid", "valid", "train", "test", "train", "valid"])
 
 
@@ -92,6 +94,12 @@ def test_what_crosses_splits_stops_the_study() -> None:
         ("duplicates_across_splits", "stop", ["4.png = 5.png (train+test)"]),
         ("near-duplicates_across_splits", "stop", ["6.png ~ 7.png (4 bits of 256)"]),
     ]
+
+
+def test_how_a_picture_was_changed_stands_beside_the_pair() -> None:
+    near = pd.DataFrame({"id": "6.png", "other": "7.png", "change": ["mirrored", "cropped"], "bits": ["9", ""]})
+    (leak,) = [each for each in findings.across_splits(LEAKY, near, SIDES) if each["kind"].startswith("near")]
+    assert leak["examples"] == ["6.png ~ 7.png (mirrored, 9 bits of 256)", "6.png ~ 7.png (cropped)"]
 
 
 def test_accepted_leakage_is_named_all_the_same() -> None:

@@ -131,6 +131,14 @@ def test_the_version_is_told(tmp_path: Path, run: Run) -> None:
 
 def test_showing_no_study_lists_them_all(tmp_path: Path, run: Run) -> None:
     assert run(tmp_path, "study", "show") == run(tmp_path, "study", "list")
+    assert run(tmp_path, "study", "list")[1].startswith("covid4 ")
+
+
+@pytest.mark.parametrize("how", [["study", "tb"], ["study", "use", "tb"]])
+def test_a_study_is_taken_with_and_without_the_word_use(how: list[str], tmp_path: Path, run: Run) -> None:
+    study = small.study(tmp_path / "study")
+    assert run(study, *how, "--force")[1].startswith("params.yaml is the study tb now")
+    assert files.read_yaml(study / "params.yaml")["study"]["preset"] == "tb"
 
 
 def test_any_folder_is_audited_without_a_study(tmp_path: Path, run: Run) -> None:

@@ -147,15 +147,6 @@ def test_each_run_has_its_series(tmp_path: Path) -> None:
     assert (images["actual"] == images["predicted"]).mean() == pytest.approx(best["accuracy"], abs=1e-6)
 
 
-def test_no_plot_holds_a_name_that_users_choose_freely(tmp_path: Path) -> None:
-    """`dvc plots show` writes every column into its page unescaped."""
-    _, paths = _evaluated(tmp_path)
-    plots = {kind: tables.read(paths.evaluation / kind / "l2-0.csv") for kind in ("confusion", "curves")}
-    assert list(plots["confusion"]) == ["actual", "predicted"]
-    texts = {kind: set(table.select_dtypes("str").stack()) for kind, table in plots.items()}
-    assert texts == {"confusion": {"Healthy", "TB"}, "curves": {"all"}}
-
-
 def test_every_class_of_three_has_its_roc_curve(tmp_path: Path) -> None:
     _, paths = _evaluated(tmp_path, THREE)
     names = sorted(path.name for path in (paths.evaluation / "roc/baseline-0").iterdir())

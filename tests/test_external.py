@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from xraylab import cli, files, tables
-from xraylab.data.audit import duplicates
+from xraylab.data.audit import duplicates, hashes
 from xraylab.errors import DataError, MissingError
 from xraylab.evaluate import calibration
 from xraylab.predict import external, fixed, kept
@@ -209,13 +209,13 @@ def test_seen_names_the_nearest_within_the_bound_and_compares_every_pair(monkeyp
     after[4] = before[8]
 
     def table(bits: np.ndarray, prefix: str) -> pd.DataFrame:
-        hashes = [np.packbits(each).tobytes().hex() for each in bits]
+        packed = [np.packbits(each).tobytes().hex() for each in bits]
         ids = [f"{prefix}{n}" for n in range(len(bits))]
-        return pd.DataFrame({"id": ids, "perceptual_hash": hashes, "contrast": 0.2})
+        return pd.DataFrame({"id": ids, "perceptual_hash": packed, "inside_hash": "", "contrast": 0.2})
 
     ours, theirs = table(before, "old"), table(after, "new")
     theirs.loc[4, "contrast"] = 0.0
-    monkeypatch.setattr(duplicates, "CHUNK", 3)
+    monkeypatch.setattr(hashes, "TILE", (3, 3))
     assert list(duplicates.seen(theirs, ours)) == ["old3", "old3", "", "old39", "", "", ""]
     assert list(duplicates.seen(theirs, ours[:0])) == [""] * 7
 

@@ -73,7 +73,7 @@ def test_the_index_groups_by_header_where_nothing_else_tells_and_ranks_dates(tmp
     for number, (name, date) in enumerate(dates.items()):
         film(tmp_path / f"{name}.dcm", number, PatientID="pq"[number % 2] + "1", StudyDate=date, InstitutionName="Ulm")
     found = layouts.read(tmp_path, "auto", None, None, None)
-    table, _ = index.measure(tmp_path, found.table, SALT)
+    table, *_ = index.measure(tmp_path, found.table, SALT)
     assert list(table["study_order"]) == ["2", "1", "2", ""]
     one, two, three, four = table["patient"]
     assert (one, two) == (three, four)
@@ -83,7 +83,7 @@ def test_the_index_groups_by_header_where_nothing_else_tells_and_ranks_dates(tmp
     assert folder.look(tmp_path, found, SALT).record["patients"] == "DICOM's PatientID"
     (tmp_path / "who.csv").write_text("image,patient\n1,x\n2,y\n3,z\n")
     found = layouts.read(tmp_path, "auto", None, None, None)
-    table, _ = index.measure(tmp_path, found.table, SALT)
+    table, *_ = index.measure(tmp_path, found.table, SALT)
     assert list(table["patient"]) == ["x", "y", "z", four]
 
 

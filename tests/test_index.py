@@ -18,7 +18,9 @@ from xraylab.stages import index as stage
 
 
 def measured(folder: Path) -> tuple[pd.DataFrame, list[str]]:
-    return index.measure(folder, layouts.read(folder, "auto", None, None, None).table)
+    table, unreadable, thumbnails = index.measure(folder, layouts.read(folder, "auto", None, None, None).table)
+    assert len(thumbnails) == len(table)
+    return table, unreadable
 
 
 def test_names_sort_as_numbers() -> None:

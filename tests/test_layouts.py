@@ -248,6 +248,7 @@ def test_the_demo_is_one_of_class_folders_whatever_its_tables_say(classes: list[
     write(tmp_path, "patients.csv", "image,patient,age,sex", *people)
     found = auto(tmp_path, classes)
     assert (found.layout, found.patients, found.left_out) == ("class-folders", "patients.csv", {"folder masks": 1})
+    assert found.tables == ["findings.csv: where the masks' findings are, which explain reads"]
     rows = found.table[["id", "patient", "age", "sex"]].values.tolist()
     assert rows == [
         ["Healthy/h1.png", "p2", "30", "F"],

@@ -15,7 +15,7 @@ from xraylab.data.split import leakage, strategies
 from xraylab.errors import DataError
 from xraylab.stages import split as stage
 
-NO_PAIRS = pd.DataFrame(columns=["id", "other", "bits"])
+NO_PAIRS = pd.DataFrame(columns=["id", "other", "change", "bits"])
 
 
 def copies(seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -23,7 +23,7 @@ def copies(seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     rng, index = np.random.default_rng(seed), people(seed)
     index["pixel_hash"] = np.where(rng.random(len(index)) < 0.1, rng.permutation(index["id"]), index["id"])
     one, other = (rng.choice(index["id"], 40) for _ in range(2))
-    return index, pd.DataFrame({"id": one, "other": other, "bits": 7})[one != other]
+    return index, pd.DataFrame({"id": one, "other": other, "change": "encoded", "bits": 7})[one != other]
 
 
 def test_a_unit_is_a_patient_with_every_copy_of_its_pictures() -> None:
@@ -31,7 +31,7 @@ def test_a_unit_is_a_patient_with_every_copy_of_its_pictures() -> None:
         [("a", "p", "1"), ("b", "p", "2"), ("c", "q", "2"), ("d", "", "4"), ("e", "", "5"), ("f", "", "6")],
         columns=["id", "patient", "pixel_hash"],
     )
-    near = pd.DataFrame({"id": ["c"], "other": ["d"], "bits": [3]})
+    near = pd.DataFrame({"id": ["c"], "other": ["d"], "change": "encoded", "bits": [3]})
     assert list(leakage.units(index, near)) == ["image d"] * 4 + ["image e", "image f"]
     assert list(leakage.units(index.iloc[::-1], near)) == ["image f", "image e"] + ["image d"] * 4
 
@@ -81,7 +81,7 @@ def test_each_image_that_leaves_has_its_reason() -> None:
         columns=["id", "patient", "pixel_hash"],
     ).assign(label="A")  # fmt: skip
     split = pd.Series(["test"] * 3 + ["valid"] + ["train"] * 6)
-    near = pd.DataFrame({"id": ["t3", "near"], "other": ["near", "further"], "bits": [5, 5]})
+    near = pd.DataFrame({"id": ["t3", "near"], "other": ["near", "further"], "change": "encoded", "bits": [5, 5]})
     _, removed = leakage.resolve(index, near, split, leakage.units(index, near), most=1.0)
     assert [tuple(row) for row in removed[["id", "reason", "of"]].itertuples(index=False)] == [
         ("patient", "patient", "t1"),

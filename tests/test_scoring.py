@@ -52,6 +52,10 @@ def plain(network: nn.Module, batch: Tensor) -> Tensor:
     return answer
 
 
+def test_nothing_is_said_of_batch_norms_where_there_are_none() -> None:
+    assert folding.folded(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()))[1] == ""
+
+
 @pytest.mark.parametrize(("arch", "norms"), [("resnet18", 20), ("resnet34", 36), ("resnet50", 53)])
 def test_folded_networks_give_the_same_probabilities(arch: str, norms: int) -> None:
     network, batch = resnet(arch), images(4)

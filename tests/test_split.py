@@ -304,7 +304,7 @@ def drawn_study(folder: Path, index_: pd.DataFrame, **changes: Any) -> Paths:
     study = small.study(folder, lambda tree: tree["split"].update(changes))
     paths = Paths(study)
     tables.write(index_, paths.index)
-    tables.write(pd.DataFrame(columns=["id", "other", "bits"]), paths.near_duplicates)
+    tables.write(pd.DataFrame(columns=["id", "other", "change", "bits"]), paths.near_duplicates)
     stage.run(*load(study))
     return paths
 

@@ -86,7 +86,7 @@ def names(column: str, leave_out: int = 0) -> dict[str, list[str]]:
 def study(folder: Path, lists: Path | str, valid: float | None = None, index: pd.DataFrame = INDEX) -> Paths:
     paths = Paths(small.study(folder, lambda tree: tree["split"].update(GIVEN, files=str(lists), valid=valid)))
     tables.write(index, paths.index)
-    tables.write(pd.DataFrame(columns=["id", "other", "bits"]), paths.near_duplicates)
+    tables.write(pd.DataFrame(columns=["id", "other", "change", "bits"]), paths.near_duplicates)
     return paths
 
 

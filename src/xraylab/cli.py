@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from xraylab import code as fingerprints
 from xraylab import progress
 from xraylab.errors import XraylabError
 
 if TYPE_CHECKING:
+    from typer._click.core import Command, Context
+
     from xraylab.params import Params
     from xraylab.paths import Paths
 
@@ -30,6 +33,17 @@ app = typer.Typer(
 
 data = typer.Typer(no_args_is_help=True, help="The study's images.")
 app.add_typer(data, name="data", rich_help_panel="Tools")
+
+
+class Studies(TyperGroup):
+    """`xraylab study NAME` is short for `xraylab study use NAME`."""
+
+    def resolve_command(self, ctx: "Context", args: list[str]) -> "tuple[str | None, Command | None, list[str]]":
+        return super().resolve_command(ctx, args if args[0] in self.commands else ["use", *args])
+
+
+study = typer.Typer(no_args_is_help=True, cls=Studies, help="Published studies: list, show, use.")
+app.add_typer(study, name="study", rich_help_panel="Tools")
 
 Experiment = Annotated[str, typer.Argument(help="A name under `experiments` in params.yaml.")]
 Repeat = Annotated[int, typer.Argument(help="One of study.repeats; it is the seed.")]
@@ -200,25 +214,35 @@ def watch() -> None:
         print(f"DVC watches {path}")
 
 
-@app.command(rich_help_panel=TOOLS)
-def study(
-    what: Annotated[str, typer.Argument(help="A study's name; or list; or show.", metavar="NAME | list | show")],
-    name: Annotated[str | None, typer.Argument(help="With show: which.", metavar="NAME")] = None,
+@study.command("list")
+def study_list() -> None:
+    """Name the published studies, and what each needs."""
+    from xraylab.studies import tell
+
+    print(*tell.listed(), sep="\n")
+
+
+@study.command("show")
+def study_show(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Without one, all are listed.")] = None,
+) -> None:
+    """Tell all about a published study: data, values and whose they are, results."""
+    from xraylab.studies import presets, tell
+
+    print(*(tell.shown(presets.read(name)) if name else tell.listed()), sep="\n")
+
+
+@study.command("use")
+def study_use(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A published study.")],
     data: Annotated[str | None, typer.Option(help="data.source: a folder, an archive or an address.")] = None,
     published: Annotated[bool, typer.Option("--published", help="Choose epochs as the published study did.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an edited params.yaml.")] = False,
 ) -> None:
-    """Make params.yaml that of a published study; `list` names them, `show NAME` tells all about one."""
-    from xraylab.studies import begin, presets, tell
+    """Make params.yaml that of a published study; `xraylab study NAME` does the same."""
+    from xraylab.studies import begin
 
-    if what == "list":
-        lines = tell.listed()
-    elif what == "show":
-        lines = tell.shown(presets.read(name)) if name else tell.listed()
-    else:
-        lines = begin.here(Path.cwd(), what, data, published, force)
-    for line in lines:
-        print(line)
+    print(*begin.here(Path.cwd(), name, data, published, force), sep="\n")
 
 
 @app.command(rich_help_panel=TOOLS)

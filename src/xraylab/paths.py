@@ -200,6 +200,10 @@ class Paths:
         return self.reports / "index.html"
 
     @property
+    def plots(self) -> Path:
+        return self.root / "reports/plots"
+
+    @property
     def cards(self) -> Path:
         """A model card per experiment."""
         return self.reports / "cards"

@@ -3,11 +3,12 @@
 import secrets
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import imagehash
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
 
 from xraylab import files, progress
@@ -17,24 +18,36 @@ from xraylab.errors import DataError
 
 SALT_BYTES = 32
 HASH_SIZE = 16  # squared, in bits
+THUMBNAIL = 80  # height and width
 HEADER = ("sex", "age", "view", "patient", "source")
 PERSON = ("patient", "source", "manufacturer", "date")
 MEASURED = (
-    "width", "height", "mode", "format", "bytes", "file_hash", "pixel_hash", "perceptual_hash",
+    "width", "height", "mode", "format", "bytes", "file_hash", "pixel_hash", "perceptual_hash", "inside_hash",
     "brightness", "contrast", "border", "burned_in", "window", "manufacturer", "site", "study_order",
 )  # fmt: skip
 
 READ = (*(name for name in MEASURED if name not in ("site", "study_order")), "date")
 
 
+class Measured(NamedTuple):
+    """What `measure` read."""
+
+    table: pd.DataFrame
+    unreadable: list[str]
+    """Why each of the other images cannot be read."""
+    thumbnails: NDArray[np.uint8]
+    """(n, THUMBNAIL, THUMBNAIL): a row per row of the table."""
+
+
 def measure(
     raw: Path, found: pd.DataFrame, salt: bytes | None = None, keep_names: bool = False, several: bool = False
-) -> tuple[pd.DataFrame, list[str]]:
+) -> Measured:
     """Read every image of `found` once: its rows with what the files hold, and why each of the others cannot be read.
 
     Adds width and height (pixels), mode and format (how the file stores it), bytes, file_hash (SHA-256), pixel_hash
-    (SHA-256 of the upright gray levels), perceptual_hash (256 bits, hex), brightness and contrast (mean and standard
-    deviation of the gray levels, 0 to 1), border (share of the area in uniform edges), burned_in and window (DICOM).
+    (SHA-256 of the upright gray levels), perceptual_hash (256 bits, hex), inside_hash (that of what lies inside uniform
+    edges; '' without such edges), brightness and contrast (mean and standard deviation of the gray levels, 0 to 1),
+    border (share of the area in uniform edges), burned_in and window (DICOM).
     Sex, age, view, patient and source (the site) come from a DICOM header where the table does not know them; so do
     manufacturer, site and study_order (the rank of the study's date), which no table tells. Patients and sites are
     hashes with `salt` (None: one that nobody knows) unless `keep_names`. `several`: patients of two sources are two
@@ -49,6 +62,7 @@ def measure(
             return error
 
     rows = list(progress.mapped(look, list(found["path"]), "reading images"))
+    small = [row.pop("thumbnail") for row in rows if not isinstance(row, DataError)]
     good = [not isinstance(row, DataError) for row in rows]
     table = found[good].reset_index(drop=True)
     measured = pd.DataFrame([row for row in rows if not isinstance(row, DataError)], columns=[*READ, *HEADER])
@@ -58,9 +72,9 @@ def measure(
         measured["patient"] = layouts_several.apart(table["source"], measured["patient"])
     for column in HEADER:
         table[column] = table[column].where(table[column] != "", measured[column])
-    return pd.concat([table, measured[list(MEASURED)]], axis=1), [
-        str(row) for row in rows if isinstance(row, DataError)
-    ]
+    unreadable = [str(row) for row in rows if isinstance(row, DataError)]
+    thumbnails = np.array(small, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
+    return Measured(pd.concat([table, measured[list(MEASURED)]], axis=1), unreadable, thumbnails)
 
 
 def _row(path: Path, salt: bytes, keep_names: bool) -> dict[str, Any]:
@@ -69,7 +83,7 @@ def _row(path: Path, salt: bytes, keep_names: bool) -> dict[str, Any]:
     height, width = levels.shape
     person = _person(path, salt, keep_names) if picture.format == "DICOM" else dict.fromkeys(PERSON, "")
     top, bottom, left, right = prepare.border(gray)
-    inside = (height - top - bottom) * (width - left - right)
+    inside = gray[top : height - bottom, left : width - right]
     return {
         "width": width,
         "height": height,
@@ -79,11 +93,13 @@ def _row(path: Path, salt: bytes, keep_names: bool) -> dict[str, Any]:
         "file_hash": files.sha256(path),
         "pixel_hash": sha256(f"{width}x{height} {levels.dtype}".encode() + levels.tobytes()).hexdigest(),
         "perceptual_hash": _perceptual_hash(gray),
+        "inside_hash": _perceptual_hash(inside) if inside.size < gray.size else "",
         "brightness": round(float(gray.mean()) / 255, 4),
         "contrast": round(float(gray.std()) / 255, 4),
-        "border": round(1 - inside / (height * width), 4),
+        "border": round(1 - inside.size / gray.size, 4),
         **{name: picture.facts.get(name, "") for name in ("sex", "age", "view", "burned_in", "window")},
         **person,
+        "thumbnail": np.asarray(Image.fromarray(gray).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)),
     }
 
 

@@ -19,7 +19,7 @@ class _Calls(fx.Tracer):
 
 
 def folded(network: nn.Module) -> tuple[nn.Module, str]:
-    """A copy for scoring, in evaluation mode, and what was done with its batch norms, in words.
+    """A copy for scoring, in evaluation mode, and what was done with its batch norms, in words; '' where it has none.
 
     A pair is folded where the norm alone reads what the convolution puts out, and each is called once. Everything else
     stays as it is; a network whose calls cannot be traced is only copied.
@@ -37,7 +37,7 @@ def folded(network: nn.Module) -> tuple[nn.Module, str]:
         ours.set_submodule(convolution, fused)
         ours.set_submodule(norm, nn.Identity())
         done += 1
-    return ours, f"{done} of {norms} batch norms folded into convolutions"
+    return ours, f"{done} of {norms} batch norms folded into convolutions" if norms else ""
 
 
 def _pairs(network: nn.Module, graph: fx.Graph) -> Iterator[tuple[str, str]]:

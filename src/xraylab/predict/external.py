@@ -150,7 +150,7 @@ def _outside(
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder: name the folder that holds the images")
     found = layouts.read(folder, layout, classes, labels, None)
-    measured, unreadable = index.measure(folder, found.table)
+    measured, unreadable, _ = index.measure(folder, found.table)
     ours = tables.read(paths.index)
     split = paths.split_of(repeat)
     side_of = {name: side for side in LEARNT_FROM for name in tables.read(split / f"{side}_data.csv")["id"]}

@@ -56,7 +56,7 @@ def probabilities(
     tables = [images.assign(**dict(zip(columns, each.T, strict=True))) for each in means]
     views = [f"mean over {len(passes)} views"] if len(passes) > 1 else []
     smallest = memory.halved(min(size for _, size in done), SCORING_BATCH)
-    return tables, [*precision, *dict.fromkeys(note for _, notes in ready for note in notes), *smallest, *views]
+    return tables, [*precision, *dict.fromkeys(note for _, notes in ready for note in notes if note), *smallest, *views]
 
 
 def first_lines(model: dict[str, Any]) -> list[str]:

@@ -139,13 +139,11 @@ def _results(model: dict[str, Any], run: Run, asked: Asked) -> list[Result]:
 
 
 def _write_series(folder: Path, run: Run, table: pd.DataFrame, asked: Asked, params: Params) -> None:
-    """Curves of one run; images, confusion, ROC and so on of its best epoch on the test side."""
+    """Curves of one run; images, ROC and so on of its best epoch on the test side."""
     name = f"{run.experiment}-{run.repeat}"
     tables.write(run.history, folder / f"curves/{name}.csv")
     images = predictions.by_image(table, "best", "test", params.data.classes)
     tables.write(images, folder / f"images/{name}.csv")
-    # `dvc plots` puts every column into its page as it stands, and an id may hold what a browser would run
-    tables.write(images[["actual", "predicted"]], folder / f"confusion/{name}.csv")
     for each in series.of_run(run, asked, params.evaluate.bins):
         tables.write(each.table, folder / each.path)
 

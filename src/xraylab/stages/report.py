@@ -27,6 +27,7 @@ from xraylab.report import (
     pair,
     participants,
     pictures,
+    plots,
     rows,
     search,
     shortcuts,
@@ -134,9 +135,13 @@ def run(params: Params, paths: Paths) -> None:
     with files.replacing_folder(paths.cards) as folder:
         for experiment, card in made_cards.items():
             files.write_text(cards.markdown(experiment, params.study.title, card), folder / f"{experiment}.md")
+    with files.replacing_folder(paths.plots) as folder:
+        plots.write(folder, paths.evaluation, summary, _shares(split))
     files.write_text(html, paths.report)
     if shortcut:
         print(f"warning: {shortcuts.OPENING} {shortcut}")
+    print(f"the report is {paths.report.relative_to(paths.root).as_posix()}: open it in a browser")
+    print("to keep this state: git add --all && git commit")
 
 
 def _published(name: str | None, paths: Paths, spread: list[Record]) -> dict[str, Any] | None:

@@ -1,18 +1,22 @@
-"""Which images are the same picture: byte for byte, pixel for pixel, or re-encoded, resized or brightened."""
+"""Which images are the same picture: byte for byte, pixel for pixel, or changed as copies are."""
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-BITS = 256
-NEAR = 26
-"""Perceptual hashes that differ in at most so many of their 256 bits are one picture. Of chest radiographs, copies
-(JPEG, half the size, brighter) mostly differ in fewer than 10 bits, a few in up to 30; of 9,264 real ones, different
-films differ in 34 or more, of the 1,150 synthetic ones, which are more alike, different patients in 28 or more."""
-ROUNDS, WINDOW = 32, 8
-CHUNK = 512  # pictures compared with all others at a time
+from xraylab.data.audit import hashes
+from xraylab.data.audit.hashes import INVERTED, MIRRORED, Bits, Pairs
 
-Pairs = NDArray[np.int64]
+Thumbnails = NDArray[np.uint8]
+
+NEAR = 26
+"""Pictures whose perceptual hashes differ in at most so many of their 256 bits are one picture. Of 9,231 real chest
+radiographs, no two different ones do, nor does one and the mirror image or the negative of another."""
+DOUBTFUL = 50
+"""Up to so many, a second look decides: a burned-in letter changes up to so many bits, and a few films are as near."""
+SAME = 0.97
+"""From this correlation of their fine structure on, pictures in doubt are one picture."""
+ENCODED, BORDER, MIRROR, NEGATIVE, CROP = "encoded", "border", "mirrored", "inverted", "cropped"
 
 
 def groups(index: pd.DataFrame, column: str) -> list[list[str]]:
@@ -21,71 +25,89 @@ def groups(index: pd.DataFrame, column: str) -> list[list[str]]:
     return [ids for ids in found if len(ids) > 1]
 
 
-def near(index: pd.DataFrame) -> pd.DataFrame:
-    """Pairs of pictures that are alike but not pixel for pixel the same: columns id, other, bits (that differ).
+def near(index: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
+    """Pairs of pictures that are alike but not pixel for pixel the same: columns id, other, change, bits (that differ).
 
-    Of pixel-identical images only the first is compared. Images without contrast have no hash worth comparing.
+    `change`: encoded (or resized, brightened, annotated) anew, border (one has another border), mirrored, inverted, or
+    cropped, for which there are no bits; films of one known patient, which may look like parts of one another, are not
+    called so. Of pixel-identical images only the first is compared. Images without contrast have no hash worth
+    comparing. `thumbnails`: as `index.measure` has them, a row each.
     """
-    looked_at = index[(index["contrast"] > 0) & ~index["pixel_hash"].duplicated()]
-    hashes = np.frombuffer(bytes.fromhex("".join(looked_at["perceptual_hash"])), np.uint8).reshape(-1, BITS // 8)
-    pairs, bits = _close(hashes)
-    ids = looked_at["id"].to_numpy()
-    return pd.DataFrame({"id": ids[pairs[:, 0]], "other": ids[pairs[:, 1]], "bits": bits})
+    from xraylab.data.audit import crops  # noqa: PLC0415 - OpenCV takes time to import, and `split` does without
+
+    compared = ((index["contrast"] > 0) & ~index["pixel_hash"].duplicated()).to_numpy()
+    ids, small = index["id"].to_numpy()[compared], thumbnails[compared]
+    parts = crops.pairs(small)
+    patient = index["patient"].to_numpy()[compared]
+    followed_up = (patient[parts[:, 0]] == patient[parts[:, 1]]) & (patient[parts[:, 0]] != "")
+    parts = parts[~followed_up]
+    found = [*_by_hash(index[compared], small), _table(CROP, parts, None)]
+    table = pd.concat(found, ignore_index=True).drop_duplicates(["id", "other"])  # by the first change that explains it
+    table = table.sort_values(["id", "other"], ignore_index=True)
+    return table.assign(id=ids[table["id"]], other=ids[table["other"]])
 
 
 def seen(pictures: pd.DataFrame, before: pd.DataFrame) -> pd.Series:
     """For each of `pictures`, the id of the picture among `before` that it is a copy of, or ''.
 
-    Copies have perceptual hashes within NEAR bits; of several, the nearest is named, the first of equals. Every pair is
-    compared, so none is missed. Both tables have the columns id, perceptual_hash and contrast; images without contrast
-    are copies of nothing.
+    Copies have perceptual hashes within NEAR bits, as they are, mirrored, inverted, or without their borders; of
+    several, the nearest is named, the first of equals. Every pair is compared, so none is missed. Both tables have
+    the columns id, perceptual_hash, inside_hash and contrast; images without contrast are copies of nothing.
     """
     told, known = pictures[pictures["contrast"] > 0], before[before["contrast"] > 0]
     names = pd.Series("", index=pictures.index, dtype=object)
     if len(told) and len(known):
-        ids, words = known["id"].to_numpy(), _words(known)
-        rows = np.array_split(_words(told), -(-len(told) // CHUNK))
-        nearest = [_nearest(part, words) for part in rows]
-        at, bits = (np.concatenate(parts) for parts in zip(*nearest, strict=True))
-        names[told.index] = np.where(bits <= NEAR, ids[at], "")
+        own, theirs = hashes.bits(known["perceptual_hash"]), hashes.bits(told["perceptual_hash"])
+        ways = [
+            hashes.nearest(theirs, own),
+            hashes.nearest(_inside(told), _inside(known)),
+            hashes.nearest(theirs ^ MIRRORED, own),
+            hashes.nearest(theirs ^ INVERTED, own),
+        ]
+        rows, bits = (np.stack(parts) for parts in zip(*ways, strict=True))
+        least, every = bits.argmin(axis=0), np.arange(len(told))
+        ids = known["id"].to_numpy()[rows[least, every]]
+        names[told.index] = np.where(bits[least, every] <= NEAR, ids, "")
     return names
 
 
-def _words(index: pd.DataFrame) -> NDArray[np.uint64]:
-    """The perceptual hashes: (n, 4)."""
-    return np.frombuffer(bytes.fromhex("".join(index["perceptual_hash"])), np.uint64).reshape(len(index), -1)
+def _by_hash(index: pd.DataFrame, thumbnails: Thumbnails) -> list[pd.DataFrame]:
+    """Rows and changes of the pairs whose hashes, or those of what lies inside their borders, are near."""
+    own, inside = hashes.bits(index["perceptual_hash"]), _inside(index)
+    bordered = (index["inside_hash"] != "").to_numpy()
+    ways = {
+        ENCODED: (own, thumbnails),
+        MIRROR: (own ^ MIRRORED, thumbnails[:, :, ::-1]),
+        NEGATIVE: (own ^ INVERTED, 255 - thumbnails),
+    }
+    found = {}
+    for change, (bits, changed) in ways.items():
+        pairs, differing = hashes.within(own, bits, DOUBTFUL)
+        sure = (differing <= NEAR) & ~bordered[pairs].all(axis=1)  # equal borders make different pictures alike
+        same = sure | _same(thumbnails, changed, pairs, differing, ~sure)
+        found[change] = _table(change, pairs[same], differing[same])
+    unframed = _table(BORDER, *hashes.within(inside, inside, NEAR))
+    return [found.pop(ENCODED), unframed, *found.values()]
 
 
-def _nearest(words: NDArray[np.uint64], others: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of each hash the nearest among the others, and in how many bits it differs."""
-    bits = np.zeros((len(words), len(others)), np.int64)
-    for number in range(words.shape[1]):
-        bits += np.bitwise_count(words[:, number, None] ^ others[None, :, number])
-    at = bits.argmin(axis=1)
-    return at, bits[np.arange(len(bits)), at]
+def _same(
+    one: Thumbnails, other: Thumbnails, pairs: Pairs, bits: NDArray[np.int64], doubtful: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which of the doubtful pairs look the same; of very many, only those that differ in the fewest bits."""
+    from xraylab.data.audit import crops  # noqa: PLC0415 - as above
+
+    same = np.zeros(len(pairs), dtype=bool)
+    rows = np.flatnonzero(doubtful)
+    for row in rows[np.argsort(bits[rows], kind="stable")][: crops.most(len(one))]:
+        same[row] = crops.alike(one[pairs[row, 0]], other[pairs[row, 1]]) >= SAME
+    return same
 
 
-def _close(hashes: NDArray[np.uint8]) -> tuple[Pairs, NDArray[np.int64]]:
-    """Pairs of rows of `hashes` (n, 32) within NEAR bits, and how many bits they differ in.
-
-    Hashes that differ in few bits share a long beginning under most orders of the bits, and so come to lie beside
-    one another when sorted (Charikar, "Similarity estimation techniques from rounding algorithms", 2002): the time
-    grows as n log n, however alike the images are. Of copies within 24 bits none was missed among 20,000, within 30
-    none in 300.
-    """
-    rng = np.random.default_rng(0)
-    bits, words = np.unpackbits(hashes, axis=1), hashes.view(np.uint64)
-    found = [np.empty((0, 2), np.int64)]
-    for _ in range(ROUNDS):
-        keys = np.ascontiguousarray(np.packbits(bits[:, rng.permutation(BITS)], axis=1)).view(">u8")
-        order = np.lexsort(keys.T[::-1])
-        for step in range(1, WINDOW + 1):
-            pairs = np.stack([order[:-step], order[step:]], axis=1)
-            found.append(pairs[_differing(words, pairs) <= NEAR])
-    pairs = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
-    return pairs, _differing(words, pairs)
+def _table(change: str, pairs: Pairs, bits: NDArray[np.int64] | None) -> pd.DataFrame:
+    table = pd.DataFrame({"id": pairs[:, 0], "other": pairs[:, 1], "change": change, "bits": bits})
+    return table.astype({"bits": "Int64"})
 
 
-def _differing(words: NDArray[np.uint64], pairs: Pairs) -> NDArray[np.int64]:
-    differing: NDArray[np.int64] = np.bitwise_count(words[pairs[:, 0]] ^ words[pairs[:, 1]]).sum(axis=1, dtype=np.int64)
-    return differing
+def _inside(index: pd.DataFrame) -> Bits:
+    """The hashes of what lies inside the borders: where there is no border, of the whole."""
+    return hashes.bits(index["inside_hash"].where(index["inside_hash"] != "", index["perceptual_hash"]))

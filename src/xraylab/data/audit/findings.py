@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from xraylab.data.audit import confounding, duplicates
+from xraylab.data.audit import confounding, duplicates, hashes
 
 Finding = dict[str, Any]  # kind, severity, count, says, examples
 
@@ -29,7 +29,11 @@ SAYS = {  # kind -> severity, and the sentence after the count: {for one|for mor
     "left_out": ("note", "{image|images} left out: %s"),
     "duplicate_files": ("note", "{group|groups} of files that are the same byte for byte"),
     "duplicates": ("warning", "{group|groups} of images that are the same pixel for pixel"),
-    "near_duplicates": ("warning", "{pair|pairs} of near duplicates: one picture encoded, resized or brightened anew"),
+    "near_duplicates": (
+        "warning",
+        "{pair|pairs} of near duplicates: one picture encoded, resized, brightened, cropped, "
+        "mirrored, inverted, bordered or annotated anew",
+    ),
     "label_conflict": ("warning", "{group|groups} of images that show one picture under two labels"),
     "patients_unknown": ("note", "{image has|images have} no known patient: each counts as a patient of its own"),
     "patients_in_two_classes": ("warning", "{patient has|patients have} images in more than one class (from %s)"),
@@ -165,4 +169,10 @@ def _joined(groups: list[list[str]]) -> list[str]:
 
 
 def _pairs(near: pd.DataFrame) -> list[str]:
-    return [f"{row.id} ~ {row.other} ({row.bits} bits of {duplicates.BITS})" for row in near.itertuples()]
+    return [f"{row.id} ~ {row.other} ({_told(str(row.change), row.bits)})" for row in near.itertuples()]
+
+
+def _told(change: str, bits: Any) -> str:
+    """What the audit knows of a pair: of one that was cropped the bits say nothing."""
+    differing = f"{bits} bits of {hashes.BITS}"
+    return {duplicates.ENCODED: differing, duplicates.CROP: change}.get(change, f"{change}, {differing}")

@@ -32,9 +32,9 @@ class Audited:
 
 def look(raw: Path, found: Found, salt: bytes | None = None, keep_names: bool = False) -> Audited:
     """Read every image that the layout found, and say what is wrong with them."""
-    table, unreadable = index.measure(raw, found.table, salt, keep_names, bool(found.told_in))
+    table, unreadable, thumbnails = index.measure(raw, found.table, salt, keep_names, bool(found.told_in))
     patients = told_by(found, table)
-    near = duplicates.near(table)
+    near = duplicates.near(table, thumbnails)
     of_shortcuts, shortcuts = findings.of_shortcuts(table)
     every = [
         *findings.of_files(table, unreadable, found.missing, found.left_out),

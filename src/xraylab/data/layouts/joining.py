@@ -7,7 +7,7 @@ from xraylab.data.layouts import annotations, values
 from xraylab.data.layouts.annotations import Annotations, Table
 from xraylab.data.layouts.csvs import Row
 from xraylab.data.layouts.finder import Finder
-from xraylab.data.layouts.listing import Listing, is_mask
+from xraylab.data.layouts.listing import Listing, is_mask, last
 from xraylab.data.layouts.patients import UNKNOWN
 from xraylab.data.layouts.records import Entries, Image, Wanted, once
 from xraylab.data.names import some
@@ -21,6 +21,7 @@ TIDY: dict[str, Callable[[str], str]] = {
     "age": values.age,
     "view": values.view,
 }
+FINDINGS = "findings.csv"  # beside a folder of masks it says what they show
 OF_PATIENTS = ("sex", "age", "source")
 
 
@@ -59,6 +60,8 @@ def _with_images(entries: Entries, listing: Listing, table: Table) -> tuple[Entr
     column = table.columns["file"]
     useful = _useful(table, tuple(TIDY))
     if not useful:
+        if last(table.name) == FINDINGS and any(is_mask(path, listing.top) for path in listing.images):
+            return entries, f"{table.name}: where the masks' findings are, which explain reads"
         none = f"none of its columns ({some(table.header, 20)}) tells of patient, sex, age, view, split or source"
         return entries, f"{table.name}: passed over, since {none}"
     finder = Finder([image.path for image in entries.images if not is_mask(image.path, listing.top)])
