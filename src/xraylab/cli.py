@@ -294,6 +294,23 @@ def dry_run(
 
 
 @app.command(rich_help_panel=TOOLS)
+def plan_size(
+    difference: Annotated[
+        float | None, typer.Option(help="In evaluate.primary; evaluate.margin where not given.")
+    ] = None,
+    power: Annotated[float, typer.Option(help="The chance to show it, if it is there.")] = 0.8,
+) -> None:
+    """Say how many test patients would show a difference, by this study's own agreement between networks."""
+    from xraylab import files
+    from xraylab.evaluate import power as planning
+
+    given, paths = _study()
+    summary = files.read_json(paths.evaluation / "summary.json")
+    for line in planning.plan(summary, given.evaluate.margin if difference is None else difference, power):
+        print(line)
+
+
+@app.command(rich_help_panel=TOOLS)
 def score(
     run: Run,
     epoch: Annotated[int | None, typer.Option(help="Counted from 0; the best one where not given.")] = None,

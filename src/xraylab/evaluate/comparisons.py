@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 from scipy import stats
 
-from xraylab.evaluate import paired, repeated, sentences
+from xraylab.evaluate import paired, power, repeated, sentences
 from xraylab.evaluate.paired import Row
 from xraylab.evaluate.runs import Run, by_experiment
 from xraylab.evaluate.values import Asked
 
 COLUMNS = (
     "kind", "role", "about", "first", "second", "chosen_on_test", "figure", "difference", "low", "high", "p", "p_holm",
-    "p_at_most", "tests", "test", "why", "first_sd", "second_sd", "margin", "margin_low", "margin_high", "not_worse",
-    "equivalent", "first_alone_right", "second_alone_right", "sentence",
+    "p_at_most", "tests", "test", "why", "error", "seeds_error", "detectable", "first_sd", "second_sd", "margin",
+    "margin_low", "margin_high", "not_worse", "equivalent", "first_alone_right", "second_alone_right", "sentence",
 )  # fmt: skip
 PRIMARY, EXPLORATORY = "primary", "exploratory"
 NETWORKS, SETTINGS = "trained networks", "settings"
@@ -70,6 +70,8 @@ def _corrected(rows: list[Row], role: str) -> list[Row]:
 
 def _told(row: Row, asked: Asked) -> Row:
     known = row | (_against_margin(row, asked) if row["role"] == PRIMARY and asked.margin > 0 else {})
+    if row.get("error") is not None and row["tests"]:
+        known["detectable"] = power.detectable(row["error"], asked.confidence, row["tests"])
     return {name: known.get(name) for name in COLUMNS} | {"sentence": sentences.difference(known, asked.confidence)}
 
 

@@ -70,7 +70,14 @@ def tested(difference: float, variance: float, freedom: float, confidence: float
     error = float(np.sqrt(variance))
     half = intervals.t(freedom, confidence) * error
     p = float(2 * stats.t.sf(abs(difference) / error, freedom))
-    return {"low": difference - half, "high": difference + half, "p": p, "error": error, "freedom": freedom}
+    return {
+        "low": difference - half,
+        "high": difference + half,
+        "p": p,
+        "error": error,
+        "freedom": freedom,
+        "seeds_error": 0.0,
+    }
 
 
 def discordant(first: Sample, second: Sample) -> dict[str, int]:
@@ -127,11 +134,11 @@ def _around(row: Row, moved: list[Influence | None], confidence: float) -> Row:
         half = abs(row["difference"])
         error = half / intervals.t(found["freedom"], confidence)
         found |= {"low": row["difference"] - half, "high": row["difference"] + half, "error": error}
-    return {name: found[name] for name in ("low", "high", "error", "freedom")}
+    return {name: found[name] for name in ("low", "high", "error", "freedom", "seeds_error")}
 
 
 def blank(name: str, difference: float) -> Row:
     """A row with a difference and nothing else."""
     known = None if np.isnan(difference) else float(difference)
-    empty = dict.fromkeys(("low", "high", "p", "test", "why", "error", "freedom"))
+    empty = dict.fromkeys(("low", "high", "p", "test", "why", "error", "freedom", "seeds_error"))
     return {"figure": name, "difference": known, **empty, "p_at_most": False}

@@ -52,7 +52,10 @@ def _over_folds(differences: Floats, folds: int, asked: Asked) -> Row:
     spread = float(differences.var(ddof=1)) * (1 / runs + 1 / (folds - 1))
     if not spread > NOTHING:
         return {"why": ALIKE}
-    return paired.tested(float(differences.mean()), spread, runs - 1, asked.confidence) | {"test": FOLDS}
+    return paired.tested(float(differences.mean()), spread, runs - 1, asked.confidence) | {
+        "test": FOLDS,
+        "seeds_error": None,
+    }
 
 
 def _over_seeds(figures: list[Floats], moved: list[list[Influences]], key: Key, asked: Asked) -> Row:
@@ -70,7 +73,8 @@ def _over_seeds(figures: list[Floats], moved: list[list[Influences]], key: Key, 
     apart = influence.mean(known[0]) - influence.mean(known[1])
     freedom = total**2 / (of_seeds**2 / (sum(counts) - 2) + of_patients**2 / degrees(apart))
     difference = float(figures[0].mean() - figures[1].mean())
-    return paired.tested(difference, total, freedom, asked.confidence) | {"test": SEEDS}
+    told: Row = {"test": SEEDS, "seeds_error": float(np.sqrt(of_seeds))}
+    return paired.tested(difference, total, freedom, asked.confidence) | told
 
 
 def _of_patients(known: list[list[Influence]]) -> float:

@@ -155,6 +155,7 @@ def rests_on(runs: Sequence[Run], asked: Asked) -> dict[str, Any]:
     """What the intervals take for independent."""
     units = runs[0].test["best"].units
     return {
+        "units": len(units.strata),
         "confidence": asked.confidence,
         "n_permutations": asked.n_permutations,
         "patients": units.patients,

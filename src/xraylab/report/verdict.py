@@ -50,7 +50,17 @@ def paragraph(summary: dict[str, Any], confidence: float) -> list[str]:
     if rest:
         who = "The other is not" if rest == 1 else f"None of the other {rest} is"
         said.append(f"{who} shown to differ from {_baseline(summary)}.")
-    return [*said, _seeds(summary, rows)]
+    return [*said, *_detectable(rows), _seeds(summary, rows)]
+
+
+def _detectable(rows: list[Row]) -> list[str]:
+    """Which true differences this test would have shown."""
+    known = sorted(row["detectable"] for row in rows if row.get("detectable") is not None)
+    if not known:
+        return []
+    span = f"{known[0]:.3f}" if f"{known[0]:.3f}" == f"{known[-1]:.3f}" else f"{known[0]:.3f} to {known[-1]:.3f}"
+    name, which = FIGURES[rows[0]["figure"]], "" if len(known) == 1 else ", depending on the experiment"
+    return [f"This test had a power of 80 % for a true difference in {name} of {span}{which}."]
 
 
 def _why_not(rows: list[Row], worse: list[Row], confidence: float) -> str:
