@@ -9,6 +9,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+NOT_FOLDED = "batch norms not folded"  # how the reason begins where it is so
 
 
 class _Calls(fx.Tracer):
@@ -30,7 +31,7 @@ def folded(network: nn.Module) -> tuple[nn.Module, str]:
         graph = _Calls().trace(ours)
     except Exception as error:  # tracing runs any network's code on stand-ins for tensors, which may raise anything
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return ours, f"batch norms not folded, since the network cannot be traced ({reason})"
+        return ours, f"{NOT_FOLDED}, since the network cannot be traced ({reason})"
     done = 0
     for convolution, norm in list(_pairs(ours, graph)):
         fused = fuse_conv_bn_eval(ours.get_submodule(convolution), ours.get_submodule(norm))  # type: ignore[arg-type, type-var]

@@ -16,22 +16,23 @@ from xraylab.model.hardware import Hardware, laid_out, memory_format
 def prepared(
     network: nn.Module, hardware: Hardware, images: int, input_shape: tuple[int, int, int], multiply_adds: int
 ) -> tuple[Forward, list[str]]:
-    """The network made ready to score so many images of `input_shape` (channels, height, width), and how, in words.
+    """The network made ready to score so many images of `input_shape` (channels, height, width), and what is notable.
+
+    Notable is that it is compiled, or why what could have made it faster fails; folding and leaving it as it is are not.
 
     It is compiled or not by the number of images and multiply-adds alone, so that the same study has the same bits.
     """
     ours, fold = folding.folded(network)
+    notes = [fold] if fold.startswith(folding.NOT_FOLDED) else []
     ours = ours.to(memory_format=memory_format(hardware.device)).to(hardware.device)
     least = compiling.least_images(multiply_adds, hardware)
-    if least is None:
-        return ours, [fold, f"not compiled: never repaid on {hardware.device} in {hardware.precision}"]
-    if images < least:
-        return ours, [fold, f"not compiled: {images} images do not repay it, {least} would"]
+    if least is None or images < least:
+        return ours, notes
     channels, height, width = input_shape
     # strides as batches have them: `contiguous` would leave one channel alone, and the first batch compile anew
     example = torch.zeros(SCORING_BATCH, height, width, channels, device=hardware.device).permute(0, 3, 1, 2)
     quick, how = compiling.compiled(ours, example, hardware)
-    return quick, [fold, how]
+    return quick, [*notes, how]
 
 
 def probabilities(networks: Sequence[Forward], batches: Iterable[Tensor], hardware: Hardware) -> list[Tensor]:

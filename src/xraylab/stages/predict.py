@@ -44,7 +44,8 @@ def _predictions(given: Params, paths: Paths, experiment: str, repeat: int) -> p
     distinct = sorted(set(epochs.values()))
     print(*table.first_lines(model), sep="\n")
     scored, notes = table.probabilities(folder, model, distinct, images, paths.cache, given.predict.tta)
-    print(f"{experiment}-{repeat}: {'; '.join(notes)}")
+    if notes:
+        print(f"{experiment}-{repeat}: {'; '.join(notes)}")
     of_epoch = dict(zip(distinct, scored, strict=True))
     parts = [of_epoch[epoch].assign(checkpoint=checkpoint) for checkpoint, epoch in epochs.items()]
     result = pd.concat(parts, ignore_index=True)
