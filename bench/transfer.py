@@ -90,16 +90,16 @@ MEANS = {
     "baseline": Means(),
     "crop_border": Means({"crop_border": True}),
     "crop_lungs": Means({"crop_lungs": True}),
-    "CLAHE": Means({"clahe": 2.0}),
-    "histogram matching": Means({}, MATCHED),
-    "strong augmentation": Means({}, STRONG),
-    "CLAHE and strong augmentation": Means(CONTRAST, STRONG),
+    "clahe": Means({"clahe": 2.0}),
+    "histogram_matching": Means({}, MATCHED),
+    "strong_augmentation": Means({}, STRONG),
+    "clahe_and_strong_augmentation": Means(CONTRAST, STRONG),
     "robust": Means(
         {key.partition(".")[2]: value for key, value in ROBUST.values.items()}, ROBUST.experiment["augment"]
     ),
-    "source-balanced sampling": Means(sampling="source_balanced"),
-    "Group DRO": Means(loss={"group_dro_step": 0.01}),
-    "CORAL": Means(loss={"coral_weight": 1.0}),
+    "source_balanced": Means(sampling="source_balanced"),
+    "group_dro": Means(loss={"group_dro_step": 0.01}),
+    "coral": Means(loss={"coral_weight": 1.0}),
 }
 
 
@@ -152,13 +152,13 @@ class Training:
         return self.sources * 2 + self.labels
 
 
-def probabilities(images: NDArray[np.uint8], given: Training, means: Means, drawn: Tree, seed: int) -> NDArray[Any]:
-    """Of being abnormal, for all images, float32, by a network that is trained on the `given` ones."""
-    rows, labels, augmentation = given.rows, given.labels, Augmentation(**drawn)
+def probabilities(images: NDArray[np.uint8], training: Training, means: Means, drawn: Tree, seed: int) -> NDArray[Any]:
+    """Of being abnormal, for all images, float32, by a network that is trained on these."""
+    rows, labels, augmentation = training.rows, training.labels, Augmentation(**drawn)
     machine = hardware.choose("auto")
     torch.manual_seed(seed)
     network = networks.build("resnet18", 2, 1, 0.0)
-    order = Order(means.sampling, given.pairs if means.sampling in BY_GROUP else labels, seed)
+    order = Order(means.sampling, training.pairs if means.sampling in BY_GROUP else labels, seed)
     store = Store(images, IMAGENET[1], IMG_SIZE, machine.device)
     batches = TrainingBatches(store, rows, labels, order, augmentation, seed)
     dls = dataloaders(batches, rows[:2], labels[:2], BATCH, machine.device)
@@ -166,7 +166,7 @@ def probabilities(images: NDArray[np.uint8], given: Training, means: Means, draw
     learn = learner(dls, network, losses.cross_entropy(None, 0.0), opt_func, machine, [])
     history = callbacks.History([], np.array(["valid"] * 2), 2, 1, order, [str(row) for row in rows])
     history.start_phase("one_cycle")
-    learn.add_cbs([history, callbacks.Reseed(seed, 0, batches), *of_sources(means, given, order, machine.device)])
+    learn.add_cbs([history, callbacks.Reseed(seed, 0, batches), *of_sources(means, training, order, machine.device)])
     (phase,) = schedules.SCHEDULES["one_cycle"](EPOCHS, LR, networks.PARTS, True)
     learn.fit(EPOCHS, cbs=[ParamScheduler(phase.curves)])
     every = np.arange(len(images))
@@ -176,13 +176,13 @@ def probabilities(images: NDArray[np.uint8], given: Training, means: Means, draw
     return p[:, ABNORMAL].numpy()
 
 
-def of_sources(means: Means, given: Training, order: Order, device: str) -> list[Callback]:
+def of_sources(means: Means, training: Training, order: Order, device: str) -> list[Callback]:
     """The losses that look at sources, as the stage `train` makes them."""
     cbs: list[Callback] = []
     if "group_dro_step" in means.loss:
-        cbs.append(source_losses.GroupDRO(given.pairs, order, means.loss["group_dro_step"], device))
+        cbs.append(source_losses.GroupDRO(training.pairs, order, means.loss["group_dro_step"], device))
     if "coral_weight" in means.loss:
-        cbs.append(source_losses.Coral(given.sources, order, means.loss["coral_weight"]))
+        cbs.append(source_losses.Coral(training.sources, order, means.loss["coral_weight"]))
     return cbs
 
 
@@ -197,7 +197,7 @@ class Trained:
 
 
 def file_of(out: Path, means: str, trained_on: Sequence[str], seed: int) -> Path:
-    return out / f"{means.replace(' ', '-')}_{'+'.join(trained_on)}_{seed}.npy"
+    return out / f"{means}_{'+'.join(trained_on)}_{seed}.npy"
 
 
 def train(data: pd.DataFrame, out: Path, means: str, pooled: bool, seeds: Sequence[int]) -> None:
@@ -219,12 +219,11 @@ def train(data: pd.DataFrame, out: Path, means: str, pooled: bool, seeds: Sequen
 
 def known(out: Path) -> list[Trained]:
     """Every network of MEANS whose probabilities are in `out`."""
-    names = {name.replace(" ", "-"): name for name in MEANS}
     found = []
     for path in sorted(out.glob("*.npy")):
         means, trained_on, seed = path.stem.rsplit("_", 2)
-        if means in names:
-            found.append(Trained(names[means], tuple(trained_on.split("+")), int(seed), np.load(path)))
+        if means in MEANS:
+            found.append(Trained(means, tuple(trained_on.split("+")), int(seed), np.load(path)))
     return found
 
 
@@ -299,13 +298,13 @@ def main() -> None:
     parser.add_argument("--pooled", action="store_true", help="train on two sources, test on the third")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--out", type=Path, default=Path("transfer"))
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     memory.keep_freed()
-    data = table(given.data)
-    for means in given.means:
-        train(data, given.out, means, given.pooled, given.seeds)
-    write(data, given.out)
+    data = table(args.data)
+    for means in args.means:
+        train(data, args.out, means, args.pooled, args.seeds)
+    write(data, args.out)
 
 
 if __name__ == "__main__":

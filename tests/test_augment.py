@@ -153,40 +153,40 @@ def test_later_options_leave_the_draws_of_earlier_ones_alone() -> None:
     one, other = before.draw(numbers), after.draw(numbers)
     for name in ("matrices", "brightness", "contrast", "noise", "erased", "sharpen"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-    assert (one.tones, one.references, one.blur) == (None, None, None)
+    assert (one.luts, one.references, one.blur) == (None, None, None)
 
 
 def test_gamma_is_torchvisions_and_drawn_evenly_about_one() -> None:
     image = np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8)
     exponents = np.array([0.5, 1.0, 2.2])
-    for table, exponent in zip(augment.gamma_tones(exponents), exponents, strict=True):
+    for table, exponent in zip(augment.gamma_luts(exponents), exponents, strict=True):
         expected = F.adjust_gamma(torch.from_numpy(image)[None], exponent)[0].numpy()
         np.testing.assert_allclose(table[image].astype(int), expected.astype(int), atol=1)
-    tones = strong(gamma=1.0).draw(uniform(2000)).tones
-    assert tones is not None
-    assert (np.diff(tones.astype(int), axis=1) >= 0).all()
-    brighter = (tones[:, 128] > 128).mean()
+    luts = strong(gamma=1.0).draw(uniform(2000)).luts
+    assert luts is not None
+    assert (np.diff(luts.astype(int), axis=1) >= 0).all()
+    brighter = (luts[:, 128] > 128).mean()
     assert 0.46 < brighter < 0.54
     ends = np.rint(255 * (128 / 255) ** np.array([2.0, 0.5]))
-    assert (tones[:, 128].min() - ends[0], ends[1] - tones[:, 128].max()) < (2, 2)
+    assert (luts[:, 128].min() - ends[0], ends[1] - luts[:, 128].max()) < (2, 2)
 
 
 def test_a_matched_image_has_the_histogram_of_the_other() -> None:
     """Where every level of the image is of few pixels, shares of both differ by no more than those."""
     rng = np.random.default_rng(0)
     image, other = rng.integers(0, 256, (64, 64), np.uint8), (rng.beta(2, 5, (64, 64)) * 255).astype(np.uint8)
-    table = augment.matched_tones(image, other)
+    table = augment.histogram_lut(image, other)
     assert (np.diff(table.astype(int)) >= 0).all()
     shares = [np.sort(picture.ravel())[::41].astype(int) for picture in (table[image], other)]
     assert np.abs(shares[0] - shares[1]).mean() < 2
-    np.testing.assert_array_equal(augment.matched_tones(image, image), np.arange(256))
+    np.testing.assert_array_equal(augment.histogram_lut(image, image), np.arange(256))
 
 
 @pytest.mark.parametrize("level", [0, 255])
 def test_matching_to_a_uniform_image_or_from_one_keeps_to_its_levels(level: int) -> None:
     uniform_image, image = np.full((8, 8), level, np.uint8), smooth_image()
-    assert (augment.matched_tones(image, uniform_image) == level).all()
-    made = augment.matched_tones(uniform_image, image)[uniform_image]
+    assert (augment.histogram_lut(image, uniform_image) == level).all()
+    made = augment.histogram_lut(uniform_image, image)[uniform_image]
     assert abs(int(made[0, 0]) - int(np.median(image))) <= 1
 
 
@@ -197,11 +197,11 @@ def test_matching_is_drawn_as_often_as_asked_and_gamma_comes_after_it() -> None:
     assert abs((drawn.references >= 0).mean() - 0.4) < 0.03
     places = np.array([np.flatnonzero(drawn.references >= 0)[0], np.flatnonzero(drawn.references < 0)[0]])
     few = drawn.of(places)
-    made = augment.matched(few, images[:2], lambda positions: images[positions], 3)
-    assert (drawn.tones is not None, few.tones is not None, made.tones is not None) == (True, True, True)
-    lender = images[int(few.references[0] * 3)]
-    np.testing.assert_array_equal(made.tones[0], few.tones[0][augment.matched_tones(images[0], lender)])
-    np.testing.assert_array_equal(made.tones[1], few.tones[1])
+    made = augment.match_histograms(few, images[:2], lambda positions: images[positions], 3)
+    assert (drawn.luts is not None, few.luts is not None, made.luts is not None) == (True, True, True)
+    reference = images[int(few.references[0] * 3)]
+    np.testing.assert_array_equal(made.luts[0], few.luts[0][augment.histogram_lut(images[0], reference)])
+    np.testing.assert_array_equal(made.luts[1], few.luts[1])
 
 
 @pytest.mark.parametrize("sigma", [0.4, 1.0, 2.5])

@@ -270,7 +270,7 @@ def test_a_mask_is_cropped_to_the_lungs_of_its_image(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     film = radiograph.expose(radiograph.draw_patient(rng, diseased=False), 160, rng).gray
     how = replace(UNCROPPED, crop_lungs=True)
-    kept = prepare.kept(film, how)
+    kept = prepare.find_crop(film, how)
     mask = np.zeros((160, 160), np.uint8)
     mask[kept.rows.start : kept.rows.start + 30, kept.columns] = 1
     for name, pixels in (("image", film), ("mask", mask)):

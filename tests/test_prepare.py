@@ -94,7 +94,7 @@ def chest(pixels: int = 160, seed: int = 4) -> NDArray[np.uint8]:
 def test_lungs_are_cropped_after_the_border_and_before_everything_else() -> None:
     """Percentiles and tiles are those of the lungs alone, on deep levels too."""
     film, crop = np.pad(chest(), 40), replace(NOTHING, crop_lungs=True)
-    kept = prepare.kept(film, crop)
+    kept = prepare.find_crop(film, crop)
     assert kept.lungs
     inside = prepare.prepare(film, crop)
     assert 60 < inside.shape[0] < 150
@@ -111,9 +111,9 @@ def test_lungs_are_cropped_after_the_border_and_before_everything_else() -> None
 
 def test_without_lungs_the_whole_film_stays_but_for_its_border() -> None:
     for both in (True, False):
-        kept = prepare.kept(framed(0, 20, 3, 1, 30), replace(NOTHING, crop_lungs=True, crop_border=both))
+        kept = prepare.find_crop(framed(0, 20, 3, 1, 30), replace(NOTHING, crop_lungs=True, crop_border=both))
         assert (kept.rows, kept.columns, kept.lungs) == (slice(20, 84), slice(1, 49), False)
-    assert prepare.kept(noise(), NOTHING).lungs is None
+    assert prepare.find_crop(noise(), NOTHING).lungs is None
 
 
 def test_padding_within_the_cropped_lungs_stays_black_and_has_no_part_in_percentiles() -> None:
@@ -121,7 +121,7 @@ def test_padding_within_the_cropped_lungs_stays_black_and_has_no_part_in_percent
     padding[60:70, 70:85] = True
     levels = np.where(padding, 0, film).astype(np.uint16)
     how = replace(NOTHING, crop_lungs=True, window=(1.0, 99.0))
-    kept = prepare.kept(levels, how)
+    kept = prepare.find_crop(levels, how)
     shown, hidden = prepare.prepare(levels, how, padding), padding[kept.rows, kept.columns]
     assert (kept.lungs, hidden.sum()) == (True, 150)
     assert (shown[hidden] == 0).all()

@@ -108,7 +108,7 @@ def test_augmented_images_are_the_same_under_each_change_and_each_two(size: int,
     for number, (one, other) in enumerate(PAIRS):
         strengths = strong(**{**STRENGTHS[one], **STRENGTHS[other]})
         drawn = strengths.draw(augment.uniform([number], COUNT))
-        drawn = augment.matched(drawn, images, lambda places: images[places] // 3, COUNT)
+        drawn = augment.match_histograms(drawn, images, lambda places: images[places] // 3, COUNT)
         differ = apart(there(images, pixels, 1, drawn, strengths), store.changed(rows, drawn, strengths))
         slope = float((drawn.brightness * drawn.contrast).max())  # what becomes of one level after rounding
         assert differ.max() < 1.01 * max(slope, 1), (one, other)

@@ -28,7 +28,7 @@ SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13  # what to
 class Drawn:
     """What happens to each of n images: chosen rows of these arrays make a batch."""
 
-    tones: Gray | None
+    luts: Gray | None
     """(n, 256): what becomes of each gray level of the image as it is cached."""
     references: Floats | None
     """Which training image lends its histogram, as a share of them in order; -1 where none does."""
@@ -88,7 +88,7 @@ class Augmentation:
         signed = 2 * uniform - 1
         later = uniform[:, DRAWS:]
         return Drawn(
-            tones=gamma_tones((1 + self.gamma) ** signed[:, DRAWS]) if self.gamma > 0 else None,
+            luts=gamma_luts((1 + self.gamma) ** signed[:, DRAWS]) if self.gamma > 0 else None,
             references=np.where(later[:, 1] < self.p_histogram_matching, later[:, 2], -1.0)
             if self.p_histogram_matching > 0
             else None,
@@ -140,13 +140,13 @@ def uniform(seeds: Sequence[int], images: int) -> Floats:
     return np.hstack([first, np.random.default_rng([*seeds, MORE_STREAM]).random((images, MORE_DRAWS))])
 
 
-def gamma_tones(exponents: Floats) -> Gray:
+def gamma_luts(exponents: Floats) -> Gray:
     """(n, 256): each level, from 0 to 1, to the power of an image's exponent: below 1 brightens, above 1 darkens."""
     shares = np.arange(LEVELS) / (LEVELS - 1)
     return np.asarray(np.rint(shares ** exponents[:, None] * (LEVELS - 1)), np.uint8)
 
 
-def matched_tones(image: Gray, reference: Gray) -> Gray:
+def histogram_lut(image: Gray, reference: Gray) -> Gray:
     """What becomes of each of the 256 levels so that the image's histogram comes to be the reference's.
 
     A level becomes the one that as large a share of the reference lies below; half of its own pixels count as below.
@@ -161,23 +161,25 @@ def _shares_below(image: Gray) -> tuple[NDArray[np.int64], Floats]:
     return counts, np.asarray((counts.cumsum() - counts / 2) / image.size)
 
 
-def matched(drawn: Drawn, images: Gray, lenders: Callable[[NDArray[np.int64]], Gray], count: int) -> Drawn:
+def match_histograms(
+    drawn: Drawn, images: Gray, reference_images: Callable[[NDArray[np.int64]], Gray], count: int
+) -> Drawn:
     """The same with each of `images` (n, height, width) matched, where that is drawn, to one of `count` others.
 
-    `lenders` yields those at such positions.
+    `reference_images` yields those at such positions.
     """
     if drawn.references is None:
         return drawn
     positions = (drawn.references.clip(min=0) * count).astype(np.int64)
     identity = np.arange(LEVELS, dtype=np.uint8)
-    tones = np.stack(
+    luts = np.stack(
         [
-            matched_tones(image, lender) if share >= 0 else identity
-            for image, lender, share in zip(images, lenders(positions), drawn.references, strict=True)
+            histogram_lut(image, reference) if share >= 0 else identity
+            for image, reference, share in zip(images, reference_images(positions), drawn.references, strict=True)
         ]
     )
-    after = tones if drawn.tones is None else np.take_along_axis(drawn.tones, tones.astype(np.int64), axis=1)
-    return replace(drawn, tones=after, references=None)
+    after = luts if drawn.luts is None else np.take_along_axis(drawn.luts, luts.astype(np.int64), axis=1)
+    return replace(drawn, luts=after, references=None)
 
 
 def _boxes(uniform: Floats, share: tuple[float, float], ratio: tuple[float, float]) -> tuple[Floats, Floats]:
@@ -269,8 +271,8 @@ def levels(brightness: float, contrast: float, mean: float) -> Levels:
 
 def changed(image: Gray, drawn: Drawn, number: int, sharpness_factor: float, pixels: int) -> tuple[Gray, Levels]:
     """One image as it is drawn in row `number`, but for noise and erasing, and what becomes of its 256 levels."""
-    if drawn.tones is not None:
-        image = np.asarray(cv2.LUT(image, drawn.tones[number]), np.uint8)
+    if drawn.luts is not None:
+        image = np.asarray(cv2.LUT(image, drawn.luts[number]), np.uint8)
     if drawn.sharpen[number]:
         image = sharpened(image, sharpness_factor)
     image = resized(image, pixels)

@@ -104,16 +104,16 @@ class TrainingBatches:
 
     def __call__(self, places: Sequence[int]) -> tuple[Tensor, Tensor]:
         chosen = self.order.of(places)
-        drawn = self._matched(self.rows[chosen], self.drawn.of(np.asarray(places)))
+        drawn = self._match(self.rows[chosen], self.drawn.of(np.asarray(places)))
         batch = self.store.changed(self.rows[chosen], drawn, self.augmentation)
         return batch, torch.from_numpy(self.labels[chosen])
 
-    def _matched(self, rows: Rows, drawn: Drawn) -> Drawn:
+    def _match(self, rows: Rows, drawn: Drawn) -> Drawn:
         """With the histograms of whichever training images were drawn to lend theirs, of any class."""
         if drawn.references is None:
             return drawn
         images = self.store.images
-        return augment.matched(drawn, images[rows], lambda places: images[self.rows[places]], len(self.rows))
+        return augment.match_histograms(drawn, images[rows], lambda places: images[self.rows[places]], len(self.rows))
 
 
 def network_input(images: Images, rows: Rows, normalise: Normalise, pixels: int, device: str) -> Tensor:

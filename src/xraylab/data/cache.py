@@ -20,7 +20,7 @@ def write(folder: Path, raw: Path, index: pd.DataFrame, size: int, fit: str, pre
     names, whole = list(index["path"]), []
 
     def image(name: str) -> bytes:
-        picture, without_lungs = prepare.read_and_tell(raw / name, preparation, size, fit)
+        picture, without_lungs = prepare.read_with_lungs(raw / name, preparation, size, fit)
         whole.extend([name] * without_lungs)
         return picture.tobytes()
 

@@ -50,12 +50,12 @@ SMALLEST, LARGEST, STEP = 24, 60, 6  # pixels of the thumbnail that lungs may be
 PROPORTIONS = (0.72, 1.5)  # of height to width
 REACH = 16  # pixels that lungs may lie outside the film
 RIBS, SURROUNDINGS, FLAT = 1.2, 12.8, 6.0  # pixels, pixels, gray levels: what is smoothed away, and contrast evened out
-# correlation that lungs are worth that are as large as the film, and in its middle (a little above it)
-SIZE_WORTH, ACROSS_WORTH, DOWN_WORTH, MIDDLE = 0.2, 2.5, 1.25, (0.5, 0.47)
+# how much size, and places far from the middle (a little above it), count against correlation
+SIZE_WEIGHT, ACROSS_WEIGHT, DOWN_WEIGHT, MIDDLE = 0.2, 2.5, 1.25, (0.5, 0.47)
 PLAUSIBLE = 0.12
 
-Window = tuple[float, float, float, float, float]
-"""Worth; left, top, width and height of the lungs on the thumbnail."""
+Match = tuple[float, float, float, float, float]
+"""Score; left, top, width and height of the lungs on the thumbnail."""
 
 
 def borders(gray: Gray) -> Borders | None:
@@ -69,8 +69,8 @@ def borders(gray: Gray) -> Borders | None:
     scale = THUMBNAIL / max(height, width)
     shape = max(round(width * scale), 1), max(round(height * scale), 1)
     thumbnail = np.asarray(cv2.resize(gray, shape, interpolation=cv2.INTER_AREA), np.uint8)
-    worth, left, top, wide, high = _best(_evened(thumbnail), shape)
-    if worth < PLAUSIBLE:
+    score, left, top, wide, high = _search(_normalize(thumbnail), shape)
+    if score < PLAUSIBLE:
         return None
     across, down = width / shape[0], height / shape[1]
     edges = (
@@ -83,7 +83,7 @@ def borders(gray: Gray) -> Borders | None:
     return above, below, before, after
 
 
-def _evened(thumbnail: Gray) -> Floats:
+def _normalize(thumbnail: Gray) -> Floats:
     """Without ribs, each place against its surroundings, and with room around for lungs that are cut off."""
     import cv2  # noqa: PLC0415 - takes time to import, and most studies do without
 
@@ -94,31 +94,35 @@ def _evened(thumbnail: Gray) -> Floats:
     return np.asarray(apart / (contrast + FLAT), np.float32)
 
 
-def _best(evened: Floats, shape: tuple[int, int]) -> Window:
+def _search(normalized: Floats, shape: tuple[int, int]) -> Match:
     """Every size in large steps first, then those around the best one in half of them."""
     sizes = range(SMALLEST, LARGEST + 1, STEP)
-    best = max(_laid(evened, shape, wide, high) for wide in sizes for high in sizes)
+    best = max(_correlate(normalized, shape, wide, high) for wide in sizes for high in sizes)
     around = (-STEP // 2, 0, STEP // 2)
-    return max(_laid(evened, shape, int(best[3]) + more, int(best[4]) + higher) for more in around for higher in around)
+    return max(
+        _correlate(normalized, shape, int(best[3]) + more, int(best[4]) + higher)
+        for more in around
+        for higher in around
+    )
 
 
-def _laid(evened: Floats, shape: tuple[int, int], wide: int, high: int) -> Window:
-    """The best place for lungs of this size; worth nothing where lungs have no such proportions."""
+def _correlate(normalized: Floats, shape: tuple[int, int], wide: int, high: int) -> Match:
+    """The best place for lungs of this size; of no score where lungs have no such proportions."""
     import cv2  # noqa: PLC0415 - takes time to import, and most studies do without
 
     atlas = _atlas(wide, high)
-    fits = all(part <= whole for part, whole in zip(atlas.shape, evened.shape, strict=True))
+    fits = all(part <= whole for part, whole in zip(atlas.shape, normalized.shape, strict=True))
     if not fits or not PROPORTIONS[0] <= high / wide <= PROPORTIONS[1]:
         return (-1.0, 0.0, 0.0, float(wide), float(high))
-    worth = cv2.matchTemplate(evened, atlas, cv2.TM_CCOEFF_NORMED)
+    score = cv2.matchTemplate(normalized, atlas, cv2.TM_CCOEFF_NORMED)
     tops, lefts = (
-        np.arange(length) + ATLAS_MARGIN * size - REACH for length, size in zip(worth.shape, (high, wide), strict=True)
+        np.arange(length) + ATLAS_MARGIN * size - REACH for length, size in zip(score.shape, (high, wide), strict=True)
     )
     aside, below = (lefts + wide / 2) / shape[0] - MIDDLE[0], (tops + high / 2) / shape[1] - MIDDLE[1]
-    worth = worth - ACROSS_WORTH * aside**2 - DOWN_WORTH * below[:, None] ** 2
-    row, column = np.unravel_index(int(worth.argmax()), worth.shape)
-    size = SIZE_WORTH * np.log(wide * high / THUMBNAIL**2)
-    return (float(worth[row, column] + size), float(lefts[column]), float(tops[row]), float(wide), float(high))
+    score = score - ACROSS_WEIGHT * aside**2 - DOWN_WEIGHT * below[:, None] ** 2
+    row, column = np.unravel_index(int(score.argmax()), score.shape)
+    size = SIZE_WEIGHT * np.log(wide * high / THUMBNAIL**2)
+    return (float(score[row, column] + size), float(lefts[column]), float(tops[row]), float(wide), float(high))
 
 
 @cache

@@ -39,7 +39,7 @@ class Preparation:
 
 
 @dataclass(frozen=True)
-class Kept:
+class Crop:
     """What is left of an image where something is cropped."""
 
     rows: slice
@@ -53,13 +53,13 @@ class Kept:
 
 def read(path: Path, preparation: Preparation, size: int, fit: str) -> Gray:
     """The image as uint8 (size, size): decoded, prepared and fitted. Errors: DataError with the file's path."""
-    return read_and_tell(path, preparation, size, fit)[0]
+    return read_with_lungs(path, preparation, size, fit)[0]
 
 
-def read_and_tell(path: Path, preparation: Preparation, size: int, fit: str) -> tuple[Gray, bool]:
+def read_with_lungs(path: Path, preparation: Preparation, size: int, fit: str) -> tuple[Gray, bool]:
     """The image of `read`, and whether it is whole because no lungs were found in it."""
     picture = pixels.decode(path)
-    inside = kept(picture.levels, preparation)
+    inside = find_crop(picture.levels, preparation)
     return pixels.fit(_prepared(picture.levels, preparation, inside, picture.padding), size, fit), inside.lungs is False
 
 
@@ -68,10 +68,10 @@ def prepare(levels: Levels, preparation: Preparation, padding: NDArray[np.bool_]
 
     Padding, where `padding` (height, width) is true, has no part in the percentiles and is black in the end.
     """
-    return _prepared(levels, preparation, kept(levels, preparation), padding)
+    return _prepared(levels, preparation, find_crop(levels, preparation), padding)
 
 
-def _prepared(levels: Levels, preparation: Preparation, inside: Kept, padding: NDArray[np.bool_] | None) -> Gray:
+def _prepared(levels: Levels, preparation: Preparation, inside: Crop, padding: NDArray[np.bool_] | None) -> Gray:
     empty = np.zeros(levels.shape, dtype=bool) if padding is None else padding
     levels, empty = inside.of(levels), inside.of(empty)
     gray = pixels.gray(levels) if preparation.window is None else stretch(levels, empty, *preparation.window)
@@ -82,9 +82,9 @@ def _prepared(levels: Levels, preparation: Preparation, inside: Kept, padding: N
     return np.where(empty, np.uint8(0), gray) if empty.any() else gray
 
 
-def kept(levels: Levels, preparation: Preparation) -> Kept:
+def find_crop(levels: Levels, preparation: Preparation) -> Crop:
     """What is left where borders, or all but the lungs, are cropped."""
-    inside = Kept(slice(0, levels.shape[0]), slice(0, levels.shape[1]), None)
+    inside = Crop(slice(0, levels.shape[0]), slice(0, levels.shape[1]), None)
     if not preparation.crop_border and not preparation.crop_lungs:
         return inside
     gray = pixels.gray(levels)
@@ -95,9 +95,9 @@ def kept(levels: Levels, preparation: Preparation) -> Kept:
     return _within(inside, around or (0, 0, 0, 0), around is not None)
 
 
-def _within(inside: Kept, borders: Borders, found: bool | None) -> Kept:
+def _within(inside: Crop, borders: Borders, found: bool | None) -> Crop:
     (top, bottom, left, right), rows, columns = borders, inside.rows, inside.columns
-    return Kept(slice(rows.start + top, rows.stop - bottom), slice(columns.start + left, columns.stop - right), found)
+    return Crop(slice(rows.start + top, rows.stop - bottom), slice(columns.start + left, columns.stop - right), found)
 
 
 def border(gray: Gray) -> Borders:

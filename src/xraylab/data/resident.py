@@ -51,7 +51,7 @@ def plain(images: Tensor, pixels: int) -> Tensor:
 def changed(images: Tensor, drawn: Drawn, sharpness_factor: float, pixels: int) -> Tensor:
     """The same with what was drawn for each image: what `augment` does one by one on a CPU, to within rounding."""
     with _float32(images):
-        levels = _toned(images, drawn.tones).unsqueeze(1).float()
+        levels = _looked_up(images, drawn.luts).unsqueeze(1).float()
         if drawn.sharpen.any():
             chosen = sent(drawn.sharpen, levels.device).view(-1, 1, 1, 1)
             levels = torch.where(chosen, _sharpened(levels, sharpness_factor), levels)
@@ -108,10 +108,10 @@ def _weights(source: int, target: int, device: torch.device) -> Tensor:
     return torch.tensor(augment.area_weights(source, target), device=device)
 
 
-def _toned(images: Tensor, tones: NDArray[np.uint8] | None) -> Tensor:
-    if tones is None:
+def _looked_up(images: Tensor, luts: NDArray[np.uint8] | None) -> Tensor:
+    if luts is None:
         return images
-    table = sent(tones, images.device)
+    table = sent(luts, images.device)
     return table.gather(1, images.flatten(1).long()).view(images.shape)
 
 

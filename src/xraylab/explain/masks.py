@@ -59,4 +59,4 @@ def read(mask: Mask, size: int) -> npt.NDArray[np.bool_]:
     if levels.shape != inside.shape:
         sizes = [f"{width} x {height}" for height, width in (inside.shape, levels.shape)]
         raise DataError(f"{mask.file} has {sizes[0]} pixels, its image {sizes[1]}: they must be of one size")
-    return pixels.fit(prepare.kept(levels, mask.preparation).of(inside), size, mask.fit) >= INSIDE
+    return pixels.fit(prepare.find_crop(levels, mask.preparation).of(inside), size, mask.fit) >= INSIDE

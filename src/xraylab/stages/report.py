@@ -202,7 +202,7 @@ def _augmented(paths: Paths, known: list[dict[str, Any]]) -> list[tuple[list[str
 def _views(image: Gray, pictures: Gray, augmentation: Augmentation, size: int) -> list[str]:
     """The image, and some draws of it; in training any image may lend its histogram, here one of `pictures`."""
     drawn = augmentation.draw(augment.uniform([0], VIEWS))
-    drawn = augment.matched(drawn, np.stack([image] * VIEWS), lambda places: pictures[places], len(pictures))
+    drawn = augment.match_histograms(drawn, np.stack([image] * VIEWS), lambda places: pictures[places], len(pictures))
     views = [augment.shown(image, drawn, number, augmentation, size, ERASED) for number in range(VIEWS)]
     return [images.data_uri(view) for view in [augment.resized(image, size), *views]]
 
