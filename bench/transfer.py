@@ -30,7 +30,6 @@ from xraylab.data.batches import IMAGENET, Store, TrainingBatches
 from xraylab.data.loaders import dataloaders
 from xraylab.data.prepare import Preparation
 from xraylab.data.sampling import BY_GROUP, Order
-from xraylab.evaluate import ranking
 from xraylab.model import hardware, losses, memory, networks, optimizers, schedules, scoring
 from xraylab.params_training import BATCHWISE
 from xraylab.studies import recipes
@@ -227,6 +226,15 @@ def known(out: Path) -> list[Trained]:
     return found
 
 
+def aurocs(positive: NDArray[np.bool_], scores: NDArray[Any], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(draws,): the weighted share of pairs in the right order, a tie counting half; `weights` are (draws, images)."""
+    ours, theirs = scores[positive][:, None], scores[~positive]
+    right = (ours > theirs) + 0.5 * (ours == theirs)
+    of_ours, of_theirs = weights[:, positive], weights[:, ~positive]
+    pairs = of_ours.sum(axis=1) * of_theirs.sum(axis=1)
+    return np.asarray((of_ours @ right * of_theirs).sum(axis=1) / pairs)
+
+
 def drawn(data: pd.DataFrame, every: Sequence[Trained], source: str) -> tuple[float, NDArray[np.float64]]:
     """The AUROC in `source`, mean over these networks of several seeds, and its values in draws of its patients.
 
@@ -239,8 +247,7 @@ def drawn(data: pd.DataFrame, every: Sequence[Trained], source: str) -> tuple[fl
     counts = np.random.default_rng(0).multinomial(several, np.full(several, 1 / several), N_BOOTSTRAP)
     weights = np.vstack([np.ones(len(rows)), counts[:, patients]])
     positive = (rows["target"] == ABNORMAL).to_numpy()
-    areas = [ranking.areas(ranking.ranking(positive, each.p[tested].astype(float)), weights)[0] for each in every]
-    mean = np.mean(areas, axis=0)
+    mean = np.mean([aurocs(positive, each.p[tested], weights) for each in every], axis=0)
     return float(mean[0]), mean[1:]
 
 
