@@ -18,7 +18,7 @@ def prepared(
 ) -> tuple[Forward, list[str]]:
     """The network made ready to score so many images of `input_shape` (channels, height, width), and what is notable.
 
-    Notable is that it is compiled, or why what could have made it faster fails; folding and leaving it as it is are not.
+    Notable is that it is compiled, or why what could have made it faster fails.
 
     It is compiled or not by the number of images and multiply-adds alone, so that the same study has the same bits.
     """
