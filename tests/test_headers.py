@@ -162,7 +162,6 @@ def test_nothing_that_is_planted_in_headers_is_written_anywhere(
         tree["split"].update(strategy="random", test=0.25, valid=0.25)
         tree.update(experiments={"baseline": {}})
         tree["train"].update(epochs=1)
-        tree["evaluate"].update(draws=100)
 
     study = small.study(tmp_path / "study", change)
     to_the_report(study)

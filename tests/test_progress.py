@@ -121,18 +121,19 @@ def test_a_stage_is_announced_before_its_libraries_are_imported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     events: list[object] = []
+    study = ("params", SimpleNamespace(has_code=True))
 
     def imported(name: str) -> SimpleNamespace:
         events.append((name, capsys.readouterr().err))
         return SimpleNamespace(run=lambda *arguments: events.append(arguments))
 
     monkeypatch.setattr(cli, "import_module", imported)
-    monkeypatch.setattr(cli, "_study", lambda: ("params", "paths"))
+    monkeypatch.setattr(cli, "_study", lambda: study)
     cli.train("baseline", 2)
     cli.index()
     assert events == [
         ("xraylab.stages.train", "train baseline-2: starting\n"),
-        ("params", "paths", "baseline", 2),
+        (*study, "baseline", 2),
         ("xraylab.stages.index", "index: starting\n"),
-        ("params", "paths"),
+        study,
     ]

@@ -188,7 +188,7 @@ def test_compiled_networks_keep_their_own_weights(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(scoring, "SCORING_BATCH", 4)
     pair = [trained(Pair(), seed) for seed in (1, 2)]
     ready, notes = zip(*[scoring.prepared(one, CPU, 20_000, (3, 16, 16), 10**9) for one in pair], strict=True)
-    assert [said[1] for said in notes] == ["compiled", "compiled"]
+    assert [said[0] for said in notes] == ["compiled", "compiled"]
     batches = [images(4, 3, 16), images(3, 3, 16)]
     for network, ours in zip(pair, scoring.probabilities(ready, batches, CPU), strict=True):
         expected = torch.cat([plain(network, batch) for batch in batches])

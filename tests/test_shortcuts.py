@@ -105,7 +105,7 @@ def test_a_new_study_says_that_its_sources_are_nearly_its_classes(tmp_path: Path
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Paths:
     """A report of a study whose class goes with a fact called after a tag, and whose l2 leans on the border."""
-    given, paths = finished_study.make(tmp_path_factory.mktemp("finished"), {"evaluate": {"draws": 100}})
+    given, paths = finished_study.make(tmp_path_factory.mktemp("finished"), {})
     found = {"cramers_v": {}, "model": None, "warning": "The class goes with <b>x</b>.", "remedy": "Type `a <b`."}
     files.write_json(files.read_json(paths.audit) | {"shortcuts": found}, paths.audit)
     evaluate.run(given, paths)
