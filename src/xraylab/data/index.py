@@ -62,7 +62,7 @@ def measure(
             return error
 
     rows = list(progress.mapped(look, list(found["path"]), "reading images"))
-    small = [row.pop("thumbnail") for row in rows if not isinstance(row, DataError)]
+    thumbnails = _taken(rows)
     good = [not isinstance(row, DataError) for row in rows]
     table = found[good].reset_index(drop=True)
     measured = pd.DataFrame([row for row in rows if not isinstance(row, DataError)], columns=[*READ, *HEADER])
@@ -73,8 +73,16 @@ def measure(
     for column in HEADER:
         table[column] = table[column].where(table[column] != "", measured[column])
     unreadable = [str(row) for row in rows if isinstance(row, DataError)]
-    thumbnails = np.array(small, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
     return Measured(pd.concat([table, measured[list(MEASURED)]], axis=1), unreadable, thumbnails)
+
+
+def _taken(rows: list[dict[str, Any] | DataError]) -> NDArray[np.uint8]:
+    """The thumbnails of the readable rows, taken out of them one by one, so that they are not in memory twice."""
+    readable = [row for row in rows if not isinstance(row, DataError)]
+    taken = np.empty((len(readable), THUMBNAIL, THUMBNAIL), np.uint8)
+    for place, row in enumerate(readable):
+        taken[place] = row.pop("thumbnail")
+    return taken
 
 
 def _row(path: Path, salt: bytes, keep_names: bool) -> dict[str, Any]:

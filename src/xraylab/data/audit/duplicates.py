@@ -1,5 +1,7 @@
 """Which images are the same picture: byte for byte, pixel for pixel, or changed as copies are."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -8,6 +10,7 @@ from xraylab.data.audit import hashes
 from xraylab.data.audit.hashes import INVERTED, MIRRORED, Bits, Pairs
 
 Thumbnails = NDArray[np.uint8]
+Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]  # of one picture
 
 NEAR = 26
 """Pictures whose perceptual hashes differ in at most so many of their 256 bits are one picture. Of 9,231 real chest
@@ -36,7 +39,8 @@ def near(index: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
     from xraylab.data.audit import crops  # noqa: PLC0415 - OpenCV takes time to import, and `split` does without
 
     compared = ((index["contrast"] > 0) & ~index["pixel_hash"].duplicated()).to_numpy()
-    ids, small = index["id"].to_numpy()[compared], thumbnails[compared]
+    ids = index["id"].to_numpy()[compared]
+    small = thumbnails if compared.all() else thumbnails[compared]  # a copy doubles what takes the most memory
     parts = crops.pairs(small)
     patient = index["patient"].to_numpy()[compared]
     followed_up = (patient[parts[:, 0]] == patient[parts[:, 1]]) & (patient[parts[:, 0]] != "")
@@ -75,10 +79,10 @@ def _by_hash(index: pd.DataFrame, thumbnails: Thumbnails) -> list[pd.DataFrame]:
     """Rows and changes of the pairs whose hashes, or those of what lies inside their borders, are near."""
     own, inside = hashes.bits(index["perceptual_hash"]), _inside(index)
     bordered = (index["inside_hash"] != "").to_numpy()
-    ways = {
-        ENCODED: (own, thumbnails),
-        MIRROR: (own ^ MIRRORED, thumbnails[:, :, ::-1]),
-        NEGATIVE: (own ^ INVERTED, 255 - thumbnails),
+    ways: dict[str, tuple[Bits, Change]] = {
+        ENCODED: (own, lambda picture: picture),
+        MIRROR: (own ^ MIRRORED, lambda picture: picture[:, ::-1]),
+        NEGATIVE: (own ^ INVERTED, lambda picture: 255 - picture),
     }
     found = {}
     for change, (bits, changed) in ways.items():
@@ -91,15 +95,15 @@ def _by_hash(index: pd.DataFrame, thumbnails: Thumbnails) -> list[pd.DataFrame]:
 
 
 def _same(
-    one: Thumbnails, other: Thumbnails, pairs: Pairs, bits: NDArray[np.int64], doubtful: NDArray[np.bool_]
+    thumbnails: Thumbnails, changed: Change, pairs: Pairs, bits: NDArray[np.int64], doubtful: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Which of the doubtful pairs look the same; of very many, only those that differ in the fewest bits."""
+    """Which of the doubtful pairs look the same, the second one changed; of very many, those with the fewest bits."""
     from xraylab.data.audit import crops  # noqa: PLC0415 - as above
 
     same = np.zeros(len(pairs), dtype=bool)
     rows = np.flatnonzero(doubtful)
-    for row in rows[np.argsort(bits[rows], kind="stable")][: crops.most(len(one))]:
-        same[row] = crops.alike(one[pairs[row, 0]], other[pairs[row, 1]]) >= SAME
+    for row in rows[np.argsort(bits[rows], kind="stable")][: crops.most(len(thumbnails))]:
+        same[row] = crops.alike(thumbnails[pairs[row, 0]], changed(thumbnails[pairs[row, 1]])) >= SAME
     return same
 
 
