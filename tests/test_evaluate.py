@@ -485,7 +485,9 @@ def test_pooled_folds_are_compared_on_every_image_once(tmp_path: Path) -> None:
 def test_thresholds_come_from_the_validation_side(tmp_path: Path) -> None:
     _, paths = _evaluated(tmp_path, skill=1.0)
     points = tables.read(paths.evaluation / "operating_points.csv")
-    row = points[(points["experiment"] == "l2") & (points["point"] == "sensitivity at least 90 %")].iloc[0]
+    row = points[(points["experiment"] == "l2") & (points["point"] == "fixed for 90 % sensitivity on validation")].iloc[
+        0
+    ]
     valid, test = (_probabilities(paths, "l2", 0, side) for side in ("valid", "test"))
     positives = np.sort(valid.loc[valid["label"] == "TB", "p_TB"])
     assert row["threshold"] == pytest.approx(positives[0])  # 8 positives: 90 % of them are all

@@ -1,5 +1,7 @@
 """Thresholds and temperatures come from validation images; small groups are hidden; goals need certainty."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,11 +11,18 @@ from sklearn.calibration import calibration_curve
 from statistics_samples import asked, drawn
 from statsmodels.stats.proportion import proportion_confint
 
-from xraylab.evaluate import calibration, goals, intervals, learning, operating, subgroups
+from xraylab.evaluate import at_thresholds, calibration, goals, intervals, learning, operating, subgroups
+from xraylab.evaluate.runs import Run
 from xraylab.evaluate.units import Sample
 
 WANTED = operating.points([0.9, 0.95], [0.7])
-POINTS = ["0.5", "Youden", "sensitivity at least 90 %", "sensitivity at least 95 %", "specificity at least 70 %"]
+POINTS = [
+    "0.5",
+    "highest Youden index on validation",
+    "fixed for 90 % sensitivity on validation",
+    "fixed for 95 % sensitivity on validation",
+    "fixed for 70 % specificity on validation",
+]
 
 
 def curve(positive: list[int], scores: list[float]) -> operating.Curve:
@@ -255,3 +264,52 @@ def test_epochs_count_to_the_first_of_the_highest_and_the_gap_is_of_the_chosen_e
     row = learning.gap(history, 2, {"value": 0.85, "low": 0.8, "high": 0.89, "by": "Wilson"})
     assert (row["value"], row["low"], row["high"]) == pytest.approx((0.05, 0.01, 0.1))
     assert row["figure"] == "train_test_gap"
+
+
+def _runs(seeds: list[int], select_on: str = "valid", images: int = 200) -> list[Run]:
+    """One run of an experiment `a`, `b`, ... for each seed, on the same images."""
+    made = []
+    for number, seed in enumerate(seeds):
+        samples = {side: {"best": drawn(seed + offset, 2, images)} for side, offset in (("valid", 50), ("test", 0))}
+        names = {"experiment": "ab"[number % 2], "repeat": number // 2, "select_on": select_on}
+        empty = {"ids": np.array([]), "history": pd.DataFrame(), "epochs": {}}
+        made.append(Run(**names, **empty, test=samples["test"], valid=samples["valid"]))
+    actual = made[0].test["best"].actual
+    return [replace(run, test={"best": replace(run.test["best"], actual=actual)}) for run in made]
+
+
+def test_experiments_are_compared_at_their_own_thresholds_by_what_these_call() -> None:
+    runs, points = _runs([0, 1]), operating.fixed([0.9], [0.7])
+    found = at_thresholds.rows(runs, "a", asked(2), points, None)
+    assert [(row["point"], row["figure"]) for row in found] == [
+        (point, figure) for point in points for figure in ("sensitivity", "specificity")
+    ]
+    rates = []
+    for run in runs:
+        valid, test = run.valid["best"], run.test["best"]
+        threshold = operating.at_sensitivity(curve(valid.actual.tolist(), valid.probabilities[:, 1].tolist()), 0.9)
+        called = test.probabilities[:, 1] >= threshold
+        rates.append((called[test.actual == 1].mean(), 1 - called[test.actual == 0].mean()))
+    assert [row["difference"] for row in found[:2]] == pytest.approx(np.subtract(rates[1], rates[0]))
+    assert {(row["role"], row["tests"], row["about"]) for row in found} == {("exploratory", 4, "trained networks")}
+    assert all(row["p"] <= row["p_holm"] <= 1 for row in found)
+
+
+def test_a_comparison_at_a_threshold_knows_repeats_and_published_mode_and_needs_validation() -> None:
+    points = operating.fixed([0.9], [])
+    several = at_thresholds.rows(_runs([0, 1, 2, 3, 4, 5]), "a", asked(2), points, None)
+    assert {row["about"] for row in several} == {"settings"}
+    assert not any(row["chosen_on_test"] for row in several)
+    assert all(row["chosen_on_test"] for row in at_thresholds.rows(_runs([0, 1], "test"), "a", asked(2), points, None))
+    without = [replace(run, valid={}) for run in _runs([0, 1])]
+    assert at_thresholds.rows(without, "a", asked(2), points, None) == []
+    assert at_thresholds.rows(_runs([0, 1]), "a", asked(3), points, None) == []
+
+
+def test_a_thresholds_validation_figures_stand_beside_it() -> None:
+    valid = drawn(0, 2)
+    row = operating.rows(valid, drawn(1, 2), asked(2), operating.fixed([0.9], []))[1]
+    called = valid.probabilities[:, 1] >= row["threshold"]
+    assert row["valid_sensitivity"] == pytest.approx(metrics.recall_score(valid.actual, called))
+    assert row["valid_sensitivity"] >= 0.9
+    assert row["valid_specificity"] == pytest.approx(metrics.recall_score(valid.actual, called, pos_label=0))

@@ -179,3 +179,12 @@ def test_figures_as_people_read_them() -> None:
     assert estimates.interval({"low": -0.0123, "high": 0.5}, "f1") == "−0.012 to 0.500"
     assert estimates.interval({"low": None, "high": None}, "f1") == ""
     assert estimates.figure(None, "f1") == "not available"
+
+
+def test_differences_at_thresholds_stand_under_the_operating_points(page: str, root: Path) -> None:
+    summary = files.read_json(Paths(root).evaluation / "summary.json")
+    assert len(summary["at_thresholds"]) == 6  # two figures at three points
+    article = _article(page, "l2")
+    table = article[article.index('aria-label="Differences at fixed thresholds"') :].split("</table>", maxsplit=1)[0]
+    assert table.count("fixed for 90 % sensitivity on validation") == 2
+    assert 'aria-label="Differences at fixed thresholds"' not in _article(page, "baseline")

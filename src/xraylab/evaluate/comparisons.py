@@ -30,12 +30,10 @@ def rows(
     """
     by = by_experiment(runs)
     on_test = {name for name, own in by.items() if own[0].select_on == "test"}
-    about = SETTINGS if len(by[baseline]) > 1 else NETWORKS
 
     def pair(first: str, second: str, kind: str) -> list[Row]:
         marked = bool({first, second} & on_test) or (kind == "top two" and ranked_on == "test")
-        known = {"kind": kind, "about": about, "first": first, "second": second, "chosen_on_test": marked}
-        return [known | row for row in _compared(by[first], by[second], asked, folds)]
+        return of_pair(by[first], by[second], kind, marked, asked, folds)
 
     found = [row for name in by if name != baseline for row in pair(name, baseline, "baseline")]
     if baseline not in top_two:
@@ -44,21 +42,31 @@ def rows(
     for row in found:
         chief = (row["kind"], row["figure"]) == ("baseline", asked.primary)
         parts[PRIMARY if chief else EXPLORATORY].append(row)
-    done = [_told(row, asked) for role, own in parts.items() for row in _corrected(own, role)]
+    done = [told(row, asked) for role, own in parts.items() for row in corrected(own, role)]
     if baseline in top_two:
         done += [row | {"kind": "top two"} for row in done if {row["first"], row["second"]} == set(top_two)]
     return done
 
 
-def _compared(first: list[Run], second: list[Run], asked: Asked, folds: int | None) -> list[Row]:
-    """The runs of both are of the same repeats, in one order."""
+def of_pair(
+    first: list[Run], second: list[Run], kind: str, chosen_on_test: bool, asked: Asked, folds: int | None
+) -> list[Row]:
+    """One row per figure, not yet corrected. The runs of both experiments are of the same repeats, in one order."""
     pair = [[run.test["best"] for run in own] for own in (first, second)]
-    if len(first) == 1:
-        return paired.compared(pair[0][0], pair[1][0], asked)
-    return repeated.compared(pair[0], pair[1], asked, folds)
+    once = len(first) == 1
+    known = {
+        "kind": kind,
+        "about": NETWORKS if once else SETTINGS,
+        "first": first[0].experiment,
+        "second": second[0].experiment,
+        "chosen_on_test": chosen_on_test,
+    }
+    ours, theirs = pair
+    found = paired.compared(ours[0], theirs[0], asked) if once else repeated.compared(ours, theirs, asked, folds)
+    return [known | row for row in found]
 
 
-def _corrected(rows: list[Row], role: str) -> list[Row]:
+def corrected(rows: list[Row], role: str) -> list[Row]:
     """With `p_holm`, corrected for all of `rows` that have a test, and how many these are."""
     ps = paired.holm([float("nan") if row["p"] is None else row["p"] for row in rows])
     tests = sum(row["p"] is not None for row in rows)
@@ -68,7 +76,7 @@ def _corrected(rows: list[Row], role: str) -> list[Row]:
     ]
 
 
-def _told(row: Row, asked: Asked) -> Row:
+def told(row: Row, asked: Asked) -> Row:
     known = row | (_against_margin(row, asked) if row["role"] == PRIMARY and asked.margin > 0 else {})
     if row.get("error") is not None and row["tests"]:
         known["detectable"] = power.detectable(row["error"], asked.confidence, row["tests"])

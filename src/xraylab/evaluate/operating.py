@@ -62,11 +62,16 @@ def at_specificity(curve: Curve, least: float) -> float | None:
 
 def points(sensitivities: list[float], specificities: list[float]) -> dict[str, Callable[[Curve], float | None]]:
     """Every operating point that is fixed on validation images, under its name."""
-    found: dict[str, Callable[[Curve], float | None]] = {"Youden": youden}
+    return {"highest Youden index on validation": youden, **fixed(sensitivities, specificities)}
+
+
+def fixed(sensitivities: list[float], specificities: list[float]) -> dict[str, Callable[[Curve], float | None]]:
+    """Those of them that are fixed for a sensitivity or a specificity."""
+    found: dict[str, Callable[[Curve], float | None]] = {}
     for least in sensitivities:
-        found[f"sensitivity at least {100 * least:g} %"] = partial(at_sensitivity, least=least)
+        found[f"fixed for {100 * least:g} % sensitivity on validation"] = partial(at_sensitivity, least=least)
     for least in specificities:
-        found[f"specificity at least {100 * least:g} %"] = partial(at_specificity, least=least)
+        found[f"fixed for {100 * least:g} % specificity on validation"] = partial(at_specificity, least=least)
     return found
 
 
@@ -80,11 +85,22 @@ def rows(
         thresholds = {"0.5": 0.5} | {name: None if fixed is None else fix(fixed) for name, fix in wanted.items()}
         for name, threshold in thresholds.items():
             known = {"of": asked.classes[label], "point": name, "threshold": threshold}
+            known |= _on_validation(valid, label, threshold)
             if threshold is None:
                 found.append(known | {"why": NOT_AVAILABLE if fixed is None else NOT_REACHED})
             else:
                 found.append(known | {"why": None} | applied(test, label, threshold, asked))
     return found
+
+
+def _on_validation(valid: Sample | None, label: int, threshold: float | None) -> dict[str, float | None]:
+    """What the threshold does to the validation images; None where there are none of the class, or of the rest."""
+    shares: dict[str, float | None] = {"valid_sensitivity": None, "valid_specificity": None}
+    if valid is not None and threshold is not None:
+        right = (valid.probabilities[:, label] >= threshold) == (valid.actual == label)
+        for name, side in (("valid_sensitivity", valid.actual == label), ("valid_specificity", valid.actual != label)):
+            shares[name] = float(right[side].mean()) if side.any() else None
+    return shares
 
 
 def applied(test: Sample, label: int, threshold: float, asked: Asked) -> dict[str, Any]:

@@ -70,6 +70,7 @@ def section(
         "sentences": [row["sentence"] for row in compared],
         "blocks": figures(summary, tables["figures"], tables["spread"], experiment),
         "confusions": confusions(summary, experiment),
+        "at_thresholds": chosen(summary["at_thresholds"], first=experiment),
         "points": points(tables["operating_points"], experiment),
         "calibration": chosen(calibrations, experiment=experiment),
         "groups": groups(summary, tables["subgroups"], experiment),

@@ -7,6 +7,7 @@ import pandas as pd
 
 from xraylab import files, tables
 from xraylab.evaluate import (
+    at_thresholds,
     compare,
     comparisons,
     demographics,
@@ -54,9 +55,17 @@ def run(params: Params, paths: Paths) -> None:
         _write_tables(folder, params, paths, runs, rows, asked)
         compared = comparisons.rows(runs, params.study.baseline, summary["top_two"], ranked_on, asked, folds)
         tables.write(pd.DataFrame(compared, columns=list(comparisons.COLUMNS)), folder / "comparisons.csv")
+        points = operating.fixed(params.evaluate.sensitivities, params.evaluate.specificities)
+        at = at_thresholds.rows(runs, params.study.baseline, asked, points, folds)
+        tables.write(pd.DataFrame(at, columns=list(at_thresholds.COLUMNS)), folder / "at_thresholds.csv")
         judged = _judged(params, runs, rows, asked)
         files.write_json(judged, folder / "goals.json")
-        more = {"comparisons": compared, "goals": judged, "intervals": study.rests_on(runs, asked)}
+        more: dict[str, Any] = {
+            "comparisons": compared,
+            "at_thresholds": at,
+            "goals": judged,
+            "intervals": study.rests_on(runs, asked),
+        }
         more["primary"] = params.evaluate.primary
         more["predictions"] = {f"{run.experiment}/{run.repeat}": _hash(paths, run) for run in runs}
         more["mean_figures"] = [row for row in rows if row["kind"] == study.MEAN]
