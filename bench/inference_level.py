@@ -15,7 +15,7 @@ import numpy as np
 from measure import Gate
 from scipy import stats
 
-from xraylab.evaluate import comparisons, estimates, paired, repeated
+from xraylab.evaluate import comparisons, estimates, paired, recalibration, repeated
 from xraylab.evaluate.runs import Run
 from xraylab.evaluate.units import Sample
 from xraylab.evaluate.values import Asked
@@ -185,6 +185,19 @@ def f1(rng: np.random.Generator, number: int, images: int, alike: float) -> Coun
     return _held(sample, "B", "f1", 0.64 / 0.78)
 
 
+def recalibrated(rng: np.random.Generator, number: int, images: int, same: float) -> Counts:
+    """Right probabilities; the outcomes of a patient are independent given these, or all the `same` (1.0)."""
+    unit = np.repeat(np.arange(number), images)
+    logit = rng.normal(-0.5, 1.5, number)[unit] + (0 if same else rng.normal(0, 0.9, len(unit)))
+    drawn = rng.random(number)[unit] if same else rng.random(len(unit))
+    probability = 1 / (1 + np.exp(-logit))
+    found = recalibration.slope_and_intercept(probability, (drawn < probability).astype(float), unit, 1 - LEVEL)
+    return {
+        name: np.nan if found["why"] else float(found[f"{name}_ci_low"] <= truth <= found[f"{name}_ci_high"])
+        for name, truth in (("slope", 1), ("intercept", 0))
+    }
+
+
 def _held(sample: Sample, of: str, figure: str, truth: float) -> Counts:
     """Whether the figure's interval holds the truth, and how wide it is."""
     row = next(row for row in estimates.estimates(sample, TWO) if (row["of"], row["figure"]) == (of, figure))
@@ -203,6 +216,10 @@ NETWORKS, FAMILIES, RECIPES = "two equally good networks", "four experiments and
 def settings() -> Iterator[Setting]:
     yield from areas()
     yield from counts()
+    for shape in ((40, 1, 0.0), (160, 1, 0.0), (624, 1, 0.0), (30, 3, 0.0), (30, 3, 1.0), (60, 3, 1.0), (20, 4, 1.0)):
+        outcomes = "the same" if shape[2] else "independent"
+        name = f"{shape[0]} patients x {shape[1]}, outcomes {outcomes}"
+        yield "slope and intercept", name, partial(_call, recalibrated, shape)
     yield "8 classes, mixed within patients", "60 patients x 4", mixed(eight_truths())
     yield from tests()
 

@@ -62,7 +62,7 @@ def measure(
             return error
 
     rows = list(progress.mapped(look, list(found["path"]), "reading images"))
-    thumbnails = _taken(rows)
+    thumbnails = _take_thumbnails(rows)
     good = [not isinstance(row, DataError) for row in rows]
     table = found[good].reset_index(drop=True)
     measured = pd.DataFrame([row for row in rows if not isinstance(row, DataError)], columns=[*READ, *HEADER])
@@ -76,7 +76,7 @@ def measure(
     return Measured(pd.concat([table, measured[list(MEASURED)]], axis=1), unreadable, thumbnails)
 
 
-def _taken(rows: list[dict[str, Any] | DataError]) -> NDArray[np.uint8]:
+def _take_thumbnails(rows: list[dict[str, Any] | DataError]) -> NDArray[np.uint8]:
     """The thumbnails of the readable rows, taken out of them one by one, so that they are not in memory twice."""
     readable = [row for row in rows if not isinstance(row, DataError)]
     taken = np.empty((len(readable), THUMBNAIL, THUMBNAIL), np.uint8)

@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,8 +64,6 @@ def borders(gray: Gray) -> Borders | None:
 
     None where nothing looks like two lungs that fill a good part of the film.
     """
-    import cv2  # noqa: PLC0415 - takes time to import, and most studies do without
-
     height, width = gray.shape
     scale = THUMBNAIL / max(height, width)
     shape = max(round(width * scale), 1), max(round(height * scale), 1)
@@ -85,8 +84,6 @@ def borders(gray: Gray) -> Borders | None:
 
 def _normalize(thumbnail: Gray) -> Floats:
     """Without ribs, each place against its surroundings, and with room around for lungs that are cut off."""
-    import cv2  # noqa: PLC0415 - takes time to import, and most studies do without
-
     smooth = cv2.GaussianBlur(thumbnail.astype(np.float32), (0, 0), RIBS)
     wide = cv2.copyMakeBorder(smooth, REACH, REACH, REACH, REACH, cv2.BORDER_REPLICATE)
     apart = wide - cv2.GaussianBlur(wide, (0, 0), SURROUNDINGS)
@@ -108,8 +105,6 @@ def _search(normalized: Floats, shape: tuple[int, int]) -> Match:
 
 def _correlate(normalized: Floats, shape: tuple[int, int], wide: int, high: int) -> Match:
     """The best place for lungs of this size; of no score where lungs have no such proportions."""
-    import cv2  # noqa: PLC0415 - takes time to import, and most studies do without
-
     atlas = _atlas(wide, high)
     fits = all(part <= whole for part, whole in zip(atlas.shape, normalized.shape, strict=True))
     if not fits or not PROPORTIONS[0] <= high / wide <= PROPORTIONS[1]:
@@ -128,8 +123,6 @@ def _correlate(normalized: Floats, shape: tuple[int, int], wide: int, high: int)
 @cache
 def _atlas(wide: int, high: int) -> Floats:
     """The atlas with lungs of this size: dark where there is air."""
-    import cv2  # noqa: PLC0415 - takes time to import, and most studies do without
-
     air = np.array([[int(digit) for digit in row] for row in ATLAS], np.float32)
     shape = round(wide * (1 + 2 * ATLAS_MARGIN)), round(high * (1 + 2 * ATLAS_MARGIN))
     return np.asarray(-cv2.resize(air, shape, interpolation=cv2.INTER_AREA), np.float32)

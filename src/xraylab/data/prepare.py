@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xraylab.data import lungs, pixels
+from xraylab.data import pixels
 from xraylab.data.pixels import Gray, Levels
 
 CLAHE_TILES = (8, 8)
@@ -91,6 +91,8 @@ def find_crop(levels: Levels, preparation: Preparation) -> Crop:
     inside = _within(inside, border(gray), None)
     if not preparation.crop_lungs:
         return inside
+    from xraylab.data import lungs  # noqa: PLC0415 - OpenCV takes time to import, and most studies do without
+
     around = lungs.borders(inside.of(gray))
     return _within(inside, around or (0, 0, 0, 0), around is not None)
 

@@ -30,22 +30,22 @@ def rows(
     """
     if asked.positive is None:
         return []
-    found = []
+    every, found = by_experiment(runs), []
     for point, fix in points.items():
-        by = by_experiment([called for run in runs if (called := _called(run, fix, asked)) is not None])
-        complete = {name: own for name, own in by.items() if len(own) == len(by_experiment(runs)[name])}
+        by = by_experiment([called for run in runs if (called := _at_threshold(run, fix, asked)) is not None])
+        complete = {name: own for name, own in by.items() if len(own) == len(every[name])}
         for name, own in complete.items():
             if name != baseline and baseline in complete:
                 chosen = "test" in {run.select_on for run in (*own, *complete[baseline])}
                 compared = comparisons.of_pair(own, complete[baseline], "baseline", chosen, asked, folds)
                 found += [{"point": point} | row for row in compared if row["figure"] in FIGURES]
     return [
-        {"point": row["point"]} | comparisons.told(row, asked)
-        for row in comparisons.corrected(found, comparisons.EXPLORATORY)
+        {"point": row["point"]} | comparisons.describe(row, asked)
+        for row in comparisons.correct(found, comparisons.EXPLORATORY)
     ]
 
 
-def _called(run: Run, fix: Callable[[Curve], float | None], asked: Asked) -> Run | None:
+def _at_threshold(run: Run, fix: Callable[[Curve], float | None], asked: Asked) -> Run | None:
     """The run with a probability of 0 or 1 for each test image: whether its threshold calls it positive."""
     label, valid = asked.positive or 0, run.valid.get("best")
     curve = None if valid is None else operating.curve(valid.actual == label, valid.probabilities[:, label])

@@ -42,7 +42,7 @@ def rows(
     for row in found:
         chief = (row["kind"], row["figure"]) == ("baseline", asked.primary)
         parts[PRIMARY if chief else EXPLORATORY].append(row)
-    done = [told(row, asked) for role, own in parts.items() for row in corrected(own, role)]
+    done = [describe(row, asked) for role, own in parts.items() for row in correct(own, role)]
     if baseline in top_two:
         done += [row | {"kind": "top two"} for row in done if {row["first"], row["second"]} == set(top_two)]
     return done
@@ -66,7 +66,7 @@ def of_pair(
     return [known | row for row in found]
 
 
-def corrected(rows: list[Row], role: str) -> list[Row]:
+def correct(rows: list[Row], role: str) -> list[Row]:
     """With `p_holm`, corrected for all of `rows` that have a test, and how many these are."""
     ps = paired.holm([float("nan") if row["p"] is None else row["p"] for row in rows])
     tests = sum(row["p"] is not None for row in rows)
@@ -76,10 +76,10 @@ def corrected(rows: list[Row], role: str) -> list[Row]:
     ]
 
 
-def told(row: Row, asked: Asked) -> Row:
+def describe(row: Row, asked: Asked) -> Row:
     known = row | (_against_margin(row, asked) if row["role"] == PRIMARY and asked.margin > 0 else {})
     if row.get("error") is not None and row["tests"]:
-        known["detectable"] = power.detectable(row["error"], asked.confidence, row["tests"])
+        known["detectable"] = power.detectable_difference(row["error"], asked.confidence, row["tests"])
     return {name: known.get(name) for name in COLUMNS} | {"sentence": sentences.difference(known, asked.confidence)}
 
 

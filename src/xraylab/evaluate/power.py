@@ -17,7 +17,7 @@ from xraylab.evaluate.paired import FIGURES
 POWER = 0.8
 
 
-def detectable(error: float, confidence: float, tests: int, power: float = POWER) -> float:
+def detectable_difference(error: float, confidence: float, tests: int, power: float = POWER) -> float:
     """The true difference that a test with this standard error shows with a chance of `power`.
 
     `tests`: the number of differences that are tested together, the level of each being its share of 1 - `confidence`.
@@ -25,7 +25,7 @@ def detectable(error: float, confidence: float, tests: int, power: float = POWER
     return _distance(confidence, tests, power) * error
 
 
-def needed(units: int, row: dict[str, Any], difference: float, confidence: float, power: float) -> int | None:
+def required_units(units: int, row: dict[str, Any], difference: float, confidence: float, power: float) -> int | None:
     """The number of patients (of images where patients are unknown) with which a true `difference` would be shown.
 
     `row` is one of comparisons.csv, from a test of `units`. None where no number is enough, since other seeds alone
@@ -54,11 +54,11 @@ def plan(summary: dict[str, Any], difference: float, power: float) -> Iterator[s
     yield f"This study: {how['units']:,} test {unit}, {name}, {level}, {_corrected(known[0])}."
     yield f"{unit.capitalize()} needed to show a true difference of {difference:g} with a power of {100 * power:g} %:"
     for row in known:
-        number = needed(how["units"], row, difference, how["confidence"], power)
+        number = required_units(how["units"], row, difference, how["confidence"], power)
         shown = (
             f"{number:,}" if number is not None else "no number: other seeds alone differ by as much, take more repeats"
         )
-        could = detectable(row["error"], how["confidence"], row["tests"], power)
+        could = detectable_difference(row["error"], how["confidence"], row["tests"], power)
         yield f"    {row['first']:16} {shown:>10}    (these {how['units']:,}: a difference of {could:.3f})"
     yield "The shares of the classes, and how often two networks agree, are taken to stay as they are here."
     if known[0]["about"] != "settings":

@@ -31,12 +31,12 @@ def slope_and_intercept(probability: Floats, outcome: Floats, unit: Ints, confid
     are too high (Cox, Biometrika 45 (1958) 562; Van Calster et al., BMC Med 17 (2019) 230). `unit` (n,) numbers the
     patients. All values are None, and `why` says the reason, where no such fit can be trusted.
     """
-    reason = _unfit(probability, outcome, unit)
+    reason = _reason_against(probability, outcome, unit)
     if reason:
         return {**NOTHING, "why": reason}
     logit = _logit(probability)
-    line = _fitted(outcome, np.column_stack([np.ones_like(logit), logit]), unit)
-    large = _fitted(outcome, np.ones((len(logit), 1)), unit, offset=logit)
+    line = _fit(outcome, np.column_stack([np.ones_like(logit), logit]), unit)
+    large = _fit(outcome, np.ones((len(logit), 1)), unit, offset=logit)
     slope, intercept = line.conf_int(1 - confidence)[1], large.conf_int(1 - confidence)[0]
     return {
         "slope": float(line.params[1]),
@@ -59,10 +59,10 @@ def curve(probability: Floats, outcome: Floats, unit: Ints, confidence: float) -
 
     columns = ["probability", "observed", "ci_low", "ci_high"]
     logit = _logit(probability)
-    if _unfit(probability, outcome, unit) or len(np.unique(logit)) <= SPLINE_DF:
+    if _reason_against(probability, outcome, unit) or len(np.unique(logit)) <= SPLINE_DF:
         return pd.DataFrame(columns=columns)
     basis = patsy.dmatrix(f"cr(x, df={SPLINE_DF}) - 1", {"x": logit})
-    fit = _fitted(outcome, np.asarray(basis), unit)
+    fit = _fit(outcome, np.asarray(basis), unit)
     lowest, highest = np.percentile(probability, CURVE_RANGE)
     points = np.linspace(lowest, highest, CURVE_POINTS)
     (there,) = patsy.build_design_matrices([basis.design_info], {"x": _logit(points)})
@@ -73,7 +73,7 @@ def curve(probability: Floats, outcome: Floats, unit: Ints, confidence: float) -
     return made if np.isfinite(made.to_numpy()).all() else pd.DataFrame(columns=columns)
 
 
-def _unfit(probability: Floats, outcome: Floats, unit: Ints) -> str | None:
+def _reason_against(probability: Floats, outcome: Floats, unit: Ints) -> str | None:
     """Why a logistic regression of the outcome says nothing; None where it does."""
     happened = outcome == 1
     if min(len(np.unique(unit[happened])), len(np.unique(unit[~happened]))) < FEWEST:
@@ -84,7 +84,7 @@ def _unfit(probability: Floats, outcome: Floats, unit: Ints) -> str | None:
     return None
 
 
-def _fitted(outcome: Floats, design: npt.NDArray[np.float64], unit: Ints, offset: Floats | None = None) -> Any:
+def _fit(outcome: Floats, design: npt.NDArray[np.float64], unit: Ints, offset: Floats | None = None) -> Any:
     """A logistic regression; its variances by patient where patients repeat."""
     from statsmodels.genmod.families import Binomial  # noqa: PLC0415 - a second, which only `evaluate` waits for
     from statsmodels.genmod.generalized_linear_model import GLM  # noqa: PLC0415

@@ -27,11 +27,6 @@ class Swaps:
     chances: Floats
     exact: bool
 
-    @property
-    def units(self) -> bool:
-        """Whether there is anything to swap."""
-        return len(self.chances) > 1
-
 
 def swaps(first: Ints, second: Ints, n_permutations: int, seed: int) -> Swaps:
     """From the matrices of each unit (units, C, C). Drawn swaps are `n_permutations`."""

@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import pandas as pd
@@ -80,6 +80,21 @@ def learning_curve(runs: list[History], measure: str, chosen_on: str, ylim: tupl
         return svg(figure, alt)
 
 
+def plot_repeats(
+    axes: Axes,
+    curves: dict[int, list[pd.DataFrame]],
+    x: str,
+    y: str,
+    drawstyle: Literal["default", "steps-post"] = "default",
+) -> None:
+    """Column `y` over `x`, by the experiment's number, a line per repeat, thinner where there are several."""
+    for number, repeats in curves.items():
+        colour, dash = line_style(number)
+        for table in repeats:
+            width = 1.4 if len(repeats) == 1 else 0.8
+            axes.plot(table[x], table[y], color=colour, linestyle=dash, linewidth=width, drawstyle=drawstyle)
+
+
 def roc(curves: dict[int, list[pd.DataFrame]], corner: float, alt: str) -> Markup:
     """ROC curves (fpr, tpr), by the experiment's number, a line per repeat.
 
@@ -88,11 +103,7 @@ def roc(curves: dict[int, list[pd.DataFrame]], corner: float, alt: str) -> Marku
     with matplotlib.rc_context(style(alt)):
         figure, axes = panel(2.9, 2.75)
         axes.plot([0, 1], [0, 1], color=INK, alpha=0.3, linewidth=0.7, linestyle="dotted")
-        for number, repeats in curves.items():
-            colour, dash = line_style(number)
-            for table in repeats:
-                width = 1.4 if len(repeats) == 1 else 0.8
-                axes.plot(table["fpr"], table["tpr"], color=colour, linestyle=dash, linewidth=width)
+        plot_repeats(axes, curves, "fpr", "tpr")
         edge = 0.015 * corner
         axes.set(xlim=(-edge, corner + edge), ylim=(1 - corner - edge, 1 + edge))
         axes.set(xlabel="false-positive rate (1 − specificity)", ylabel="true-positive rate (sensitivity)")

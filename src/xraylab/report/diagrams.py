@@ -8,7 +8,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from xraylab.report.charts import INK, line_style, panel, style, svg
+from xraylab.report.charts import INK, panel, plot_repeats, style, svg
 
 BEFORE, AFTER = ("#0072B2", "o"), ("#D55E00", "s")
 
@@ -18,14 +18,7 @@ def precision_recall(curves: dict[int, list[pd.DataFrame]], share: float, alt: s
     with matplotlib.rc_context(style(alt)):
         figure, axes = panel(2.9, 2.75)
         axes.axhline(share, color=INK, alpha=0.3, linewidth=0.7, linestyle="dotted")
-        for number, repeats in curves.items():
-            colour, dash = line_style(number)
-            for table in repeats:
-                width = 1.4 if len(repeats) == 1 else 0.8
-                axes.plot(
-                    table["recall"], table["precision"], color=colour, linestyle=dash, linewidth=width,
-                    drawstyle="steps-post",
-                )  # fmt: skip
+        plot_repeats(axes, curves, "recall", "precision", "steps-post")
         axes.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), xlabel="recall (sensitivity)", ylabel="precision (PPV)")
         return svg(figure, alt)
 
@@ -62,11 +55,7 @@ def net_benefit(curves: dict[int, list[pd.DataFrame]], alt: str) -> Markup:
         everyone = next(table for tables in curves.values() for table in tables)
         axes.axhline(0, color=INK, alpha=0.35, linewidth=0.7)
         axes.plot(everyone["threshold"], everyone["treat_all"], color=INK, alpha=0.4, linewidth=0.7, linestyle="dotted")
-        for number, repeats in curves.items():
-            colour, dash = line_style(number)
-            for table in repeats:
-                width = 1.4 if len(repeats) == 1 else 0.8
-                axes.plot(table["threshold"], table["net_benefit"], color=colour, linestyle=dash, linewidth=width)
+        plot_repeats(axes, curves, "threshold", "net_benefit")
         highest = max(table["net_benefit"].max() for tables in curves.values() for table in tables)
         axes.set(xlim=(-0.015, 1.015), ylim=(-0.35 * highest, 1.08 * highest))
         axes.set(xlabel="threshold probability", ylabel="net benefit")

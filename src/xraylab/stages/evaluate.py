@@ -56,19 +56,19 @@ def run(params: Params, paths: Paths) -> None:
         compared = comparisons.rows(runs, params.study.baseline, summary["top_two"], ranked_on, asked, folds)
         tables.write(pd.DataFrame(compared, columns=list(comparisons.COLUMNS)), folder / "comparisons.csv")
         points = operating.fixed(params.evaluate.sensitivities, params.evaluate.specificities)
-        at = at_thresholds.rows(runs, params.study.baseline, asked, points, folds)
-        tables.write(pd.DataFrame(at, columns=list(at_thresholds.COLUMNS)), folder / "at_thresholds.csv")
+        compared_at = at_thresholds.rows(runs, params.study.baseline, asked, points, folds)
+        tables.write(pd.DataFrame(compared_at, columns=list(at_thresholds.COLUMNS)), folder / "at_thresholds.csv")
         judged = _judged(params, runs, rows, asked)
         files.write_json(judged, folder / "goals.json")
-        more: dict[str, Any] = {
+        more = {
             "comparisons": compared,
-            "at_thresholds": at,
+            "at_thresholds": compared_at,
             "goals": judged,
             "intervals": study.rests_on(runs, asked),
+            "primary": params.evaluate.primary,
+            "predictions": {f"{run.experiment}/{run.repeat}": _hash(paths, run) for run in runs},
+            "mean_figures": [row for row in rows if row["kind"] == study.MEAN],
         }
-        more["primary"] = params.evaluate.primary
-        more["predictions"] = {f"{run.experiment}/{run.repeat}": _hash(paths, run) for run in runs}
-        more["mean_figures"] = [row for row in rows if row["kind"] == study.MEAN]
         files.write_json({**summary, **more}, folder / "summary.json")
         # apart, so that `explain` runs again where these change and not where any figure does
         files.write_json({name: summary[name] for name in ("ranked_on", "top_two")}, folder / "top_two.json")
