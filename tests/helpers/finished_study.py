@@ -11,7 +11,7 @@ from xraylab.data.split import leakage
 from xraylab.params import Params
 from xraylab.paths import Paths
 
-SHIPPED = Path(__file__).parents[1] / "params.yaml"
+SHIPPED = Path(__file__).parents[2] / "params.yaml"
 PIXELS = 24
 SOURCES = ["Anna", "Mercy", "South"]
 """With leave-one-source-out: the k-th image of a class is of source k mod 3, which fold k mod 3 tests."""

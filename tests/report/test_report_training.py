@@ -11,7 +11,7 @@ from xraylab.model.names import built_by
 from xraylab.report import training
 from xraylab.stages import evaluate, report
 
-SHIPPED = Path(__file__).parents[1] / "params.yaml"
+SHIPPED = Path(__file__).parents[2] / "params.yaml"
 RUN = {
     "repeat": 0,
     "lr_found": None,

@@ -1,6 +1,6 @@
 """The shipped study, shrunk: the same files and stages on a few dozen images.
 
-`python tests/small.py` shrinks the params.yaml of the current folder.
+`python tests/helpers/small.py` shrinks the params.yaml of the current folder.
 """
 
 import shutil
@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from ruamel.yaml import YAML
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 PARTS = (
     "src",
     "dvc.yaml",
