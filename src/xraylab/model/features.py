@@ -23,6 +23,7 @@ from xraylab.model.hardware import Hardware, laid_out, memory_format
 
 CODE = (
     "model/bodies.py",
+    "model/create.py",
     "model/division.py",
     "model/features.py",
     "model/folding.py",

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from fastai.optimizer import Lamb, OptimWrapper, ranger
 
+from xraylab.params_training import TrainPhase
+
 Factory = Callable[..., Any]
 
 OPTIMIZERS: dict[str, Factory] = {
@@ -18,6 +20,11 @@ OPTIMIZERS: dict[str, Factory] = {
     "lamb": Lamb,
 }
 OF_FASTAI = ("ranger", "lamb")
+
+
+def create_optimizer(cfg: TrainPhase) -> Factory:
+    """The `opt_func` of a phase of training."""
+    return factory(cfg.optimizer, cfg.weight_decay, cfg.momentum)
 
 
 def factory(name: str, weight_decay: float, momentum: float | None) -> Factory:

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from xraylab.errors import WeightsError
-from xraylab.model import networks, weights
-from xraylab.model.heads import Head
+from xraylab.model import weights
+from xraylab.model.create import create_recorded_model
 
 CHECKPOINTS = ("best", "last")
 
@@ -20,7 +20,7 @@ def epoch_of(model: dict[str, Any], checkpoint: str) -> int:
 
 def network(folder: Path, model: dict[str, Any], epoch: int) -> nn.Module:
     """The network with that epoch's weights. Errors: WeightsError naming the epochs that were kept."""
-    built = _built(model)
+    built = create_recorded_model(model)
     weights.restore(built, folder / _file(model, epoch))
     return built
 
@@ -28,12 +28,7 @@ def network(folder: Path, model: dict[str, Any], epoch: int) -> nn.Module:
 def untrained(model: dict[str, Any], seed: int) -> nn.Module:
     """A network of the same architecture with random weights, for comparison."""
     torch.manual_seed(seed)
-    return _built(model)
-
-
-def _built(model: dict[str, Any]) -> nn.Module:
-    classes, head = len(model["classes"]), Head(**model["head"])
-    return networks.build(model["arch"], classes, model["channels"], model["dropout"], head, model["pixels"])
+    return create_recorded_model(model)
 
 
 def _file(model: dict[str, Any], epoch: int) -> str:

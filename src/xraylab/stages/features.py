@@ -37,7 +37,7 @@ def _refuse_impossible(models: dict[str, Model], classes: int) -> None:
     problems: dict[str, list[str]] = {}
     for name, model in models.items():
         if not names.surely_fits(model.arch, model.freeze.upto, model.freeze.blocks) and (
-            why := _impossible(model, classes)
+            why := _problem(model, classes)
         ):
             problems.setdefault(why, []).append(name)
     if problems:
@@ -45,17 +45,10 @@ def _refuse_impossible(models: dict[str, Model], classes: int) -> None:
         raise ParamsError("networks that cannot be made as planned:", listed)
 
 
-def _impossible(model: Model, classes: int) -> str | None:
-    """Why there is no such network, in words."""
-    from xraylab.model import division, heads, start  # noqa: PLC0415 - as below
+def _problem(model: Model, classes: int) -> str | None:
+    from xraylab.model import create  # noqa: PLC0415 - as below
 
-    head = heads.Head(model.head, model.head_width, model.head_batch_norm)
-    choice, cache = division.Choice.of(**model.freeze.model_dump(exclude={"cache"})), model.freeze.cache
-    try:
-        start.check(model.arch, classes, model.channels, head, model.pixels, choice, cache)
-    except ParamsError as error:
-        return str(error)
-    return None
+    return create.check(model, classes)
 
 
 def _stored(plan: Plan, given: Params, paths: Paths, cached: list[str]) -> str:
@@ -63,25 +56,19 @@ def _stored(plan: Plan, given: Params, paths: Paths, cached: list[str]) -> str:
     import numpy as np  # noqa: PLC0415
 
     from xraylab.data import batches  # noqa: PLC0415 - torch takes time, and most studies cache no features
-    from xraylab.model import bodies, division, features, hardware, heads, start  # noqa: PLC0415
+    from xraylab.model import create, features, hardware  # noqa: PLC0415
 
-    model = plan.model
+    cfg, weights_file, sha256 = plan.model, paths.weights(plan.model.pretrained), plan.pretrained_sha256
     machine = hardware.choose(plan.train.precision)
-    file, body = start.pretrained(model.pretrained, model.arch, paths.weights(model.pretrained), plan.pretrained_sha256)
-    choice = division.Choice.of(**model.freeze.model_dump(exclude={"cache"}))
-    cut = [model.head, choice.upto, choice.layers, choice.blocks]
-    key = features.key(model.arch, model.channels, model.pixels, cut, body, cached, machine.precision)
+    key = create.feature_key(cfg, create.pretrained_id(cfg, weights_file, sha256), cached, machine.precision)
     path = paths.stored_features(key)
     if not path.is_file():
-        print(*hardware.first_lines(f"features of {model.arch}", machine), sep="\n")
+        print(*hardware.first_lines(f"features of {cfg.arch}", machine), sep="\n")
         hardware.deterministic_algorithms()
         images, _ = batches.load(paths.cache)
         rows = np.arange(len(images))
-        head = heads.Head(model.head, model.head_width, model.head_batch_norm)
-        classes, normalise = given.data.classes, bodies.normalise(model.arch, model.channels)
-        network = start.network(model.arch, classes, model.channels, model.dropout, file, head, model.pixels, _unsaid)
-        frozen = start.divided(network, choice, True, model.arch).frozen
-        features.write(path, frozen, images, rows, normalise, model.pixels, machine, print)
+        start = create.create_starting_model(cfg, given.data.classes, weights_file, sha256, _unsaid)
+        features.write(path, start.backbone, images, rows, create.normalization(cfg), cfg.pixels, machine, print)
     return key
 
 

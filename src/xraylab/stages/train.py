@@ -4,7 +4,6 @@ import math
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,14 @@ import numpy as np
 import pandas as pd
 import torch
 from fastai.learner import Learner
-from torch import nn
 
 from xraylab import files, params, params_training, tables
 from xraylab.data.sampling import Order
-from xraylab.model import bodies, cost, division, features, hardware, memory, networks, start, weights
-from xraylab.model.division import Division
+from xraylab.model import create, features, hardware, memory, weights
+from xraylab.model.create import StartingModel, create_starting_model
 from xraylab.model.features import Features
 from xraylab.model.hardware import Hardware, deterministic_algorithms
-from xraylab.model.heads import Head
+from xraylab.model.optimizers import create_optimizer
 from xraylab.params import Params, Plan
 from xraylab.paths import Paths
 from xraylab.train import asked, callbacks, finder, inputs, state, steps, trackers
@@ -34,16 +32,7 @@ DECIMALS = 6  # of the figure that DVC shows
 FOUND = "lr_find.csv"  # the learning rate finder's curve
 
 
-@dataclass(frozen=True)
-class Network:
-    """The network that a run begins with, and the parts that it is divided into."""
-
-    whole: nn.Module
-    parts: Division
-    body: str  # identifies the weights that it began with
-
-
-Begun = tuple[Plan, Hardware, Inputs, Network, list[str], Features | None]
+Begun = tuple[Plan, Hardware, Inputs, StartingModel, list[str], Features | None]
 
 
 def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
@@ -62,7 +51,12 @@ def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
         _train(progress, given, plan, machine, read, network, array, repeat, name, paths.state)
         with files.replacing_folder(paths.model(experiment, repeat)) as output:
             _write(progress, network, given.data.classes, output)
-            facts = {"experiment": experiment, "repeat": repeat, **_described(plan, given), **_frozen(network, plan)}
+            facts = {
+                "experiment": experiment,
+                "repeat": repeat,
+                **_described(plan, given),
+                "frozen": create.describe_frozen(network, plan.model.freeze),
+            }
             files.write_json({**facts, **_outcome(progress), "hardware": machine.record()}, output / "model.json")
         files.write_json({name: _metric(progress)}, paths.run_metric(experiment, repeat))
         shutil.rmtree(folder)
@@ -96,30 +90,23 @@ def _begun(given: Params, paths: Paths, experiment: str, repeat: int) -> Begun:
     return plan, machine, read, network, cached, array
 
 
-def _network(plan: Plan, paths: Paths, classes: list[str], seed: int) -> Network:
-    model = plan.model
-    place = paths.weights(model.pretrained)
-    file, body = start.pretrained(model.pretrained, model.arch, place, plan.pretrained_sha256)
+def _network(plan: Plan, paths: Paths, classes: list[str], seed: int) -> StartingModel:
+    place = paths.weights(plan.model.pretrained)
     torch.manual_seed(seed)
-    whole = start.network(model.arch, classes, model.channels, model.dropout, file, _head(plan), model.pixels, print)
-    return Network(whole, start.divided(whole, _cut(plan), model.freeze.cache, model.arch), body)
-
-
-def _head(plan: Plan) -> Head:
-    return Head(plan.model.head, plan.model.head_width, plan.model.head_batch_norm)
-
-
-def _cut(plan: Plan) -> division.Choice:
-    return division.Choice.of(**plan.model.freeze.model_dump(exclude={"cache"}))
+    return create_starting_model(plan.model, classes, place, plan.pretrained_sha256, print)
 
 
 def _features(
-    network: Network, read: Inputs, cached: list[str], plan: Plan, paths: Paths, experiment: str, machine: Hardware
+    network: StartingModel,
+    read: Inputs,
+    cached: list[str],
+    plan: Plan,
+    paths: Paths,
+    experiment: str,
+    machine: Hardware,
 ) -> Features:
     """What the stage `features` made for this experiment on such a machine; where that is absent, our own."""
-    model, choice = plan.model, _cut(plan)
-    cut = [model.head, choice.upto, choice.layers, choice.blocks]
-    key = features.key(model.arch, model.channels, model.pixels, cut, network.body, cached, machine.precision)
+    key = create.feature_key(plan.model, network.pretrained_id, cached, machine.precision)
     everything = np.arange(len(read.images))
     published = files.read_json(paths.feature(experiment)) if paths.feature(experiment).is_file() else {"key": None}
     if published["key"] == key and paths.feature_array(key).is_file():
@@ -129,9 +116,8 @@ def _features(
         return features.read(stored, everything)
     own = paths.stored_features(features.part(key, read.used))
     if not own.is_file():
-        normalise = bodies.normalise(model.arch, model.channels)
-        part, images, rows = network.parts.frozen, read.images, read.used
-        features.write(own, part, images, rows, normalise, model.pixels, machine, print)
+        part, images, rows = network.backbone, read.images, read.used
+        features.write(own, part, images, rows, create.normalization(plan.model), plan.model.pixels, machine, print)
     return features.read(own, read.used)
 
 
@@ -145,7 +131,7 @@ def _train(
     plan: Plan,
     machine: Hardware,
     read: Inputs,
-    network: Network,
+    network: StartingModel,
     array: Features | None,
     seed: int,
     title: str,
@@ -165,18 +151,24 @@ def _train(
 
 
 def _prepared(
-    given: Params, plan: Plan, machine: Hardware, read: Inputs, network: Network, array: Features | None, seed: int
+    given: Params,
+    plan: Plan,
+    machine: Hardware,
+    read: Inputs,
+    network: StartingModel,
+    array: Features | None,
+    seed: int,
 ) -> tuple[Learner, Starts, Order, steps.Average | None]:
     """The Learner, what is drawn for every epoch, the order of images, and the moving average where there is one."""
     train, classes = plan.train, len(given.data.classes)
     order = asked.order(plan, read, seed)
     drawn, dls = asked.batches(plan, machine, read, array, order, seed)
     loss = asked.loss(plan, read, classes).to(machine.device)
-    cbs = asked.step_callbacks(plan, order, network.parts if array is None else None)
+    cbs = asked.step_callbacks(plan, order, network if array is None else None)
     cbs += asked.of_sources(plan, read, order, classes, machine.device)
     first = params_training.phases(train)[0]
-    learn = learner(dls, network.parts.trained, loss, asked.optimizer(first), machine, cbs)
-    average = None if train.ema is None else steps.Average(network.parts.trained.to(machine.device), train.ema)
+    learn = learner(dls, network.trainable, loss, create_optimizer(first), machine, cbs)
+    average = None if train.ema is None else steps.Average(network.trainable.to(machine.device), train.ema)
     return learn, drawn, order, average
 
 
@@ -199,54 +191,29 @@ def _found_rate(plan: Plan, folder: Path, learn: Learner, drawn: Starts, seed: i
     return finder.suggestion(tables.read(path))
 
 
-def _write(finished: Run, network: Network, classes: list[str], folder: Path) -> None:
+def _write(finished: Run, network: StartingModel, classes: list[str], folder: Path) -> None:
     """The whole network after each kept epoch, put together from what was frozen and what was trained; the history."""
     names = {"best": finished.best, "last": finished.last}
     others = finished.kept if finished.keep_all else finished.averaged.values()
     names |= {finished.weights(epoch).stem: epoch for epoch in others}
     for name, epoch in names.items():
-        weights.restore(network.parts.trained, finished.weights(epoch))
-        weights.save(network.whole, folder / f"{name}.safetensors", classes)
+        weights.restore(network.trainable, finished.weights(epoch))
+        weights.save(network.model, folder / f"{name}.safetensors", classes)
     tables.write(pd.DataFrame(finished.rows), folder / "history.csv")
     if (finished.folder / FOUND).is_file():
         shutil.copyfile(finished.folder / FOUND, folder / FOUND)
 
 
 def _described(plan: Plan, given: Params) -> dict[str, Any]:
-    model, classes = plan.model, given.data.classes
-    with torch.device("meta"):  # shapes alone: nothing is drawn or computed
-        network = networks.build(model.arch, len(classes), model.channels, model.dropout, _head(plan), model.pixels)
-        multiply_adds = cost.multiply_adds(network, model.channels, model.pixels)
     return {
-        "arch": model.arch,
-        "classes": classes,
+        **create.describe_model(plan.model, len(given.data.classes)),
+        "classes": given.data.classes,
         "positive": given.data.positive,
-        "channels": model.channels,
-        "pixels": model.pixels,
         "images": given.images.model_dump(),
-        "head": asdict(_head(plan)),
-        "dropout": model.dropout,
         "augment": asked.augmentation(plan),
-        "normalise": asdict(bodies.normalise(model.arch, model.channels)),
-        "parameters": cost.parameters(network),
-        "multiply_adds": multiply_adds,
-        "multiply_adds_counted": cost.COUNTED,
         "select_on": plan.train.select_on,
         "select_by": plan.train.select_by,
     }
-
-
-def _frozen(network: Network, plan: Plan) -> dict[str, Any]:
-    layers = network.parts.layers
-    facts = {
-        **plan.model.freeze.model_dump(exclude={"cache"}),
-        "modules": division.collapsed(network.whole, layers),
-        "layers_frozen": len(layers),
-        "layers_in_all": len(networks.layers(network.whole)),
-        "parameters": division.parameters(network.whole, layers),
-        "cached": plan.model.freeze.cache,
-    }
-    return {"frozen": facts}
 
 
 def _metric(finished: Run) -> dict[str, float | None]:

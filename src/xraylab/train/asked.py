@@ -13,10 +13,11 @@ from xraylab.data.batches import Store, TrainingBatches
 from xraylab.data.loaders import dataloaders
 from xraylab.data.sampling import BY_GROUP, Order
 from xraylab.errors import TrainingError
-from xraylab.model import bodies, losses, networks, optimizers, schedules
-from xraylab.model.division import Division
+from xraylab.model import create, losses, networks, schedules
+from xraylab.model.create import StartingModel
 from xraylab.model.features import Features
 from xraylab.model.hardware import Hardware
+from xraylab.model.optimizers import create_optimizer
 from xraylab.model.schedules import Phase
 from xraylab.params import Plan
 from xraylab.params_training import BATCHWISE, OPTIONS, TrainPhase
@@ -69,12 +70,12 @@ def _refuse_one_source(key: str, remedy: str, read: Inputs) -> None:
         )
 
 
-def step_callbacks(plan: Plan, order: Order, divided: Division | None) -> list[Callback]:
+def step_callbacks(plan: Plan, order: Order, divided: StartingModel | None) -> list[Callback]:
     """What happens in a step besides; `divided` where the frozen part's output is not there already."""
     train, augment, adapt = plan.train, plan.augment, plan.model.freeze.batch_norm == "train"
     cbs = [callbacks.L2Penalty(plan.loss.l2)] if plan.loss.l2 > 0 else []
-    cbs += [frozen.FrozenPart(divided.frozen)] if divided and len(divided.frozen) > 0 else []
-    cbs += [frozen.Held(divided.held, adapt)] if divided and divided.held else []
+    cbs += [frozen.FrozenPart(divided.backbone)] if divided and len(divided.backbone) > 0 else []
+    cbs += [frozen.Held(divided.frozen_modules, adapt)] if divided and divided.frozen_modules else []
     cbs += [steps.Mix(steps.mixup, augment.mixup)] if augment.mixup > 0 else []
     cbs += [steps.Mix(steps.cutmix, augment.cutmix)] if augment.cutmix > 0 else []
     cbs += [steps.Accumulate(train.accumulate, order)] if train.accumulate > 1 else []
@@ -90,7 +91,7 @@ def batches(
     if array is not None:
         return order, inputs.feature_loaders(array, training, order, scored, size, machine.device)
     drawn = Augmentation(**augmentation(plan))
-    normalise = bodies.normalise(plan.model.arch, plan.model.channels)
+    normalise = create.normalization(plan.model)
     store = Store(read.images, normalise, plan.model.pixels, machine.device)
     batches = TrainingBatches(store, training.rows, training.labels, order, drawn, seed)
     return batches, dataloaders(batches, scored.rows, scored.labels, size, machine.device)
@@ -104,13 +105,10 @@ def augmentation(plan: Plan) -> dict[str, float]:
 def parts(plan: Plan, found: float | None) -> list[Part]:
     """The phases with their optimizers; `found` is the rate of those whose rate is to be found."""
     return [
-        Part(phase, optimizer(given)) for given in params_training.phases(plan.train) for phase in _phases(given, found)
+        Part(phase, create_optimizer(given))
+        for given in params_training.phases(plan.train)
+        for phase in _phases(given, found)
     ]
-
-
-def optimizer(phase: TrainPhase) -> optimizers.Factory:
-    """What makes the phase's optimizer."""
-    return optimizers.factory(phase.optimizer, phase.weight_decay, phase.momentum)
 
 
 def _phases(given: TrainPhase, found: float | None) -> list[Phase]:
