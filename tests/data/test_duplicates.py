@@ -10,7 +10,8 @@ import pytest
 import small
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
-from xraylab.data import demo, index
+from xraylab import demo
+from xraylab.data import index
 from xraylab.data.audit import crops, duplicates, hashes
 
 Change = Callable[[Image.Image], Image.Image]

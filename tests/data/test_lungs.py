@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from xraylab.data import lungs
-from xraylab.data.demo import anatomy, film, projection, radiograph
-from xraylab.data.demo.geometry import Frame
+from xraylab.demo import anatomy, projection, radiograph
+from xraylab.demo.geometry import Frame
 
 FILMS = 12
 Box = tuple[float, float, float, float]
@@ -18,7 +18,7 @@ def exposed(number: int, pixels: int = 160) -> tuple[np.ndarray, Box]:
     """A film of the demo, and top, bottom, left and right of the air in its lungs."""
     patient = radiograph.draw_patient(np.random.default_rng(number), diseased=number % 2 == 1)
     gray = radiograph.expose(patient, pixels, np.random.default_rng([number, 1])).gray
-    frame = film.draw(np.random.default_rng([number, 1])).frame(pixels)
+    frame = radiograph.draw_view(np.random.default_rng([number, 1])).frame(pixels)
     return gray, box(projection.lungs(patient.anatomy, *frame.grid()) > 0.1)
 
 

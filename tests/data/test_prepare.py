@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xraylab.data import batches, cache, pixels, prepare
-from xraylab.data.demo import radiograph
 from xraylab.data.prepare import Preparation
+from xraylab.demo import radiograph
 from xraylab.errors import DataError
 
 NOTHING = Preparation(crop_border=False, crop_lungs=False, window=None, clahe=None, pyramid_sharpening=0.0)

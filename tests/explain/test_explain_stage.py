@@ -13,8 +13,8 @@ from PIL import Image
 
 from xraylab import files, tables
 from xraylab.data import prepare
-from xraylab.data.demo import radiograph
 from xraylab.data.prepare import Preparation
+from xraylab.demo import radiograph
 from xraylab.errors import DataError, ParamsError
 from xraylab.explain import masks
 from xraylab.explain.masks import Mask

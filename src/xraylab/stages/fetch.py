@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from xraylab import files
-from xraylab.data import demo, sources
+from xraylab import demo, files
+from xraylab.data import sources
 from xraylab.errors import speaking_of
 from xraylab.params import Demo, Params
 from xraylab.paths import Paths

@@ -1,6 +1,10 @@
-"""From path lengths to a gray image: position, scatter, quantum noise, tone curve, borders and the side marker."""
+"""Synthetic films: how one is taken and developed, and what all those of one patient share.
+
+From path lengths to gray levels: position, scatter, quantum noise, tone curve, borders and the side marker.
+"""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +12,71 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from xraylab.data.demo.geometry import Floats, Frame, Stroke, clouds, smooth_step, strokes
+from xraylab.demo import anatomy, findings, projection
+from xraylab.demo.anatomy import Anatomy
+from xraylab.demo.findings import Blob, Finding
+from xraylab.demo.geometry import Floats, Frame, Stroke, clouds, smooth_step, strokes
+
+Box = tuple[int, int, int, int]
+"""left, top, width, height in pixels."""
 
 WATER = 2.6  # the attenuation of a whole chest of tissue
 LUNG = 0.75  # how much less a lung attenuates than tissue
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What all images of one patient share."""
+
+    anatomy: Anatomy
+    vessels: list[Stroke]
+    spots: list[Blob]
+    findings: list[Finding]
+
+
+@dataclass(frozen=True)
+class Radiograph:
+    """A film, and where its findings are."""
+
+    gray: NDArray[np.uint8]  # (pixels, pixels)
+    mask: NDArray[np.uint8]  # (pixels, pixels): 0, or the code of the finding
+    boxes: list[tuple[Finding, Box]]
+
+
+def draw_patient(rng: np.random.Generator, diseased: bool) -> Patient:
+    """One patient at random; the findings are drawn last, so that the rest cannot depend on the class."""
+    body = anatomy.draw(rng)
+    vessels, spots = projection.draw_vessels(body, rng), findings.draw_spots(body, rng)
+    return Patient(body, vessels, spots, findings.draw(body, rng) if diseased else [])
+
+
+def expose(patient: Patient, pixels: int, rng: np.random.Generator) -> Radiograph:
+    """Take one film; what is drawn from `rng` is the same whatever the patient has."""
+    view, worn, line = draw_view(rng), findings.draw_objects(rng), findings.draw_fold(rng)
+    frame = view.frame(pixels)
+    healthy = projection.project(patient.anatomy, patient.vessels, frame)
+    effects = [(each, findings.filled(each, patient.anatomy, frame) * healthy.air) for each in patient.findings]
+    air = np.maximum(healthy.air - sum(effect for _, effect in effects), 0)
+    dense = healthy.dense + findings.blobs(frame, patient.spots) * np.sqrt(healthy.air)
+    dense += findings.objects(worn, frame) + findings.fold(line, frame)
+    gray = develop(healthy.tissue - LUNG * air - healthy.gas + dense, view, rng)
+    return Radiograph(gray, *_marked(effects, pixels))
+
+
+def _marked(
+    effects: Sequence[tuple[Finding, Floats]], pixels: int
+) -> tuple[NDArray[np.uint8], list[tuple[Finding, Box]]]:
+    """The mask and the boxes; smaller findings lie on top of larger ones, so that none hides another."""
+    areas = [(finding, findings.visible(effect)) for finding, effect in effects]
+    mask = np.zeros((pixels, pixels), np.uint8)
+    for finding, area in sorted(areas, key=lambda marked: -int(marked[1].sum())):
+        mask[area] = finding.code
+    return mask, [(finding, _box(area)) for finding, area in areas]
+
+
+def _box(area: NDArray[np.bool_]) -> Box:
+    rows, columns = np.flatnonzero(area.any(axis=1)), np.flatnonzero(area.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1
 
 
 @dataclass(frozen=True)
@@ -39,7 +104,7 @@ class View:
         return Frame(pixels, self.angle, self.zoom, self.shift)
 
 
-def draw(rng: np.random.Generator) -> View:
+def draw_view(rng: np.random.Generator) -> View:
     """One film at random; what is drawn knows nothing of the patient or the class."""
     marker = str(rng.choice(["L", "R"]))
     side = 1 if marker == "L" else -1

@@ -1,5 +1,5 @@
 """Synthetic chest radiographs to try the toolkit on: drawings made from random numbers, of no medical value."""
 
-from xraylab.data.demo.dataset import write
+from xraylab.demo.dataset import write
 
 __all__ = ["write"]

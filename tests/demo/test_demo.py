@@ -12,12 +12,12 @@ from conftest import load
 from PIL import Image
 from scipy import ndimage
 
-from xraylab import files, tables
-from xraylab.data import demo, layouts
-from xraylab.data.demo import anatomy, dataset, film, findings, projection
-from xraylab.data.demo.dataset import SEVERAL, TEST_FRACTION, plan
-from xraylab.data.demo.radiograph import Patient, Radiograph, draw_patient, expose
+from xraylab import demo, files, tables
+from xraylab.data import layouts
 from xraylab.data.split.strategies import share
+from xraylab.demo import anatomy, dataset, findings, projection, radiograph
+from xraylab.demo.dataset import SEVERAL, TEST_FRACTION, plan
+from xraylab.demo.radiograph import Patient, Radiograph, draw_patient, expose
 from xraylab.stages import fetch, index, source, split
 
 SMALL = {"healthy": 12, "tb": 10, "pixels": 48, "seed": 3}
@@ -197,9 +197,11 @@ def test_size_changes_the_resolution_and_not_what_is_seen(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_lungs_are_dark_and_the_heart_lies_on_the_patient_s_left(seed: int) -> None:
     drawn = anatomy.draw(np.random.default_rng(seed))
-    view = replace(film.draw(np.random.default_rng(seed)), angle=0, zoom=1, shift=(0, 0), borders=(-0.1,) * 4)
+    view = replace(
+        radiograph.draw_view(np.random.default_rng(seed)), angle=0, zoom=1, shift=(0, 0), borders=(-0.1,) * 4
+    )
     seen = projection.project(drawn, [], view.frame(PIXELS))
-    gray = film.develop(seen.tissue - film.LUNG * seen.air + seen.dense, view, np.random.default_rng(seed))
+    gray = radiograph.develop(seen.tissue - radiograph.LUNG * seen.air + seen.dense, view, np.random.default_rng(seed))
     u, v = view.frame(PIXELS).grid()
     chest = (np.abs(v - 0.45) < 0.1) & (np.abs(u) < 0.03)
     assert gray[seen.air > 0.5].mean() + 60 < gray[chest].mean()

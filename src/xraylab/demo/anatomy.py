@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xraylab.data.demo.geometry import Floats, dome
+from xraylab.demo.geometry import Floats, dome
 
 RIGHT, LEFT = -1, 1  # The patient's sides; the right lung is on the left of the image.
 APEX_U = 0.115

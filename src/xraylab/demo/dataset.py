@@ -17,10 +17,10 @@ import pandas as pd
 from PIL import Image
 
 from xraylab import progress, tables
-from xraylab.data.demo.radiograph import Patient, Radiograph, draw_patient, expose
+from xraylab.demo.radiograph import Patient, Radiograph, draw_patient, expose
 
 PREFIXES = {"Healthy": "h", "TB": "tb"}
-TEST_FRACTION = 0.2  # The study tests on this part of each class, the first by name: no patient may lie on both sides.
+TEST_FRACTION = 0.2  # The study tests on this part of each class, the first by name: no patient may lie in two splits.
 SEVERAL = 0.15  # the part of the patients who have two to four images
 ENOUGH = 100  # Below this number of images, starting more processes takes longer than it saves.
 MOST = 16  # processes; Windows allows 61
@@ -76,7 +76,7 @@ def plan(label: str, count: int, seed: int) -> list[Shot]:
 
 
 def visits_of(count: int, rng: np.random.Generator) -> list[int]:
-    """How many images each person has, `count` in all: the first people fill exactly the study's test side."""
+    """How many images each person has, `count` in all: the first people fill exactly the study's test split."""
     test = math.floor(TEST_FRACTION * count)
     return [*_filled(test, rng), *_filled(count - test, rng)]
 
@@ -116,7 +116,7 @@ def _take(shot: Shot, folder: Path, pixels: int, seed: int) -> Taken:
 
 
 def _shared(take: Callable[[Shot], Taken], shots: list[Shot], workers: int | None) -> Iterator[Taken]:
-    """The results in the order of `shots`, worked out by several processes where that pays."""
+    """The results in the order of `shots`, computed by several processes where that pays."""
     processes = workers or (min(os.cpu_count() or 1, MOST) if len(shots) >= ENOUGH else 1)
     if processes == 1:
         yield from map(take, shots)
@@ -139,5 +139,5 @@ def _patients(shots: list[Shot], taken: list[Taken], seed: int) -> pd.DataFrame:
 
 
 def _findings(shots: list[Shot], taken: list[Taken]) -> pd.DataFrame:
-    rows = [(shot.image, *found) for shot, result in zip(shots, taken, strict=True) for found in result.findings]
+    rows = [(shot.image, *finding) for shot, result in zip(shots, taken, strict=True) for finding in result.findings]
     return pd.DataFrame(rows, columns=["image", "finding", "subtlety", "x", "y", "width", "height"])

@@ -38,7 +38,7 @@ class Frame:
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         return (cos * x + sin * y).astype(np.float32), (cos * y - sin * x + 0.5).astype(np.float32)
 
-    def place(self, points: Points) -> Points:
+    def to_film(self, points: Points) -> Points:
         """Body coordinates (n, 2) as fractions (x, y) of the film."""
         u, v = points[:, 0], points[:, 1] - 0.5
         cos, sin = math.cos(self.angle), math.sin(self.angle)
@@ -52,7 +52,7 @@ def strokes(frame: Frame, lines: Sequence[Stroke]) -> Floats:
         return np.zeros((frame.pixels, frame.pixels), np.float32)
     factor, image = _canvas(frame)
     draw = ImageDraw.Draw(image)
-    for (_, width, value), points in zip(lines, _placed(frame, [line[0] for line in lines]), strict=True):
+    for (_, width, value), points in zip(lines, _on_canvas(frame, [line[0] for line in lines]), strict=True):
         thick = width * frame.zoom * image.width
         joint = "curve" if thick > 4 else None
         draw.line(points, fill=round(255 * value * min(1, thick)), width=max(1, round(thick)), joint=joint)
@@ -63,7 +63,7 @@ def polygons(frame: Frame, shapes: Sequence[tuple[Points, float]]) -> Floats:
     """Fill polygons one over another, later ones on top: (pixels, pixels) in 0..1."""
     factor, image = _canvas(frame)
     draw = ImageDraw.Draw(image)
-    for (_, value), points in zip(shapes, _placed(frame, [shape[0] for shape in shapes]), strict=True):
+    for (_, value), points in zip(shapes, _on_canvas(frame, [shape[0] for shape in shapes]), strict=True):
         draw.polygon(points, fill=round(255 * value))
     return _reduced(image, factor)
 
@@ -110,10 +110,10 @@ def _canvas(frame: Frame) -> tuple[int, Image.Image]:
     return factor, Image.new("L", (frame.pixels * factor, frame.pixels * factor))
 
 
-def _placed(frame: Frame, curves: Sequence[Points]) -> list[list[float]]:
+def _on_canvas(frame: Frame, curves: Sequence[Points]) -> list[list[float]]:
     """Each curve as x0, y0, x1, y1, ... on the canvas; all of them in one go, which is much faster."""
     factor, _ = _canvas(frame)
-    flat = (frame.place(np.concatenate(curves)) * frame.pixels * factor).ravel().tolist()
+    flat = (frame.to_film(np.concatenate(curves)) * frame.pixels * factor).ravel().tolist()
     ends = np.cumsum([2 * len(curve) for curve in curves]).tolist()
     return [flat[start:end] for start, end in itertools.pairwise([0, *ends])]
 

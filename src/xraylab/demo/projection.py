@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xraylab.data.demo import anatomy as body
-from xraylab.data.demo.anatomy import LEFT, RIGHT, Anatomy
-from xraylab.data.demo.geometry import (
+from xraylab.demo import anatomy as body
+from xraylab.demo.anatomy import LEFT, RIGHT, Anatomy
+from xraylab.demo.geometry import (
     Floats,
     Frame,
     Points,
