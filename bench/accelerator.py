@@ -25,8 +25,8 @@ import torchvision.models as tv
 import training
 from measure import Gate, Tables
 
-from xraylab.data import augment, resident
-from xraylab.data.batches import IMAGENET, network_input
+from xraylab.data import augment, gpu_cache
+from xraylab.data.image_cache import IMAGENET, network_input
 from xraylab.errors import XraylabError
 from xraylab.model import hardware, memory, networks, scoring
 from xraylab.model.hardware import Hardware
@@ -169,7 +169,7 @@ def both_paths(size: Size, folder: Path) -> Measured:
     machine = hardware.choose("float32")
     normalise = IMAGENET[1]
     by_cpu = network_input(images, np.arange(len(images)), normalise, pixels, "cpu")
-    there = resident.plain(resident.moved_in(images, torch.device(machine.device)), pixels)
+    there = gpu_cache.plain(gpu_cache.moved_in(images, torch.device(machine.device)), pixels)
     by_gpu = (there - normalise.mean[0]) / normalise.std[0]
     levels = np.stack([augment.resized(image, pixels) for image in images]).astype(np.float32)
     difference = float(np.abs(there.squeeze(1).cpu().numpy() * 255 - levels).max())

@@ -23,9 +23,9 @@ from torchvision import transforms as T
 from torchvision.models import resnet18
 
 from xraylab.data import layouts, prepare
-from xraylab.data.batches import IMAGENET, Store, TrainingBatches
+from xraylab.data.image_cache import IMAGENET, ImageCache, TrainingBatches
 from xraylab.data.loaders import dataloaders
-from xraylab.data.sampling import Order
+from xraylab.data.sampling import EpochSampler
 from xraylab.model import hardware, losses, memory, networks, optimizers
 from xraylab.train import callbacks
 from xraylab.train.run import learner
@@ -88,7 +88,7 @@ def ours(cached: np.ndarray, labels: np.ndarray, trained: int, seed: int) -> flo
     torch.manual_seed(seed)
     network = networks.build("resnet18", 2, 1, 0.0)
     rows, test = np.arange(trained), np.arange(trained, len(cached))
-    order, store = Order("none", labels[:trained], seed), Store(cached, IMAGENET[1], PIXELS, machine.device)
+    order, store = EpochSampler("none", labels[:trained], seed), ImageCache(cached, IMAGENET[1], PIXELS, machine.device)
     batches = TrainingBatches(store, rows, labels[:trained], order, learners.PLAIN, seed)
     dls = dataloaders(batches, test, labels[trained:], BATCH, machine.device)
     opt_func = optimizers.factory("adam", 0.0, None)

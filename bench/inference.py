@@ -20,7 +20,7 @@ import torch
 from measure import Gate
 from torch import Tensor, nn
 
-from xraylab.data.batches import SCORING_BATCH
+from xraylab.data.image_cache import SCORING_BATCH
 from xraylab.model import compiling, cost, memory, networks, scoring
 from xraylab.model.compiling import Forward
 from xraylab.model.hardware import Hardware

@@ -6,9 +6,9 @@ from fastai.learner import Learner
 from numpy.typing import NDArray
 
 from xraylab.data.augment import Augmentation
-from xraylab.data.batches import IMAGENET, Store, TrainingBatches
+from xraylab.data.image_cache import IMAGENET, ImageCache, TrainingBatches
 from xraylab.data.loaders import dataloaders
-from xraylab.data.sampling import Order
+from xraylab.data.sampling import EpochSampler
 from xraylab.model import losses, optimizers
 from xraylab.model.hardware import Hardware
 from xraylab.train import callbacks
@@ -31,8 +31,8 @@ def training_batches(
 ) -> TrainingBatches:
     """Batches of `rows`, whose labels alternate."""
     labels = np.arange(len(rows)) % 2
-    store = Store(cached, IMAGENET[1], pixels, device)
-    return TrainingBatches(store, rows, labels, Order("none", labels, 0), augmentation, seed=0)
+    store = ImageCache(cached, IMAGENET[1], pixels, device)
+    return TrainingBatches(store, rows, labels, EpochSampler("none", labels, 0), augmentation, seed=0)
 
 
 def our_learner(

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from xraylab import files, template
 from xraylab.data import prepare
 from xraylab.data.augment import Augmentation
-from xraylab.data.batches import IMAGENET, Store, TrainingBatches
+from xraylab.data.image_cache import IMAGENET, ImageCache, TrainingBatches
 from xraylab.data.loaders import dataloaders
 from xraylab.data.prepare import Preparation
-from xraylab.data.sampling import BY_GROUP, Order
+from xraylab.data.sampling import BY_GROUP, EpochSampler
 from xraylab.model import hardware, losses, memory, networks, optimizers, schedules, scoring
 from xraylab.params_training import BATCHWISE
 from xraylab.studies import recipes
@@ -157,8 +157,8 @@ def probabilities(images: NDArray[np.uint8], training: Training, means: Means, d
     machine = hardware.choose("auto")
     torch.manual_seed(seed)
     network = networks.build("resnet18", 2, 1, 0.0)
-    order = Order(means.sampling, training.pairs if means.sampling in BY_GROUP else labels, seed)
-    store = Store(images, IMAGENET[1], IMG_SIZE, machine.device)
+    order = EpochSampler(means.sampling, training.pairs if means.sampling in BY_GROUP else labels, seed)
+    store = ImageCache(images, IMAGENET[1], IMG_SIZE, machine.device)
     batches = TrainingBatches(store, rows, labels, order, augmentation, seed)
     dls = dataloaders(batches, rows[:2], labels[:2], BATCH, machine.device)
     opt_func = optimizers.factory("adam", 1e-4, None)
@@ -175,7 +175,7 @@ def probabilities(images: NDArray[np.uint8], training: Training, means: Means, d
     return p[:, ABNORMAL].numpy()
 
 
-def of_sources(means: Means, training: Training, order: Order, device: str) -> list[Callback]:
+def of_sources(means: Means, training: Training, order: EpochSampler, device: str) -> list[Callback]:
     """The losses that look at sources, as the stage `train` makes them."""
     cbs: list[Callback] = []
     if "group_dro_step" in means.loss:

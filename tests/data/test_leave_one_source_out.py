@@ -16,7 +16,7 @@ from statistics_samples import drawn
 from test_several_sources import made, write
 
 from xraylab import files, tables
-from xraylab.data.sampling import Order
+from xraylab.data.sampling import EpochSampler
 from xraylab.data.split import strategies
 from xraylab.errors import DataError, TrainingError
 from xraylab.evaluate import estimates, influence
@@ -178,13 +178,13 @@ def test_balanced_sources_are_those_that_train(repeat: int, tested: str, tmp_pat
     names = [name.split("/")[0] for name in read.names]
     assert [read.sources[group // 2] for group in read.groups] == names
     assert (read.groups % 2 == read.training.labels).all()
-    order = Order("source_balanced", read.groups, 0)
+    order = EpochSampler("source_balanced", read.groups, 0)
     counts = sum(np.bincount(read.groups[epoch(order, number)], minlength=4) for number in range(200))
     shares = counts / counts.sum()
     np.testing.assert_allclose(shares[np.unique(read.groups)], 1 / len(np.unique(read.groups)), atol=0.02)
 
 
-def epoch(order: Order, number: int) -> Any:
+def epoch(order: EpochSampler, number: int) -> Any:
     order.start(number)
     return order.of(range(len(order))).copy()
 

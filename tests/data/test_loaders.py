@@ -6,10 +6,10 @@ import torch
 from augmentations import STILL, strong
 
 from xraylab.data import augment, loaders
-from xraylab.data import batches as module
+from xraylab.data import image_cache as module
 from xraylab.data.augment import Augmentation
-from xraylab.data.batches import Store, TrainingBatches
-from xraylab.data.sampling import Order
+from xraylab.data.image_cache import ImageCache, TrainingBatches
+from xraylab.data.sampling import EpochSampler
 
 STRONG = strong(sharpness_factor=3.0, sharpness_p=0.5, contrast=0.5, noise=0.05, erase_p=0.5)
 
@@ -20,9 +20,9 @@ def images(count: int = 20, pixels: int = 16) -> np.ndarray:
 
 def batches(augmentation: Augmentation = STILL, channels: int = 1, pixels: int = 16, seed: int = 0) -> TrainingBatches:
     rows = np.arange(20)[::-1].copy()
-    order = Order("none", rows % 2, seed)
+    order = EpochSampler("none", rows % 2, seed)
     return TrainingBatches(
-        Store(images(), module.IMAGENET[channels], pixels, "cpu"), rows, rows % 2, order, augmentation, seed
+        ImageCache(images(), module.IMAGENET[channels], pixels, "cpu"), rows, rows % 2, order, augmentation, seed
     )
 
 

@@ -15,7 +15,7 @@ import small
 from numpy.typing import NDArray
 from PIL import Image
 
-from xraylab.data import batches, cache, pixels, prepare
+from xraylab.data import cache, image_cache, pixels, prepare
 from xraylab.data.prepare import Preparation
 from xraylab.demo import radiograph
 from xraylab.errors import DataError
@@ -213,7 +213,7 @@ def test_the_cache_is_the_same_whatever_the_number_of_workers(raw: Path, monkeyp
         cache.write(folder, raw, table, 16, "squash", ALL)
         written.append((folder / "images.npy").read_bytes())
     assert len(set(written)) == 1
-    images, row_of = batches.load(raw.parent / "7")
+    images, row_of = image_cache.load(raw.parent / "7")
     assert images.shape == (50, 16, 16)
     for name, path in zip(table["id"], table["path"], strict=True):
         np.testing.assert_array_equal(images[row_of[name]], prepare.read(raw / path, ALL, 16, "squash"))

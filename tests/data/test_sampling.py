@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 
 from xraylab.data import sampling
-from xraylab.data.sampling import Order
+from xraylab.data.sampling import EpochSampler
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [300, 90, 30]))
 
 
 def epoch(strategy: str, seed: int = 0, number: int = 0) -> np.ndarray:
-    order = Order(strategy, LABELS, seed)
+    order = EpochSampler(strategy, LABELS, seed)
     order.start(number)
     return order.of(range(len(order))).copy()
 
 
 @pytest.mark.parametrize("strategy", sampling.SAMPLINGS)
 def test_an_epoch_depends_on_seed_and_number_alone(strategy: str) -> None:
-    order = Order(strategy, LABELS, 0)
+    order = EpochSampler(strategy, LABELS, 0)
     for number in (0, 3, 1):
         order.start(number)
     assert (order.of(range(len(order))) == epoch(strategy, number=1)).all()
@@ -26,7 +26,7 @@ def test_an_epoch_depends_on_seed_and_number_alone(strategy: str) -> None:
 
 
 def test_without_sampling_every_image_stands_at_its_own_place() -> None:
-    order = Order("none", LABELS, 0)
+    order = EpochSampler("none", LABELS, 0)
     assert (len(order), order.ordered) == (420, False)
     assert order.of([3, 1]).tolist() == [3, 1]
     assert order.latest.tolist() == [3, 1]

@@ -12,7 +12,7 @@ from fastai.data.load import DataLoader
 from runs import Killed
 from torch import Tensor, nn
 
-from xraylab.data.sampling import Order
+from xraylab.data.sampling import EpochSampler
 from xraylab.model import hardware, networks, optimizers, schedules
 from xraylab.train import callbacks, run, steps
 from xraylab.train.record import Choice, Run
@@ -86,7 +86,7 @@ def fit(
 ) -> Fitted:
     """Train `network` on the images, or go on in `folder`; with `stop` end after so many epochs by an exception."""
     pictures, labels = images()
-    order = Order("none", labels.numpy(), seed=0)
+    order = EpochSampler("none", labels.numpy(), seed=0)
     learn = run.learner(
         loaders(pictures, labels, SIZE), network, nn.CrossEntropyLoss(), parts[0].opt_func, MACHINE, cbs or []
     )

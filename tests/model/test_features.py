@@ -18,7 +18,7 @@ from runs import Killed, kill_after, outcome
 from safetensors.torch import load_file
 
 from xraylab import files, tables
-from xraylab.data import batches
+from xraylab.data import image_cache
 from xraylab.errors import DataError
 from xraylab.model import features as model_features
 from xraylab.model import hardware, networks
@@ -116,10 +116,10 @@ def test_an_array_holds_what_the_frozen_part_makes_of_each_image(prepared: Prepa
     network = networks.build("resnet18", 2, 1, 0.0)
     state = load_file(tmp_path / "start.safetensors")
     network.load_state_dict({name: state[name] for name in state if not name.startswith("fc.")}, strict=False)
-    images, _ = batches.load(paths.cache)
+    images, _ = image_cache.load(paths.cache)
     network.eval()
     for row in (0, 17, len(images) - 1):
-        x = batches.network_input(images, np.array([row]), batches.IMAGENET[1], 32, "cpu")
+        x = image_cache.network_input(images, np.array([row]), image_cache.IMAGENET[1], 32, "cpu")
         with torch.no_grad():
             x = network.layer2(network.layer1(network.relu(network.bn1(network.conv1(x)))))
         np.testing.assert_allclose(array[row].transpose(2, 0, 1), x[0], atol=1e-5)
@@ -250,10 +250,12 @@ def test_features_of_sixteen_bits_keep_them(precision: str, dtype: torch.dtype, 
     part = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3))
     machine = hardware.Hardware("cpu", "", precision, 1, torch.__version__)
     rows = np.array([0, 2, 4])
-    model_features.write(tmp_path / "f.npy", part, images, rows, batches.IMAGENET[1], 16, machine, lambda text: None)
+    model_features.write(
+        tmp_path / "f.npy", part, images, rows, image_cache.IMAGENET[1], 16, machine, lambda text: None
+    )
     read = model_features.read(tmp_path / "f.npy", rows).of(np.array([4, 0]))
     with machine.autocast(), torch.no_grad():
-        expected = part(batches.network_input(images, rows, batches.IMAGENET[1], 16, "cpu"))[[2, 0]]
+        expected = part(image_cache.network_input(images, rows, image_cache.IMAGENET[1], 16, "cpu"))[[2, 0]]
     assert read.dtype == expected.dtype == dtype
     assert torch.equal(read, expected)
     assert np.load(tmp_path / "f.npy").nbytes == 3 * 4 * 14 * 14 * 2
@@ -270,10 +272,12 @@ def test_features_are_computed_in_as_many_images_as_fit(tmp_path: Path) -> None:
     images, told = np.random.default_rng(0).integers(0, 256, (70, 16, 16), np.uint8), []
     part, machine = Narrow(1, 4, 3), hardware.Hardware("cpu", "", "float32", 1, torch.__version__)
     rows = np.arange(70)
-    model_features.write(tmp_path / "f.npy", part, images, rows, batches.IMAGENET[1], 16, machine, told.append)
+    model_features.write(tmp_path / "f.npy", part, images, rows, image_cache.IMAGENET[1], 16, machine, told.append)
     read = model_features.read(tmp_path / "f.npy", rows).of(rows)
     with torch.no_grad():
-        expected = torch.nn.Conv2d.forward(part, batches.network_input(images, rows, batches.IMAGENET[1], 16, "cpu"))
+        expected = torch.nn.Conv2d.forward(
+            part, image_cache.network_input(images, rows, image_cache.IMAGENET[1], 16, "cpu")
+        )
     torch.testing.assert_close(read, expected, rtol=1e-5, atol=1e-6)
     assert told[-1] == "features computed in batches of 2, since memory ran out with larger ones"
 

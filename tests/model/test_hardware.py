@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 from typer.testing import CliRunner
 
 from xraylab import cli, files, tables
-from xraylab.data import resident
+from xraylab.data import gpu_cache
 from xraylab.errors import TrainingError
 from xraylab.model import hardware, memory, networks, optimizers
 from xraylab.model.hardware import Hardware
@@ -147,7 +147,7 @@ def test_tensors_are_channels_last_but_on_apples_gpu() -> None:
 def test_only_a_gpu_with_memory_of_its_own_takes_the_images_in(monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.zeros((10, 10, 10), np.uint8)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2000, 4000))
-    assert [resident.fits(images, torch.device(device)) for device in ("cpu", "mps", "cuda")] == [False, False, True]
+    assert [gpu_cache.fits(images, torch.device(device)) for device in ("cpu", "mps", "cuda")] == [False, False, True]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import torch
 
 from xraylab import params, tables
 from xraylab.data import augment
-from xraylab.data.batches import IMAGENET, Store
+from xraylab.data.image_cache import IMAGENET, ImageCache
 from xraylab.errors import DataError, MissingError, ParamsError
 from xraylab.evaluate import ensemble
 from xraylab.model import networks, weights
@@ -58,7 +58,7 @@ def test_views_of_an_image_are_those_of_training_and_their_mean_counts(tmp_path:
     network = networks.build("resnet18", 2, 1, 0.0)
     weights.restore(network.eval(), tmp_path / "best.safetensors")
     rows, gentle = np.array([4, 0, 6]), augment.Augmentation.recorded(model["augment"] | {"noise": 0.0, "erase_p": 0.0})
-    store = Store(np.load(tmp_path / "images.npy"), IMAGENET[1], 32, "cpu")
+    store = ImageCache(np.load(tmp_path / "images.npy"), IMAGENET[1], 32, "cpu")
     views = [store.plain(rows)]
     for copy in range(2):
         drawn = gentle.draw(augment.uniform([3, copy, table.COPIES], 3))

@@ -12,7 +12,7 @@ from fastai.callback.training import GradientClip
 from fastai.learner import Learner
 from torch import Tensor, nn
 
-from xraylab.data.sampling import Order
+from xraylab.data.sampling import EpochSampler
 from xraylab.model import losses, optimizers
 from xraylab.train import steps
 from xraylab.train.callbacks import L2Penalty
@@ -51,7 +51,7 @@ def trained(size: int, together: int, loss: nn.Module, besides: list[Callback]) 
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.Tanh(), nn.Linear(5, 3)).double()
     labels = torch.randint(0, 3, (IMAGES,))
     dls = fits.loaders(torch.randn(IMAGES, 1, 4, 4, dtype=torch.float64), labels, size)
-    order = Order("none", labels.numpy(), seed=0)
+    order = EpochSampler("none", labels.numpy(), seed=0)
     cbs = [TrainEvalCallback(), *besides, *([steps.Accumulate(together, order)] if together > 1 else [])]
     opt_func = optimizers.factory("sgd", weight_decay=0.1, momentum=0.9)
     learn = Learner(dls, network, loss, opt_func=opt_func, cbs=cbs, default_cbs=False, train_bn=False)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from xraylab.data.sampling import Order
+from xraylab.data.sampling import EpochSampler
 from xraylab.model import networks, optimizers
 from xraylab.train import steps
 
@@ -44,7 +44,7 @@ def test_what_is_frozen_in_a_phase_stays_the_same_to_the_bit(
     for name in throughout:
         network.get_submodule(name).requires_grad_(False)
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    cbs = [steps.Accumulate(2, Order("none", fits.images()[1].numpy(), seed=0))] if held else []
+    cbs = [steps.Accumulate(2, EpochSampler("none", fits.images()[1].numpy(), seed=0))] if held else []
     parts = [fits.phase(optimizer, 1, frozen=frozen) for frozen in (True, False, True)]
     first, second, third = fits.fit(tmp_path, parts, network, cbs, ema=0.9 if held else None).trained
     assert changed(start, first) == {"fc"}

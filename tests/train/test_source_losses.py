@@ -10,7 +10,7 @@ import small
 import torch
 from refused import problems
 
-from xraylab.data.sampling import Order
+from xraylab.data.sampling import EpochSampler
 from xraylab.model import losses
 from xraylab.train import source_losses
 
@@ -86,7 +86,7 @@ def test_coral_is_of_what_enters_the_head_and_leaves_no_hook() -> None:
     """Its gradient in a training step is that of the formula over the body's own features."""
     pictures, labels = fits.images()
     sources = np.arange(fits.IMAGES) % 3
-    order = Order("none", labels.numpy(), 0)
+    order = EpochSampler("none", labels.numpy(), 0)
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     class Look(fits.Callback):  # type: ignore[misc]

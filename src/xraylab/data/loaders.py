@@ -9,7 +9,7 @@ from fastai.data.load import DataLoader
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xraylab.data.batches import SCORING_BATCH, Rows, TrainingBatches
+from xraylab.data.image_cache import SCORING_BATCH, Rows, TrainingBatches
 
 
 def dataloaders(

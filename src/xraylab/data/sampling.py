@@ -42,7 +42,7 @@ BY_GROUP = ("source_balanced",)
 """Strategies that are about pairs of source and class, each pair as often as any other, in place of classes."""
 
 
-class Order:
+class EpochSampler:
     """The places of an epoch, and the training image that stands at each.
 
     With `none` these are the images as they are numbered, which the loader shuffles; else `ordered`, already in the

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from xraylab.data.batches import Images, Rows
+from xraylab.data.image_cache import Images, Rows
 from xraylab.explain.subject import Subject
 from xraylab.model import scoring
 

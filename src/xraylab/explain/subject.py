@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xraylab.data import augment
-from xraylab.data.batches import Images, Normalise, Rows, network_input
+from xraylab.data.image_cache import Images, Normalise, Rows, network_input
 from xraylab.explain.pictures import Gray
 from xraylab.explain.saliency import Method, Saliency
 from xraylab.model.hardware import Hardware

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from xraylab.data.batches import IMAGENET, Normalise
+from xraylab.data.image_cache import IMAGENET, Normalise
 from xraylab.errors import ParamsError
 from xraylab.model import names
 

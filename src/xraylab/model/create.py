@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from xraylab.data.batches import Normalise
+from xraylab.data.image_cache import Normalise
 from xraylab.errors import ParamsError
 from xraylab.model import bodies, cost, division, features, networks, start
 from xraylab.model.heads import Head

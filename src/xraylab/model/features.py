@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xraylab import files, progress
-from xraylab.data.batches import SCORING_BATCH, Images, Normalise, Rows, network_input
+from xraylab.data.image_cache import SCORING_BATCH, Images, Normalise, Rows, network_input
 from xraylab.errors import DataError
 from xraylab.model import folding, memory
 from xraylab.model.hardware import Hardware, laid_out, memory_format
@@ -33,8 +33,8 @@ CODE = (
     "model/start.py",
     "model/weights.py",
     "data/augment.py",
-    "data/batches.py",
-    "data/resident.py",
+    "data/image_cache.py",
+    "data/gpu_cache.py",
 )
 # numpy has no bfloat16: its bits stand as integers
 DESCRIBED = {torch.float32: "<f4", torch.float16: "<f2", torch.bfloat16: "<i2"}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from xraylab import progress
-from xraylab.data.batches import SCORING_BATCH
+from xraylab.data.image_cache import SCORING_BATCH
 from xraylab.model import compiling, folding, memory
 from xraylab.model.compiling import Forward
 from xraylab.model.hardware import Hardware, laid_out, memory_format

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xraylab.data import augment
 from xraylab.data.augment import Augmentation, Drawn
-from xraylab.data.batches import SCORING_BATCH, Images, Normalise, Rows, Store, load, network_input
+from xraylab.data.image_cache import SCORING_BATCH, ImageCache, Images, Normalise, Rows, load, network_input
 from xraylab.model import hardware, memory, scoring
 from xraylab.predict import kept
 
@@ -77,11 +77,11 @@ def _augmented(
     augmentation = Augmentation.recorded(model["augment"] | alone)
     if not copies or not augmentation.changes:
         return
-    store = Store(images, normalise, model["pixels"], device)
+    store = ImageCache(images, normalise, model["pixels"], device)
     for copy in range(copies):
         uniform = augment.uniform([model["repeat"], copy, COPIES], len(rows))
         yield partial(_view, store, rows, augmentation, augmentation.draw(uniform))
 
 
-def _view(store: Store, rows: Rows, augmentation: Augmentation, drawn: Drawn, start: int, stop: int) -> Tensor:
+def _view(store: ImageCache, rows: Rows, augmentation: Augmentation, drawn: Drawn, start: int, stop: int) -> Tensor:
     return store.changed(rows[start:stop], drawn.of(np.arange(start, stop)), augmentation)

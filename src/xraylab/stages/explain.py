@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from xraylab import files, params, tables
-from xraylab.data import batches
+from xraylab.data import image_cache
 from xraylab.data.prepare import Preparation
 from xraylab.errors import DataError
 from xraylab.evaluate import figures
@@ -58,7 +58,7 @@ def _subject(paths: Paths, name: str, repeat: int) -> Subject:
     machine, notes = hardware.choose_to_score(model["hardware"]["precision"])
     print(*hardware.first_lines(f"{name}-{repeat}", machine), *notes, sep="\n")
     network = kept.network(folder, model, kept.epoch_of(model, CHECKPOINT)).eval().to(machine.device)
-    return Subject(name, model, network, machine, tested, *batches.load(paths.cache))
+    return Subject(name, model, network, machine, tested, *image_cache.load(paths.cache))
 
 
 def _explained(

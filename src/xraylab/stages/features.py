@@ -55,7 +55,7 @@ def _stored(plan: Plan, given: Params, paths: Paths, cached: list[str]) -> str:
     """The key of the features that an experiment trains on; they are computed unless they are there."""
     import numpy as np  # noqa: PLC0415
 
-    from xraylab.data import batches  # noqa: PLC0415 - torch takes time, and most studies cache no features
+    from xraylab.data import image_cache  # noqa: PLC0415 - torch takes time, and most studies cache no features
     from xraylab.model import create, features, hardware  # noqa: PLC0415
 
     cfg, weights_file, sha256 = plan.model, paths.weights(plan.model.pretrained), plan.pretrained_sha256
@@ -65,7 +65,7 @@ def _stored(plan: Plan, given: Params, paths: Paths, cached: list[str]) -> str:
     if not path.is_file():
         print(*hardware.first_lines(f"features of {cfg.arch}", machine), sep="\n")
         hardware.deterministic_algorithms()
-        images, _ = batches.load(paths.cache)
+        images, _ = image_cache.load(paths.cache)
         rows = np.arange(len(images))
         start = create.create_starting_model(cfg, given.data.classes, weights_file, sha256, _unsaid)
         features.write(path, start.backbone, images, rows, create.normalization(cfg), cfg.pixels, machine, print)

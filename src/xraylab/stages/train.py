@@ -13,7 +13,7 @@ import torch
 from fastai.learner import Learner
 
 from xraylab import files, params, params_training, tables
-from xraylab.data.sampling import Order
+from xraylab.data.sampling import EpochSampler
 from xraylab.model import create, features, hardware, memory, weights
 from xraylab.model.create import StartingModel, create_starting_model
 from xraylab.model.features import Features
@@ -158,7 +158,7 @@ def _prepared(
     network: StartingModel,
     array: Features | None,
     seed: int,
-) -> tuple[Learner, Starts, Order, steps.Average | None]:
+) -> tuple[Learner, Starts, EpochSampler, steps.Average | None]:
     """The Learner, what is drawn for every epoch, the order of images, and the moving average where there is one."""
     train, classes = plan.train, len(given.data.classes)
     order = asked.order(plan, read, seed)

@@ -9,9 +9,9 @@ from torch import nn
 
 from xraylab import params_training
 from xraylab.data.augment import Augmentation
-from xraylab.data.batches import Store, TrainingBatches
+from xraylab.data.image_cache import ImageCache, TrainingBatches
 from xraylab.data.loaders import dataloaders
-from xraylab.data.sampling import BY_GROUP, Order
+from xraylab.data.sampling import BY_GROUP, EpochSampler
 from xraylab.errors import TrainingError
 from xraylab.model import create, losses, networks, schedules
 from xraylab.model.create import StartingModel
@@ -41,16 +41,16 @@ def loss(plan: Plan, read: Inputs, classes: int) -> nn.Module:
     return losses.LOSSES[asked.name](losses.class_weights(asked.class_weights, read.training.labels, classes), **own)
 
 
-def order(plan: Plan, read: Inputs, seed: int) -> Order:
+def order(plan: Plan, read: Inputs, seed: int) -> EpochSampler:
     """Which training images an epoch shows. Errors: TrainingError for balanced sources where there is one."""
     strategy = plan.sampling.strategy
     if strategy not in BY_GROUP:
-        return Order(strategy, read.training.labels, seed)
+        return EpochSampler(strategy, read.training.labels, seed)
     _refuse_one_source(f"sampling.strategy: {strategy}", "take weighted, which balances classes alone", read)
-    return Order(strategy, read.groups, seed)
+    return EpochSampler(strategy, read.groups, seed)
 
 
-def of_sources(plan: Plan, read: Inputs, order: Order, classes: int, device: str) -> list[Callback]:
+def of_sources(plan: Plan, read: Inputs, order: EpochSampler, classes: int, device: str) -> list[Callback]:
     """The losses that look at sources. Errors: TrainingError where there is one source."""
     cbs: list[Callback] = []
     if plan.loss.group_dro_step > 0:
@@ -70,7 +70,7 @@ def _refuse_one_source(key: str, remedy: str, read: Inputs) -> None:
         )
 
 
-def step_callbacks(plan: Plan, order: Order, divided: StartingModel | None) -> list[Callback]:
+def step_callbacks(plan: Plan, order: EpochSampler, divided: StartingModel | None) -> list[Callback]:
     """What happens in a step besides; `divided` where the frozen part's output is not there already."""
     train, augment, adapt = plan.train, plan.augment, plan.model.freeze.batch_norm == "train"
     cbs = [callbacks.L2Penalty(plan.loss.l2)] if plan.loss.l2 > 0 else []
@@ -84,7 +84,7 @@ def step_callbacks(plan: Plan, order: Order, divided: StartingModel | None) -> l
 
 
 def batches(
-    plan: Plan, machine: Hardware, read: Inputs, array: Features | None, order: Order, seed: int
+    plan: Plan, machine: Hardware, read: Inputs, array: Features | None, order: EpochSampler, seed: int
 ) -> tuple[Starts, DataLoaders]:
     """What is drawn for every epoch, and batches: of features where there are any, else of images."""
     training, scored, size = read.training, read.scored, plan.train.batch_size
@@ -92,7 +92,7 @@ def batches(
         return order, inputs.feature_loaders(array, training, order, scored, size, machine.device)
     drawn = Augmentation(**augmentation(plan))
     normalise = create.normalization(plan.model)
-    store = Store(read.images, normalise, plan.model.pixels, machine.device)
+    store = ImageCache(read.images, normalise, plan.model.pixels, machine.device)
     batches = TrainingBatches(store, training.rows, training.labels, order, drawn, seed)
     return batches, dataloaders(batches, scored.rows, scored.labels, size, machine.device)
 

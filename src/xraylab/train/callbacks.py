@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xraylab import progress
-from xraylab.data.sampling import Order
+from xraylab.data.sampling import EpochSampler
 from xraylab.errors import TrainingError
 from xraylab.evaluate import counts
 from xraylab.model.losses import l2_penalty
@@ -76,7 +76,7 @@ class History(Callback):  # type: ignore[misc]
         sides: NDArray[np.str_],
         classes: int,
         positive: int | None,
-        shown: Order,
+        shown: EpochSampler,
         names: list[str],
     ) -> None:
         self.rows, self.sides, self.classes, self.positive = rows, sides, classes, positive

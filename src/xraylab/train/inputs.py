@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 
 from xraylab import tables
-from xraylab.data.batches import SCORING_BATCH, Images, Rows, load
-from xraylab.data.sampling import Order
+from xraylab.data.image_cache import SCORING_BATCH, Images, Rows, load
+from xraylab.data.sampling import EpochSampler
 from xraylab.model.features import Features
 
 Of = Callable[[Sequence[int]], NDArray[np.int64]]
@@ -62,7 +62,7 @@ def read(split: Path, cache: Path, classes: list[str], select_on: str) -> Inputs
 
 
 def feature_loaders(
-    features: Features, training: Chosen, order: Order, scored: Chosen, batch_size: int, device: str
+    features: Features, training: Chosen, order: EpochSampler, scored: Chosen, batch_size: int, device: str
 ) -> DataLoaders:
     """As `data.loaders.dataloaders`, in the same order and batches, with features in place of images."""
 

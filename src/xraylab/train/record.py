@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from xraylab.data.batches import SCORING_BATCH
+from xraylab.data.image_cache import SCORING_BATCH
 from xraylab.model import weights
 from xraylab.train import state
 from xraylab.train.callbacks import Row

@@ -2,7 +2,7 @@
 
 from fastai.learner import Learner
 
-from xraylab.data.batches import SCORING_BATCH
+from xraylab.data.image_cache import SCORING_BATCH
 from xraylab.model import memory
 
 # fastai carries no types, so to mypy the Learner is Any: hence the ignore below

@@ -10,7 +10,7 @@ from fastai.callback.core import Callback
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xraylab.data.sampling import Order
+from xraylab.data.sampling import EpochSampler
 from xraylab.model import networks
 
 Groups = NDArray[np.int64]
@@ -40,7 +40,7 @@ class GroupDRO(Callback):  # type: ignore[misc]
     order, run_valid = 4, False  # before the penalty joins the loss
     saved_as = "group_dro"
 
-    def __init__(self, groups: Groups, shown: Order, step: float, device: str) -> None:
+    def __init__(self, groups: Groups, shown: EpochSampler, step: float, device: str) -> None:
         _, numbers = np.unique(groups, return_inverse=True)  # pairs that have images, from 0 on
         self.groups, self.shown, self.step_size, self.device = numbers, shown, step, device
         self.number = int(numbers.max()) + 1
@@ -85,7 +85,7 @@ class Coral(Callback):  # type: ignore[misc]
 
     order, run_valid = 5, False
 
-    def __init__(self, sources: Groups, shown: Order, weight: float) -> None:
+    def __init__(self, sources: Groups, shown: EpochSampler, weight: float) -> None:
         self.sources, self.shown, self.weight = sources, shown, weight
 
     def before_fit(self) -> None:

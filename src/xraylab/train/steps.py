@@ -13,7 +13,7 @@ from fastai.callback.core import Callback, CancelBatchException
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from xraylab.data.sampling import Order
+from xraylab.data.sampling import EpochSampler
 from xraylab.model import losses
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
@@ -72,7 +72,7 @@ class Accumulate(Callback):  # type: ignore[misc]
 
     order, run_valid = 10, False  # after the penalty has joined the loss, before gradients are bounded
 
-    def __init__(self, batches: int, shown: Order) -> None:
+    def __init__(self, batches: int, shown: EpochSampler) -> None:
         self.batches, self.shown = batches, shown
 
     def before_train(self) -> None:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xraylab import tables
-from xraylab.data import augment, resident
+from xraylab.data import augment, gpu_cache
 from xraylab.data.augment import Augmentation, Drawn, Gray
-from xraylab.data.sampling import Order
+from xraylab.data.sampling import EpochSampler
 
 # ImageNet's mean and standard deviation of a channel in [0, 1]; for gray, the mean over the three
 MEAN = {3: (0.485, 0.456, 0.406), 1: (0.449,)}
@@ -48,7 +48,7 @@ def load(folder: Path) -> tuple[Images, dict[str, int]]:
     return np.load(folder / "images.npy", mmap_mode="r"), {name: row for row, name in enumerate(ids)}
 
 
-class Store:
+class ImageCache:
     """The cached images and the way from there to the network: in the memory map, or in a GPU's memory if they fit.
 
     Those that do not fit go to the GPU batch by batch, and what happens to them there is the same.
@@ -56,24 +56,24 @@ class Store:
 
     def __init__(self, images: Images, normalise: Normalise, pixels: int, device: str) -> None:
         self.images, self.normalise, self.pixels, self.device = images, normalise, pixels, torch.device(device)
-        self.resident = resident.moved_in(images, self.device) if resident.fits(images, self.device) else None
+        self.resident = gpu_cache.moved_in(images, self.device) if gpu_cache.fits(images, self.device) else None
 
     def plain(self, rows: Rows) -> Tensor:
         """The images of `rows`, resized and normalised: float32 (n, channels, pixels, pixels), channels last."""
         if self.resident is None:
             return network_input(self.images, rows, self.normalise, self.pixels, str(self.device))
-        return _normalised(resident.plain(self._taken(rows), self.pixels), self.normalise)
+        return _normalised(gpu_cache.plain(self._taken(rows), self.pixels), self.normalise)
 
     def changed(self, rows: Rows, drawn: Drawn, augmentation: Augmentation) -> Tensor:
         """The same with what was drawn for each of them."""
         batch = self._changed(rows, drawn, augmentation.sharpness_factor)
         if drawn.noise is None and drawn.erased is None:
             return batch
-        return resident.roughened(batch, drawn, augmentation.noise, self.normalise.mean, self.normalise.std)
+        return gpu_cache.roughened(batch, drawn, augmentation.noise, self.normalise.mean, self.normalise.std)
 
     def _changed(self, rows: Rows, drawn: Drawn, sharpness_factor: float) -> Tensor:
         if self.device.type != "cpu":
-            levels = resident.changed(self._taken(rows), drawn, sharpness_factor, self.pixels)
+            levels = gpu_cache.changed(self._taken(rows), drawn, sharpness_factor, self.pixels)
             return _normalised(levels, self.normalise)
 
         def change(number: int, image: Gray) -> tuple[Gray, Numbers]:
@@ -83,15 +83,21 @@ class Store:
 
     def _taken(self, rows: Rows) -> Tensor:
         if self.resident is None:
-            return resident.sent(self.images[rows], self.device)
-        return self.resident[resident.sent(rows, self.device)]
+            return gpu_cache.sent(self.images[rows], self.device)
+        return self.resident[gpu_cache.sent(rows, self.device)]
 
 
 class TrainingBatches:
     """Makes a batch from places of the epoch, augmented by draws that depend on seed, epoch and place alone."""
 
     def __init__(
-        self, store: Store, rows: Rows, labels: NDArray[np.int64], order: Order, augmentation: Augmentation, seed: int
+        self,
+        store: ImageCache,
+        rows: Rows,
+        labels: NDArray[np.int64],
+        order: EpochSampler,
+        augmentation: Augmentation,
+        seed: int,
     ) -> None:
         self.store, self.rows, self.labels, self.order = store, rows, labels, order
         self.augmentation, self.seed = augmentation, seed
@@ -117,17 +123,17 @@ class TrainingBatches:
 
 
 def network_input(images: Images, rows: Rows, normalise: Normalise, pixels: int, device: str) -> Tensor:
-    """What `Store.plain` makes of the images of `rows`, on the device.
+    """What `ImageCache.plain` makes of the images of `rows`, on the device.
 
     What is for a GPU is made there, as in training.
     """
     if device == "cpu":
         return _input(images, rows, normalise, pixels, lambda _, image: (augment.resized(image, pixels), PLAIN))
-    return _normalised(resident.plain(resident.sent(images[rows], torch.device(device)), pixels), normalise)
+    return _normalised(gpu_cache.plain(gpu_cache.sent(images[rows], torch.device(device)), pixels), normalise)
 
 
 def _normalised(levels: Tensor, normalise: Normalise) -> Tensor:
-    return resident.normalised(levels, normalise.mean, normalise.std)
+    return gpu_cache.normalised(levels, normalise.mean, normalise.std)
 
 
 def _input(

@@ -8,9 +8,9 @@ import torch
 from augmentations import strong
 from torch import Tensor
 
-from xraylab.data import augment, batches, resident
+from xraylab.data import augment, gpu_cache, image_cache
 from xraylab.data.augment import Augmentation, Drawn
-from xraylab.data.batches import Store
+from xraylab.data.image_cache import ImageCache
 from xraylab.model import networks
 from xraylab.predict import table
 
@@ -49,25 +49,25 @@ def there(
     strengths: Augmentation | None = None,
 ) -> Tensor:
     """The network's input as a GPU's way makes it."""
-    mean, std = batches.MEAN[channels], batches.STD[channels]
-    tensor = resident.moved_in(images, torch.device("cpu"))
+    mean, std = image_cache.MEAN[channels], image_cache.STD[channels]
+    tensor = gpu_cache.moved_in(images, torch.device("cpu"))
     if drawn is None or strengths is None:
-        return resident.normalised(resident.plain(tensor, pixels), mean, std)
-    levels = resident.changed(tensor, drawn, strengths.sharpness_factor, pixels)
+        return gpu_cache.normalised(gpu_cache.plain(tensor, pixels), mean, std)
+    levels = gpu_cache.changed(tensor, drawn, strengths.sharpness_factor, pixels)
     assert torch.equal(tensor, torch.from_numpy(images))
-    return resident.roughened(resident.normalised(levels, mean, std), drawn, strengths.noise, mean, std)
+    return gpu_cache.roughened(gpu_cache.normalised(levels, mean, std), drawn, strengths.noise, mean, std)
 
 
 def apart(one: Tensor, other: Tensor) -> Tensor:
     """By how many gray levels two inputs of a network differ."""
-    return (one - other).abs() * torch.tensor(batches.STD[one.shape[1]]).view(1, -1, 1, 1) * 255
+    return (one - other).abs() * torch.tensor(image_cache.STD[one.shape[1]]).view(1, -1, 1, 1) * 255
 
 
 @pytest.mark.parametrize(("size", "pixels"), SIZES)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_unchanged_images_are_the_same(channels: int, size: int, pixels: int) -> None:
     images = noise_images(size)
-    here = batches.network_input(images, np.arange(COUNT), batches.IMAGENET[channels], pixels, "cpu")
+    here = image_cache.network_input(images, np.arange(COUNT), image_cache.IMAGENET[channels], pixels, "cpu")
     gpu = there(images, pixels, channels)
     assert gpu.stride() == here.stride()  # a compiled network compiles anew for others
     differ = apart(gpu, here)
@@ -81,7 +81,10 @@ def test_both_ways_resize_to_the_mean_of_the_area_that_a_pixel_covers(size: int)
     for pixels in [*range(1, 60, 4), 42, 96, 128, 150]:
         weights = _slow_weights(size, pixels)
         exact = weights @ image @ weights.T
-        for made in (augment.resized(image, pixels), resident.plain(torch.from_numpy(image)[None], pixels)[0, 0] * 255):
+        for made in (
+            augment.resized(image, pixels),
+            gpu_cache.plain(torch.from_numpy(image)[None], pixels)[0, 0] * 255,
+        ):
             assert np.abs(np.asarray(made, float) - exact).max() < 0.501
 
 
@@ -104,7 +107,7 @@ def test_area_weights_are_shares() -> None:
 @pytest.mark.parametrize(("size", "pixels"), SIZES)
 def test_augmented_images_are_the_same_under_each_change_and_each_two(size: int, pixels: int) -> None:
     images, rows = noise_images(size), np.arange(COUNT)
-    store = Store(images, batches.IMAGENET[1], pixels, "cpu")
+    store = ImageCache(images, image_cache.IMAGENET[1], pixels, "cpu")
     for number, (one, other) in enumerate(PAIRS):
         strengths = strong(**{**STRENGTHS[one], **STRENGTHS[other]})
         drawn = strengths.draw(augment.uniform([number], COUNT))
@@ -119,18 +122,18 @@ def test_augmented_images_are_the_same_under_each_change_and_each_two(size: int,
 def test_noise_and_erasing_are_the_same_on_both_and_what_people_are_shown(channels: int) -> None:
     images, augmentation = noise_images(48), strong(noise=0.1, erase_p=0.5, contrast=0.2)
     drawn = augmentation.draw(augment.uniform([3], COUNT))
-    here = Store(images, batches.IMAGENET[channels], 48, "cpu").changed(np.arange(COUNT), drawn, augmentation)
+    here = ImageCache(images, image_cache.IMAGENET[channels], 48, "cpu").changed(np.arange(COUNT), drawn, augmentation)
     torch.testing.assert_close(there(images, 48, channels, drawn, augmentation), here, atol=1e-5, rtol=0)
-    gray = here[:, 0] * batches.STD[channels][0] + batches.MEAN[channels][0]
+    gray = here[:, 0] * image_cache.STD[channels][0] + image_cache.MEAN[channels][0]
     for number in range(COUNT):
-        shown = augment.shown(images[number], drawn, number, augmentation, 48, batches.MEAN[channels][0])
+        shown = augment.shown(images[number], drawn, number, augmentation, 48, image_cache.MEAN[channels][0])
         np.testing.assert_allclose(shown / 255, gray[number], atol=0.51 / 255)
 
 
 def test_a_network_is_of_one_mind_about_images_from_both_ways() -> None:
     """A ResNet-18 on noise, seen at 96 of 128 px, whose opinions are as far apart as a trained one's."""
     images = noise_images(128, 8)
-    here = batches.network_input(images, np.arange(8), batches.IMAGENET[1], 96, "cpu")
+    here = image_cache.network_input(images, np.arange(8), image_cache.IMAGENET[1], 96, "cpu")
     torch.manual_seed(0)
     network = networks.build("resnet18", 2, 1, 0.0)
     with torch.no_grad():
@@ -152,13 +155,13 @@ def test_batches_are_made_on_the_device_and_nothing_waits_for_it() -> None:
     """On torch's device without memory, whatever would have to look at a number fails."""
     images, drawn, strengths = everything(48)
     rows = np.arange(COUNT)
-    store = Store(images, batches.IMAGENET[1], 36, "meta")
+    store = ImageCache(images, image_cache.IMAGENET[1], 36, "meta")
     model = {"augment": vars(strengths), "pixels": 36, "repeat": 0}
-    (view,) = table._augmented(images, rows, model, 1, batches.IMAGENET[1], "meta")
+    (view,) = table._augmented(images, rows, model, 1, image_cache.IMAGENET[1], "meta")
     made = [
         store.plain(rows),
         store.changed(rows, drawn, strengths),
-        batches.network_input(images, rows, batches.IMAGENET[1], 36, "meta"),
+        image_cache.network_input(images, rows, image_cache.IMAGENET[1], 36, "meta"),
         view(0, COUNT),
     ]
     assert [(each.device.type, tuple(each.shape)) for each in made] == [("meta", (COUNT, 1, 36, 36))] * 4
@@ -182,6 +185,6 @@ def test_weights_are_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_shift_moves_both_the_same_way() -> None:
     images = noise_images(48, 1)
     matrices = np.array([[[1.0, 0.0, 0.25], [0.0, 1.0, -0.125]]])
-    moved = resident._moved(torch.from_numpy(images)[:, None].float(), matrices)[0, 0].numpy()
+    moved = gpu_cache._moved(torch.from_numpy(images)[:, None].float(), matrices)[0, 0].numpy()
     np.testing.assert_array_equal(moved, augment.moved(images[0], matrices[0]))
     np.testing.assert_array_equal(moved[6:, :36], images[0, :42, 12:])
