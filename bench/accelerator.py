@@ -30,7 +30,7 @@ from xraylab.data.image_cache import IMAGENET, network_input
 from xraylab.errors import XraylabError
 from xraylab.model import hardware, memory, networks, scoring
 from xraylab.model.hardware import Hardware
-from xraylab.params_training import Train
+from xraylab.params.train import Train
 from xraylab.stages import train
 
 LEAST_SHARE, MOST_LEVELS, MOST_PROBABILITY = 0.90, 1, 0.01

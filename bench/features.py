@@ -28,8 +28,9 @@ from fastai.vision.learner import vision_learner
 from ruamel.yaml import YAML
 from torchvision.models import resnet18
 
-from xraylab import files, params, tables
+from xraylab import files, tables
 from xraylab.model import networks, weights
+from xraylab.params import config
 from xraylab.paths import Paths
 from xraylab.stages import features, plan, train
 
@@ -90,7 +91,7 @@ def study(folder: Path, images: np.ndarray) -> Paths:
         for how in ("uncached", "cached")
     }
     yaml.dump(tree, paths.params)
-    plan.run(params.read(paths.params), paths)
+    plan.run(config.read(paths.params), paths)
     return paths
 
 
@@ -113,14 +114,14 @@ def ours(paths: Paths, experiment: str, epochs: int, forget: bool) -> float:
         shutil.rmtree(paths.feature_store, ignore_errors=True)
         shutil.rmtree(paths.features, ignore_errors=True)
     start = time.perf_counter()
-    train.run(params.read(paths.params), paths, experiment, 0)
+    train.run(config.read(paths.params), paths, experiment, 0)
     whole = time.perf_counter() - start
     model = files.read_json(paths.model(experiment, 0) / "model.json")
     return whole + model["train_seconds"] * (epochs / (model["last_epoch"] + 1) - 1)
 
 
 def there(paths: Paths) -> float:
-    features.run(params.read(paths.params), paths)
+    features.run(config.read(paths.params), paths)
     return ours(paths, "head-cached", HEAD_EPOCHS, forget=False)
 
 

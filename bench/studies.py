@@ -14,8 +14,8 @@ import measure
 from measure import REPOSITORY
 from ruamel.yaml import YAML
 
-from xraylab import params
 from xraylab.jobs import machine
+from xraylab.params import config
 from xraylab.paths import Paths
 from xraylab.stages import cache, evaluate, explain, features, fetch, index, plan, predict, report, source, split, train
 
@@ -70,7 +70,7 @@ def repro(folder: Path, *targets: str) -> float:
 def stage(folder: Path, which: Any, *arguments: str | int) -> None:
     """One stage in this process."""
     start = time.monotonic()
-    which.run(params.read(folder / "params.yaml"), Paths(folder), *arguments)
+    which.run(config.read(folder / "params.yaml"), Paths(folder), *arguments)
     name = " ".join([which.__name__.rpartition(".")[2], *map(str, arguments)])
     measure.say(f"{folder.name}: {name}: {time.monotonic() - start:.1f} s")
 
@@ -89,7 +89,7 @@ def in_order(folder: Path) -> float:
 
 
 def experiments(folder: Path) -> list[str]:
-    return list(params.read(folder / "params.yaml").experiments)
+    return list(config.read(folder / "params.yaml").experiments)
 
 
 def trained_at_once(folder: Path, jobs: int) -> float:

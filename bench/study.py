@@ -27,8 +27,10 @@ import torch
 from measure import REPOSITORY, Gate
 from sklearn.metrics import roc_auc_score
 
-from xraylab import files, params
+from xraylab import files
 from xraylab.model import hardware, networks, optimizers
+from xraylab.params import config
+from xraylab.params.config import Params
 
 NOTHING_CHANGED_RUNS, HELP_RUNS, BARE_STEPS = 3, 5, 12
 HELP_LIMIT = 0.3
@@ -47,7 +49,7 @@ def seconds(command: list[str], folder: Path) -> float:
     return time.monotonic() - start
 
 
-def bare_images_per_second(shipped: params.Params, precision: str) -> float:
+def bare_images_per_second(shipped: Params, precision: str) -> float:
     """The median over steps of the network without loading, augmentation, history or checkpoints."""
     machine = hardware.choose(precision)
     network = networks.build(shipped.model.arch, len(shipped.data.classes), shipped.model.channels, 0.0)
@@ -144,7 +146,7 @@ def dvc_alone(clone: Path) -> Path:
 
 
 def main() -> None:
-    shipped = params.read(REPOSITORY / "params.yaml")
+    shipped = config.read(REPOSITORY / "params.yaml")
     precision = sys.argv[1] if len(sys.argv) > 1 else shipped.train.precision
     dvc = [sys.executable, "-m", "dvc", "repro"]
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -31,7 +31,7 @@ from xraylab.data.loaders import dataloaders
 from xraylab.data.prepare import Preparation
 from xraylab.data.sampling import BY_GROUP, EpochSampler
 from xraylab.model import hardware, losses, memory, networks, optimizers, schedules, scoring
-from xraylab.params_training import BATCHWISE
+from xraylab.params.images import BATCHWISE
 from xraylab.studies import recipes
 from xraylab.train import callbacks, source_losses
 from xraylab.train.run import learner

@@ -9,9 +9,10 @@ from types import ModuleType
 import pytest
 import small
 
-from xraylab import files, params
+from xraylab import files
 from xraylab.model import weights
-from xraylab.params import Params, read_plan
+from xraylab.params import config
+from xraylab.params.config import Params, read_plan
 from xraylab.paths import Paths
 from xraylab.predict import kept
 from xraylab.stages import (
@@ -47,7 +48,7 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 
 
 def load(folder: Path) -> Loaded:
-    return params.read(folder / "params.yaml"), Paths(folder)
+    return config.read(folder / "params.yaml"), Paths(folder)
 
 
 BEFORE_PLAN = (source, fetch, index, split, cache)

@@ -6,7 +6,8 @@ import grimp
 import pytest
 import small
 
-from xraylab import cli, code, files, params
+from xraylab import cli, code, files
+from xraylab.params.config import OVERRIDABLE, Experiment
 
 STAGES = files.read_yaml(small.REPOSITORY / "dvc.yaml")["stages"]
 
@@ -68,5 +69,5 @@ def test_everything_but_the_sources_fingerprint_is_cached() -> None:
 
 
 def test_what_an_experiment_may_override_is_what_a_plan_holds() -> None:
-    assert set(params.OVERRIDABLE) == set(params.Experiment.model_fields)
-    assert set(STAGES["plan"]["params"]) >= {*params.OVERRIDABLE, "experiments"}
+    assert set(OVERRIDABLE) == set(Experiment.model_fields)
+    assert set(STAGES["plan"]["params"]) >= {*OVERRIDABLE, "experiments"}

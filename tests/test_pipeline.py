@@ -10,7 +10,8 @@ import pytest
 import small
 from under_dvc import committed, dvc, environment, only, ran, succeed, wait_for
 
-from xraylab import files, params, tables, template
+from xraylab import files, tables, template
+from xraylab.params import config
 from xraylab.studies import watch
 
 STAGES = template.stages()
@@ -118,7 +119,7 @@ def test_another_clones_finished_work_is_restored_without_training(finished: Pat
 def test_a_changed_folder_behind_an_unchanged_name_is_noticed(tmp_path: Path) -> None:
     images = small.two_classes(tmp_path / "images")
     study = committed(tmp_path / "study", small.use(images, ["Healthy", "TB"], "TB"))
-    watch.write(params.read(study / "params.yaml"), study)
+    watch.write(config.read(study / "params.yaml"), study)
     assert ran(succeed(study, "repro", "split")) == ["code", "source", "fetch", "index", "split"]
     assert ran(succeed(study, "repro", "split")) == []
     assert succeed(study, "status", "source") == "Data and pipelines are up to date.\n"

@@ -20,7 +20,7 @@ from xraylab.errors import XraylabError
 if TYPE_CHECKING:
     from typer._click.core import Command, Context
 
-    from xraylab.params import Params
+    from xraylab.params.config import Params
     from xraylab.paths import Paths
 
 app = typer.Typer(
@@ -477,11 +477,11 @@ def search() -> None:
 
 
 def _study() -> "tuple[Params, Paths]":
-    from xraylab import params
+    from xraylab.params import config
     from xraylab.paths import Paths
 
     paths = Paths.here()
-    return params.read(paths.params), paths
+    return config.read(paths.params), paths
 
 
 def _run(stage: str, *arguments: str | int) -> None:

@@ -19,8 +19,9 @@ LIBRARIES = (
     "pylibjpeg-openjpeg", "python-gdcm", "safetensors", "scikit-learn", "scipy", "timm", "torch", "torchvision",
 )  # fmt: skip
 VERSIONS = "constraints.txt"  # how the shipped dvc.yaml names the versions of libraries
-CARRIED = ("errors", "files", "params", "params_model", "params_training", "paths", "progress", "sections", "space")
-CARRIERS = {f"xraylab.{name}" for name in (*CARRIED, "tables")}
+CARRIERS = {f"xraylab.{name}" for name in ("errors", "files", "paths", "progress", "tables")} | {
+    f"xraylab.params.{path.stem}" for path in (template.PACKAGE / "params").glob("*.py")
+}
 """Modules that carry values and compute none: a change in them alone is no reason to train again."""
 
 

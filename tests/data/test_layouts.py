@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from xraylab import params
 from xraylab.data import layouts
 from xraylab.data.layouts import values
 from xraylab.data.layouts.listing import walk
 from xraylab.data.layouts.records import Found
 from xraylab.errors import DataError, MissingError
+from xraylab.params.data import Data
 
 
 def touch(folder: Path, names: list[str], text: str = "") -> Path:
@@ -52,7 +52,7 @@ def refusal(raw: Path, name: str = "auto", classes: list[str] | None = None, **o
 
 
 def test_the_layouts_are_those_of_params() -> None:
-    literal = params.Data.model_fields["layout"].annotation
+    literal = Data.model_fields["layout"].annotation
     assert ("auto", *sorted(layouts.LAYOUTS)) == (typing.get_args(literal)[0], *sorted(typing.get_args(literal)[1:]))
     assert list(layouts.LAYOUTS)[-1] == "class-folders"
 

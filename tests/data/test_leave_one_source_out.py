@@ -22,7 +22,7 @@ from xraylab.errors import DataError, TrainingError
 from xraylab.evaluate import estimates, influence
 from xraylab.evaluate.jackknife import Influences
 from xraylab.evaluate.units import joined
-from xraylab.params import read_plan
+from xraylab.params.config import read_plan
 from xraylab.paths import Paths
 from xraylab.stages import cache, evaluate, fetch, index, plan, report, source
 from xraylab.stages import split as stage

@@ -15,7 +15,7 @@ from statsmodels.stats.proportion import proportion_confint
 from xraylab import files, tables
 from xraylab.errors import DataError, MissingError
 from xraylab.evaluate import compare, counts, figures
-from xraylab.params import Params
+from xraylab.params.config import Params
 from xraylab.paths import Paths
 from xraylab.stages import evaluate
 

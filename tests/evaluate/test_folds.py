@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from xraylab import tables
-from xraylab.params import Params
+from xraylab.params.config import Params
 from xraylab.paths import Paths
 from xraylab.predict import score, table
 from xraylab.stages import predict, train

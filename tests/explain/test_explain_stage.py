@@ -19,7 +19,7 @@ from xraylab.errors import DataError, ParamsError
 from xraylab.explain import masks
 from xraylab.explain.masks import Mask
 from xraylab.model import weights
-from xraylab.params import read_plan
+from xraylab.params.config import read_plan
 from xraylab.paths import Paths
 from xraylab.predict import kept
 from xraylab.report import explanation

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xraylab import files, params, tables
+from xraylab import files, tables
 from xraylab.data.split import leakage
-from xraylab.params import Params
+from xraylab.params import config
+from xraylab.params.config import Params
 from xraylab.paths import Paths
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
@@ -34,8 +35,8 @@ def make(
     paths = Paths(root)
     tree = files.read_yaml(SHIPPED)
     tree["experiments"] = {name: tree["experiments"][name] for name in keep}
-    files.write_yaml(params.merged(tree, changes or {}), paths.params)
-    given = params.read(paths.params)
+    files.write_yaml(config.merged(tree, changes or {}), paths.params)
+    given = config.read(paths.params)
     counts = images or {side: dict.fromkeys(given.data.classes, 8) for side in SIDES}
     splits = _write_data(paths, given, counts)
     files.write_json(NOT_EXPLAINED, paths.explanation / "summary.json")

@@ -285,9 +285,9 @@ def test_features_are_computed_in_as_many_images_as_fit(tmp_path: Path) -> None:
 def test_a_study_that_caches_nothing_waits_for_no_torch(prepared: Prepare) -> None:
     loaded = prepared()
     script = (
-        "import sys; from pathlib import Path; from xraylab import params; from xraylab.paths import Paths\n"
+        "import sys; from pathlib import Path; from xraylab.params import config; from xraylab.paths import Paths\n"
         "from xraylab.stages import features\n"
-        "features.run(params.read(Path('params.yaml')), Paths(Path.cwd()))\n"
+        "features.run(config.read(Path('params.yaml')), Paths(Path.cwd()))\n"
         "print([name for name in ('torch', 'fastai', 'numpy') if name in sys.modules])"
     )
     done = subprocess.run(

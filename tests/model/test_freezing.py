@@ -10,10 +10,11 @@ import torch
 from conftest import Loaded
 from safetensors.torch import load_file
 
-from xraylab import files, params
+from xraylab import files
 from xraylab.errors import ParamsError
 from xraylab.model import division, features, heads, networks, start
 from xraylab.model.division import Choice
+from xraylab.params import config
 from xraylab.stages import train
 from xraylab.train.record import Run
 
@@ -193,7 +194,7 @@ def test_an_epoch_keeps_the_trained_part_alone_and_the_result_is_whole(
 def test_a_body_that_has_learnt_nothing_is_not_frozen(tmp_path: Path) -> None:
     study = small.study(tmp_path, lambda tree: tree["model"]["freeze"].update(upto="head"))
     with pytest.raises(ParamsError) as caught:
-        params.read(study / "params.yaml")
+        config.read(study / "params.yaml")
     assert str(caught.value) == (
         "params.yaml cannot be used:\n"
         "  - model.freeze.upto: model.pretrained is none, so what would be frozen has learnt nothing: "

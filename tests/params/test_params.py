@@ -6,15 +6,14 @@ import pytest
 import small
 from refused import problems
 
-from xraylab import params
+from xraylab.params import config
+from xraylab.params.config import OVERRIDABLE, Experiment
 
 
 def test_the_shipped_file_is_the_tb_study() -> None:
-    shipped = params.read(small.REPOSITORY / "params.yaml")
+    shipped = config.read(small.REPOSITORY / "params.yaml")
     assert list(shipped.experiments) == ["baseline", "l2", "dropout", "sharpness", "contrast"]
-    assert shipped.experiment("baseline") == params.Experiment(
-        **{name: getattr(shipped, name) for name in params.OVERRIDABLE}
-    )
+    assert shipped.experiment("baseline") == Experiment(**{name: getattr(shipped, name) for name in OVERRIDABLE})
     assert shipped.experiment("dropout").model.dropout == 0.5
     assert shipped.experiment("l2").loss.l2 == 0.001
     assert shipped.train.lr == 1e-3  # YAML 1.2: a number, not the text '1e-3'
@@ -339,7 +338,7 @@ ALLOWED = {
 @pytest.mark.parametrize("case", ALLOWED)
 def test_what_something_comes_of_is_allowed(case: str, tmp_path: Path) -> None:
     study = small.study(tmp_path, lambda tree: tree["train"].update(ALLOWED[case]))
-    assert params.read(study / "params.yaml").train.model_dump(include=set(ALLOWED[case])) == ALLOWED[case]
+    assert config.read(study / "params.yaml").train.model_dump(include=set(ALLOWED[case])) == ALLOWED[case]
 
 
 def test_published_mode_needs_no_validation_side(tmp_path: Path) -> None:
@@ -347,4 +346,4 @@ def test_published_mode_needs_no_validation_side(tmp_path: Path) -> None:
         tree["split"]["valid"] = 0
         tree["train"]["select_on"] = "test"
 
-    assert params.read(small.study(tmp_path, publish) / "params.yaml").split.valid == 0
+    assert config.read(small.study(tmp_path, publish) / "params.yaml").split.valid == 0

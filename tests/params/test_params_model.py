@@ -6,7 +6,7 @@ import pytest
 import small
 from refused import problems
 
-from xraylab import params
+from xraylab.params import config
 
 CONTRADICTIONS = {
     "a width without a hidden layer": (
@@ -70,11 +70,11 @@ CONTRADICTIONS = {
 @pytest.mark.parametrize("case", CONTRADICTIONS)
 def test_contradictions_are_named_with_their_remedy(case: str, tmp_path: Path) -> None:
     change, expected = CONTRADICTIONS[case]
-    assert problems(tmp_path, lambda tree: tree.update(model=params.merged(tree["model"], change))) == expected
+    assert problems(tmp_path, lambda tree: tree.update(model=config.merged(tree["model"], change))) == expected
 
 
 @pytest.mark.parametrize("freeze", [{"upto": "stages.1"}, {"layers": 0.75}, {"blocks": -4}], ids=str)
 def test_each_way_of_freezing_is_one_of_three_keys(freeze: small.Tree, tmp_path: Path) -> None:
     change = {"arch": "vit_b_16", "pretrained": "default", "freeze": freeze}
-    study = small.study(tmp_path, lambda tree: tree.update(model=params.merged(tree["model"], change)))
-    assert params.read(study / "params.yaml").model.freeze.chosen == freeze
+    study = small.study(tmp_path, lambda tree: tree.update(model=config.merged(tree["model"], change)))
+    assert config.read(study / "params.yaml").model.freeze.chosen == freeze

@@ -12,12 +12,13 @@ import small
 import tiny
 import torch
 
-from xraylab import params, tables
+from xraylab import tables
 from xraylab.data import augment
 from xraylab.data.image_cache import IMAGENET, ImageCache
 from xraylab.errors import DataError, MissingError, ParamsError
 from xraylab.evaluate import ensemble
 from xraylab.model import networks, weights
+from xraylab.params import config
 from xraylab.predict import table
 
 CLASSES = ["Healthy", "TB"]
@@ -81,7 +82,7 @@ def test_views_that_would_all_be_alike_are_refused(tmp_path: Path) -> None:
         del tree["experiments"]["sharpness"], tree["experiments"]["contrast"]
 
     with pytest.raises(ParamsError) as caught:
-        params.read(small.study(tmp_path, ask) / "params.yaml")
+        config.read(small.study(tmp_path, ask) / "params.yaml")
     assert caught.value.problems == (
         "predict.tta: no experiment's augmentation changes a copy (noise, erasing, histogram matching, mixup and "
         "cutmix are left out of them), so all would be alike: set it to 0",

@@ -13,7 +13,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from xraylab.params import Params
+from xraylab.params.config import Params
 from xraylab.paths import Paths
 from xraylab.stages import evaluate, report
 

@@ -7,7 +7,7 @@ import finished_study
 import pytest
 
 from xraylab import files
-from xraylab.params import Params
+from xraylab.params.config import Params
 from xraylab.paths import Paths
 from xraylab.stages import evaluate, report
 

@@ -18,7 +18,7 @@ from PIL import Image
 from xraylab import files, tables
 from xraylab.data.split import leakage
 from xraylab.errors import MissingError
-from xraylab.params import Split
+from xraylab.params.split import Split
 from xraylab.paths import Paths
 from xraylab.report import answer, charts, images, rows, text
 from xraylab.report import split as split_in_words

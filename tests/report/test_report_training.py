@@ -6,8 +6,11 @@ from typing import Any
 import finished_study
 import pytest
 
-from xraylab import files, params
+from xraylab import files
 from xraylab.model.names import built_by
+from xraylab.params import config
+from xraylab.params.config import Params, Plan
+from xraylab.params.train import OptimizerName, ScheduleName, contradictions
 from xraylab.report import training
 from xraylab.stages import evaluate, report
 
@@ -23,13 +26,11 @@ RUN = {
 
 def told(changes: dict[str, Any], **facts: Any) -> list[str]:
     """The sentences on the shipped experiment with `changes`, whose only run says `facts`; or its `runs`."""
-    tree = params.merged(files.read_yaml(SHIPPED), {**changes, "experiments": {}})
+    tree = config.merged(files.read_yaml(SHIPPED), {**changes, "experiments": {}})
     tree["experiments"] = {"baseline": {}}
-    given = params.Params.model_validate(tree)
-    plan = params.Plan.model_validate(given.experiment("baseline").model_dump() | {"pretrained_sha256": None})
-    assert not params.params_training.contradictions(
-        plan.model, plan.augment, plan.loss, plan.train, given.data.classes
-    )
+    given = Params.model_validate(tree)
+    plan = Plan.model_validate(given.experiment("baseline").model_dump() | {"pretrained_sha256": None})
+    assert not contradictions(plan.model, plan.augment, plan.loss, plan.train, given.data.classes)
     runs = facts.get("runs", [RUN | facts])
     return training.training(plan, runs, built_by(plan.model.arch))
 
@@ -75,7 +76,7 @@ SCHEDULES: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_each_schedule_is_told(schedule: str) -> None:
     options, sentence = SCHEDULES[schedule]
-    assert set(SCHEDULES) == set(params.params_training.ScheduleName.__args__)
+    assert set(SCHEDULES) == set(ScheduleName.__args__)
     assert f"{sentence}, with Adam and weight decay 0.0001." in told(
         {"model": {"pretrained": "default"}, "train": {"schedule": schedule, **options}}
     )
@@ -94,7 +95,7 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_each_optimizer_is_told_with_its_momentum(optimizer: str) -> None:
     name, momentum = OPTIMIZERS[optimizer]
-    assert set(OPTIMIZERS) == set(params.params_training.OptimizerName.__args__)
+    assert set(OPTIMIZERS) == set(OptimizerName.__args__)
     said = told({"train": {"optimizer": optimizer, "momentum": momentum, "weight_decay": 0}})
     assert said[1].endswith(f", with {name} and no weight decay.")
 

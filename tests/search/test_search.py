@@ -17,15 +17,18 @@ from filelock import FileLock
 from rich.console import Console
 from ruamel.yaml import YAML
 
-from xraylab import cli, files, params, tables
+from xraylab import cli, files, tables
 from xraylab.errors import MissingError, ParamsError, XraylabError
 from xraylab.jobs.dvc import Dvc
+from xraylab.params import config
+from xraylab.params.config import Params
+from xraylab.params.search import Search, Values
+from xraylab.params.train import Train
 from xraylab.paths import Paths
 from xraylab.report import search as in_report
 from xraylab.search import command, experiment, loop, results, sampling
 from xraylab.search.loop import FailedError, Report, Runner
 from xraylab.search.screen import Screen
-from xraylab.space import Search, Values
 from xraylab.stages import evaluate, report
 
 SPACE = {
@@ -75,7 +78,7 @@ def drawn(study: optuna.Study, search: Search) -> list[Values]:
 def problems(tmp_path: Path, **search: Any) -> list[str]:
     study = small.study(tmp_path, lambda tree: tree["search"].update(search))
     with pytest.raises(ParamsError) as caught:
-        params.read(study / "params.yaml")
+        config.read(study / "params.yaml")
     return list(caught.value.problems)
 
 
@@ -111,7 +114,7 @@ def test_keys_that_cannot_be_varied_are_named(tmp_path: Path) -> None:
         "search.space.train.lrr: unknown key; did you mean train.lr?",
         "search.space.split.seed: unknown key; there is model, augment, sampling, loss, train",
         "search.space.train: is a whole section; name one of "
-        + ", ".join(params.Train.model_fields),
+        + ", ".join(Train.model_fields),
         "search.space.train.lr.x: train.lr is a single value",
         "search.space.train.select_on: trials that are judged differently cannot be compared",
         "search.space.train.momentum.when: train.optimizer is not a list of choices in search.space",
@@ -145,7 +148,7 @@ def test_the_example_of_the_docs_is_a_search(tmp_path: Path) -> None:
     text = (small.REPOSITORY / "docs/search.md").read_text()
     block = textwrap.dedent(re.search(r"(?m)^    search:\n(?:     .*\n)+", text)[0])  # type: ignore[index]
     example = YAML(typ="safe").load(block)["search"]
-    assert params.read(small.study(tmp_path, lambda tree: tree.update(search=example)) / "params.yaml").search.space
+    assert config.read(small.study(tmp_path, lambda tree: tree.update(search=example)) / "params.yaml").search.space
 
 
 @pytest.mark.parametrize("base", [{"optimizer": "adam", "momentum": None}, {"optimizer": "sgd", "momentum": 0.9}])
@@ -156,11 +159,11 @@ def test_a_condition_holds_whatever_the_experiment_itself_says(base: dict[str, A
         tree["search"]["space"] = SPACE
         tree["train"].update(base)
 
-    assert params.read(small.study(tmp_path, change) / "params.yaml").train.optimizer == base["optimizer"]
+    assert config.read(small.study(tmp_path, change) / "params.yaml").train.optimizer == base["optimizer"]
 
 
-def given(tmp_path: Path, change: small.Change) -> params.Params:
-    return params.read(small.study(tmp_path, change) / "params.yaml")
+def given(tmp_path: Path, change: small.Change) -> Params:
+    return config.read(small.study(tmp_path, change) / "params.yaml")
 
 
 def test_a_search_on_test_data_is_refused_with_the_reason(tmp_path: Path) -> None:
@@ -390,7 +393,7 @@ def test_a_search_is_another_one_where_its_space_settings_or_data_are_others(tmp
         small.edit(study, lambda tree: [tree[section].update(values) for section, values in changes.items()])
         outs = {stage: {"outs": [{"path": stage, "md5": lock}]} for stage in command.DATA}
         files.write_yaml({"stages": outs}, study / "dvc.lock")
-        return command.identity(params.read(study / "params.yaml"), Paths(study))
+        return command.identity(config.read(study / "params.yaml"), Paths(study))
 
     assert key() == key(search={"trials": 99, "workers": 3, "prune": False}, study={"title": "Another"})
     others = [key(lock="bb"), key(search={"seed": 1}), key(train={"epochs": 5}), key(search={"experiment": "l2"})]

@@ -9,8 +9,10 @@ import small
 from PIL import Image
 from ruamel.yaml import YAML
 
-from xraylab import params, params_training, template
+from xraylab import template
 from xraylab.errors import DataError, ParamsError
+from xraylab.params import config
+from xraylab.params.images import changing
 from xraylab.studies import begin, detect, recipes
 from xraylab.studies.presets import leaves
 
@@ -89,7 +91,7 @@ def test_one_class_is_no_study(tmp_path: Path) -> None:
 def test_a_new_study_fits_its_folder(tmp_path: Path) -> None:
     raw = folder_of(tmp_path / "raw", [f"{name}/{n}.png" for name in ("sick", "Normal", "worse") for n in range(3)])
     lines = begin.new(tmp_path / "s", None, [str(raw)], published=False)
-    given = params.read(tmp_path / "s/params.yaml")
+    given = config.read(tmp_path / "s/params.yaml")
     assert (given.data.source, given.data.classes) == (str(raw), ["Normal", "sick", "worse"])
     assert (given.data.positive, given.evaluate.normal, given.split.strategy) == (None, "Normal", "random")
     assert (given.images.pixels, given.model.pixels, given.data.layout) == (32, 32, "auto")
@@ -126,11 +128,11 @@ def test_an_archive_is_looked_into_before_it_is_unpacked(tmp_path: Path, monkeyp
         "    normal: 30 images",
     ]
     assert "    dvc repro fetch" not in lines
-    cfg = params.read(tmp_path / "s/params.yaml")
+    cfg = config.read(tmp_path / "s/params.yaml")
     assert (cfg.data.source, cfg.data.classes, cfg.images.pixels) == (str(packed), ["normal", "ill"], 96)
     small.edit(tmp_path / "s", lambda tree: tree["data"].update(classes=["x", "y"], positive="y"))
     begin.init(tmp_path / "s", [])
-    assert params.read(tmp_path / "s/params.yaml").data.classes == ["normal", "ill"]
+    assert config.read(tmp_path / "s/params.yaml").data.classes == ["normal", "ill"]
 
 
 def test_an_address_is_looked_at_once_it_is_fetched(tmp_path: Path) -> None:
@@ -140,7 +142,7 @@ def test_an_address_is_looked_at_once_it_is_fetched(tmp_path: Path) -> None:
         begin.init(tmp_path / "s", [])
     folder_of(tmp_path / "s/data/raw", ["A/1.png", "B/1.png"])
     begin.init(tmp_path / "s", [])
-    data = params.read(tmp_path / "s/params.yaml").data
+    data = config.read(tmp_path / "s/params.yaml").data
     assert (data.source, data.classes) == ("kaggle:someone/films", ["A", "B"])
 
 
@@ -190,7 +192,7 @@ def test_columns_that_are_not_known_by_name_can_be_named(tmp_path: Path) -> None
     with pytest.raises(DataError, match=r"list\.csv: has a column of the image \(bild\), and none of labels that is"):
         begin.new(tmp_path / "s", None, [str(raw)], published=False)
     lines = begin.new(tmp_path / "s", None, [str(raw)], False, ["label=Befund", "patient=Pat-Nr"])
-    data = params.read(tmp_path / "s/params.yaml").data
+    data = config.read(tmp_path / "s/params.yaml").data
     assert (data.columns, data.classes) == ({"label": "Befund", "patient": "Pat-Nr"}, ["gesund", "krank"])
     assert "    patients: 2, told by column pat_nr" in lines
     assert begin.init(tmp_path / "s", [])[-1] == "params.yaml says so already"
@@ -210,11 +212,11 @@ def test_a_recipe_is_laid_over_what_is_detected_and_resolves(tmp_path: Path) -> 
     lines = begin.init(tmp_path / "old", [str(raw)], recipe="robust")
     assert "    experiments: baseline, l2, dropout, sharpness, contrast, robust" in lines
     for name in ("new", "old"):
-        given = params.read(tmp_path / name / "params.yaml")
+        given = config.read(tmp_path / name / "params.yaml")
         assert (given.data.classes, given.images.pixels) == (["healthy", "ill"], 224)
         assert (given.images.crop_lungs, given.study.baseline) == (True, "baseline")
         assert len(given.experiments) == {"new": 2, "old": 6}[name]
-        assert not params_training.changing(given.experiment("baseline").augment.model_dump())
+        assert not changing(given.experiment("baseline").augment.model_dump())
         augment = given.experiment("robust").augment.model_dump()
         assert {key: augment[key] for key in recipes.RECIPES["robust"].experiment["augment"]} == (
             recipes.RECIPES["robust"].experiment["augment"]

@@ -7,9 +7,10 @@ import pytest
 from conftest import load, run
 from test_detect import folder_of
 
-from xraylab import params, tables
+from xraylab import tables
 from xraylab.data.layouts import several
 from xraylab.errors import XraylabError
+from xraylab.params import config
 from xraylab.stages import fetch, index, source, split
 from xraylab.studies import begin
 
@@ -38,7 +39,7 @@ def test_sources_are_called_by_their_last_part_and_told_apart(places: list[str],
 def test_sources_without_classes_in_common_become_normal_and_abnormal(tmp_path: Path) -> None:
     data = three(tmp_path)
     lines = begin.new(tmp_path / "s", None, data, published=False)
-    given = params.read(tmp_path / "s/params.yaml")
+    given = config.read(tmp_path / "s/params.yaml")
     assert (given.data.classes, given.data.positive, given.evaluate.normal) == (
         ["Normal", "Abnormal"],
         "Abnormal",
@@ -67,7 +68,7 @@ def test_an_archive_is_looked_into_beside_a_folder(tmp_path: Path) -> None:
     archive = shutil.make_archive(other, "zip", other)
     shutil.rmtree(other)
     lines = begin.new(tmp_path / "s", None, [folder, archive], published=False)
-    given = params.read(tmp_path / "s/params.yaml")
+    given = config.read(tmp_path / "s/params.yaml")
     assert [(each.name, each.labels) for each in given.data.sources.values()] == [
         ("tb", {"Normal": ["Normal"], "Abnormal": ["TB"]}),
         ("kids", {"Normal": ["NORMAL"], "Abnormal": ["PNEUMONIA"]}),
@@ -84,7 +85,7 @@ def test_sources_of_the_same_classes_keep_them_however_they_are_spelt(tmp_path: 
     ):
         folder_of(tmp_path / name, [f"{label}/{n}.png" for label in labels for n in range(3)])
     lines = begin.new(tmp_path / "s", None, [str(tmp_path / name) for name in ("one", "two", "sick")], published=False)
-    given = params.read(tmp_path / "s/params.yaml")
+    given = config.read(tmp_path / "s/params.yaml")
     assert given.data.classes == ["Normal", "Old TB", "TB"]
     assert [each.labels for each in given.data.sources.values()] == [
         {"Normal": ["Normal"], "Old TB": ["Old TB"], "TB": ["TB"]},
@@ -102,7 +103,7 @@ def test_a_list_is_detected_anew(tmp_path: Path) -> None:
     folder_of(tmp_path / "kids", ["VIRAL/1.png"])
     changed = begin.init(tmp_path / "s", [])
     assert any("VIRAL" in line for line in changed)
-    assert params.read(tmp_path / "s/params.yaml").data.sources["data.source.1 (kids)"].labels == {
+    assert config.read(tmp_path / "s/params.yaml").data.sources["data.source.1 (kids)"].labels == {
         "Normal": ["NORMAL"],
         "Abnormal": ["PNEUMONIA", "VIRAL"],
     }
@@ -112,7 +113,7 @@ def test_what_can_only_be_seen_once_it_is_fetched_is_listed_without_labels(tmp_p
     data = [*three(tmp_path)[:2], "kaggle:someone/films"]
     lines = begin.new(tmp_path / "s", None, data, published=False)
     assert "    xraylab init" in lines
-    listed = params.read(tmp_path / "s/params.yaml").data
+    listed = config.read(tmp_path / "s/params.yaml").data
     assert [bool(each.labels) for each in listed.sources.values()] == [True, True, False]
     assert listed.classes == ["Normal", "Abnormal"]  # so that the stages before `init` refuse nothing
     with pytest.raises(XraylabError, match=r"data.source lists what is no folder of this machine") as caught:
@@ -120,7 +121,7 @@ def test_what_can_only_be_seen_once_it_is_fetched_is_listed_without_labels(tmp_p
     assert caught.value.problems == ("other: kaggle:someone/other",)
     folder_of(tmp_path / "s/data/raw/films", ["Normal/1.png", "TB/1.png"])
     begin.init(tmp_path / "s", [])
-    assert params.read(tmp_path / "s/params.yaml").data.sources["data.source.2 (films)"].labels == {
+    assert config.read(tmp_path / "s/params.yaml").data.sources["data.source.2 (films)"].labels == {
         "Normal": ["Normal"],
         "Abnormal": ["TB"],
     }

@@ -13,8 +13,9 @@ import small
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
-from xraylab import code, files, params, tables, template
+from xraylab import code, files, tables, template
 from xraylab.errors import DataError, MissingError, ParamsError
+from xraylab.params import config
 from xraylab.paths import Paths
 from xraylab.stages import code as stages_code
 from xraylab.stages import evaluate, plan, report
@@ -42,7 +43,7 @@ def test_without_a_preset_it_is_the_shipped_file(tmp_path: Path) -> None:
 def test_a_preset_makes_parameters_that_hold_its_values(name: str, published: bool, tmp_path: Path) -> None:
     preset = presets.read(name)
     path = written(tmp_path, name, published)
-    assert params.read(path).study.preset == name
+    assert config.read(path).study.preset == name
     tree = files.read_yaml(path)
     for dotted, value in presets.leaves(preset.values(published)):
         place = tree
@@ -105,7 +106,7 @@ def test_an_edited_params_yaml_is_not_overwritten(tmp_path: Path) -> None:
     )
     assert (tmp_path / "params.yaml").read_bytes() == before
     begin.here(tmp_path, "tb", None, published=False, force=True)
-    assert params.read(tmp_path / "params.yaml").study.preset == "tb"
+    assert config.read(tmp_path / "params.yaml").study.preset == "tb"
 
 
 def test_a_study_needs_a_params_yaml(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_a_new_study_depends_on_the_installed_code_and_on_nothing_of_a_checkout(
         assert stage["cmd"] == shipped[name]["cmd"].replace("python src", "xraylab")
         kept = [dep for dep in shipped[name]["deps"] if dep not in ("src/xraylab", "constraints.txt")]
         assert stage.get("deps", []) == kept
-    stages_code.run(params.read(tmp_path / "new/params.yaml"), Paths(tmp_path / "new"))
+    stages_code.run(config.read(tmp_path / "new/params.yaml"), Paths(tmp_path / "new"))
     written = {f"code/{path.name}" for path in (tmp_path / "new/code").iterdir()}
     assert written == {f"code/{name}.txt" for name in shipped if name != "code"}
     assert f"torch {code.metadata.version('torch')}\n" in (tmp_path / "new/code/train.txt").read_text()

@@ -6,8 +6,9 @@ import pytest
 import small
 from conftest import load
 
-from xraylab import files, params
+from xraylab import files
 from xraylab.errors import MissingError
+from xraylab.params import config
 from xraylab.stages import source
 from xraylab.studies import begin, watch
 
@@ -20,13 +21,13 @@ def deps(root: Path) -> list[str]:
 def test_the_shipped_dvc_yaml_is_as_it_would_be_written(tmp_path: Path) -> None:
     study = small.study(tmp_path)
     shipped = (study / "dvc.yaml").read_text()
-    assert watch.write(params.read(study / "params.yaml"), study) == []
+    assert watch.write(config.read(study / "params.yaml"), study) == []
     small.edit(study, lambda tree: tree["data"].update(source=str(tmp_path)))
-    assert watch.write(params.read(study / "params.yaml"), study) == ["${data.source}"]
+    assert watch.write(config.read(study / "params.yaml"), study) == ["${data.source}"]
     written = (study / "dvc.yaml").read_text()
     assert written == shipped.replace("- code/source.txt\n", "- code/source.txt\n      - ${data.source}\n")
     small.edit(study, lambda tree: tree["data"].update(source="demo"))
-    watch.write(params.read(study / "params.yaml"), study)
+    watch.write(config.read(study / "params.yaml"), study)
     assert (study / "dvc.yaml").read_text() == shipped
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from xraylab.evaluate.values import Asked
-from xraylab.params import Params
+from xraylab.params.config import Params
 
 
 def of(params: Params) -> Asked:

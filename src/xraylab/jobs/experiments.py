@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Column, Table
 from rich.text import Text
 
-from xraylab.params import OVERRIDABLE, merged
+from xraylab.params.config import OVERRIDABLE, merged
 from xraylab.studies.presets import leaves
 
 Tree = dict[str, Any]

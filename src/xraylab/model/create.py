@@ -12,8 +12,8 @@ from xraylab.data.image_cache import Normalise
 from xraylab.errors import ParamsError
 from xraylab.model import bodies, cost, division, features, networks, start
 from xraylab.model.heads import Head
-from xraylab.params_model import Freeze
-from xraylab.params_model import Model as ModelConfig
+from xraylab.params.model import Freeze
+from xraylab.params.model import Model as ModelConfig
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from fastai.optimizer import Lamb, OptimWrapper, ranger
 
-from xraylab.params_training import TrainPhase
+from xraylab.params.train import TrainPhase
 
 Factory = Callable[..., Any]
 

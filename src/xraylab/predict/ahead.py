@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from xraylab import files, params
-from xraylab.params import Params
+from xraylab import files
+from xraylab.params.config import Params
 from xraylab.paths import Paths
 
 WEIGHTS = ("best.safetensors", "last.safetensors")
@@ -69,4 +69,4 @@ def forget(paths: Paths, experiment: str, repeat: int) -> None:
 
 
 def _code() -> list[str]:
-    return [files.sha256(path) for path in sorted(Path(params.__file__).parent.rglob("*.py"))]
+    return [files.sha256(path) for path in sorted(Path(files.__file__).parent.rglob("*.py"))]

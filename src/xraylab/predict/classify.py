@@ -10,7 +10,7 @@ from xraylab import tables
 from xraylab.data.layouts.listing import is_image, walk
 from xraylab.errors import DataError
 from xraylab.evaluate.counts import Floats
-from xraylab.params import Params
+from xraylab.params.config import Params
 from xraylab.paths import Paths
 from xraylab.predict import elsewhere
 

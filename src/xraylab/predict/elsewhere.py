@@ -15,7 +15,7 @@ from xraylab.data.names import some
 from xraylab.data.prepare import Preparation
 from xraylab.errors import DataError, MissingError
 from xraylab.evaluate.counts import Floats
-from xraylab.params import Params
+from xraylab.params.config import Params
 from xraylab.paths import Paths, parse_run
 from xraylab.predict import kept, table
 

@@ -20,7 +20,7 @@ from xraylab.evaluate.counts import Floats
 from xraylab.evaluate.estimates import estimates
 from xraylab.evaluate.units import Sample
 from xraylab.evaluate.values import Asked, confusion
-from xraylab.params import Params
+from xraylab.params.config import Params
 from xraylab.paths import Paths
 from xraylab.predict import elsewhere, fixed
 from xraylab.predict.elsewhere import Trained

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from xraylab.params import Params, Plan
+from xraylab.params.config import Params, Plan
 from xraylab.report import facts, training
 from xraylab.report.checklist import UNKNOWN
 from xraylab.report.comparison import COLUMNS, place

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from xraylab.params import Experiment, Params
+from xraylab.params.config import Experiment, Params
 from xraylab.report import training
 from xraylab.report.split import sentences
 from xraylab.report.text import grouped, listed, plural

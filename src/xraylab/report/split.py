@@ -1,6 +1,6 @@
 """How the images were split, in a few sentences."""
 
-from xraylab.params import Split
+from xraylab.params.split import Split
 from xraylab.report.text import grouped, percent
 
 TEST = {

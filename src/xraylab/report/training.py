@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from xraylab.params import Plan
-from xraylab.params_model import Freeze
-from xraylab.params_training import Loss, Train, TrainPhase, phases
+from xraylab.params.config import Plan
+from xraylab.params.loss import Loss
+from xraylab.params.model import Freeze
+from xraylab.params.train import Train, TrainPhase, phases
 from xraylab.report.answer import RANKED_BY, SIDE_NAMES
 from xraylab.report.text import grouped, listed, plural
 

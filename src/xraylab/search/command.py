@@ -20,7 +20,7 @@ from xraylab.errors import ParamsError, XraylabError
 from xraylab.jobs import dvc, machine, pipeline
 from xraylab.jobs.dvc import Dvc
 from xraylab.jobs.run import until_signal
-from xraylab.params import Params
+from xraylab.params.config import Params
 from xraylab.paths import Paths
 from xraylab.search import experiment, loop, results, sampling
 from xraylab.search.screen import Screen

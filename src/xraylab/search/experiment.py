@@ -16,8 +16,8 @@ import pandas as pd
 from xraylab.errors import XraylabError
 from xraylab.jobs.dvc import Dvc, lines
 from xraylab.jobs.pool import Output
+from xraylab.params.search import Values
 from xraylab.search.loop import FailedError, Report, Runner
-from xraylab.space import Values
 
 EPOCH = re.compile(r"\S+ epoch (\d+)/(\d+)  (.+)")  # as the stage `train` prints it
 STAGE = re.compile(r"(Running stage|Stage) '")  # dvc has begun to reproduce

@@ -9,9 +9,9 @@ import optuna
 from optuna.trial import Trial, TrialState
 
 from xraylab.errors import XraylabError
+from xraylab.params.search import Search, Values
 from xraylab.search import sampling
 from xraylab.search.screen import Screen
-from xraylab.space import Search, Values
 
 SAME_MISTAKE = 3  # so many failures and no success: it is the search that is wrong, not the settings
 

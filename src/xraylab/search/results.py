@@ -8,9 +8,9 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from xraylab import files, tables
+from xraylab.params.search import Range, Search, Values
 from xraylab.paths import Paths
 from xraylab.search import sampling
-from xraylab.space import Range, Search, Values
 
 STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "ended early", TrialState.FAIL: "failed"}
 FEWEST = 4  # finished trials, below which an importance means nothing

@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from xraylab.space import Values
+from xraylab.params.search import Values
 
 Best = tuple[float, int]  # figure and number of a trial
 

@@ -3,7 +3,7 @@
 from xraylab import files, tables
 from xraylab.data import cache
 from xraylab.data.prepare import Preparation
-from xraylab.params import Params
+from xraylab.params.config import Params
 from xraylab.paths import Paths
 
 

@@ -1,7 +1,7 @@
 """code: fingerprint, for each stage, the modules that can change its result."""
 
 from xraylab import code
-from xraylab.params import Params
+from xraylab.params.config import Params
 from xraylab.paths import Paths
 
 

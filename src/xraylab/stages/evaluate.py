@@ -23,7 +23,7 @@ from xraylab.evaluate import (
 from xraylab.evaluate.compare import Result
 from xraylab.evaluate.runs import Run
 from xraylab.evaluate.values import Asked
-from xraylab.params import Params
+from xraylab.params.config import Params
 from xraylab.paths import Paths
 
 DECIMALS = 6

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xraylab import files, params, tables
+from xraylab import files, tables
 from xraylab.data import image_cache
 from xraylab.data.prepare import Preparation
 from xraylab.errors import DataError
@@ -15,7 +15,8 @@ from xraylab.explain import album, choose, localise, masks, probes, saliency
 from xraylab.explain.saliency import Method
 from xraylab.explain.subject import Subject, saliency_of
 from xraylab.model import hardware
-from xraylab.params import Params
+from xraylab.params.config import Params
+from xraylab.params.evaluate import Explain
 from xraylab.paths import Paths
 from xraylab.predict import kept
 
@@ -63,7 +64,7 @@ def _subject(paths: Paths, name: str, repeat: int) -> Subject:
 
 def _explained(
     subject: Subject,
-    explain: params.Explain,
+    explain: Explain,
     repeat: int,
     found: dict[str, masks.Mask],
     metadata: Record | None,
@@ -110,7 +111,7 @@ def _localisation(
     }
 
 
-def _probes(subject: Subject, explain: params.Explain, metadata: Record | None) -> Record:
+def _probes(subject: Subject, explain: Explain, metadata: Record | None) -> Record:
     """The AUROC with parts blacked out, and that of a model of metadata alone, beside the network's own."""
     classes, tested = subject.model["classes"], subject.tested
     positive = classes.index(subject.model["positive"]) if subject.model["positive"] else None

@@ -4,11 +4,12 @@ import os
 import shutil
 from pathlib import Path
 
-from xraylab import files, params
+from xraylab import files
 from xraylab.errors import ParamsError
 from xraylab.model import names
-from xraylab.params import Params, Plan
-from xraylab.params_model import Model
+from xraylab.params import config
+from xraylab.params.config import Params, Plan
+from xraylab.params.model import Model
 from xraylab.paths import Paths
 
 
@@ -17,7 +18,7 @@ def run(given: Params, paths: Paths) -> None:
 
     It runs before any training, and so is where networks that cannot be built or frozen as planned are refused.
     """
-    plans = {name: params.read_plan(paths.plan(name)) for name in given.experiments}
+    plans = {name: config.read_plan(paths.plan(name)) for name in given.experiments}
     _refuse_impossible({name: plan.model for name, plan in plans.items()}, len(given.data.classes))
     wanted = {name: plan for name, plan in plans.items() if plan.model.freeze.cache}
     cached = [files.sha256(path) for path in sorted(paths.cache.iterdir())] if wanted else []

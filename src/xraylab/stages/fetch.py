@@ -5,7 +5,8 @@ from pathlib import Path
 from xraylab import demo, files
 from xraylab.data import sources
 from xraylab.errors import speaking_of
-from xraylab.params import Demo, Params
+from xraylab.params.config import Params
+from xraylab.params.data import Demo
 from xraylab.paths import Paths
 
 

@@ -7,7 +7,8 @@ from xraylab.data import layouts
 from xraylab.data.audit import folder
 from xraylab.data.layouts import several
 from xraylab.errors import DataError
-from xraylab.params import Data, Params
+from xraylab.params.config import Params
+from xraylab.params.data import Data
 from xraylab.paths import Paths
 
 

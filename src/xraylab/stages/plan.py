@@ -6,7 +6,7 @@ from pathlib import Path
 
 from xraylab import files
 from xraylab.errors import WeightsError
-from xraylab.params import Params, Plan
+from xraylab.params.config import Params, Plan
 from xraylab.paths import Paths
 from xraylab.studies import presets
 

@@ -4,7 +4,7 @@ import pandas as pd
 
 from xraylab import files, tables
 from xraylab.errors import XraylabError
-from xraylab.params import Params
+from xraylab.params.config import Params
 from xraylab.paths import Paths
 from xraylab.predict import ahead
 

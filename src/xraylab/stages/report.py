@@ -8,8 +8,9 @@ from xraylab import files, tables
 from xraylab.data import augment
 from xraylab.data.augment import Augmentation, Gray
 from xraylab.model.names import built_by
-from xraylab.params import Params, read_plan
-from xraylab.params_training import BATCHWISE, phases
+from xraylab.params.config import Params, read_plan
+from xraylab.params.images import BATCHWISE
+from xraylab.params.train import phases
 from xraylab.paths import Paths
 from xraylab.report import (
     answer,

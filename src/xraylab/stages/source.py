@@ -9,7 +9,8 @@ from xraylab.data.layouts import several
 from xraylab.data.sources import archives
 from xraylab.data.split import listed
 from xraylab.errors import DataError, speaking_of
-from xraylab.params import Data, Params
+from xraylab.params.config import Params
+from xraylab.params.data import Data
 from xraylab.paths import Paths
 from xraylab.studies import watch
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from xraylab import files, params, tables
+from xraylab import files, tables
 from xraylab.data.audit import findings
 from xraylab.data.audit.findings import Finding
 from xraylab.data.split import leakage, listed, sides
 from xraylab.data.split.strategies import FOLDED, LEAVE_ONE_SOURCE_OUT, STRATEGIES, tested_sources
 from xraylab.errors import DataError
-from xraylab.params import Params
+from xraylab.params.config import Params
+from xraylab.params.split import Split
 from xraylab.paths import Paths
 
 COLUMNS = ["id", "path", "label", "patient", "source"]
@@ -44,7 +45,7 @@ def run(given: Params, paths: Paths) -> None:
         _print(part)
 
 
-def _index(given: params.Split, paths: Paths) -> pd.DataFrame:
+def _index(given: Split, paths: Paths) -> pd.DataFrame:
     """The index, its sides taken from the lists of split.files where there are any."""
     index = tables.read(paths.index)
     if given.files is None:
@@ -53,7 +54,7 @@ def _index(given: params.Split, paths: Paths) -> pd.DataFrame:
     return index.assign(side=listed.sides(column, rows, list(index["id"]), list(index["path"]), sides.UNUSED))
 
 
-def _drawn(index: pd.DataFrame, near: pd.DataFrame, cfg: params.Split) -> tuple[list[pd.Series], pd.DataFrame]:
+def _drawn(index: pd.DataFrame, near: pd.DataFrame, cfg: Split) -> tuple[list[pd.Series], pd.DataFrame]:
     """Each image's split, one series per fold; and the images that left so that nothing leaks.
 
     Patients and copies of a picture are drawn as one unit. Folds of whole units leak nothing; sources may share some.
@@ -70,7 +71,7 @@ def _drawn(index: pd.DataFrame, near: pd.DataFrame, cfg: params.Split) -> tuple[
     return [sides.limited(index, side, cfg.train_per_class, cfg.seed) for side in drawn], removed
 
 
-def _leaks(index: pd.DataFrame, near: pd.DataFrame, drawn: list[pd.Series], given: params.Split) -> list[Finding]:
+def _leaks(index: pd.DataFrame, near: pd.DataFrame, drawn: list[pd.Series], given: Split) -> list[Finding]:
     """What crosses sides, fold by fold."""
     return [
         found | {"fold": number if given.strategy in FOLDED else None}

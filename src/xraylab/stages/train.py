@@ -12,14 +12,16 @@ import pandas as pd
 import torch
 from fastai.learner import Learner
 
-from xraylab import files, params, params_training, tables
+from xraylab import files, tables
 from xraylab.data.sampling import EpochSampler
 from xraylab.model import create, features, hardware, memory, weights
 from xraylab.model.create import StartingModel, create_starting_model
 from xraylab.model.features import Features
 from xraylab.model.hardware import Hardware, deterministic_algorithms
 from xraylab.model.optimizers import create_optimizer
-from xraylab.params import Params, Plan
+from xraylab.params import config
+from xraylab.params.config import Params, Plan
+from xraylab.params.train import phases
 from xraylab.paths import Paths
 from xraylab.train import asked, callbacks, finder, inputs, state, steps, trackers
 from xraylab.train.callbacks import Starts
@@ -41,7 +43,7 @@ def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
     memory.keep_freed()
     plan, machine, read, network, cached, array = _begun(given, paths, experiment, repeat)
     # what the run reads and is made of: a change in any of it starts the run anew
-    split, code = paths.split_of(repeat).glob("*.csv"), Path(params.__file__).parent.rglob("*.py")
+    split, code = paths.split_of(repeat).glob("*.csv"), Path(files.__file__).parent.rglob("*.py")
     sources = [*cached, *_hashes(split), *_hashes(code), array and array.sha256]
     key = state.key(plan.model_dump(), given.data.classes, given.data.positive, sources, machine.record(), repeat)
     name = _name(experiment, repeat)
@@ -79,7 +81,7 @@ def find_rate(given: Params, paths: Paths, experiment: str, repeat: int) -> tupl
 
 def _begun(given: Params, paths: Paths, experiment: str, repeat: int) -> Begun:
     """What a run begins with; the last two are the hashes of the image cache, and features where they are cached."""
-    plan = params.read_plan(paths.plan(experiment))
+    plan = config.read_plan(paths.plan(experiment))
     machine = hardware.choose(plan.train.precision)
     print(*hardware.first_lines(_name(experiment, repeat), machine), sep="\n")
     deterministic_algorithms()
@@ -166,7 +168,7 @@ def _prepared(
     loss = asked.loss(plan, read, classes).to(machine.device)
     cbs = asked.step_callbacks(plan, order, network if array is None else None)
     cbs += asked.of_sources(plan, read, order, classes, machine.device)
-    first = params_training.phases(train)[0]
+    first = phases(train)[0]
     learn = learner(dls, network.trainable, loss, create_optimizer(first), machine, cbs)
     average = None if train.ema is None else steps.Average(network.trainable.to(machine.device), train.ema)
     return learn, drawn, order, average
@@ -182,7 +184,7 @@ def _computing(plan: Plan, machine: Hardware, array: Features | None) -> Iterato
 
 def _found_rate(plan: Plan, folder: Path, learn: Learner, drawn: Starts, seed: int) -> float | None:
     """What the finder suggests, where a phase asks for it; its curve is kept with the run, which goes on with it."""
-    if "find" not in {phase.lr for phase in params_training.phases(plan.train)}:
+    if "find" not in {phase.lr for phase in phases(plan.train)}:
         return None
     path = folder / FOUND
     if not path.is_file():

@@ -7,12 +7,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from xraylab import files, params, template
+from xraylab import files, template
 from xraylab.data import sources
 from xraylab.data.layouts import several
 from xraylab.data.layouts.annotations import COLUMNS
 from xraylab.data.layouts.records import ANY_TABLES, Tables
 from xraylab.errors import DataError, MissingError, ParamsError
+from xraylab.params import config
 from xraylab.studies import detect, detect_several, presets, recipes, watch, write
 from xraylab.studies.detect import Detected
 from xraylab.studies.presets import leaves
@@ -100,7 +101,7 @@ def init(root: Path, data: Data, columns: Sequence[str] = (), recipe: str | None
     changed = {key: value for key, value in values.items() if _now(tree, before, key) != value}
     with files.replacing(place) as temporary:
         temporary.write_text(write.updated_text(place, changed), encoding="utf-8")
-        given = params.read(temporary, place.name)
+        given = config.read(temporary, place.name)
     if (root / "dvc.yaml").is_file():
         watch.write(given, root)
     said = ["params.yaml says now:", *_said(changed)] if changed else ["params.yaml says so already"]
@@ -118,7 +119,7 @@ def here(root: Path, study: str, data: str | None, published: bool, force: bool)
     values = {"data.source": _absolute(data)} if data else {}
     files.write_text(write.params_text(preset, published, values), place)
     if (root / "dvc.yaml").is_file():
-        watch.write(params.read(place), root)
+        watch.write(config.read(place), root)
     return [
         f"params.yaml is the study {study} now; `dvc repro` runs it, `git checkout params.yaml dvc.yaml` takes it back"
     ]

@@ -17,7 +17,7 @@ from xraylab.data.layouts.listing import walk
 from xraylab.data.layouts.records import ANY_TABLES, Found, Tables, wanted
 from xraylab.data.names import natural, some
 from xraylab.errors import DataError
-from xraylab.params import CLASS_NAME
+from xraylab.params.data import CLASS_NAME
 
 NORMAL = {"normal", "normals", "healthy", "health", "nofinding", "nofindings", "negative", "neg", "control", "controls"}
 NORMAL |= {"none", "no", "false", "clear", "0"}

@@ -9,9 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from xraylab import files, params, template
+from xraylab import files, template
 from xraylab.errors import ParamsError
-from xraylab.params import Params
+from xraylab.params import config
+from xraylab.params.config import Params
 from xraylab.studies.presets import leaves
 
 BEFORE_TRAINING = ("source", "index", "split", "cache")
@@ -20,7 +21,7 @@ BEFORE_TRAINING = ("source", "index", "split", "cache")
 
 def lines(root: Path, overrides: Sequence[str]) -> list[str]:
     """What the values would change in the params.yaml of `root`. Errors: ParamsError where one is refused."""
-    before, after = params.read(root / "params.yaml"), _overridden(root / "params.yaml", overrides)
+    before, after = config.read(root / "params.yaml"), _overridden(root / "params.yaml", overrides)
     changed = _changed(before, after)
     stages = [name for name, stage in template.stages().items() if _reads(stage.get("params", []), changed)]
     trained = _trained(before, after, stages)
@@ -43,7 +44,7 @@ def _overridden(path: Path, overrides: Sequence[str]) -> Params:
             apply_overrides(str(copy), list(overrides))
         except DvcException as error:
             raise ParamsError(f"-S {' '.join(overrides)}: {error.__cause__ or error}") from None
-        return params.read(copy, path.name)
+        return config.read(copy, path.name)
 
 
 def _changed(before: Params, after: Params) -> list[str]:

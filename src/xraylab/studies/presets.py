@@ -6,7 +6,7 @@ from typing import Any
 
 from xraylab import files
 from xraylab.errors import ParamsError
-from xraylab.params import merged
+from xraylab.params.config import merged
 
 FOLDER = Path(__file__).parent / "published"
 Tree = dict[str, Any]

@@ -12,7 +12,7 @@ from xraylab import files
 from xraylab.data import sources
 from xraylab.data.sources import listed
 from xraylab.errors import MissingError
-from xraylab.params import Params
+from xraylab.params.config import Params
 
 CODE = "code/source.txt"
 

@@ -7,7 +7,8 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from xraylab import code, files, params, template
+from xraylab import code, files, template
+from xraylab.params import config
 from xraylab.studies import watch
 from xraylab.studies.presets import Preset, leaves
 
@@ -124,4 +125,4 @@ def study(folder: Path, preset: Preset | None, published: bool, values: Tree) ->
         files.write_text(dvc_text(), made / "dvc.yaml")
         for name in ("data", "reports", "reports/external", "reports/search"):
             files.write_text("", made / name / ".gitkeep")
-        watch.write(params.read(made / "params.yaml"), made)
+        watch.write(config.read(made / "params.yaml"), made)

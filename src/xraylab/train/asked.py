@@ -7,7 +7,6 @@ from fastai.callback.training import GradientClip
 from fastai.data.core import DataLoaders
 from torch import nn
 
-from xraylab import params_training
 from xraylab.data.augment import Augmentation
 from xraylab.data.image_cache import ImageCache, TrainingBatches
 from xraylab.data.loaders import dataloaders
@@ -19,8 +18,9 @@ from xraylab.model.features import Features
 from xraylab.model.hardware import Hardware
 from xraylab.model.optimizers import create_optimizer
 from xraylab.model.schedules import Phase
-from xraylab.params import Plan
-from xraylab.params_training import BATCHWISE, OPTIONS, TrainPhase
+from xraylab.params.config import Plan
+from xraylab.params.images import BATCHWISE
+from xraylab.params.train import OPTIONS, TrainPhase, phases
 from xraylab.train import callbacks, frozen, inputs, source_losses, steps
 from xraylab.train.callbacks import Starts
 from xraylab.train.inputs import Inputs
@@ -104,11 +104,7 @@ def augmentation(plan: Plan) -> dict[str, float]:
 
 def parts(plan: Plan, found: float | None) -> list[Part]:
     """The phases with their optimizers; `found` is the rate of those whose rate is to be found."""
-    return [
-        Part(phase, create_optimizer(given))
-        for given in params_training.phases(plan.train)
-        for phase in _phases(given, found)
-    ]
+    return [Part(phase, create_optimizer(given)) for given in phases(plan.train) for phase in _phases(given, found)]
 
 
 def _phases(given: TrainPhase, found: float | None) -> list[Phase]:

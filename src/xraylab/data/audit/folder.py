@@ -15,7 +15,7 @@ from xraylab.data.layouts.patients import UNKNOWN
 from xraylab.data.layouts.records import Found
 from xraylab.data.names import natural
 from xraylab.errors import DataError, speaking_of
-from xraylab.params import pattern
+from xraylab.params.data import pattern
 
 SHOWN = 3  # examples in the log; the record has more
 

@@ -17,7 +17,7 @@ from xraylab.data.layouts.patients import UNKNOWN
 from xraylab.data.layouts.records import Found, Tables
 from xraylab.data.names import natural, some
 from xraylab.errors import DataError, speaking_of
-from xraylab.params import Data
+from xraylab.params.data import Data
 
 Labels = dict[str, list[str]]
 OTHERS = "others"

@@ -1,16 +1,17 @@
-"""The sections of params.yaml that say how a network is trained, and what no single key of them can know."""
+"""The section `train` of params.yaml, and what no single key of it can know."""
 
 import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
-from xraylab.params_model import Freeze, Model
-from xraylab.sections import Fraction, Section, Share, belongs
+from xraylab.params.images import BATCHWISE, Augment, augment_contradictions
+from xraylab.params.loss import Loss, loss_contradictions
+from xraylab.params.model import Freeze, Model
+from xraylab.params.section import Fraction, Section, belongs
 
 ScheduleName = Literal["constant", "one_cycle", "flat_cos", "cosine_restarts", "step", "plateau", "fine_tune"]
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "ranger", "lamb"]
-
 # which schedules use which options, and which optimizers take a momentum that is a parameter
 OPTIONS: dict[str, tuple[str, ...]] = {
     "freeze_epochs": ("fine_tune",),
@@ -23,47 +24,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "decay_factor": ("step", "plateau"),
 }
 HEAD = "head"  # of model.freeze.upto: all but the head
-STRENGTHS = ("sharpness_factor", "blur_sigma")  # of what a probability says how often it happens
-UNCHANGING = {"crop_scale": 1.0}  # every other augmentation does nothing at 0
-BATCHWISE = ("mixup", "cutmix")  # augmentations that are not of single images
-NOT_IN_COPIES = (*BATCHWISE, "noise", "erase_p", "p_histogram_matching")  # those that predict.tta leaves out
 WITH_MOMENTUM = ("sgd", "rmsprop")
-
-
-class Augment(Section):
-    rotation: Annotated[float, Field(ge=0, le=180)]
-    shift: Fraction
-    zoom: Fraction
-    shear: Annotated[float, Field(ge=0, le=60)]
-    hflip_p: Share
-    vflip_p: Share
-    crop_scale: Annotated[float, Field(gt=0, le=1)]
-    brightness: Share
-    sharpness_factor: NonNegativeFloat
-    sharpness_p: Share
-    contrast: Share
-    noise: Share
-    erase_p: Share
-    gamma: NonNegativeFloat
-    p_histogram_matching: Share
-    p_blur: Share
-    blur_sigma: PositiveFloat
-    mixup: NonNegativeFloat
-    cutmix: NonNegativeFloat
-
-
-class Sampling(Section):
-    strategy: Literal["none", "weighted", "stratified", "downsample", "source_balanced"]
-
-
-class Loss(Section):
-    name: Literal["cross_entropy", "focal"]
-    focal_gamma: PositiveFloat | None
-    label_smoothing: Fraction
-    class_weights: Literal["none", "balanced"] | list[PositiveFloat]
-    l2: NonNegativeFloat
-    group_dro_step: NonNegativeFloat
-    coral_weight: NonNegativeFloat
 
 
 class Course(Section):
@@ -131,18 +92,13 @@ def _phase(train: Train, overrides: dict[str, Any]) -> TrainPhase:
     return TrainPhase.model_validate(whole)
 
 
-def changing(augment: dict[str, Any]) -> list[str]:
-    """The keys that show a network other images than the cached ones."""
-    return [name for name, value in augment.items() if name not in STRENGTHS and value != UNCHANGING.get(name, 0)]
-
-
 def contradictions(model: Model, augment: Augment, loss: Loss, train: Train, classes: list[str]) -> dict[str, str]:
     """What no single key can know: dotted key -> problem."""
     of_options = _of_phases(train) if train.phases else _below("train", _of_options(train))
     of_phases = {} if of_options else {**_of_unused(train), **_of_course(train, model), **_of_epochs(train)}
     return {
-        **_of_augment(augment),
-        **_of_loss(loss, classes),
+        **augment_contradictions(augment),
+        **loss_contradictions(loss, classes),
         **_of_sources(model, augment, loss),
         **of_options,
         **of_phases,
@@ -151,30 +107,6 @@ def contradictions(model: Model, augment: Augment, loss: Loss, train: Train, cla
 
 def _below(where: str, problems: dict[str, str]) -> dict[str, str]:
     return {f"{where}.{key}": problem for key, problem in problems.items()}
-
-
-def _of_augment(augment: Augment) -> dict[str, str]:
-    found = {}
-    if augment.mixup > 0 and augment.cutmix > 0:
-        found["augment.cutmix"] = "augment.mixup mixes each batch already: set one of the two to 0"
-    if augment.sharpness_p > 0 and augment.sharpness_factor == 1:
-        found["augment.sharpness_factor"] = (
-            "1 leaves every image as it is: set it to another factor, or augment.sharpness_p to 0"
-        )
-    return found
-
-
-def _of_loss(loss: Loss, classes: list[str]) -> dict[str, str]:
-    found = {}
-    if (loss.name == "focal") != (loss.focal_gamma is not None):
-        found["loss.focal_gamma"] = belongs("loss.name", "focal", loss.focal_gamma)
-    if loss.name == "focal" and loss.label_smoothing > 0:
-        found["loss.label_smoothing"] = "only loss.name: cross_entropy uses it; set it to 0"
-    if isinstance(loss.class_weights, list) and len(loss.class_weights) != len(classes):
-        found["loss.class_weights"] = f"{len(loss.class_weights)} weights for the classes {', '.join(classes)}"
-    elif isinstance(loss.class_weights, list) and len(set(loss.class_weights)) == 1:
-        found["loss.class_weights"] = "all classes weigh the same, which is what none does: set it to none"
-    return found
 
 
 def _of_sources(model: Model, augment: Augment, loss: Loss) -> dict[str, str]:

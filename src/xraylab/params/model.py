@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from xraylab.sections import Fraction, Section, belongs
+from xraylab.params.section import Fraction, Section, belongs
 
 HeadName = Literal["linear", "concat", "dense"]
 WITH_WIDTH = ("concat", "dense")
