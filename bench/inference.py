@@ -21,7 +21,7 @@ from measure import Gate
 from torch import Tensor, nn
 
 from xraylab.data.image_cache import SCORING_BATCH
-from xraylab.model import compiling, cost, memory, networks, scoring
+from xraylab.model import compiling, memory, networks, scoring
 from xraylab.model.compiling import Forward
 from xraylab.model.hardware import Hardware
 
@@ -100,7 +100,7 @@ def compared(arch: str, machine: Hardware) -> dict[str, Any]:
         "compiling, s": round(seconds, 1),
         "images that repay compiling, measured": round(seconds / saved) if saved > 0 else None,
         "images from which predict compiles": compiling.least_images(
-            cost.multiply_adds(trained(arch), 1, PIXELS), machine
+            networks.count_multiply_adds(trained(arch), 1, PIXELS), machine
         ),
     }
 

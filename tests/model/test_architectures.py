@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -9,8 +10,8 @@ from fastai.vision.learner import create_head
 from torch import Tensor, nn
 
 from xraylab.errors import ParamsError
-from xraylab.model import bodies, cost, division, features, folding, heads, names, networks
-from xraylab.model.division import Choice
+from xraylab.model import backbones, compiling, features, freezing, heads, names, networks
+from xraylab.model.freezing import FreezeSpec, FrozenModel
 from xraylab.model.heads import Head
 
 # as torchvision and timm publish them, with 1,000 classes and three channels; of CoAtNet, the paper's millions
@@ -46,9 +47,9 @@ def test_every_name_of_the_table_is_the_published_network(arch: str) -> None:
         assert gray(torch.zeros(2, 1, pixels, pixels)).shape == (2, 2)
         assert colour.eval()(torch.zeros(2, 3, 224, 224)).shape == (2, 1000)
     if arch in PUBLISHED:
-        assert cost.parameters(colour) == PUBLISHED[arch]
+        assert networks.count_parameters(colour) == PUBLISHED[arch]
     else:
-        assert cost.parameters(colour) / 1e6 == pytest.approx(MILLIONS[arch], rel=0.02)
+        assert networks.count_parameters(colour) / 1e6 == pytest.approx(MILLIONS[arch], rel=0.02)
     grouped = [id(p) for group in networks.parameter_groups(gray) for p in group]
     assert sorted(grouped) == sorted(id(p) for p in gray.parameters())
 
@@ -57,7 +58,7 @@ def test_the_cost_of_a_transformer_is_what_its_formula_says() -> None:
     """Per layer 4 n d^2 for the projections, 2 n^2 d for attention and 8 n d^2 for the perceptron; then the patches."""
     with torch.device("meta"):
         network = networks.build("vit_b_16", 2, 3, 0.0, pixels=224)
-        counted = cost.multiply_adds(network, 3, 224)
+        counted = networks.count_multiply_adds(network, 3, 224)
     n, d = 1 + 14 * 14, 768
     assert counted == 12 * (12 * n * d**2 + 2 * n**2 * d) + 14 * 14 * (3 * 16 * 16) * d + 2 * d
 
@@ -131,15 +132,15 @@ def test_what_cannot_be_built_is_said(build: Callable[[], nn.Module], message: s
 def test_images_are_normalised_as_the_weights_were_trained() -> None:
     imagenet = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     for arch in ("resnet18", "densenet121", "convnext_tiny"):
-        assert (bodies.normalise(arch, 3).mean, bodies.normalise(arch, 3).std) == imagenet
-        assert bodies.normalise(arch, 1) == bodies.Normalise((0.449,), (0.226,))
+        assert (backbones.normalization(arch, 3).mean, backbones.normalization(arch, 3).std) == imagenet
+        assert backbones.normalization(arch, 1) == backbones.Normalise((0.449,), (0.226,))
     for arch in ("vit_b_16", "inception_v3", "coatnet_0"):
-        assert bodies.normalise(arch, 3) == bodies.Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-        assert bodies.normalise(arch, 1) == bodies.Normalise((0.5,), (0.5,))
+        assert backbones.normalization(arch, 3) == backbones.Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        assert backbones.normalization(arch, 1) == backbones.Normalise((0.5,), (0.5,))
 
 
-def frozen(network: nn.Module, **chosen: object) -> division.Division:
-    return division.divide(network, Choice(**{"upto": None, "layers": None, "blocks": None, "adapt": False, **chosen}))
+def frozen(network: nn.Module, **chosen: Any) -> FrozenModel:
+    return freezing.freeze(network, FreezeSpec(**chosen))
 
 
 @pytest.mark.parametrize(
@@ -153,50 +154,53 @@ def frozen(network: nn.Module, **chosen: object) -> division.Division:
 def test_a_share_of_resnet18s_layers(share: float, layers: int, modules: list[str], count: int) -> None:
     network = small("resnet18", channels=3)
     assert len(networks.layers(network)) == 41
-    parts = frozen(network, layers=share)
-    assert len(parts.layers) == layers
-    assert division.collapsed(network, parts.layers) == modules
-    assert division.parameters(network, parts.layers) == count
+    parts = frozen(network, layer_fraction=share)
+    assert len(parts.frozen_layers) == layers
+    assert freezing.frozen_module_names(network, parts.frozen_layers) == modules
+    assert freezing.count_parameters(network, parts.frozen_layers) == count
     assert sum(p.numel() for p in network.parameters() if not p.requires_grad) == count
 
 
 def test_a_cut_within_a_block_runs_apart_up_to_it_and_holds_the_rest() -> None:
     """Half of ResNet-34's 73 layers: 2 and 3 x 4 and 4 x 4 + 2, then both convolutions of layer3's first block."""
     network = small("resnet34")
-    parts = frozen(network, layers=0.5)
+    parts = frozen(network, layer_fraction=0.5)
     inside = ["layer3.0.conv1", "layer3.0.bn1", "layer3.0.conv2", "layer3.0.bn2"]
-    assert (len(parts.layers), parts.layers[-4:]) == (36, inside)
-    assert parts.held == [network.get_submodule(name) for name in inside]
+    assert (len(parts.frozen_layers), parts.frozen_layers[-4:]) == (36, inside)
+    assert parts.frozen_modules == [network.get_submodule(name) for name in inside]
     images = torch.randn(2, 1, 32, 32)
-    assert torch.equal(parts.trained.eval()(features.handed_on(parts.frozen, images)), network(images))
+    assert torch.equal(parts.trainable.eval()(features.handed_on(parts.backbone, images)), network(images))
 
 
 def test_all_but_the_last_blocks_of_a_transformer() -> None:
     network = small("test_vit")
     blocks = [f"body.blocks.{number}" for number in range(6)]
-    assert division.blocks(network) == blocks
-    parts = frozen(network, blocks=-4)
+    assert freezing.blocks(network) == blocks
+    parts = frozen(network, n_blocks=-4)
     front = ["body.cls_token", "body.pos_embed", "body.patch_embed"]
-    assert division.collapsed(network, parts.layers) == [*front, *blocks[:2]]
+    assert freezing.frozen_module_names(network, parts.frozen_layers) == [*front, *blocks[:2]]
     trained = {name.rsplit(".", 1)[0] for name, p in network.named_parameters() if p.requires_grad}
     assert {name.split(".")[2] for name in trained if "blocks" in name} == {"2", "3", "4", "5"}
     assert {name for name in trained if "blocks" not in name} == {"body.norm", "head.1"}
-    assert len(parts.frozen) == 0  # tokens are joined and added in between
-    assert division.collapsed(network, frozen(small("test_vit"), blocks=2).layers) == [*front, *blocks[:2]]
+    assert len(parts.backbone) == 0  # tokens are joined and added in between
+    assert freezing.frozen_module_names(network, frozen(small("test_vit"), n_blocks=2).frozen_layers) == [
+        *front,
+        *blocks[:2],
+    ]
 
 
-@pytest.mark.parametrize("chosen", [{"upto": "head"}, {"layers": 0.5}, {"blocks": -1}], ids=str)
+@pytest.mark.parametrize("chosen", [{"until": "head"}, {"layer_fraction": 0.5}, {"n_blocks": -1}], ids=str)
 @pytest.mark.parametrize("arch", ["densenet121", *SMALL])
-def test_the_parts_make_the_whole(arch: str, chosen: dict[str, object]) -> None:
+def test_the_parts_make_the_whole(arch: str, chosen: dict[str, Any]) -> None:
     network, images = small(arch), torch.randn(2, 1, 32, 32)
     expected = network(images)
     parts = frozen(network, **chosen)
-    trained = parts.trained.eval()
-    assert torch.equal(trained(features.handed_on(parts.frozen, images) if len(parts.frozen) else images), expected)
-    apart = list(parts.frozen.parameters())
-    held = {id(p) for part in parts.held for p in part.parameters()}
+    trained = parts.trainable.eval()
+    assert torch.equal(trained(features.handed_on(parts.backbone, images) if len(parts.backbone) else images), expected)
+    apart = list(parts.backbone.parameters())
+    held = {id(p) for part in parts.frozen_modules for p in part.parameters()}
     assert {id(p) for p in apart}.isdisjoint(held)
-    assert division.parameters(network, parts.layers) == sum(
+    assert freezing.count_parameters(network, parts.frozen_layers) == sum(
         p.numel() for p in network.parameters() if not p.requires_grad
     )
     whole = [set(map(id, group)) for group in networks.parameter_groups(network)]
@@ -207,12 +211,12 @@ def test_the_parts_make_the_whole(arch: str, chosen: dict[str, object]) -> None:
 
 def test_blocks_that_are_not_there_are_named() -> None:
     with pytest.raises(ParamsError) as caught:
-        frozen(small("resnet18"), upto="layer9")
+        frozen(small("resnet18"), until="layer9")
     assert str(caught.value) == (
         "model.freeze.upto: the network has no block 'layer9'; there is layer4, layer3, layer2, layer1, layer4.1, head"
     )
     with pytest.raises(ParamsError, match=r"^model.freeze.blocks: the network has 6 blocks, got -7$"):
-        frozen(small("test_vit"), blocks=-7)
+        frozen(small("test_vit"), n_blocks=-7)
 
 
 @pytest.mark.parametrize("arch", ["test_vit", "resnet50"])
@@ -245,7 +249,7 @@ def test_scoring_gives_the_networks_own_logits(arch: str, how: str) -> None:
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
     images = torch.randn(2, 1, pixels, pixels)
-    ours, said = folding.folded(network)
+    ours, said = compiling.fuse_batch_norm(network)
     assert said.startswith(how)
     with torch.no_grad():
         torch.testing.assert_close(ours(images), network(images), rtol=1e-4, atol=1e-5)

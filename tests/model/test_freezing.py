@@ -8,12 +8,13 @@ import small
 import tiny
 import torch
 from conftest import Loaded
+from model_configs import model_config
 from safetensors.torch import load_file
 
 from xraylab import files
 from xraylab.errors import ParamsError
-from xraylab.model import division, features, heads, networks, start
-from xraylab.model.division import Choice
+from xraylab.model import create, features, freezing, networks
+from xraylab.model.freezing import FreezeSpec
 from xraylab.params import config
 from xraylab.stages import train
 from xraylab.train.record import Run
@@ -107,9 +108,9 @@ def test_averaged_weights_get_new_statistics_where_they_trained_and_nowhere_else
 
 
 def divided(network: torch.nn.Module, upto: str) -> tuple[torch.nn.Module, torch.nn.Module]:
-    parts = division.divide(network, Choice(upto, layers=None, blocks=None, adapt=False))
-    assert parts.held == []
-    return parts.frozen, parts.trained
+    frozen = freezing.freeze(network, FreezeSpec(until=upto))
+    assert frozen.frozen_modules == []
+    return frozen.backbone, frozen.trainable
 
 
 def counted(name: str) -> bool:
@@ -146,9 +147,10 @@ def test_the_two_parts_make_the_whole(arch: str, upto: str) -> None:
     frozen, trained = divided(network, upto)
     images = torch.randn(3, 1, 32, 32)
     assert torch.equal(trained(features.handed_on(frozen, images)), network(images))
-    names = {**frozen.state_dict(), **trained.state_dict()}
-    assert set(names) == set(network.state_dict())
-    assert all(tensor.data_ptr() == network.state_dict()[name].data_ptr() for name, tensor in names.items())
+    whole, rest = network.state_dict(), trained.state_dict()
+    assert all(tensor.data_ptr() == whole[name].data_ptr() for name, tensor in rest.items())
+    others = {tensor.data_ptr() for name, tensor in whole.items() if name not in rest}
+    assert {tensor.data_ptr() for tensor in frozen.state_dict().values()} == others
 
 
 def test_nothing_runs_backward_through_what_is_frozen() -> None:
@@ -204,12 +206,12 @@ def test_a_body_that_has_learnt_nothing_is_not_frozen(tmp_path: Path) -> None:
 
 NOTHING = {
     "less than a layer": (
-        Choice(upto=None, layers=0.05, blocks=None, adapt=False),
+        {"layers": 0.05},
         "model.freeze.layers: 0.05 of the 11 layers of resnet18 is less than one, so that nothing is frozen: raise it, "
         "or set it to null",
     ),
     "no batch norm": (
-        Choice("conv1", layers=None, blocks=None, adapt=True),
+        {"upto": "conv1", "batch_norm": "train"},
         "model.freeze.batch_norm: what is frozen of resnet18 has no batch norm, so that train changes nothing: set it "
         "to eval",
     ),
@@ -218,7 +220,5 @@ NOTHING = {
 
 @pytest.mark.parametrize("case", NOTHING)
 def test_a_choice_that_nothing_comes_of_is_refused(case: str) -> None:
-    choice, message = NOTHING[case]
-    with pytest.raises(ParamsError) as caught:
-        start.check("resnet18", 2, 1, heads.LINEAR, 32, choice, cache=False)
-    assert str(caught.value) == message
+    freeze, message = NOTHING[case]
+    assert create.check(model_config(freeze, arch="resnet18"), 2) == message

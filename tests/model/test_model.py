@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision.models as tv
+from model_configs import model_config
 from optimization import fastai_rates, one_step, our_rates
 from safetensors.torch import save_file
 from sklearn.utils.class_weight import compute_class_weight
@@ -15,14 +16,14 @@ from torch import nn
 
 from xraylab import files
 from xraylab.errors import WeightsError
-from xraylab.model import cost, downloads, heads, losses, networks, schedules, start, weights
+from xraylab.model import create, heads, losses, networks, pretrained, schedules, weights
 from xraylab.model.heads import Head
 
 
 def test_the_studys_network_has_the_published_size() -> None:
     network = networks.build("resnet50", classes=2, channels=3, dropout=0.0)
-    assert cost.parameters(network) == 23_512_130
-    assert cost.multiply_adds(network, channels=3, pixels=224) == 4_087_140_352
+    assert networks.count_parameters(network) == 23_512_130
+    assert networks.count_multiply_adds(network, channels=3, pixels=224) == 4_087_140_352
 
 
 @pytest.mark.parametrize("arch", networks.NETWORKS)
@@ -62,7 +63,7 @@ def test_dropout_stands_before_the_last_layer_and_acts_only_in_training() -> Non
     assert isinstance(network.fc[1], nn.Linear)
 
 
-def pretrained(seed: int = 1) -> dict[str, torch.Tensor]:
+def imagenet_like(seed: int = 1) -> dict[str, torch.Tensor]:
     torch.manual_seed(seed)
     return tv.resnet18().state_dict()
 
@@ -70,19 +71,19 @@ def pretrained(seed: int = 1) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_a_pretrained_file_gives_its_body_and_a_new_head(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"w{suffix}"
-    (torch.save if suffix == ".pth" else save_file)(pretrained(), path)
+    (torch.save if suffix == ".pth" else save_file)(imagenet_like(), path)
     network = networks.build("resnet18", classes=2, channels=3, dropout=0.0)
     head = network.fc[1].weight.clone()
-    weights.load_pretrained(network, weights.read(path), path.name, ["a", "b"], None)
-    assert torch.equal(network.layer4[1].conv2.weight, pretrained()["layer4.1.conv2.weight"])
+    pretrained.load_pretrained(network, weights.read(path), path.name, ["a", "b"], None)
+    assert torch.equal(network.layer4[1].conv2.weight, imagenet_like()["layer4.1.conv2.weight"])
     assert torch.equal(network.fc[1].weight, head)
 
 
 def test_a_first_layer_for_one_channel_answers_gray_as_the_original_does() -> None:
     theirs = tv.resnet18()
-    theirs.load_state_dict(pretrained())
+    theirs.load_state_dict(imagenet_like())
     ours = networks.build("resnet18", classes=2, channels=1, dropout=0.0)
-    weights.load_pretrained(ours, pretrained(), "w.pth", ["a", "b"], None)
+    pretrained.load_pretrained(ours, imagenet_like(), "w.pth", ["a", "b"], None)
     gray = torch.rand(2, 1, 64, 64)
     torch.testing.assert_close(
         ours.eval().layer1(ours.conv1(gray)), theirs.eval().layer1(theirs.conv1(gray.repeat(1, 3, 1, 1)))
@@ -91,6 +92,13 @@ def test_a_first_layer_for_one_channel_answers_gray_as_the_original_does() -> No
 
 EARLIER = ["Normal", "TB", "Pneumonia"]
 KINDS = {"linear": heads.LINEAR, "concat": Head("concat", 6, None), "dense": Head("dense", 6, batch_norm=True)}
+
+
+def starting(classes: list[str], head: Head, path: Path, said: list[str]) -> nn.Module:
+    """ResNet-18 for gray images, as a training from that file starts."""
+    own = {"head": head.kind, "head_width": head.width, "head_batch_norm": head.batch_norm}
+    cfg = model_config(arch="resnet18", pretrained=str(path), dropout=0.0, **own)
+    return create.create_starting_model(cfg, classes, path, files.sha256(path), said.append).model
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -102,7 +110,7 @@ def test_an_earlier_run_gives_its_head_class_by_class(kind: str, beside: bool, t
     weights.save(earlier, tmp_path / "best.safetensors", None if beside else EARLIER)
     files.write_json({"classes": EARLIER if beside else ["another", "file's"]}, tmp_path / "model.json")
     said: list[str] = []
-    network = start.network("resnet18", order, 1, 0.0, tmp_path / "best.safetensors", KINDS[kind], 32, said.append)
+    network = starting(order, KINDS[kind], tmp_path / "best.safetensors", said)
     images = torch.rand(2, 1, 32, 32)
     assert torch.equal(network.eval()(images), earlier(images)[:, [EARLIER.index(name) for name in order]])
     assert said == [f"the head of {tmp_path}/best.safetensors is taken over, class by class"]
@@ -124,7 +132,7 @@ def test_any_other_head_starts_anew_which_is_said(case: str, tmp_path: Path) -> 
     weights.save(earlier, path, names)
     said: list[str] = []
     torch.manual_seed(1)
-    network = start.network("resnet18", EARLIER, 1, 0.0, path, heads.LINEAR, 32, said.append)
+    network = starting(EARLIER, heads.LINEAR, path, said)
     torch.manual_seed(1)
     fresh = networks.build("resnet18", 3, 1, 0.0)
     assert torch.equal(network.fc[1].weight, fresh.fc[1].weight)
@@ -135,7 +143,7 @@ def test_any_other_head_starts_anew_which_is_said(case: str, tmp_path: Path) -> 
 def test_weights_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     network = networks.build("resnet34", classes=2, channels=1, dropout=0.0)
     with pytest.raises(WeightsError, match=r"w.pth does not fit model.arch:\n  - layer1.2.conv1.weight: missing"):
-        weights.load_pretrained(network, pretrained(), "w.pth", ["a", "b"], None)
+        pretrained.load_pretrained(network, imagenet_like(), "w.pth", ["a", "b"], None)
     (tmp_path / "junk.pth").write_bytes(b"<html>404</html>")
     with pytest.raises(WeightsError, match=r"junk.pth is not a whole .safetensors or .pth file of weights: "):
         weights.read(tmp_path / "junk.pth")
@@ -164,7 +172,7 @@ def test_absent_default_weights_name_the_file_and_its_place(tmp_path: Path, monk
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there: as without a network
     with pytest.raises(WeightsError) as caught:
-        downloads.default_file("resnet18")
+        pretrained.default_file("resnet18")
     place = tmp_path / "hub/checkpoints/resnet18-f37072fd.pth"
     assert str(caught.value).startswith(
         "model.pretrained: default needs https://download.pytorch.org/models/resnet18-f37072fd.pth, "
@@ -178,7 +186,7 @@ def test_default_weights_that_are_there_are_checked(tmp_path: Path, monkeypatch:
     place.parent.mkdir(parents=True)
     place.write_bytes(b"half a download")
     with pytest.raises(WeightsError, match=r"is damaged \(its SHA-256 begins with [0-9a-f]{8}\): delete it"):
-        downloads.default_file("resnet18")
+        pretrained.default_file("resnet18")
 
 
 def test_balanced_class_weights_are_scikit_learns() -> None:
@@ -234,7 +242,7 @@ def test_a_momentum_that_is_a_parameter_is_not_cycled() -> None:
 
 
 def test_an_older_file_without_batch_counters_is_accepted() -> None:
-    older = {name: tensor for name, tensor in pretrained().items() if not name.endswith("num_batches_tracked")}
+    older = {name: tensor for name, tensor in imagenet_like().items() if not name.endswith("num_batches_tracked")}
     network = networks.build("resnet18", classes=2, channels=3, dropout=0.0)
-    weights.load_pretrained(network, older, "old.pth", ["a", "b"], None)
+    pretrained.load_pretrained(network, older, "old.pth", ["a", "b"], None)
     assert torch.equal(network.bn1.running_mean, older["bn1.running_mean"])

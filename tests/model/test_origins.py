@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from xraylab import files, tables
 from xraylab.errors import ParamsError, WeightsError
-from xraylab.model import downloads, networks, weights
+from xraylab.model import networks, pretrained, weights
 from xraylab.model.heads import Head
 from xraylab.stages import features, plan, predict, train
 
@@ -43,7 +43,7 @@ def test_a_file_of_timms_gives_its_body_for_gray_too(arch: str) -> None:
     theirs.reset_classifier(0)
     colour, gray = built(arch, 3), built(arch, 1)
     for network in (colour, gray):
-        weights.load_pretrained(network, state, "w.pth", ["a", "b"], None)
+        pretrained.load_pretrained(network, state, "w.pth", ["a", "b"], None)
     images = torch.rand(2, 1, 32, 32)
     expected = theirs(images.repeat(1, 3, 1, 1))
     assert torch.equal(colour.body(images.repeat(1, 3, 1, 1)), expected)
@@ -58,7 +58,7 @@ def test_densenets_file_has_older_names_and_is_read_all_the_same() -> None:
         if name.startswith("body.")
     }
     assert "features.denseblock1.denselayer1.norm.1.weight" in older
-    weights.load_pretrained(ours, older, "densenet121.pth", ["a", "b"], None)
+    pretrained.load_pretrained(ours, older, "densenet121.pth", ["a", "b"], None)
     gray = torch.rand(1, 1, 32, 32)
     torch.testing.assert_close(ours.body(gray), theirs.body(gray.repeat(1, 3, 1, 1)), rtol=1e-4, atol=1e-5)
 
@@ -66,7 +66,7 @@ def test_densenets_file_has_older_names_and_is_read_all_the_same() -> None:
 def test_a_transformer_takes_weights_for_images_of_another_size() -> None:
     """Position embeddings are stretched, which timm does when it reads them."""
     earlier, network = built("test_vit", 1, pixels=64), built("test_vit", 1, pixels=32)
-    weights.load_pretrained(network, earlier.state_dict(), "best.safetensors", ["b", "a"], ["a", "b"])
+    pretrained.load_pretrained(network, earlier.state_dict(), "best.safetensors", ["b", "a"], ["a", "b"])
     assert torch.equal(network.body.blocks[3].mlp.fc1.weight, earlier.body.blocks[3].mlp.fc1.weight)
     assert torch.equal(network.head[1].weight, earlier.head[1].weight.flip(0))
     same = earlier.body.pos_embed[:, 1:].reshape(1, 4, 4, 64).mean() - network.body.pos_embed[:, 1:].mean()
@@ -76,7 +76,7 @@ def test_a_transformer_takes_weights_for_images_of_another_size() -> None:
 def test_a_file_of_another_network_is_refused() -> None:
     _, state = of_timm("test_convnext")
     with pytest.raises(WeightsError, match=r"^w.pth does not fit model.arch:\n  - body.cls_token: missing"):
-        weights.load_pretrained(built("test_vit", 1), state, "w.pth", ["a", "b"], None)
+        pretrained.load_pretrained(built("test_vit", 1), state, "w.pth", ["a", "b"], None)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_absent_weights_of_timm_name_the_file_and_its_place(places: Path, monkey
     asked: list[float] = []
     monkeypatch.setattr("time.sleep", asked.append)
     with pytest.raises(WeightsError) as caught:
-        downloads.default_file("vit_b_16")
+        pretrained.default_file("vit_b_16")
     name = "vit_base_patch16_224.augreg2_in21k_ft_in1k"
     place = places / f"hub/checkpoints/{name}.safetensors"
     assert str(caught.value).startswith(
@@ -107,8 +107,8 @@ def test_weights_that_were_put_there_by_hand_are_taken(places: Path) -> None:
     place = places / "hub/checkpoints/test_vit.r160_in1k.safetensors"
     place.parent.mkdir(parents=True)
     save_file(of_timm("test_vit", pixels=160)[1], place)
-    assert downloads.default_file("test_vit") == place
-    assert downloads.identity("test_vit", place) == files.sha256(place)
+    assert pretrained.default_file("test_vit") == place
+    assert pretrained.identity("test_vit", place) == files.sha256(place)
 
 
 def test_what_the_hub_left_in_its_cache_is_checked(places: Path) -> None:
@@ -121,15 +121,15 @@ def test_what_the_hub_left_in_its_cache_is_checked(places: Path) -> None:
         path.write_bytes(text)
     link.parent.mkdir(parents=True)
     link.symlink_to(blob)
-    assert downloads.default_file("test_vit") == link
+    assert pretrained.default_file("test_vit") == link
     blob.write_bytes(b"weightz")
     with pytest.raises(WeightsError, match=r"is damaged \(its SHA-256 begins with [0-9a-f]{8}\): delete it"):
-        downloads.default_file("test_vit")
+        pretrained.default_file("test_vit")
 
 
 def test_networks_without_weights_name_relatives_that_have_some() -> None:
     with pytest.raises(WeightsError) as caught:
-        downloads.default_file("coatnet_0")
+        pretrained.default_file("coatnet_0")
     assert str(caught.value).startswith(
         "model.pretrained: timm has no default weights of coatnet_0: timm has weights of coatnet_0_rw_224.sw_in1k, "
     )

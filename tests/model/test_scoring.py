@@ -13,7 +13,7 @@ import torchvision.models as tv
 from torch import Tensor, nn
 
 from xraylab.errors import TrainingError
-from xraylab.model import compiling, folding, memory, networks, scoring
+from xraylab.model import compiling, memory, networks, scoring
 from xraylab.model.hardware import Hardware
 
 N = TypeVar("N", bound=nn.Module)
@@ -53,13 +53,13 @@ def plain(network: nn.Module, batch: Tensor) -> Tensor:
 
 
 def test_nothing_is_said_of_batch_norms_where_there_are_none() -> None:
-    assert folding.folded(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()))[1] == ""
+    assert compiling.fuse_batch_norm(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()))[1] == ""
 
 
 @pytest.mark.parametrize(("arch", "norms"), [("resnet18", 20), ("resnet34", 36), ("resnet50", 53)])
 def test_folded_networks_give_the_same_probabilities(arch: str, norms: int) -> None:
     network, batch = resnet(arch), images(4)
-    ours, how = folding.folded(network)
+    ours, how = compiling.fuse_batch_norm(network)
     assert how == f"{norms} of {norms} batch norms folded into convolutions"
     assert not [module for module in ours.modules() if isinstance(module, nn.BatchNorm2d)]
     assert (plain(ours, batch) - plain(network, batch)).abs().max() < 1e-5
@@ -68,7 +68,7 @@ def test_folded_networks_give_the_same_probabilities(arch: str, norms: int) -> N
 def test_folding_leaves_the_given_network_as_it_was() -> None:
     network = resnet().train()
     before = copy.deepcopy(network.state_dict())
-    folding.folded(network)
+    compiling.fuse_batch_norm(network)
     assert network.training
     assert list(network.state_dict()) == list(before)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
@@ -76,7 +76,7 @@ def test_folding_leaves_the_given_network_as_it_was() -> None:
 
 def test_of_other_architectures_what_can_be_folded_is() -> None:
     network, batch = trained(tv.densenet121(num_classes=2)), images(2, channels=3)
-    ours, how = folding.folded(network)
+    ours, how = compiling.fuse_batch_norm(network)
     # before the first pool, and between the two convolutions of each of the 6 + 12 + 24 + 16 dense layers
     assert how == f"{1 + 6 + 12 + 24 + 16} of 121 batch norms folded into convolutions"
     assert (plain(ours, batch) - plain(network, batch)).abs().max() < 1e-5
@@ -136,7 +136,7 @@ def listened() -> Pair:
 )
 def test_what_cannot_be_folded_stays(network: Pair) -> None:
     batch = images(4, channels=3, pixels=8)
-    ours, how = folding.folded(trained(network))
+    ours, how = compiling.fuse_batch_norm(trained(network))
     assert how == "0 of 1 batch norms folded into convolutions"
     assert torch.equal(plain(ours, batch), plain(network, batch))
 
@@ -148,7 +148,7 @@ class Deciding(Pair):
 
 def test_a_network_that_cannot_be_traced_is_scored_as_it_is() -> None:
     network, batch = trained(Deciding()), images(4, channels=3, pixels=8)
-    ours, how = folding.folded(network)
+    ours, how = compiling.fuse_batch_norm(network)
     assert how == (
         "batch norms not folded, since the network cannot be traced "
         "(TraceError: symbolically traced variables cannot be used as inputs to control flow)"

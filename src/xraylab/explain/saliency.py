@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from xraylab import progress
 from xraylab.explain import layers
-from xraylab.model import folding, memory
+from xraylab.model import compiling, memory
 from xraylab.model.hardware import Hardware, memory_format
 
 BATCH = 64
@@ -64,7 +64,7 @@ def occlusion(
     ECCV 2014). Positive: evidence for the class. Images are scored as predictions are: batch norms folded, and in the
     machine's precision.
     """
-    quick = folding.folded(network)[0].to(memory_format=memory_format(machine.device))
+    quick = compiling.fuse_batch_norm(network)[0].to(memory_format=memory_format(machine.device))
     height, width = images.shape[-2:]
     corners = [(top, left) for top in _starts(height, patch, stride) for left in _starts(width, patch, stride)]
     means = images.mean(dim=(2, 3), keepdim=True)

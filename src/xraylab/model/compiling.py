@@ -1,20 +1,75 @@
-"""Compiled networks: faster once compiled, which takes seconds, and so only where enough images repay it."""
+"""Networks made faster for inference: batch norms fused into convolutions; compiled where enough images repay it."""
 
-from collections.abc import Callable
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from xraylab.model import memory
 from xraylab.model.hardware import Hardware
 
 Forward = Callable[[Tensor], Tensor]
 
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+NOT_FUSED = "batch norms not folded"  # how the reason begins where it is so
+
 # From so many multiply-adds per thread on, compiling is quicker than not (bench/inference.py measures both sides).
 # Constants, not a stopwatch: the same images on the same machine are always scored in the same way, to the bit.
 # A GPU is not listed: it is done before a compiler is. Nor is bfloat16 without AMX, where compiled networks are no
 # quicker to speak of.
 BREAK_EVEN = {("cpu", "float32"): 2e13, ("cpu", "bfloat16"): 2e13}
+
+
+class _LayerTracer(fx.Tracer):
+    """Traces down to layers; a convolution or norm of a library's own making is one too."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, (*CONVOLUTIONS, *NORMS)) or super().is_leaf_module(m, module_qualified_name)
+
+
+def fuse_batch_norm(network: nn.Module) -> tuple[nn.Module, str]:
+    """A copy for inference, in evaluation mode, and what was done with its batch norms, in words; '' where it has none.
+
+    A pair is fused where the norm alone reads what the convolution puts out, and each is called once. Everything else
+    stays as it is; a network whose calls cannot be traced is only copied.
+    """
+    fused = copy.deepcopy(network).eval()
+    norms = sum(isinstance(module, NORMS) for module in fused.modules())
+    try:
+        graph = _LayerTracer().trace(fused)
+    except Exception as error:  # tracing runs any network's code on stand-ins for tensors, which may raise anything
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return fused, f"{NOT_FUSED}, since the network cannot be traced ({reason})"
+    pairs = list(_pairs(fused, graph))
+    for convolution, norm in pairs:
+        both = fuse_conv_bn_eval(fused.get_submodule(convolution), fused.get_submodule(norm))  # type: ignore[arg-type, type-var]
+        fused.set_submodule(convolution, both)
+        fused.set_submodule(norm, nn.Identity())
+    return fused, f"{len(pairs)} of {norms} batch norms folded into convolutions" if norms else ""
+
+
+def _pairs(network: nn.Module, graph: fx.Graph) -> Iterator[tuple[str, str]]:
+    """Names of convolutions and of the batch norms that can be fused into them."""
+    calls = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
+    read = {str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
+    for node in graph.nodes:
+        before = node.args[0] if node.args else None
+        if node.op != "call_module" or not isinstance(before, fx.Node) or before.op != "call_module":
+            continue
+        pair = str(before.target), str(node.target)
+        used_elsewhere = len(before.users) > 1 or any(calls[name] > 1 or name in read for name in pair)
+        if not used_elsewhere and _can_fuse(*(network.get_submodule(name) for name in pair)):
+            yield pair
+
+
+def _can_fuse(convolution: nn.Module, norm: nn.Module) -> bool:
+    """Exactly these types (a subclass may compute something else), without hooks, and with fixed statistics."""
+    hooked = any(module._forward_hooks or module._forward_pre_hooks for module in (convolution, norm))
+    return type(convolution) in CONVOLUTIONS and type(norm) in NORMS and not hooked and norm.running_mean is not None
 
 
 def least_images(multiply_adds: int, hardware: Hardware) -> int | None:

@@ -7,28 +7,21 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from xraylab.data.image_cache import Normalise
 from xraylab.errors import ParamsError
-from xraylab.model import bodies, cost, division, features, networks, start
+from xraylab.model import backbones, features, freezing, networks, pretrained, weights
+from xraylab.model.freezing import FreezeSpec, FrozenModel
 from xraylab.model.heads import Head
 from xraylab.params.model import Freeze
 from xraylab.params.model import Model as ModelConfig
 
 
 @dataclass(frozen=True)
-class StartingModel:
+class StartingModel(FrozenModel):
     """The network that a training starts from, and what of it is frozen."""
 
-    model: nn.Module
-    backbone: nn.Sequential
-    """The frozen front that runs by itself, without gradients; empty where nothing does."""
-    trainable: nn.Module
-    """What follows the backbone: the part that the Learner trains. It shares its modules with `model`."""
-    frozen_modules: list[nn.Module]
-    """Frozen modules inside of `trainable`."""
-    frozen_layers: list[str]
-    """Names of all frozen layers of `model`, in order."""
     pretrained_id: str
     """Tells the weights that it starts from apart from others."""
 
@@ -59,21 +52,25 @@ def create_starting_model(
     `weights_file` is what cfg.pretrained names where it is not none or default, and `tell` hears what became of its
     head. Errors: WeightsError where the file is not the planned one or does not fit, ParamsError as `check`.
     """
-    file, pretrained_id = start.pretrained(cfg.pretrained, cfg.arch, weights_file, planned_sha256)
-    model = start.network(cfg.arch, classes, cfg.channels, cfg.dropout, file, _head(cfg), cfg.pixels, tell)
-    parts = start.divided(model, _choice(cfg.freeze), cfg.freeze.cache, cfg.arch)
-    return StartingModel(model, parts.frozen, parts.trained, parts.held, parts.layers, pretrained_id)
+    file, found_id = pretrained.find(cfg.pretrained, cfg.arch, weights_file, planned_sha256)
+    model = create_model(cfg, len(classes))
+    if file is not None:
+        state, earlier = weights.read(file), weights.classes_of(file)
+        tell(pretrained.load_pretrained(model, state, str(file), classes, earlier))
+    return StartingModel(**vars(_freeze(model, cfg)), pretrained_id=found_id)
 
 
 def pretrained_id(cfg: ModelConfig, weights_file: Path, planned_sha256: str | None) -> str:
     """The `pretrained_id` of the starting model, without building it. Errors: WeightsError."""
-    return start.pretrained(cfg.pretrained, cfg.arch, weights_file, planned_sha256)[1]
+    return pretrained.find(cfg.pretrained, cfg.arch, weights_file, planned_sha256)[1]
 
 
 def check(cfg: ModelConfig, n_classes: int) -> str | None:
     """Why there is no such network, or why it cannot be frozen so, in words; built without weights."""
     try:
-        start.check(cfg.arch, n_classes, cfg.channels, _head(cfg), cfg.pixels, _choice(cfg.freeze), cfg.freeze.cache)
+        with torch.device("cpu" if cfg.freeze.cache else "meta"):  # whether a backbone runs by itself is tried
+            model = create_model(cfg, n_classes)
+        _freeze(model, cfg)
     except ParamsError as error:
         return str(error)
     return None
@@ -81,7 +78,7 @@ def check(cfg: ModelConfig, n_classes: int) -> str | None:
 
 def normalization(cfg: ModelConfig) -> Normalise:
     """Mean and standard deviation of the images that the network takes."""
-    return bodies.normalise(cfg.arch, cfg.channels)
+    return backbones.normalization(cfg.arch, cfg.channels)
 
 
 def feature_key(cfg: ModelConfig, pretrained_id: str, image_hashes: list[str], precision: str) -> str:
@@ -94,7 +91,7 @@ def describe_model(cfg: ModelConfig, n_classes: int) -> dict[str, Any]:
     """What model.json records of the network: enough for `create_recorded_model`, and what it costs."""
     with torch.device("meta"):  # shapes alone: nothing is drawn or computed
         model = create_model(cfg, n_classes)
-        multiply_adds = cost.multiply_adds(model, cfg.channels, cfg.pixels)
+        multiply_adds = networks.count_multiply_adds(model, cfg.channels, cfg.pixels)
     return {
         "arch": cfg.arch,
         "channels": cfg.channels,
@@ -102,9 +99,9 @@ def describe_model(cfg: ModelConfig, n_classes: int) -> dict[str, Any]:
         "head": asdict(_head(cfg)),
         "dropout": cfg.dropout,
         "normalise": asdict(normalization(cfg)),
-        "parameters": cost.parameters(model),
+        "parameters": networks.count_parameters(model),
         "multiply_adds": multiply_adds,
-        "multiply_adds_counted": cost.COUNTED,
+        "multiply_adds_counted": networks.COUNTED,
     }
 
 
@@ -113,10 +110,10 @@ def describe_frozen(starting: StartingModel, freeze: Freeze) -> dict[str, Any]:
     layers = starting.frozen_layers
     return {
         **freeze.model_dump(exclude={"cache"}),
-        "modules": division.collapsed(starting.model, layers),
+        "modules": freezing.frozen_module_names(starting.model, layers),
         "layers_frozen": len(layers),
         "layers_in_all": len(networks.layers(starting.model)),
-        "parameters": division.parameters(starting.model, layers),
+        "parameters": freezing.count_parameters(starting.model, layers),
         "cached": freeze.cache,
     }
 
@@ -125,5 +122,25 @@ def _head(cfg: ModelConfig) -> Head:
     return Head(cfg.head, cfg.head_width, cfg.head_batch_norm)
 
 
-def _choice(freeze: Freeze) -> division.Choice:
-    return division.Choice.of(**freeze.model_dump(exclude={"cache"}))
+def _freeze(model: nn.Module, cfg: ModelConfig) -> FrozenModel:
+    """Errors: ParamsError where there are no such blocks, nothing comes of the choice, or nothing runs by itself."""
+    freeze, arch = cfg.freeze, cfg.arch
+    spec = FreezeSpec(freeze.upto, freeze.layers, freeze.blocks, adapt_batch_norm=freeze.batch_norm == "train")
+    frozen = freezing.freeze(model, spec)
+    if freeze.layers is not None and not frozen.frozen_layers:
+        raise ParamsError(
+            f"model.freeze.layers: {freeze.layers} of the {len(networks.layers(model))} layers of {arch} is less "
+            "than one, so that nothing is frozen: raise it, or set it to null"
+        )
+    norms = [part for module in frozen.frozen_modules for part in module.modules() if isinstance(part, _BatchNorm)]
+    if spec.adapt_batch_norm and not norms:
+        raise ParamsError(
+            f"model.freeze.batch_norm: what is frozen of {arch} has no batch norm, so that train changes nothing: set "
+            "it to eval"
+        )
+    if freeze.cache and len(frozen.backbone) == 0:
+        raise ParamsError(
+            f"model.freeze.cache: {arch} is no plain sequence of modules as far as that, so what is frozen cannot run "
+            "apart from the rest: set model.freeze.upto to head, or this to false"
+        )
+    return frozen

@@ -18,19 +18,18 @@ from torch import Tensor, nn
 from xraylab import files, progress
 from xraylab.data.image_cache import SCORING_BATCH, Images, Normalise, Rows, network_input
 from xraylab.errors import DataError
-from xraylab.model import folding, memory
+from xraylab.model import compiling, memory
 from xraylab.model.hardware import Hardware, laid_out, memory_format
 
 CODE = (
-    "model/bodies.py",
+    "model/backbones.py",
     "model/create.py",
-    "model/division.py",
     "model/features.py",
-    "model/folding.py",
+    "model/freezing.py",
     "model/heads.py",
     "model/names.py",
     "model/networks.py",
-    "model/start.py",
+    "model/pretrained.py",
     "model/weights.py",
     "data/augment.py",
     "data/image_cache.py",
@@ -77,16 +76,16 @@ def _name(facts: list[Any]) -> str:
     return sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
-def handed_on(frozen: nn.Module, images: Tensor) -> Tensor:
+def handed_on(backbone: nn.Module, images: Tensor) -> Tensor:
     """The frozen part's output, without a gradient: a block's as it is, pooled vectors in float32."""
     with torch.no_grad():
-        output: Tensor = frozen(images)
+        output: Tensor = backbone(images)
     return output.float() if output.ndim == 2 else output
 
 
 def write(
     path: Path,
-    frozen: nn.Module,
+    backbone: nn.Module,
     images: Images,
     rows: Rows,
     normalise: Normalise,
@@ -98,7 +97,7 @@ def write(
 
     Errors: DataError where the disk has no room for them, TrainingError where memory has none for one image.
     """
-    quick, _ = folding.folded(frozen)
+    quick, _ = compiling.fuse_batch_norm(backbone)
     quick = quick.to(memory_format=memory_format(hardware.device)).to(hardware.device)
 
     def features(start: int, stop: int) -> Tensor:

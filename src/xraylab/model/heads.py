@@ -20,7 +20,10 @@ LINEAR = Head("linear", None, None)
 
 
 class ConcatPool(nn.Module):
-    """(n, c, h, w) to (n, 2c, 1, 1): each channel's maximum, then its mean, as fastai's AdaptiveConcatPool2d."""
+    """(n, c, h, w) to (n, 2c, 1, 1): each channel's maximum, then its mean, as fastai's AdaptiveConcatPool2d.
+
+    That one's maximum has no gradient with fixed bits on a GPU.
+    """
 
     def forward(self, maps: Tensor) -> Tensor:
         """The maxima and the means."""
@@ -41,7 +44,11 @@ def dense(features: int, classes: int, dropout: float, width: int, batch_norm: b
 
 
 def concat(features: int, classes: int, dropout: float, width: int, batch_norm: bool) -> nn.Sequential:
-    """fastai's `create_head` after its pool: batch norm, half the dropout, a hidden layer, and the same again."""
+    """fastai's `create_head` after its pool: batch norm, half the dropout, a hidden layer, and the same again.
+
+    That one itself leaves out a dropout of 0, so that weights would not fit whatever the dropout is; and importing it
+    takes longer than scoring a small study's images.
+    """
     hidden = nn.Linear(2 * features, width, bias=False)
     last = nn.Linear(width, classes, bias=False)
     norms = nn.BatchNorm1d(2 * features), nn.BatchNorm1d(width)

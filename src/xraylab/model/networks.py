@@ -1,27 +1,27 @@
-"""Networks by name: torchvision's ResNets as they are, every other as a body and a head."""
+"""Networks by name: torchvision's ResNets as they are, every other as a body and a head; their layers and groups."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from xraylab.errors import ParamsError
-from xraylab.model import bodies, heads, names
+from xraylab.model import backbones, heads, names
 from xraylab.model.heads import LINEAR, Head
 
-NETWORKS: dict[str, Callable[[], nn.Module]] = {name: partial(bodies.torchvision, name) for name in names.RESNETS}
+NETWORKS: dict[str, Callable[[], nn.Module]] = {name: partial(backbones.torchvision, name) for name in names.RESNETS}
 
-ORDER = (
-    "conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool", "flatten", "fc",
-)  # fmt: skip
 PARTS = 3
 RATES = (("conv1", "bn1", "layer1", "layer2"), ("layer3", "layer4"), ("fc",))
 DEFAULT_PIXELS = 224  # of a network that is built for no size in particular
+COUNTED = "multiply-adds of convolutions, fully connected layers and the matrix products of attention"
 
 
 class Network(nn.Sequential):
-    """`body`, `pool` where the body has none of its own, and `head`, or what is left of them after a cut.
+    """`body`, `pool` where the body has none of its own, and `head`.
 
     `layers` are the whole body's modules with parameters of their own, in the order in which an image meets them, and
     `input_shape` is (channels, height, width).
@@ -44,17 +44,19 @@ def build(
     """
     if arch in NETWORKS:
         return _resnet(NETWORKS[arch](), classes, channels, dropout, head)
-    in_torchvision = arch in bodies.TORCHVISION
-    make = bodies.TORCHVISION[arch] if in_torchvision else bodies.timm(arch, pixels, maps=head.kind == "concat")
-    size = pixels or (DEFAULT_PIXELS if in_torchvision else bodies.timm_config(arch)["input_size"][-1])
-    layers, shape = _tried(make, arch, channels, size)
+    if arch in backbones.ARCHITECTURES:
+        backbone, size = backbones.ARCHITECTURES[arch], pixels or DEFAULT_PIXELS
+    else:
+        backbone = backbones.timm(arch, pixels, maps=head.kind == "concat")
+        size = pixels or backbones.timm_config(arch)["input_size"][-1]
+    layers, shape = _traced(backbone, arch, channels, size)
     maps = len(shape) == 4 and shape[2] == shape[3]
     if not maps and (head.kind == "concat" or len(shape) != 2):
         raise ParamsError(
             f"model.head: {head.kind} wants maps of features (channels, height, width), and {arch} puts out "
             f"{tuple(shape[1:])}: choose another head or network"
         )
-    parts: OrderedDict[str, nn.Module] = OrderedDict(body=make(channels))
+    parts: OrderedDict[str, nn.Module] = OrderedDict(body=backbone(channels))
     if maps:
         parts["pool"] = nn.Sequential(heads.pool(head), nn.Flatten(1))
     parts["head"] = heads.build(shape[1], classes, dropout, head)
@@ -75,9 +77,9 @@ def _resnet(network: nn.Module, classes: int, channels: int, dropout: float, hea
     return network
 
 
-def _tried(make: bodies.Body, arch: str, channels: int, pixels: int) -> tuple[list[str], Sequence[int]]:
+def _traced(backbone: backbones.Backbone, arch: str, channels: int, pixels: int) -> tuple[list[str], Sequence[int]]:
     try:
-        return bodies.outline(make, channels, pixels)
+        return backbones.trace(backbone, channels, pixels)
     except ParamsError:
         raise
     except Exception as error:  # a library's network may refuse a size in any way
@@ -124,3 +126,22 @@ def parameter_groups(network: nn.Module) -> list[list[nn.Parameter]]:
     *body, head = groups(network)
     own = [[p for module in modules for p in module.parameters(recurse=False)] for modules in body]
     return [*own, [p for module in head for p in module.parameters()]]
+
+
+def count_parameters(network: nn.Module) -> int:
+    """The number of trainable numbers."""
+    return sum(p.numel() for p in network.parameters())
+
+
+def count_multiply_adds(network: nn.Module, channels: int, pixels: int) -> int:
+    """Multiply-adds for one image (channels, pixels, pixels), of what `COUNTED` says.
+
+    torch's counter counts a multiply-add as two operations; batch norm, activations and pooling are left out.
+    """
+    was_training = network.training
+    network.eval()
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        network(torch.zeros(1, channels, pixels, pixels))
+    network.train(was_training)
+    return int(counter.get_total_flops()) // 2

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from xraylab import progress
 from xraylab.data.image_cache import SCORING_BATCH
-from xraylab.model import compiling, folding, memory
+from xraylab.model import compiling, memory
 from xraylab.model.compiling import Forward
 from xraylab.model.hardware import Hardware, laid_out, memory_format
 
@@ -22,16 +22,16 @@ def prepared(
 
     It is compiled or not by the number of images and multiply-adds alone, so that the same study has the same bits.
     """
-    ours, fold = folding.folded(network)
-    notes = [fold] if fold.startswith(folding.NOT_FOLDED) else []
-    ours = ours.to(memory_format=memory_format(hardware.device)).to(hardware.device)
+    fused, how = compiling.fuse_batch_norm(network)
+    notes = [how] if how.startswith(compiling.NOT_FUSED) else []
+    fused = fused.to(memory_format=memory_format(hardware.device)).to(hardware.device)
     least = compiling.least_images(multiply_adds, hardware)
     if least is None or images < least:
-        return ours, notes
+        return fused, notes
     channels, height, width = input_shape
     # strides as batches have them: `contiguous` would leave one channel alone, and the first batch compile anew
     example = torch.zeros(SCORING_BATCH, height, width, channels, device=hardware.device).permute(0, 3, 1, 2)
-    quick, how = compiling.compiled(ours, example, hardware)
+    quick, how = compiling.compiled(fused, example, hardware)
     return quick, [*notes, how]
 
 

@@ -43,12 +43,12 @@ def _absent_defaults(plans: list[Plan]) -> list[str]:
     archs = dict.fromkeys(plan.model.arch for plan in plans if plan.model.pretrained == "default")
     if not archs:
         return []
-    from xraylab.model import downloads  # noqa: PLC0415 - torch takes time, and most studies need no such weights
+    from xraylab.model import pretrained  # noqa: PLC0415 - torch takes time, and most studies need no such weights
 
     absent = []
     for arch in archs:
         try:
-            downloads.default_file(arch)
+            pretrained.default_file(arch)
         except WeightsError as error:
             absent.append(str(error))
     return absent

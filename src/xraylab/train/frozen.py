@@ -4,7 +4,7 @@ import torch
 from fastai.callback.core import Callback
 from torch import nn
 
-from xraylab.model import features, folding
+from xraylab.model import compiling, features
 from xraylab.model.hardware import memory_format
 
 # fastai carries no types, so to mypy each callback subclasses Any: hence the ignores below
@@ -53,7 +53,7 @@ class FrozenPart(Callback):  # type: ignore[misc]
     order = 1  # within Autocast
 
     def __init__(self, part: nn.Module) -> None:
-        self.part, _ = folding.folded(part)
+        self.part, _ = compiling.fuse_batch_norm(part)
 
     def before_fit(self) -> None:
         device = torch.device(self.dls.device)

@@ -1,4 +1,4 @@
-"""The part of a network before its pool and head, where a library builds it: torchvision's others, and timm's."""
+"""Backbones by name: the part of a network before its pool and head, as torchvision or timm builds it."""
 
 import difflib
 import sys
@@ -18,7 +18,7 @@ from xraylab.model import names
 
 HALVES = (0.5, 0.5, 0.5)
 COMPILER = "torch._dynamo.utils"
-Body = Callable[[int], nn.Module]  # from the number of channels
+Backbone = Callable[[int], nn.Module]  # from the number of channels
 
 
 @cache
@@ -41,29 +41,30 @@ def torchvision_models() -> ModuleType:
 
 def torchvision(name: str) -> nn.Module:
     """torchvision's network of that name, as torchvision builds it."""
-    network: nn.Module = getattr(torchvision_models(), name)()
-    return network
+    model: nn.Module = getattr(torchvision_models(), name)()
+    return model
 
 
 def densenet121(channels: int) -> nn.Module:
     """torchvision's, with maps (n, 1024, h, w) as its output."""
-    network = torchvision_models().densenet121()
-    network.features.conv0 = _first(network.features.conv0, channels)
-    return nn.Sequential(OrderedDict(features=network.features, relu=nn.ReLU()))
+    model = torchvision_models().densenet121()
+    model.features.conv0 = _with_channels(model.features.conv0, channels)
+    return nn.Sequential(OrderedDict(features=model.features, relu=nn.ReLU()))
 
 
 def inception_v3(channels: int) -> nn.Module:
     """torchvision's without its auxiliary head, with maps (n, 2048, h, w) as its output."""
-    network = torchvision_models().inception_v3(aux_logits=False, init_weights=True)
-    network.Conv2d_1a_3x3.conv = _first(network.Conv2d_1a_3x3.conv, channels)
-    after = {"avgpool", "dropout", "fc"}
-    return nn.Sequential(OrderedDict((name, part) for name, part in network.named_children() if name not in after))
+    model = torchvision_models().inception_v3(aux_logits=False, init_weights=True)
+    model.Conv2d_1a_3x3.conv = _with_channels(model.Conv2d_1a_3x3.conv, channels)
+    head = {"avgpool", "dropout", "fc"}
+    return nn.Sequential(OrderedDict((name, part) for name, part in model.named_children() if name not in head))
 
 
-TORCHVISION: dict[str, Body] = {"densenet121": densenet121, "inception_v3": inception_v3}
+ARCHITECTURES: dict[str, Backbone] = {"densenet121": densenet121, "inception_v3": inception_v3}
+"""Besides ResNets and what timm builds: from the number of channels to a module that puts out (n, features, h, w)."""
 
 
-def timm(arch: str, pixels: int | None, maps: bool) -> Body:
+def timm(arch: str, pixels: int | None, maps: bool) -> Backbone:
     """timm's network without its last layer; with `maps` without its pool too.
 
     A network made for images of one size is made for `pixels`; None is the size that its weights were made for.
@@ -77,7 +78,7 @@ def timm(arch: str, pixels: int | None, maps: bool) -> Body:
     return lambda channels: create_model(name, pretrained=False, num_classes=0, in_chans=channels, **options)
 
 
-def normalise(arch: str, channels: int) -> Normalise:
+def normalization(arch: str, channels: int) -> Normalise:
     """Mean and standard deviation that the library's weights were trained with; of gray, their means over the colours.
 
     torchvision's are ImageNet's, which its inception_v3 itself turns into halves: ours leaves that to the caller.
@@ -86,7 +87,7 @@ def normalise(arch: str, channels: int) -> Normalise:
     std: tuple[float, ...]
     if arch == "inception_v3":
         mean, std = HALVES, HALVES
-    elif arch in names.TORCHVISION:
+    elif arch in names.RESNETS or arch in ARCHITECTURES:
         return IMAGENET[channels]
     else:
         config = timm_config(arch)
@@ -121,48 +122,46 @@ def timm_config(arch: str) -> dict[str, Any]:
     return dict(vars(config))
 
 
-def unknown(arch: str, there: Sequence[str]) -> ParamsError:
+def unknown(arch: str, known: Sequence[str]) -> ParamsError:
     """The error for a name that nobody knows."""
-    near = difflib.get_close_matches(arch, list(dict.fromkeys(there)), n=5, cutoff=0.5)
+    near = difflib.get_close_matches(arch, list(dict.fromkeys(known)), n=5, cutoff=0.5)
     nearest = f"nearest are {', '.join(near)}" if near else "docs/models.md lists the usual ones"
     return ParamsError(f"model.arch: neither torchvision's table nor timm has {arch!r}; {nearest}")
 
 
-def _first(theirs: nn.Conv2d, channels: int) -> nn.Conv2d:
+def _with_channels(convolution: nn.Conv2d, channels: int) -> nn.Conv2d:
     """The same convolution for another number of channels."""
-    if theirs.in_channels == channels:
-        return theirs
-    shape: Any = {"kernel_size": theirs.kernel_size, "stride": theirs.stride, "padding": theirs.padding}
-    ours = nn.Conv2d(channels, theirs.out_channels, bias=theirs.bias is not None, **shape)
-    nn.init.kaiming_normal_(ours.weight, mode="fan_out", nonlinearity="relu")
-    return ours
+    old = convolution
+    if old.in_channels == channels:
+        return old
+    shape: Any = {"kernel_size": old.kernel_size, "stride": old.stride, "padding": old.padding}
+    new = nn.Conv2d(channels, old.out_channels, bias=old.bias is not None, **shape)
+    nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
+    return new
 
 
-def outline(body: Body, channels: int, pixels: int) -> tuple[list[str], torch.Size]:
+def trace(build: Backbone, channels: int, pixels: int) -> tuple[list[str], torch.Size]:
     """Names of the modules with parameters of their own, in the order in which an image meets them; its output's shape.
 
     Tried on the meta device, where nothing is drawn or computed. A module that is never called as one stands with the
     nearest module around it that is. Errors: ValueError where patches would leave pixels out, and whatever the network
     raises for images of this size.
     """
-    met: dict[str, int] = {}
+    order: dict[str, int] = {}
 
-    def meet(name: str, *_: Any) -> None:
-        met.setdefault(name, len(met))
+    def note(name: str, *_: Any) -> None:
+        order.setdefault(name, len(order))
+
+    def called(name: str) -> int:
+        return order[name] if name in order else called(name.rpartition(".")[0])
 
     with torch.device("meta"), torch.no_grad():
-        network = body(channels).eval()
-        for name, module in network.named_modules():
-            module.register_forward_pre_hook(partial(meet, name))
-        output = network(torch.zeros(1, channels, pixels, pixels))
-    first = next((part for name in met if isinstance(part := network.get_submodule(name), nn.Conv2d)), None)
+        backbone = build(channels).eval()
+        for name, module in backbone.named_modules():
+            module.register_forward_pre_hook(partial(note, name))
+        output = backbone(torch.zeros(1, channels, pixels, pixels))
+    first = next((part for name in order if isinstance(part := backbone.get_submodule(name), nn.Conv2d)), None)
     if first is not None and first.kernel_size == first.stride and pixels % first.stride[0]:
         raise ValueError(f"it cuts them into patches of {first.stride[0]} pixels, which leaves some out")
-    own = [name for name, module in network.named_modules() if next(module.parameters(recurse=False), None) is not None]
-    return sorted(own, key=lambda name: _met(name, met)), output.shape
-
-
-def _met(name: str, met: dict[str, int]) -> int:
-    while name not in met:
-        name = name.rpartition(".")[0]
-    return met[name]
+    layers = [name for name, part in backbone.named_modules() if next(part.parameters(recurse=False), None) is not None]
+    return sorted(layers, key=called), output.shape
