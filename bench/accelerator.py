@@ -206,7 +206,7 @@ def same_bits(size: Size, folder: Path) -> Measured:
 
 
 def side_by_side(size: Size, folder: Path) -> Measured:
-    """Experiments side by side on one GPU: `xraylab run --jobs N`, or stage `train` alone where there is no DVC."""
+    """Experiments side by side on one GPU: `xraylab repro --jobs N`, or stage `train` alone where there is no DVC."""
     change = small if size is SMALL else (lambda tree: None)
     study = studies.begun(folder / "jobs", lambda tree: (change(tree), several(tree, size.jobs)))
     with_dvc = size.dvc and studies.has_dvc()
@@ -220,11 +220,11 @@ def side_by_side(size: Size, folder: Path) -> Measured:
         copy = folder / f"jobs-{jobs}"
         shutil.copytree(study, copy, symlinks=True)
         if with_dvc:
-            seconds[jobs] = studies.command(copy, sys.executable, "-m", "xraylab", "run", "--jobs", str(jobs))
+            seconds[jobs] = studies.command(copy, sys.executable, "-m", "xraylab", "repro", "--jobs", str(jobs))
         else:
             seconds[jobs] = studies.trained_at_once(copy, jobs)
         measure.say(f"{jobs} at a time: {seconds[jobs]:.1f} s")
-    how = "xraylab run" if with_dvc else "stage train alone"
+    how = "xraylab repro" if with_dvc else "stage train alone"
     rows = [
         {"at a time": jobs, "experiments": size.jobs, "how": how, "seconds": round(each, 1)}
         for jobs, each in seconds.items()

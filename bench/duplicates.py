@@ -153,7 +153,7 @@ def main() -> None:
             "change": change,
             "copies": len(chosen),
             "found by the audit, %": round(100 * found / len(chosen), 1),
-            "found by `external`, %": round(100 * float((seen != "").mean()), 1),
+            "found by `external-test`, %": round(100 * float((seen != "").mean()), 1),
             "different films called one": len(wrong),
         })  # fmt: skip
         measure.say(str(rows[-1]))

@@ -14,7 +14,7 @@ import measure
 from measure import REPOSITORY
 from ruamel.yaml import YAML
 
-from xraylab.jobs import machine
+from xraylab.jobs import pool
 from xraylab.params import config
 from xraylab.paths import Paths
 from xraylab.stages import cache, evaluate, explain, features, fetch, index, plan, predict, report, source, split, train
@@ -94,11 +94,11 @@ def experiments(folder: Path) -> list[str]:
 
 def trained_at_once(folder: Path, jobs: int) -> float:
     """Seconds of stage `train` for every experiment in processes of their own, so many at a time: without DVC."""
-    shares = machine.shares(jobs, machine.gpus())
+    shares = pool.shares(jobs, pool.gpus())
     start = time.monotonic()
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(jobs) as executor:
         numbered = enumerate(experiments(folder))
-        list(pool.map(lambda each: _trained(folder, each[1], shares[each[0] % jobs]), numbered))
+        list(executor.map(lambda each: _trained(folder, each[1], shares[each[0] % jobs]), numbered))
     return time.monotonic() - start
 
 

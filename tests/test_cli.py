@@ -60,6 +60,35 @@ def test_help_names_every_stage_and_imports_no_heavy_package() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize(
+    ("name", "old"),
+    [
+        ("evaluate-checkpoint", "score"),
+        ("external-test", "external"),
+        ("predict-images", "classify"),
+        ("repro", "run"),
+    ],
+)
+def test_a_command_answers_to_its_old_name_which_the_help_leaves_out(
+    name: str, old: str, tmp_path: Path, run: Run
+) -> None:
+    code, text, _ = run(tmp_path, name, "--help")
+    assert (code, run(tmp_path, old, "--help")[1].split()) == (
+        0,
+        text.replace(f"xraylab {name}", f"xraylab {old}").split(),
+    )
+    commands = [line.split()[1] for line in run(tmp_path, "--help")[1].splitlines() if line.startswith("│ ")]
+    assert (name in commands, old in commands) == (True, False)
+
+
+def test_help_is_grouped_in_the_order_of_work(tmp_path: Path, run: Run) -> None:
+    panels = [line.strip("╭╮─ ") for line in run(tmp_path, "--help")[1].splitlines() if line.startswith("╭")]
+    assert panels == [
+        "Options", "Start a study", "Stages, in the order of dvc.yaml", "Run and search", "Results",
+        "Use trained models",
+    ]  # fmt: skip
+
+
 def test_outside_a_study_the_remedy_is_named(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, MAIN, "split"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
@@ -118,12 +147,18 @@ def test_a_stage_of_another_version_is_not_run(tmp_path: Path, run: Run) -> None
 def test_a_score_of_an_untrained_experiment_says_so(tmp_path: Path, run: Run) -> None:
     study = small.study(tmp_path)
     advice = "`dvc repro` trains what params.yaml names under experiments and study.repeats"
-    assert run(study, "score", "baseline") == (1, "", f"error: baseline/0 is not trained. {advice}\n")
+    assert run(study, "evaluate-checkpoint", "baseline") == (1, "", f"error: baseline/0 is not trained. {advice}\n")
     for name in ("baseline/0", "dropout/1"):
         files.write_json({}, study / "models" / name / "model.json")
     near = "did you mean baseline/0? Trained: baseline/0, dropout/1"
-    assert run(study, "score", "baselin/0") == (1, "", f"error: baselin/0 is not trained; {near}. {advice}\n")
-    assert run(study, "score", "baseline/x")[2].startswith("error: 'baseline/x' names no run: write experiment or")
+    assert run(study, "evaluate-checkpoint", "baselin/0") == (
+        1,
+        "",
+        f"error: baselin/0 is not trained; {near}. {advice}\n",
+    )
+    assert run(study, "evaluate-checkpoint", "baseline/x")[2].startswith(
+        "error: 'baseline/x' names no run: write experiment or"
+    )
 
 
 def test_the_version_is_told(tmp_path: Path, run: Run) -> None:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from xraylab import cli, progress
+from xraylab.cli import stages
 from xraylab.search import experiment
 from xraylab.train import callbacks
 
@@ -82,7 +83,7 @@ def test_a_long_epoch_is_heard_of_every_half_minute(capsys: pytest.CaptureFixtur
         "baseline-0 epoch 2/6, 80 %  8 images/s  2:48 left",
         "baseline-0 epoch 2/6, 80 % scored  5 images/s  4:16 left",
     ]
-    assert [experiment.figures(line) for line in lines] == [None, None]  # a search looks for whole epochs
+    assert [experiment.parse_epoch(line) for line in lines] == [None, None]  # a search looks for whole epochs
 
 
 FIGURES = {"loss": 0.34561, "accuracy": 0.87124, "f1": 0.78125}
@@ -106,7 +107,7 @@ def test_an_epochs_line_fits_a_hundred_columns() -> None:
 def test_the_figure_that_chooses_is_on_every_line(select: str, name: str) -> None:
     line = callbacks.epoch_line(name, 100, ROW, select)
     assert len(line) <= 100
-    epoch, epochs, figures = experiment.figures(line) or pytest.fail("not understood")
+    epoch, epochs, figures = experiment.parse_epoch(line) or pytest.fail("not understood")
     assert (epoch, epochs, figures[select]) == (12, 100, pytest.approx(ROW[select], abs=1e-4))
 
 
@@ -127,10 +128,10 @@ def test_a_stage_is_announced_before_its_libraries_are_imported(
         events.append((name, capsys.readouterr().err))
         return SimpleNamespace(run=lambda *arguments: events.append(arguments))
 
-    monkeypatch.setattr(cli, "import_module", imported)
-    monkeypatch.setattr(cli, "_study", lambda: study)
-    cli.train("baseline", 2)
-    cli.index()
+    monkeypatch.setattr(stages, "import_module", imported)
+    monkeypatch.setattr(stages, "read_study", lambda: study)
+    cli.app(["train", "baseline", "2"], standalone_mode=False)
+    cli.app(["index"], standalone_mode=False)
     assert events == [
         ("xraylab.stages.train", "train baseline-2: starting\n"),
         (*study, "baseline", 2),

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from xraylab.data import export
 from xraylab.errors import DataError
-from xraylab.jobs import run
+from xraylab.jobs import repro
 from xraylab.jobs.dvc import Dvc
 
 # Python's own modules and other packages, which know Windows, are imported before the names go
@@ -42,13 +42,13 @@ for found in pkgutil.walk_packages(xraylab.__path__, "xraylab."):
 """
 STAGES = """
 from xraylab.cli import app
-for command in (["--help"], ["run", "--help"], ["source"], ["fetch"], ["index"], ["split"], ["cache"], ["plan"]):
+for command in (["--help"], ["repro", "--help"], ["source"], ["fetch"], ["index"], ["split"], ["cache"], ["plan"]):
     try:
         app(command)
     except SystemExit as ended:
         assert not ended.code, command
-from xraylab.jobs import machine
-assert machine.shares(2, [])[0].get("OMP_NUM_THREADS") == str(max(1, os.cpu_count() // 2))
+from xraylab.jobs import pool
+assert pool.shares(2, [])[0].get("OMP_NUM_THREADS") == str(max(1, os.cpu_count() // 2))
 """
 
 
@@ -75,7 +75,7 @@ def test_a_signal_reaches_the_jobs_where_the_loop_takes_no_handlers(monkeypatch:
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
         came: list[int] = []
         monkeypatch.setattr(loop, "add_signal_handler", _not_implemented)
-        run._on_signal(signal.SIGTERM, lambda number: (came.append(number), ended.set()))
+        repro._on_signal(signal.SIGTERM, lambda number: (came.append(number), ended.set()))
         signal.raise_signal(signal.SIGTERM)
         await asyncio.wait_for(ended.wait(), 5)
         return came[0]

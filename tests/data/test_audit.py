@@ -161,7 +161,7 @@ def test_the_audit_says_so_before_its_details(tmp_path: Path) -> None:
     at = next(number for number, line in enumerate(said) if line.startswith("warning: "))
     assert said[at].startswith("warning: figures of these images may not hold elsewhere. The class goes with format (")
     assert said[at + 1] == f"    {confounding.REMEDY}"
-    assert "xraylab external RUN FOLDER" in confounding.REMEDY
+    assert "xraylab external-test RUN FOLDER" in confounding.REMEDY
 
 
 def test_a_class_that_is_not_told_from_the_file_is_not_said_to_be() -> None:

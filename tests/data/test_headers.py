@@ -167,8 +167,8 @@ def test_nothing_that_is_planted_in_headers_is_written_anywhere(
     to_the_report(study)
     monkeypatch.chdir(study)
     for command in (
-        ["external", "baseline/0", str(tmp_path / "elsewhere")],
-        ["classify", "baseline", str(tmp_path / "elsewhere/B")],
+        ["external-test", "baseline/0", str(tmp_path / "elsewhere")],
+        ["predict-images", "baseline", str(tmp_path / "elsewhere/B")],
         ["audit", str(tmp_path / "elsewhere"), "--json", "audit.json"],
         ["new", str(tmp_path / "new"), "--data", str(tmp_path / "films")],
         ["init"],

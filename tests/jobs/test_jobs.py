@@ -19,9 +19,9 @@ from rich.console import Console
 from ruamel.yaml import YAML
 from under_dvc import processes_in, wait_for
 
-from xraylab.jobs import dvc, machine, pipeline, pool
+from xraylab.jobs import dvc, pool, repro
 from xraylab.jobs.dvc import Dvc
-from xraylab.jobs.screen import Screen
+from xraylab.jobs.pool import Screen
 
 DVC_YAML = """
 stages:
@@ -100,7 +100,7 @@ def tiny(fresh: Path, tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-COMMAND = [sys.executable, "-m", "xraylab", "run"]
+COMMAND = [sys.executable, "-m", "xraylab", "repro"]
 
 
 def run(study: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
@@ -109,7 +109,7 @@ def run(study: Path, *arguments: str, **extra: str) -> subprocess.CompletedProce
     )
 
 
-def repro(study: Path, *arguments: str) -> str:
+def dvc_repro(study: Path, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "dvc", *(arguments or ["repro"])],
         cwd=study, env=environment(), capture_output=True, text=True, check=False,
@@ -132,7 +132,7 @@ def locked_stages(study: Path) -> set[str]:
 
 @pytest.fixture
 def running(tiny: Callable[..., Path]) -> Iterator[Callable[..., tuple[Path, "subprocess.Popen[str]"]]]:
-    """Starts `xraylab run --jobs 2` on a slow study, and waits until both jobs train."""
+    """Starts `xraylab repro --jobs 2` on a slow study, and waits until both jobs train."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*switches: str) -> tuple[Path, "subprocess.Popen[str]"]:
@@ -185,60 +185,60 @@ GRAPH = """strict digraph {
 
 
 def test_a_job_is_the_chain_of_one_experiment_and_what_waits_for_all_of_them_is_none() -> None:
-    found = pipeline.jobs(pipeline.needs(GRAPH))
+    found = repro.experiment_jobs(repro.parse_dag(GRAPH))
     assert found == [("train@a-0", "predict@a-0"), ("train@b-0", "predict@b-0")]
 
 
 def test_before_the_jobs_comes_what_they_need_and_nothing_else() -> None:
-    graph = pipeline.needs(GRAPH)
-    assert pipeline.before(graph, pipeline.jobs(graph)) == ["source", "plan"]
+    graph = repro.parse_dag(GRAPH)
+    assert repro.prerequisites(graph, repro.experiment_jobs(graph)) == ["source", "plan"]
 
 
 def test_experiments_that_need_one_another_are_one_job() -> None:
-    graph = pipeline.needs('"train@a";\n"train@b";\n"ensemble@ab";\n"train@a" -> "ensemble@ab";\n') | {}
+    graph = repro.parse_dag('"train@a";\n"train@b";\n"ensemble@ab";\n"train@a" -> "ensemble@ab";\n') | {}
     graph["ensemble@ab"].add("train@b")
-    assert pipeline.jobs(graph) == [("train@a", "train@b", "ensemble@ab")]
+    assert repro.experiment_jobs(graph) == [("train@a", "train@b", "ensemble@ab")]
 
 
 def test_gpus_are_named_by_identifiers_and_slices_come_before_whole_ones() -> None:
     whole = "GPU 0: NVIDIA H100 (UUID: GPU-1a)\nGPU 1: NVIDIA H100 (UUID: GPU-2b)\n"
-    assert machine.devices(whole) == ["GPU-1a", "GPU-2b"]
+    assert pool.devices(whole) == ["GPU-1a", "GPU-2b"]
     sliced = "GPU 0: NVIDIA H100 (UUID: GPU-1a)\n  MIG 1g.10gb Device 0: (UUID: MIG-3c)\n"
-    assert machine.devices(sliced) == ["MIG-3c"]
+    assert pool.devices(sliced) == ["MIG-3c"]
 
 
 def test_jobs_share_the_gpus_in_turn_and_the_cores_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(machine, "cores", lambda: 8)
-    assert machine.shares(3, ["GPU-1a", "GPU-2b"]) == [
+    monkeypatch.setattr(pool, "cores", lambda: 8)
+    assert pool.shares(3, ["GPU-1a", "GPU-2b"]) == [
         {"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "GPU-1a"},
         {"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "GPU-2b"},
         {"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "GPU-1a"},
     ]
-    assert machine.shares(16, []) == [{"OMP_NUM_THREADS": "1"}] * 16
-    assert machine.shares(1, []) == [{}]
+    assert pool.shares(16, []) == [{"OMP_NUM_THREADS": "1"}] * 16
+    assert pool.shares(1, []) == [{}]
 
 
 def test_the_users_own_choice_of_threads_and_gpus_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert machine.shares(2, []) == [{}, {}]
+    assert pool.shares(2, []) == [{}, {}]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-2b")
-    assert machine.gpus() == ["2", "GPU-2b"]
+    assert pool.gpus() == ["2", "GPU-2b"]
     for hidden in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-        assert machine.gpus() == []
+        assert pool.gpus() == []
 
 
 def test_gpus_are_asked_of_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert machine.gpus() == []
+    assert pool.gpus() == []
     tool = tmp_path / "nvidia-smi"
     tool.write_text('#!/bin/sh\necho "GPU 0: NVIDIA T4 (UUID: GPU-7)"\n')
     tool.chmod(0o755)
-    assert machine.gpus() == ["GPU-7"]
+    assert pool.gpus() == ["GPU-7"]
     tool.write_text("#!/bin/sh\nexit 9\n")
-    assert machine.gpus() == []
+    assert pool.gpus() == []
 
 
 def console(terminal: bool) -> Console:
@@ -253,10 +253,10 @@ def shown(console: Console) -> list[str]:
 def test_a_terminal_shows_a_line_per_job() -> None:
     times = iter([0.0, 0.0, 5.0, 65.0, 10.0, 3700.0])
     screen = Screen(2, console(terminal=True), lambda: next(times))
-    screen.started(("train@a-0", "predict@a-0"))
-    screen.started(("train@b-0", "predict@b-0"))
-    screen.line(("train@a-0", "predict@a-0"), "predict@a-0", "a line that is much longer than fits")
-    screen.ended(("train@b-0", "predict@b-0"), 0)
+    screen.started("a", "train@a-0")
+    screen.started("b", "train@b-0")
+    screen.line("a", "predict@a-0", "a line that is much longer than fits")
+    screen.ended("b", "done: train@b-0, predict@b-0", success=True)
     screen.console.print(screen.picture())
     assert shown(screen.console) == [
         "1/2 done: train@b-0, predict@b-0 (1:00)",
@@ -267,9 +267,9 @@ def test_a_terminal_shows_a_line_per_job() -> None:
 
 def test_where_there_is_no_terminal_every_line_is_printed_with_its_stage() -> None:
     screen = Screen(1, console(terminal=False))
-    screen.started(("train@a-0",))
-    screen.line(("train@a-0",), "train@a-0", "a-0 epoch 1/2  train_loss 0.5000  train_accuracy 0.5 [x]")
-    screen.ended(("train@a-0",), 1)
+    screen.started("a", "train@a-0")
+    screen.line("a", "train@a-0", "a-0 epoch 1/2  train_loss 0.5000  train_accuracy 0.5 [x]")
+    screen.ended("a", "failed: train@a-0", success=False)
     assert shown(screen.console) == [
         "[train@a-0] a-0 epoch 1/2  train_loss 0.5000  train_accuracy 0.5 [x]",
         "0/1 failed: train@a-0 (0:00)",
@@ -294,14 +294,14 @@ def test_a_line_ends_at_a_newline_or_a_carriage_return_and_letters_stay_whole() 
 
 def test_a_torn_list_of_locks_is_removed_and_a_whole_one_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    dvc.mend(tmp_path)
+    dvc.remove_torn_lock(tmp_path)
     file = tmp_path / ".dvc/tmp/rwlock"
     file.parent.mkdir(parents=True)
     file.write_text('{"read": {}}')
-    dvc.mend(tmp_path)
+    dvc.remove_torn_lock(tmp_path)
     assert file.read_text() == '{"read": {}}'
     file.write_text('{"read": {')
-    dvc.mend(tmp_path)
+    dvc.remove_torn_lock(tmp_path)
     assert not file.exists()
 
 
@@ -313,8 +313,8 @@ def test_experiments_run_at_the_same_time_with_their_share_of_the_cores(tiny: Ca
     trained = notes(study, "train")
     assert len(trained) == 3
     assert max(note["begin"] for note in trained) < min(note["end"] for note in trained)  # type: ignore[type-var]
-    assert {note["OMP_NUM_THREADS"] for note in trained} == {str(max(1, machine.cores() // 3))}
-    assert repro(study, "status") == "Data and pipelines are up to date.\n"
+    assert {note["OMP_NUM_THREADS"] for note in trained} == {str(max(1, pool.cores() // 3))}
+    assert dvc_repro(study, "status") == "Data and pipelines are up to date.\n"
     assert "[train@a-0] a-0 train begins\n" in done.stderr
     assert "a-0 predict begins" in (study / ".xraylab/logs/predict@a-0.log").read_text()
     before = {kind: notes(study, kind) for kind in ("data", "train", "predict", "evaluate")}
@@ -340,7 +340,7 @@ def test_no_entry_of_dvc_lock_is_lost_and_only_what_is_stale_starts(tiny: Callab
     assert "2/2 done: " in done.stderr
     assert "x4-0" in done.stderr
     assert "x0-0" not in done.stderr
-    assert repro(study, "status") == "Data and pipelines are up to date.\n"
+    assert dvc_repro(study, "status") == "Data and pipelines are up to date.\n"
 
 
 def test_one_job_has_all_cores_as_under_dvc_repro(tiny: Callable[..., Path]) -> None:
@@ -395,12 +395,12 @@ def test_a_signal_ends_all_and_dvc_goes_on_from_there(
     _, error = process.communicate(timeout=30)
     assert process.returncode == 128 + number
     assert processes_in(study) == []
-    assert error.endswith("stopped; `xraylab run` and `dvc repro` go on from here\n")
+    assert error.endswith("stopped; `xraylab repro` and `dvc repro` go on from here\n")
     assert json.loads((study / ".dvc/tmp/rwlock").read_text()) == {}
     assert notes(study, "train") == []
     (study / "switches/slow").unlink()
-    repro(study)
-    assert repro(study, "status") == "Data and pipelines are up to date.\n"
+    dvc_repro(study)
+    assert dvc_repro(study, "status") == "Data and pipelines are up to date.\n"
 
 
 @pytest.mark.slow
@@ -414,7 +414,7 @@ def test_nothing_outlives_a_killed_command_and_the_next_one_completes(
     (study / "switches/slow").unlink()
     done = run(study, "--jobs", "2")
     assert done.returncode == 0, done.stderr
-    assert repro(study, "status") == "Data and pipelines are up to date.\n"
+    assert dvc_repro(study, "status") == "Data and pipelines are up to date.\n"
 
 
 @pytest.mark.slow
@@ -431,15 +431,15 @@ def test_a_second_signal_ends_at_once_what_does_not_heed_the_first(
     wait_for(lambda: not processes_in(study), seconds=1)
     for switch in ("slow", "stubborn"):
         (study / "switches" / switch).unlink()
-    repro(study)
+    dvc_repro(study)
 
 
 def test_a_job_that_meets_anothers_lock_is_tried_again(
     tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "PAUSE", 0.1)
+    monkeypatch.setattr(dvc, "PAUSE", 0.1)
     study = tiny("a")
-    repro(study, "repro", "data")
+    dvc_repro(study, "repro", "data")
     blocker = {"pid": os.getpid(), "cmd": "another dvc"}
     locks = study / ".dvc/tmp/rwlock"
     locks.write_text(json.dumps({"read": {}, "write": {str(study / "models/a-0"): blocker}}))

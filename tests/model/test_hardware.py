@@ -437,7 +437,7 @@ def test_score_predicts_as_the_stage_does(trained: Loaded, tmp_path: Path, monke
     model = files.read_json(path)
     files.write_json(model | {"augment": model["augment"] | {"rotation": 90.0}}, path)
     monkeypatch.chdir(study)
-    done = CliRunner().invoke(cli.app, ["score", "baseline"])
+    done = CliRunner().invoke(cli.app, ["evaluate-checkpoint", "baseline"])
     assert done.exit_code == 0
     assert done.output.splitlines()[-1].endswith("; mean over 3 views")
     paths = type(trained[1])(study)

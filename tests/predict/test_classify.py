@@ -133,7 +133,7 @@ def test_two_images_of_one_name_cannot_be_told_apart_in_a_submission(trained: Lo
 def test_the_command(trained: Loaded, unlabelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, paths = trained
     monkeypatch.chdir(paths.root)
-    arguments = ["classify", "baseline", str(unlabelled), "--with", "baseline/0", "--csv", "mine.csv"]
+    arguments = ["predict-images", "baseline", str(unlabelled), "--with", "baseline/0", "--csv", "mine.csv"]
     done = CliRunner().invoke(cli.app, arguments)
     assert done.output.splitlines()[0] == "baseline/0: 3 images"
     assert done.output.splitlines()[-2] == f"baseline-0: {hardware.choose('float32')}"

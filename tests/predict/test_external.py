@@ -191,7 +191,7 @@ def test_an_untrained_run_and_a_folder_without_news_are_errors(trained: Loaded, 
 def test_the_command_writes_beside_the_reports(trained: Loaded, other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, paths = trained
     monkeypatch.chdir(paths.root)
-    done = CliRunner().invoke(cli.app, ["external", "baseline/0", str(other)])
+    done = CliRunner().invoke(cli.app, ["external-test", "baseline/0", str(other)])
     where = paths.external / f"baseline-0-{other.name}.json"
     assert done.exit_code == 0
     assert done.output.splitlines()[0] == f"baseline/0, epoch 1, on {other} (class-folders)"

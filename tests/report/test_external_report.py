@@ -34,7 +34,7 @@ def row(of: str, figure: str, value: float) -> dict[str, Any]:
 
 
 def record(paths: Paths, **changes: Any) -> dict[str, Any]:
-    """As `xraylab external` writes it."""
+    """As `xraylab external-test` writes it."""
     point = {"of": "TB", "point": "Youden", "threshold": 0.25}
     for name in ("sensitivity", "specificity", "ppv", "npv"):
         point |= {name: 0.75, f"{name}_low": 0.5, f"{name}_high": 0.875}
@@ -58,7 +58,7 @@ def page(study: Study, *records: dict[str, Any]) -> str:
 def test_without_one_nothing_is_said(study: Study) -> None:
     html = page(study)
     assert "External test</h2>" not in html
-    assert "xraylab external tests a run on another data set" in html  # the checklist says what is missing
+    assert "xraylab external-test tests a run on another data set" in html  # the checklist says what is missing
 
 
 def test_its_figures_stand_beside_the_studys_own(study: Study) -> None:

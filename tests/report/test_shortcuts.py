@@ -135,7 +135,7 @@ def test_the_terminal_says_it_before_the_table(
 def test_the_remedy_names_what_there_is() -> None:
     quoted = re.findall(r"`(.*?)`", confounding.REMEDY)
     commands = [text for text in quoted if text.startswith("xraylab ")]
-    assert commands == ["xraylab external RUN FOLDER", "xraylab init --recipe robust"]
+    assert commands == ["xraylab external-test RUN FOLDER", "xraylab init --recipe robust"]
     assert {text.split()[1] for text in commands} <= {
         each.name or each.callback.__name__ for each in app.registered_commands
     }

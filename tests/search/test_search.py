@@ -26,9 +26,9 @@ from xraylab.params.search import Search, Values
 from xraylab.params.train import Train
 from xraylab.paths import Paths
 from xraylab.report import search as in_report
-from xraylab.search import command, experiment, loop, results, sampling
-from xraylab.search.loop import FailedError, Report, Runner
-from xraylab.search.screen import Screen
+from xraylab.search import command, experiment, results, trials
+from xraylab.search.screen import Screen, label
+from xraylab.search.trials import FailedError, Objective, Report
 from xraylab.stages import evaluate, report
 
 SPACE = {
@@ -44,19 +44,19 @@ def searching(**changes: Any) -> Search:
     return Search.model_validate({**given, "workers": 1, **changes})
 
 
-def opened(folder: Path, figure: str = "valid_f1") -> optuna.Study:
-    return sampling.opened(folder / "journal.log", "test", figure)
+def open_study(folder: Path, figure: str = "valid_f1") -> optuna.Study:
+    return trials.open_study(folder / "journal.log", "test", figure)
 
 
 def screen(search: Search, figure: str = "valid_f1", **options: Any) -> Screen:
     return Screen(figure, search.trials, 0, None, search.workers, Console(file=io.StringIO()), **options)
 
 
-def searched(study: optuna.Study, search: Search, runner: Runner) -> None:
-    asyncio.run(loop.run(study, search, runner, screen(search)))
+def searched(study: optuna.Study, search: Search, objective: Objective) -> None:
+    asyncio.run(trials.run(study, search, objective, screen(search)))
 
 
-def scoring(figure: Callable[[int, Values], float], seen: list[Values] | None = None) -> Runner:
+def scoring(figure: Callable[[int, Values], float], seen: list[Values] | None = None) -> Objective:
     """A trial that is trained at once."""
 
     async def run(number: int, values: Values, report: Report) -> float:
@@ -69,7 +69,7 @@ def scoring(figure: Callable[[int, Values], float], seen: list[Values] | None = 
 
 
 def drawn(study: optuna.Study, search: Search) -> list[Values]:
-    return [sampling.draw(sampling.ask(study, search.sampler, search.seed), search.space) for _ in range(search.trials)]
+    return [trials.suggest(trials.ask(study, search), search.space) for _ in range(search.trials)]
 
 
 # the space
@@ -192,7 +192,7 @@ def test_an_empty_space_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_draw_lies_in_the_space_and_conditions_hold(tmp_path: Path) -> None:
-    draws = drawn(opened(tmp_path), searching(trials=40))
+    draws = drawn(open_study(tmp_path), searching(trials=40))
     assert all(1e-4 <= values["train.lr"] <= 1e-1 and values["train.epochs"] in range(2, 10) for values in draws)
     assert {values["train.optimizer"] for values in draws} == {"adam", "sgd"}
     assert all((values["train.momentum"] is None) == (values["train.optimizer"] == "adam") for values in draws)
@@ -200,12 +200,12 @@ def test_every_draw_lies_in_the_space_and_conditions_hold(tmp_path: Path) -> Non
     assert 10 < small_rates < 30
 
 
-@pytest.mark.parametrize("sampler", sampling.SAMPLERS)
+@pytest.mark.parametrize("sampler", trials.SAMPLERS)
 def test_the_same_seed_tries_the_same_settings(sampler: str, tmp_path: Path) -> None:
     def values(folder: str, seed: int) -> list[Values]:
         seen: list[Values] = []
         search = searching(sampler=sampler, seed=seed, trials=14)
-        searched(opened(tmp_path / folder), search, scoring(lambda number, values: -values["train.lr"], seen))
+        searched(open_study(tmp_path / folder), search, scoring(lambda number, values: -values["train.lr"], seen))
         return seen
 
     assert values("one", 3) == values("two", 3)
@@ -215,7 +215,7 @@ def test_the_same_seed_tries_the_same_settings(sampler: str, tmp_path: Path) -> 
 def test_tpe_learns_from_the_trials_before(tmp_path: Path) -> None:
     seen: list[Values] = []
     search = searching(sampler="tpe", trials=30, space={"loss.l2": {"low": 0.0, "high": 1.0}})
-    searched(opened(tmp_path), search, scoring(lambda number, values: -abs(values["loss.l2"] - 0.7), seen))
+    searched(open_study(tmp_path), search, scoring(lambda number, values: -abs(values["loss.l2"] - 0.7), seen))
     early, late = ([abs(values["loss.l2"] - 0.7) for values in part] for part in (seen[:10], seen[-10:]))
     assert sum(late) < sum(early) / 2
 
@@ -226,13 +226,13 @@ def test_tpe_learns_from_the_trials_before(tmp_path: Path) -> None:
 async def interrupted(study: optuna.Study, search: Search, last: int) -> None:
     """Ctrl-C in trial `last`."""
 
-    async def runner(number: int, values: Values, report: Report) -> float:
+    async def objective(number: int, values: Values, report: Report) -> float:
         if number == last:
             task.cancel()
             await asyncio.sleep(60)
         return values["train.lr"]
 
-    task = asyncio.create_task(loop.run(study, search, runner, screen(search)))
+    task = asyncio.create_task(trials.run(study, search, objective, screen(search)))
     await asyncio.wait([task])
     assert task.cancelled()
 
@@ -240,10 +240,10 @@ async def interrupted(study: optuna.Study, search: Search, last: int) -> None:
 def test_a_stopped_search_goes_on_with_the_trials_that_remain(tmp_path: Path) -> None:
     whole: list[Values] = []
     search = searching()
-    searched(opened(tmp_path / "whole"), search, scoring(lambda number, values: values["train.lr"], whole))
-    asyncio.run(interrupted(opened(tmp_path / "stopped"), search, 2))
+    searched(open_study(tmp_path / "whole"), search, scoring(lambda number, values: values["train.lr"], whole))
+    asyncio.run(interrupted(open_study(tmp_path / "stopped"), search, 2))
     rest: list[Values] = []
-    study = opened(tmp_path / "stopped")
+    study = open_study(tmp_path / "stopped")
     searched(study, search, scoring(lambda number, values: values["train.lr"], rest))
     assert rest == whole[2:]
     assert [trial.value for trial in study.trials] == [values["train.lr"] for values in whole]
@@ -253,7 +253,7 @@ def test_a_stopped_search_goes_on_with_the_trials_that_remain(tmp_path: Path) ->
     assert len(more) == 2
 
 
-def learning(reached: dict[int, int], curve: Callable[[int, int], float]) -> Runner:
+def learning(reached: dict[int, int], curve: Callable[[int, int], float]) -> Objective:
     """A trial of nine epochs that notes how far it came."""
 
     async def run(number: int, values: Values, report: Report) -> float:
@@ -267,7 +267,7 @@ def learning(reached: dict[int, int], curve: Callable[[int, int], float]) -> Run
 
 def test_a_trial_behind_the_median_is_ended_after_a_third(tmp_path: Path) -> None:
     reached: dict[int, int] = {}
-    study = opened(tmp_path)
+    study = open_study(tmp_path)
     searched(study, searching(), learning(reached, lambda number, epoch: epoch / 10 - (number == 5)))
     assert reached == {0: 9, 1: 9, 2: 9, 3: 9, 4: 9, 5: 4}
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 5 + ["PRUNED"]
@@ -275,7 +275,7 @@ def test_a_trial_behind_the_median_is_ended_after_a_third(tmp_path: Path) -> Non
 
 def test_of_a_loss_the_high_one_is_behind(tmp_path: Path) -> None:
     reached: dict[int, int] = {}
-    study = opened(tmp_path, "valid_loss")
+    study = open_study(tmp_path, "valid_loss")
     search = searching(trials=7)
     searched(study, search, learning(reached, lambda number, epoch: {5: 0.9, 6: 0.1}.get(number, 0.5)))
     assert (reached[5], reached[6]) == (4, 9)
@@ -284,7 +284,7 @@ def test_of_a_loss_the_high_one_is_behind(tmp_path: Path) -> None:
 
 def test_without_pruning_every_trial_runs_to_its_end(tmp_path: Path) -> None:
     reached: dict[int, int] = {}
-    searched(opened(tmp_path), searching(prune=False), learning(reached, lambda number, epoch: -number))
+    searched(open_study(tmp_path), searching(prune=False), learning(reached, lambda number, epoch: -number))
     assert set(reached.values()) == {9}
 
 
@@ -298,7 +298,7 @@ def test_as_many_trials_run_at_once_as_there_are_workers(tmp_path: Path) -> None
         live.remove(number)
         return 0.5
 
-    study = opened(tmp_path)
+    study = open_study(tmp_path)
     searched(study, searching(workers=3), run)
     assert max(most) == 3
     assert len(study.trials) == 6
@@ -312,11 +312,11 @@ def test_a_failed_trial_is_noted_and_three_at_first_end_the_search(tmp_path: Pat
     async def once(number: int, values: Values, report: Report) -> float:
         return await broken(number, values, report) if number == 1 else 0.5
 
-    study = opened(tmp_path / "one")
+    study = open_study(tmp_path / "one")
     searched(study, searching(), once)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", *["COMPLETE"] * 4]
     with pytest.raises(XraylabError) as caught:
-        searched(opened(tmp_path / "all"), searching(), broken)
+        searched(open_study(tmp_path / "all"), searching(), broken)
     assert str(caught.value) == (
         "the search has ended, because its first 3 trials failed\n"
         "  - trial 0 is broken\n  - trial 1 is broken\n  - trial 2 is broken"
@@ -340,21 +340,21 @@ def test_a_trial_overrides_the_varied_experiment_alone() -> None:
 
 def test_the_line_of_an_epoch_is_understood() -> None:
     line = "baseline-0 epoch 2/30  train_loss 0.4411  train_accuracy 0.8125  valid_loss nan  valid_f1 0.5000"
-    epoch, epochs, figures = experiment.figures(line) or pytest.fail("not understood")
+    epoch, epochs, figures = experiment.parse_epoch(line) or pytest.fail("not understood")
     assert (epoch, epochs, figures["train_accuracy"], figures["valid_f1"]) == (2, 30, 0.8125, 0.5)
     assert str(figures["valid_loss"]) == "nan"
-    assert experiment.figures("Running stage 'train@baseline-0':") is None
+    assert experiment.parse_epoch("Running stage 'train@baseline-0':") is None
 
 
 def test_each_finished_trial_is_a_line_with_the_best_and_the_time_left() -> None:
-    times = iter([0.0, 60.0, 60.0, 90.0])
+    times = iter([0.0, 0.0, 60.0, 60.0, 90.0])
     shown = screen(searching(trials=4), clock=lambda: next(times))
     for number, figure in enumerate([0.5, 0.25]):
-        shown.started(number, {"train.lr": 0.00123456})
-        shown.finished(number, {"train.lr": 0.00123456}, figure)
+        shown.started(number, label(number, {"train.lr": 0.00123456}))
+        shown.trial_ended(number, f"valid_f1 {figure:.4f}", figure)
     assert shown.console.file.getvalue().splitlines() == [
-        "1/4 trial 0: valid_f1 0.5000  train.lr=0.00123  (best: trial 0, 0.5000; about 0:03:00 left)",
-        "2/4 trial 1: valid_f1 0.2500  train.lr=0.00123  (best: trial 0, 0.5000; about 0:01:30 left)",
+        "1/4 trial 0: valid_f1 0.5000  train.lr=0.00123  (best: trial 0, 0.5000; about 3:00 left)",
+        "2/4 trial 1: valid_f1 0.2500  train.lr=0.00123  (best: trial 0, 0.5000; about 1:30 left)",
     ]
 
 
@@ -369,7 +369,7 @@ class FakeDvc(Dvc):
 @pytest.mark.parametrize(("figure", "best"), [("valid_f1", 0.75), ("valid_loss", 0.25)])
 def test_a_trial_is_judged_by_its_best_epoch_on_validation(figure: str, best: float, tmp_path: Path) -> None:
     """And one that a killed search could not note is not trained again."""
-    run = experiment.runner(
+    run = experiment.Trainer(
         FakeDvc(tmp_path), "l2", 2, figure, lambda number: f"search-x-{number:03d}", {"search-x-004"}, [{}], tmp_path
     )
     assert asyncio.run(run(4, {}, lambda epoch, epochs, value: None)) == best
@@ -380,7 +380,7 @@ def test_what_is_left_of_ended_trials_is_removed_unless_it_is_in_use(tmp_path: P
     for folder in (ours, theirs):
         folder.mkdir()
     with FileLock(theirs.with_suffix(".lock")):
-        command._forget({ours, theirs})
+        command._remove({ours, theirs})
     assert not ours.exists()
     assert theirs.exists()
 
@@ -403,7 +403,7 @@ def test_a_search_is_another_one_where_its_space_settings_or_data_are_others(tmp
 def test_without_optuna_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingError) as caught:
-        cli.search()
+        cli.app(["search"], standalone_mode=False)
     assert str(caught.value) == "xraylab search needs Optuna, which is not installed: pip install 'optuna>=4'"
 
 
@@ -416,7 +416,7 @@ def finished(folder: Path, trials: int = 8) -> tuple[pd.DataFrame, dict[str, Any
     async def run(number: int, values: Values, report: Report) -> float:
         return await broken(number, values, report) if number == 1 else 1 - values["train.lr"]
 
-    search, study, paths = searching(trials=trials, space={**SPACE}), opened(folder), Paths(folder)
+    search, study, paths = searching(trials=trials, space={**SPACE}), open_study(folder), Paths(folder)
     searched(study, search, run)
     results.write(study, search, lambda number: f"search-x-{number:03d}", "valid_f1", 0, paths)
     return tables.read(paths.search / "trials.csv"), files.read_json(paths.search / "importance.json")

@@ -115,7 +115,7 @@ def test_covid4_and_its_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     unlabelled = "data/raw/xray-data/xray-data/test"
     monkeypatch.chdir(study)
     options = ["--submission", "Id,Label", "--numbers", "--csv", "mine.csv"]
-    done = CliRunner().invoke(cli.app, ["classify", "weighted-sampling", unlabelled, *options])
+    done = CliRunner().invoke(cli.app, ["predict-images", "weighted-sampling", unlabelled, *options])
     assert done.exit_code == 0, done.output
     rows = pd.read_csv(study / "mine.csv")
     assert list(rows["Id"]) == [f"test_{n}" for n in range(4)]

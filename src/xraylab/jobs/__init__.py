@@ -1,1 +1,1 @@
-"""Experiments side by side, over dvc's own `dvc repro --single-item`."""
+"""Experiments side by side, over `dvc repro --single-item`; and the table of DVC's experiments."""

@@ -1,4 +1,4 @@
-"""dvc as a process that can be ended with all that it started."""
+"""dvc as a process that can be ended with everything it started, and the log of what it prints."""
 
 import asyncio
 import codecs
@@ -8,10 +8,13 @@ import re
 import sys
 import time
 from asyncio import StreamReader
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 import psutil
 
@@ -20,6 +23,48 @@ from xraylab.jobs import guard
 
 CHUNK = 1 << 16
 READ = "import dvc.api, sys; sys.stdout.write(dvc.api.read(sys.argv[1], rev=sys.argv[2]))"
+LAST_LINES = 12  # of a failed stage, to show
+TRIES = 5
+PAUSE = 2.0
+LOCKED = ("Unable to acquire lock", "is busy, it is being blocked by")
+
+
+@dataclass
+class Log:
+    """The output of one dvc: all of it in one file per stage, its last lines here."""
+
+    folder: Path
+    stage: str
+    last: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
+    file: TextIO | None = None
+
+    def add(self, line: str) -> None:
+        started = re.fullmatch(r"Running stage '(.+)':", line)
+        if started and started[1] != self.stage:
+            self.close()
+            self.stage, self.file = started[1], None
+            self.last.clear()
+        self.last.append(line)
+        if self.file is None:
+            self.file = self.path.open("w", encoding="utf-8")
+        print(line, file=self.file, flush=True)
+
+    def close(self) -> None:
+        if self.file:
+            self.file.close()
+
+    def locked(self) -> bool:
+        """True where another dvc held a lock for too long."""
+        return any(sign in line for line in self.last for sign in LOCKED)
+
+    def tail(self, name: str, root: Path) -> str:
+        """The end of the log, as an error shows it."""
+        path = self.path.relative_to(root) if self.path.is_relative_to(root) else self.path
+        return "\n      ".join([f"{name}, whose log {path} ends with", *self.last])
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{re.sub('[/:]', '_', self.stage)}.log"
 
 
 class Dvc:
@@ -34,29 +79,45 @@ class Dvc:
 
         Errors: XraylabError where it fails; it has then said why itself.
         """
-        async with self.started(["repro", *arguments], {}) as process:
+        async with self._dvc(["repro", *arguments], {}) as process:
             code = await process.wait()
         if code != 0:
             raise XraylabError(f"`{' '.join(['dvc repro', *arguments])}` failed; what it printed above says why")
 
     async def output(self, *arguments: str) -> str:
-        """What a command prints.
+        """Run a command and return what it prints.
 
         Errors: XraylabError with its message where it fails.
         """
-        async with self.started(list(arguments), {}, stdout=PIPE, stderr=PIPE) as process:
-            return await _said(process, f"`dvc {' '.join(arguments)}`")
+        async with self._dvc(list(arguments), {}, PIPE, PIPE) as process:
+            return await _stdout(process, f"`dvc {' '.join(arguments)}`")
 
     async def read(self, path: str, revision: str) -> str:
-        """The text of an output as it was at a commit or in an experiment.
+        """Read an output as it was at a commit or in an experiment.
 
         Errors: XraylabError where there is none.
         """
         async with self._guarded(["-c", READ, path, revision], {}, PIPE, PIPE) as process:
-            return await _said(process, f"reading {path} of {revision}")
+            return await _stdout(process, f"reading {path} of {revision}")
+
+    async def logged(
+        self, arguments: list[str], environment: dict[str, str], log: Log, on_line: Callable[[str], None]
+    ) -> int:
+        """Run dvc, write every line to the log, hand it to `on_line`, and return the exit status."""
+        environment = {"PYTHONUNBUFFERED": "1", **environment}
+        try:
+            async with self._dvc(arguments, environment, PIPE, STDOUT) as process:
+                if process.stdout is None:
+                    raise RuntimeError("the process was started with a pipe")
+                async for line in lines(process.stdout):
+                    log.add(line)
+                    on_line(line)
+                return await process.wait()
+        finally:
+            log.close()
 
     @asynccontextmanager
-    async def started(
+    async def _dvc(
         self, arguments: list[str], environment: dict[str, str], stdout: int | None = None, stderr: int | None = None
     ) -> AsyncIterator[Process]:
         """A running dvc that waits for dvc's lock as long as it takes; ended where the block is left early."""
@@ -83,8 +144,8 @@ class Dvc:
                 await process.wait()
             self.live.remove(process)
 
-    def hurry(self) -> None:
-        """Those that are being ended in good order end at once."""
+    def kill(self) -> None:
+        """End at once the processes that are being ended in good order."""
         for process in self.live:
             if process.returncode is None:
                 _end(process)
@@ -101,11 +162,21 @@ def _end(process: Process) -> None:
         process.terminate()
 
 
-async def _said(process: Process, what: str) -> str:
+async def _stdout(process: Process, what: str) -> str:
     out, err = await process.communicate()
     if process.returncode != 0:
         raise XraylabError(f"{what} failed", [err.decode(errors="replace").strip().replace("\n", "\n    ")])
     return out.decode()
+
+
+async def retried(attempt: Callable[[], Awaitable[tuple[int, Log]]]) -> tuple[int, Log]:
+    """Exit status and log of an attempt, made again where another dvc held a lock for too long."""
+    for _ in range(TRIES - 1):
+        code, log = await attempt()
+        if code == 0 or not log.locked():
+            return code, log
+        await asyncio.sleep(PAUSE)
+    return await attempt()
 
 
 async def lines(stream: StreamReader) -> AsyncIterator[str]:
@@ -121,7 +192,7 @@ async def lines(stream: StreamReader) -> AsyncIterator[str]:
         yield rest.rstrip()
 
 
-def mend(root: Path) -> None:
+def remove_torn_lock(root: Path) -> None:
     """Remove dvc's list of locks where it is torn: killed while it wrote it, dvc refuses every later command."""
     file = root / ".dvc/tmp/rwlock"
     if _torn(file):

@@ -1,6 +1,7 @@
 """DVC's experiments as one table: the runs that each of them trained, the best first."""
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from rich.table import Column, Table
 from rich.text import Text
 
+from xraylab.jobs.dvc import Dvc
 from xraylab.params.config import OVERRIDABLE, merged
 from xraylab.studies.presets import leaves
 
@@ -16,16 +18,16 @@ Config = dict[str, Any]  # dotted key -> value
 SECTIONS = ("data", "split", "images", *OVERRIDABLE)
 """What can change a training."""
 TEST = "test_"
-UNFINISHED = {"Queued": "queued", "Running": "running", "Failed": "failed"}
+UNFINISHED = {"queued", "running", "failed"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A run of a version, which is the workspace, a commit, or an experiment of DVC.
+    """A run of a version: of the workspace, a commit, or a DVC experiment.
 
-    `metric` is f1 and the like on validation images, test_f1 on test images; `value` is None without a figure. `age`
-    counts commits from the newest, 0; None for what is not committed. What is not finished has no run yet, and as
-    `config` only what it changes.
+    `metric`: f1 and the like on validation images, test_f1 on test images; `value` is None where it has none.
+    `age`: commits since, 0 for the newest; None for what is not committed. An unfinished experiment has no run yet,
+    and as `config` only what it changes.
     """
 
     version: str
@@ -37,35 +39,42 @@ class Row:
     age: int | None = None
 
 
-def rows(shown: list[Tree]) -> list[Row]:
-    """The runs of every commit, and those that the workspace and the experiments trained otherwise; the best first.
+async def show(dvc: Dvc, baseline: str, commits: int) -> Table:
+    """The table of the workspace, the last `commits` and the experiments that began there."""
+    listed = rows(json.loads(await dvc.output("exp", "show", "--json", "--num", str(commits))))
+    return table(listed, reference(listed, baseline))
 
-    `shown`: what `dvc exp show --json` prints.
+
+def rows(versions: list[Tree]) -> list[Row]:
+    """The runs of every commit, and those that the workspace and the experiments trained differently; the best first.
+
+    `versions`: what `dvc exp show --json` prints.
     """
-    workspace, *commits = shown
-    found = [row for age, commit in enumerate(commits) for row in _of_commit(commit, age)]
-    found += _of_child(workspace, _data(commits[0]) if commits else {}, "workspace")
-    return sorted(found, key=_order)
+    workspace, *commits = versions
+    listed = [row for age, commit in enumerate(commits) for row in _commit(commit, age)]
+    listed += _changed_runs(workspace, _data(commits[0]) if commits else {}, "workspace")
+    return sorted(listed, key=_order)
 
 
-def _of_commit(commit: Tree, age: int) -> Iterator[Row]:
+def _commit(commit: Tree, age: int) -> Iterator[Row]:
     data = _data(commit)
     yield from _runs(data, _name(commit), age)
     for experiment in commit["experiments"] or []:
-        last, state = experiment["revs"][0], (experiment["executor"] or {}).get("state", "")
-        yield from _of_child(last, data, _name(last), UNFINISHED.get(state.capitalize(), ""))
+        last, state = experiment["revs"][0], (experiment["executor"] or {}).get("state", "").lower()
+        yield from _unfinished(last, data, state) if state in UNFINISHED else _changed_runs(last, data, _name(last))
 
 
-def _of_child(child: Tree, parent: Tree, name: str, state: str = "") -> Iterator[Row]:
-    """The runs whose model is not the parent's; of what is not finished, its parameters alone."""
-    data = _data(child)
-    if state:
-        old, new = (_all(_params(each)) for each in (parent, data))
-        changed = {key: value for key, value in new.items() if old.get(key, ...) != value}
-        yield Row(name, "", "", None, changed, state)
-        return
+def _unfinished(version: Tree, parent: Tree, state: str) -> Iterator[Row]:
+    before, config = (_flat(_params(data)) for data in (parent, _data(version)))
+    changed = {key: value for key, value in config.items() if before.get(key, ...) != value}
+    yield Row(_name(version), "", "", None, changed, state)
+
+
+def _changed_runs(version: Tree, parent: Tree, name: str) -> Iterator[Row]:
+    """The runs whose model is not the parent's."""
+    data = _data(version)
     before = {run: _model(parent, run) for run in _metrics(parent)}
-    yield from (row for row in _runs(data, name) if _model(data, row.run) != before.get(row.run))
+    return (row for row in _runs(data, name) if _model(data, row.run) != before.get(row.run))
 
 
 def _runs(data: Tree, version: str, age: int | None = None) -> Iterator[Row]:
@@ -74,14 +83,14 @@ def _runs(data: Tree, version: str, age: int | None = None) -> Iterator[Row]:
 
 
 def _metrics(data: Tree) -> dict[str, tuple[str, float | None]]:
-    """Run -> name and value of the figure that chose its best epoch, from metrics/<experiment>/<repeat>.json."""
-    found = {}
-    for path, content in data.get("metrics", {}).items():
-        place = PurePosixPath(path.replace("\\", "/"))
-        if place.parts[0] == "metrics" and isinstance(content.get("data"), dict):
+    """Run -> name and value of the metric that chose its best epoch, from metrics/<experiment>/<repeat>.json."""
+    metrics = {}
+    for name, content in data.get("metrics", {}).items():
+        path = PurePosixPath(name.replace("\\", "/"))
+        if path.parts[0] == "metrics" and isinstance(content.get("data"), dict):
             ((metric, value),) = next(iter(content["data"].values())).items()
-            found["/".join([place.parent.name, place.stem])] = (metric, value)
-    return found
+            metrics[f"{path.parent.name}/{path.stem}"] = (metric, value)
+    return metrics
 
 
 def _model(data: Tree, run: str) -> str | None:
@@ -93,15 +102,14 @@ def _params(data: Tree) -> Tree:
     return (data.get("params", {}).get("params.yaml") or {}).get("data") or {}
 
 
-def _all(params: Tree) -> Config:
+def _flat(params: Tree) -> Config:
     return dict(leaves({name: params[name] for name in (*SECTIONS, "experiments") if name in params}))
 
 
 def _config(params: Tree, experiment: str) -> Config:
-    """What an experiment is trained with."""
+    """The settings that an experiment is trained with."""
     overrides = params.get("experiments", {}).get(experiment) or {}
-    base = {name: params[name] for name in SECTIONS if name in params}
-    return dict(leaves(merged(base, overrides)))
+    return dict(leaves(merged({name: params[name] for name in SECTIONS if name in params}, overrides)))
 
 
 def _data(version: Tree) -> Tree:
@@ -113,38 +121,38 @@ def _name(version: Tree) -> str:
 
 
 def _order(row: Row) -> tuple[bool, str, float]:
-    """The lowest loss or the highest of anything else first, metric by metric; what has no figure last."""
+    """The lowest loss or the highest of anything else first, metric by metric; rows without a value last."""
     if row.value is None:
         return (True, "", 0.0)
     return (False, row.metric, row.value if row.metric.endswith("loss") else -row.value)
 
 
-def reference(found: Iterable[Row], baseline: str) -> Row | None:
-    """The first run of the baseline in the newest commit, which the others are told apart from."""
-    committed = [row for row in found if row.run.split("/")[0] == baseline and row.age is not None]
+def reference(listed: list[Row], baseline: str) -> Row | None:
+    """The first run of the baseline in the newest commit, with which the others are compared."""
+    committed = [row for row in listed if row.run.split("/")[0] == baseline and row.age is not None]
     return min(committed, key=lambda row: (row.age, int(row.run.split("/")[1])), default=None)
 
 
 def changes(row: Row, other: Row | None) -> list[str]:
     """The parameters in which a run differs, as `-S` takes them."""
     before = {} if row.state else other.config if other else row.config
-    return [f"{key}={_spelt(value)}" for key, value in row.config.items() if before.get(key, ...) != value]
+    return [f"{key}={_text(value)}" for key, value in row.config.items() if before.get(key, ...) != value]
 
 
-def _spelt(value: Any) -> str:
+def _text(value: Any) -> str:
     return "null" if value is None else str(value).replace("'", "")
 
 
-def table(found: list[Row], other: Row | None) -> Table:
+def table(listed: list[Row], other: Row | None) -> Table:
     """Fits any terminal: the parameters that differ are one column, whose lines break."""
-    metrics = list(dict.fromkeys(row.metric for row in found if row.metric))
+    metrics = list(dict.fromkeys(row.metric for row in listed if row.metric))
     heads = [Column(_head(name), justify="right", no_wrap=True) for name in metrics]
     differing = Column("differs in", overflow="fold")
     result = Table(Column("version", no_wrap=True), Column("run", no_wrap=True), *heads, differing, box=None)
-    for row in found:
-        figures = [_decimal(row.value) if row.metric in (name, "") else "" for name in metrics]
-        told = "the baseline" if row is other else " ".join(changes(row, other))
-        result.add_row(*map(Text, (row.version, row.run or "-", *figures, " ".join([row.state, told]).strip())))
+    for row in listed:
+        values = [_decimal(row.value) if row.metric in (name, "") else "" for name in metrics]
+        difference = "the baseline" if row is other else " ".join(changes(row, other))
+        result.add_row(*map(Text, (row.version, row.run or "-", *values, f"{row.state} {difference}".strip())))
     return result
 
 

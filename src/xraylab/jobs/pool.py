@@ -1,75 +1,95 @@
-"""Jobs side by side: each is one dvc that makes the stages of one experiment, one after another."""
+"""Jobs side by side: each is one dvc that makes the stages of one experiment, with its share of the machine."""
 
 import asyncio
+import os
 import re
-from asyncio.subprocess import PIPE, STDOUT
+import shutil
+import subprocess
+import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
 from xraylab.errors import XraylabError
-from xraylab.jobs.dvc import Dvc, lines
-from xraylab.jobs.pipeline import Job
-from xraylab.jobs.screen import Screen
+from xraylab.jobs.dvc import Dvc, Log, retried
+from xraylab.progress import spelt
 
-LAST = 12  # lines of a failed stage to show
-TRIES = 5
-PAUSE = 2.0
-LOCKED = ("Unable to acquire lock", "is busy, it is being blocked by")
+Job = tuple[str, ...]  # names of stages, in the order in which they run
 
 
-@dataclass
-class Output:
-    """What a job printed: all of it in one log per stage, its last lines here."""
+class Screen:
+    """The running jobs, what each does and for how long, and how many of all are done."""
 
-    folder: Path
-    stage: str
-    last: deque[str] = field(default_factory=lambda: deque(maxlen=LAST))
-    log: TextIO | None = None
+    def __init__(
+        self, total: int, console: Console, clock: Callable[[], float] = time.monotonic, done: int = 0
+    ) -> None:
+        self.total, self.console, self.clock, self.done = total, console, clock, done
+        self.start = clock()
+        self.started_at: dict[Hashable, float] = {}
+        self.running: dict[Hashable, tuple[str, str]] = {}  # job -> its name, and what it does
 
-    def add(self, line: str) -> None:
-        if new := re.fullmatch(r"Running stage '(.+)':", line):
-            self._turn_to(new[1])
-        self.last.append(line)
-        if self.log is None:
-            self.log = self.path.open("w", encoding="utf-8")
-        print(line, file=self.log, flush=True)
+    def shown(self) -> AbstractContextManager[Any]:
+        """Keep the screen up to date on a terminal."""
+        if not self.console.is_terminal:
+            return nullcontext()
+        return Live(get_renderable=self.picture, console=self.console, transient=True)
 
-    def close(self) -> None:
-        if self.log:
-            self.log.close()
+    def started(self, job: Hashable, name: str) -> None:
+        self.started_at[job] = self.clock()
+        self.running[job] = (name, "")
 
-    def locked(self) -> bool:
-        return any(sign in line for line in self.last for sign in LOCKED)
+    def line(self, job: Hashable, name: str, text: str) -> None:
+        """Show what a job does; without a terminal, print it after its name."""
+        self.running[job] = (name, text)
+        if not self.console.is_terminal:
+            self.print(f"[{name}] {text}")
 
-    @property
-    def path(self) -> Path:
-        return self.folder / f"{re.sub('[/:]', '_', self.stage)}.log"
+    def ended(self, job: Hashable, outcome: str, success: bool) -> None:
+        del self.running[job]
+        seconds = self.clock() - self.started_at.pop(job)
+        self.done += success
+        self.print(f"{self.done}/{self.total} {outcome} ({spelt(seconds)})")
 
-    def _turn_to(self, stage: str) -> None:
-        if stage != self.stage:
-            self.close()
-            self.stage, self.log = stage, None
-            self.last.clear()
+    def picture(self) -> Group:
+        """The running jobs, one line each, and the sum of it."""
+        table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, justify="right")
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        for job, (name, text) in self.running.items():
+            table.add_row(Text(name), spelt(self.clock() - self.started_at[job]), Text(text))
+        return Group(table, Text(f"{self.done}/{self.total} done{self.summary()}"))
+
+    def summary(self) -> str:
+        return f", {spelt(self.clock() - self.start)}"
+
+    def print(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-async def run(dvc: Dvc, jobs: Sequence[Job], shares: list[dict[str, str]], screen: Screen, logs: Path) -> list[Output]:
-    """Work through `jobs`, as many at once as there are shares, and return what the failed ones printed.
+async def run(dvc: Dvc, jobs: Sequence[Job], shares: list[dict[str, str]], screen: Screen, logs: Path) -> list[Log]:
+    """Work through `jobs`, as many at once as there are shares, and return the logs of the failed ones.
 
     After a failure those that run go on to their end, and no further one starts.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    waiting, failed = deque(jobs), list[Output]()
+    waiting, failed = deque(jobs), list[Log]()
 
     async def work(share: dict[str, str]) -> None:
         while waiting and not failed:
             job = waiting.popleft()
-            screen.started(job)
-            code, output = await _patiently(dvc, job, share, screen, logs)
-            screen.ended(job, code)
-            failed.extend([output] if code else [])
+            screen.started(job, job[0])
+            code, log = await retried(partial(_repro, dvc, job, share, screen, logs))
+            screen.ended(job, f"failed: {log.stage}" if code else f"done: {', '.join(job)}", code == 0)
+            failed.extend([log] if code else [])
 
     async with asyncio.TaskGroup() as group:
         for share in shares:
@@ -77,40 +97,47 @@ async def run(dvc: Dvc, jobs: Sequence[Job], shares: list[dict[str, str]], scree
     return failed
 
 
-def failure(failed: list[Output], total: int, root: Path) -> XraylabError:
-    """What went wrong, with the end of each log."""
-    problems = [
-        "\n      ".join([f"{output.stage}, whose log {_below(output.path, root)} ends with", *output.last])
-        for output in failed
-    ]
+async def _repro(dvc: Dvc, job: Job, share: dict[str, str], screen: Screen, logs: Path) -> tuple[int, Log]:
+    log = Log(logs, job[0])
+    command = ["repro", "--single-item", *job]
+    return await dvc.logged(command, share, log, lambda line: screen.line(job, log.stage, line)), log
+
+
+def failure(failed: list[Log], total: int, root: Path) -> XraylabError:
+    """The error that says which jobs failed, with the end of each log."""
     headline = f"{len(failed)} of {total} jobs failed, and no further one was started; finished ones are kept"
-    return XraylabError(headline, problems)
+    return XraylabError(headline, [log.tail(log.stage, root) for log in failed])
 
 
-def _below(path: Path, root: Path) -> Path:
-    return path.relative_to(root) if path.is_relative_to(root) else path
+def gpus() -> list[str]:
+    """The GPUs that may be used, as CUDA_VISIBLE_DEVICES names them; slices where a GPU is sliced (MIG)."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip() not in {"", "-1", "NoDevFiles"}]
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    listing = subprocess.run([program, "-L"], capture_output=True, encoding="utf-8", check=False)  # noqa: S603 - found on the path
+    return devices(listing.stdout) if listing.returncode == 0 else []
 
 
-async def _patiently(dvc: Dvc, job: Job, share: dict[str, str], screen: Screen, logs: Path) -> tuple[int, Output]:
-    """Again where another dvc held a lock for too long."""
-    for _ in range(TRIES - 1):
-        code, output = await _once(dvc, job, share, screen, logs)
-        if code == 0 or not output.locked():
-            return code, output
-        await asyncio.sleep(PAUSE)
-    return await _once(dvc, job, share, screen, logs)
+def devices(listing: str) -> list[str]:
+    """The identifiers in what `nvidia-smi -L` prints: numbers would mean other GPUs to CUDA than to nvidia-smi."""
+    names: list[str] = re.findall(r"UUID: ((?:GPU|MIG)-[^)\s]+)", listing)
+    return [name for name in names if name.startswith("MIG-")] or names
 
 
-async def _once(dvc: Dvc, job: Job, share: dict[str, str], screen: Screen, logs: Path) -> tuple[int, Output]:
-    output = Output(logs, job[0])
-    environment = {"PYTHONUNBUFFERED": "1", **share}
-    try:
-        async with dvc.started(["repro", "--single-item", *job], environment, PIPE, STDOUT) as process:
-            if process.stdout is None:
-                raise RuntimeError("a pipe was asked for")
-            async for line in lines(process.stdout):
-                output.add(line)
-                screen.line(job, output.stage, line)
-            return await process.wait(), output
-    finally:
-        output.close()
+def cores() -> int:
+    """How many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    return os.cpu_count() or 1 if affinity is None else len(affinity(0))
+
+
+def shares(jobs: int, devices: list[str]) -> list[dict[str, str]]:
+    """The environment of each of `jobs` jobs that run at once.
+
+    One job alone has all cores, as under `dvc repro`; an OMP_NUM_THREADS of the user's own stays.
+    """
+    threads = {"OMP_NUM_THREADS": str(max(1, cores() // jobs))}
+    common = threads if jobs > 1 and "OMP_NUM_THREADS" not in os.environ else {}
+    return [common | ({"CUDA_VISIBLE_DEVICES": devices[job % len(devices)]} if devices else {}) for job in range(jobs)]

@@ -54,7 +54,7 @@ CLAIM = (
     Item("30", "Evaluation", "Robustness", "robustness", ""),
     Item("31", "Evaluation", "Explainability", "explained", "nothing was explained here"),
     Item("32", "Evaluation", "Internal test", "internal", ""),
-    Item("33", "Evaluation", "External test", "external", "xraylab external tests a run on another data set"),
+    Item("33", "Evaluation", "External test", "external", "xraylab external-test tests a run on another data set"),
     Item("34", "Evaluation", "Trial registration", None, "whether the study is registered"),
     Item("35", "Results", "Numbers included and excluded", "numbers", ""),
     Item("36", "Results", "Patients’ characteristics in each partition", "people", "sex and age in each partition"),

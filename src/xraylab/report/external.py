@@ -1,4 +1,4 @@
-"""What `xraylab external` found, for the page; from the files in reports/external."""
+"""What `xraylab external-test` found, for the page; from the files in reports/external."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

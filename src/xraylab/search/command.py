@@ -1,11 +1,9 @@
 """`xraylab search`: from params.yaml to finished trials."""
 
-import asyncio
 import hashlib
 import json
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,44 +15,38 @@ from rich.console import Console
 
 from xraylab import files
 from xraylab.errors import ParamsError, XraylabError
-from xraylab.jobs import dvc, machine, pipeline
+from xraylab.jobs import pool, repro
 from xraylab.jobs.dvc import Dvc
-from xraylab.jobs.run import until_signal
 from xraylab.params.config import Params
 from xraylab.paths import Paths
-from xraylab.search import experiment, loop, results, sampling
+from xraylab.search import results, trials
+from xraylab.search.experiment import Trainer
 from xraylab.search.screen import Screen
 
 DATA = ("split", "cache")  # the stages whose outputs a trial trains on
 
 
-def run(given: Params, paths: Paths) -> None:
+def run(params: Params, paths: Paths) -> None:
     """Finish the trials that params.yaml asks for, and write reports/search.
 
     Errors: ParamsError where it asks for none or for a search on test data; XraylabError where trials fail, or another
     search runs. A signal ends everything that was started; finished trials remain.
     """
-    refuse(given)
-    dvc.mend(paths.root)
+    refuse(params)
     paths.searches.mkdir(parents=True, exist_ok=True)
-    process = Dvc(paths.root)
     try:
         with FileLock(paths.searches / "lock", timeout=0):
-            number = asyncio.run(until_signal(process, _search(process, given, paths)))
+            repro.until_signal(paths.root, lambda dvc: _search(dvc, params, paths), "`xraylab search` goes on")
     except Timeout:
         raise XraylabError("another search runs in this study; wait for it, or stop it") from None
-    if number:
-        dvc.mend(paths.root)
-        Console(stderr=True).print("stopped; `xraylab search` goes on from here", highlight=False)
-        sys.exit(128 + number)
 
 
-def refuse(given: Params) -> None:
+def refuse(params: Params) -> None:
     """Errors: ParamsError where there is nothing to search, or nothing honest."""
-    search = given.search
+    search = params.search
     if not search.space:
         raise ParamsError("search.space is empty: name keys and their values there; docs/search.md has examples")
-    if given.experiment(search.experiment).train.select_on == "test":
+    if params.experiment(search.experiment).train.select_on == "test":
         raise ParamsError(
             f"a search in published mode is refused: train.select_on is test for {search.experiment}, so the best of "
             f"{search.trials} trials would be the one that suits the test images by chance, and no image would be left "
@@ -62,47 +54,45 @@ def refuse(given: Params) -> None:
         )
 
 
-async def _search(process: Dvc, given: Params, paths: Paths) -> None:
-    search, repeat = given.search, given.study.repeats[0]
+async def _search(dvc: Dvc, params: Params, paths: Paths) -> None:
+    search, repeat = params.search, params.study.repeats[0]
     target = f"train@{search.experiment}-{repeat}"
-    graph = pipeline.needs(await process.output("dag", "--dot"))
-    await process.repro(*pipeline.before(graph, [(target,)]))
-    figure = f"valid_{given.experiment(search.experiment).train.select_by}"
-    key = identity(given, paths)
-    study = sampling.opened(paths.searches / "journal.log", key, figure)
+    graph = repro.parse_dag(await dvc.output("dag", "--dot"))
+    await dvc.repro(*repro.prerequisites(graph, [(target,)]))
+    metric = f"valid_{params.experiment(search.experiment).train.select_by}"
+    key = identity(params, paths)
+    study = trials.open_study(paths.searches / "journal.log", key, metric)
     name = partial(trial_name, key)
-    devices = machine.gpus()
-    runner = experiment.runner(
-        process,
-        search.experiment,
-        repeat,
-        figure,
-        name,
-        await _known(process, study),
-        machine.shares(search.workers, devices),
-        paths.searches / "logs",
-    )
-    console = Console(stderr=True)
-    screen = Screen(figure, search.trials, _done(study), _best(study), search.workers, console)
-    before = set(_runs(paths, target))
+    shares = pool.shares(search.workers, pool.gpus())
+    existing, logs = await _existing(dvc, study), paths.searches / "logs"
+    trainer = Trainer(dvc, search.experiment, repeat, metric, name, existing, shares, logs)
+    console, done = Console(stderr=True), len(trials.in_state(study, *trials.ENDED))
+    screen = Screen(metric, search.trials, done, results.best(study), search.workers, console)
+    before = set(_unfinished_runs(paths, target))
     try:
         with screen.shown():
-            await loop.run(study, search, runner, screen)
+            await trials.run(study, search, trainer, screen)
     finally:  # no earlier: dvc sets the workspace aside for a moment where an experiment begins
-        results.write(study, search, name, figure, repeat, paths)
-    _forget(set(_runs(paths, target)) - before)
-    _say(study, name, figure, console)
+        results.write(study, search, name, metric, repeat, paths)
+    _remove(set(_unfinished_runs(paths, target)) - before)
+    if best := results.best(study):
+        console.print(
+            f"the best: {name(best[1])}, {metric} {best[0]:.4f}\n"
+            f"    dvc exp apply {name(best[1])}    # sets its parameters; then dvc repro",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
-def identity(given: Params, paths: Paths) -> str:
+def identity(params: Params, paths: Paths) -> str:
     """A name for the search: trials belong together where space, base settings and data are the same."""
-    search = given.search
-    locked = files.read_yaml(paths.root / "dvc.lock")["stages"]
+    search = params.search
+    stages = files.read_yaml(paths.root / "dvc.lock")["stages"]
     facts = [
         search.model_dump(exclude={"trials", "workers", "prune"}),
-        given.experiment(search.experiment).model_dump(),
-        given.study.repeats[0],
-        [locked[stage]["outs"] for stage in DATA],
+        params.experiment(search.experiment).model_dump(),
+        params.study.repeats[0],
+        [stages[stage]["outs"] for stage in DATA],
     ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -112,39 +102,20 @@ def trial_name(key: str, number: int) -> str:
     return f"search-{key}-{number:03d}"
 
 
-async def _known(process: Dvc, study: optuna.Study) -> set[str]:
-    """DVC's names of experiments, where one may be among them that a stopped search did not note."""
-    if not study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+async def _existing(dvc: Dvc, study: optuna.Study) -> set[str]:
+    """DVC's experiments by name, where one may be among them that a stopped search did not note."""
+    if not trials.in_state(study, TrialState.RUNNING):
         return set()
-    return set((await process.output("exp", "list", "--name-only", "--all-commits")).split())
+    return set((await dvc.output("exp", "list", "--name-only", "--all-commits")).split())
 
 
-def _runs(paths: Paths, target: str) -> Iterator[Path]:
-    """Where unfinished trainings of the varied experiment could go on."""
+def _unfinished_runs(paths: Paths, target: str) -> Iterator[Path]:
+    """Folders from which unfinished trainings of the varied experiment could go on."""
     return (folder for folder in (paths.state / "runs").glob(f"{target.split('@')[1]}-*") if folder.is_dir())
 
 
-def _forget(runs: set[Path]) -> None:
-    """Those of the trials that were ended early have no use; one in use is somebody else's."""
+def _remove(runs: set[Path]) -> None:
+    """Those of pruned trials have no use; one in use is somebody else's."""
     for folder in runs:
         with suppress(Timeout), FileLock(folder.with_suffix(".lock"), timeout=0):
             shutil.rmtree(folder)
-
-
-def _done(study: optuna.Study) -> int:
-    return len(study.get_trials(deepcopy=False, states=sampling.DONE))
-
-
-def _best(study: optuna.Study) -> tuple[float, int] | None:
-    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return (study.best_value, study.best_trial.number) if finished else None
-
-
-def _say(study: optuna.Study, name: Callable[[int], str], figure: str, console: Console) -> None:
-    if best := _best(study):
-        console.print(
-            f"the best: {name(best[1])}, {figure} {best[0]:.4f}\n"
-            f"    dvc exp apply {name(best[1])}    # sets its parameters; then dvc repro",
-            highlight=False,
-            soft_wrap=True,
-        )

@@ -5,143 +5,107 @@ import io
 import json
 import math
 import re
-from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from xraylab.errors import XraylabError
-from xraylab.jobs.dvc import Dvc, lines
-from xraylab.jobs.pool import Output
+from xraylab.jobs.dvc import Dvc, Log, retried
 from xraylab.params.search import Values
-from xraylab.search.loop import FailedError, Report, Runner
+from xraylab.search.trials import FailedError, Report
 
 EPOCH = re.compile(r"\S+ epoch (\d+)/(\d+)  (.+)")  # as the stage `train` prints it
 STAGE = re.compile(r"(Running stage|Stage) '")  # dvc has begun to reproduce
-TRIES = 5
+
+
+@dataclass
+class Trainer:
+    """Trains trials of one experiment by dvc, as many at once as there are `shares` of the machine.
+
+    `existing`: names of DVC's experiments from a search that was stopped before it could note them.
+    """
+
+    dvc: Dvc
+    experiment: str
+    repeat: int
+    metric: str
+    name: Callable[[int], str]
+    existing: set[str]
+    shares: list[dict[str, str]]
+    logs: Path
+    queueing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def __call__(self, number: int, values: Values, report: Report) -> float:
+        """The metric of a trial at its best epoch. Errors: FailedError with the end of the log."""
+        name = self.name(number)
+        if name not in self.existing:
+            await self._train(name, values, report)
+        return await self._best(name)
+
+    async def _train(self, name: str, values: Values, report: Report) -> None:
+        (self.logs / name).mkdir(parents=True, exist_ok=True)
+        command, share = arguments(name, self.experiment, self.repeat, values), self.shares.pop()
+        try:
+            code, log = await retried(lambda: self._dvc(command, share, Log(self.logs / name, "dvc"), report))
+        finally:
+            self.shares.append(share)
+        if code:
+            raise FailedError(log.tail(name, self.dvc.root))
+
+    async def _dvc(self, command: list[str], share: dict[str, str], log: Log, report: Report) -> tuple[int, Log]:
+        """One at a time puts its experiment on dvc's list and takes it from there, lest two take each other's."""
+        await self.queueing.acquire()
+        with ExitStack() as turn:
+            turn.callback(self.queueing.release)
+
+            def on_line(line: str) -> None:
+                if STAGE.match(line):
+                    turn.close()
+                if epoch := parse_epoch(line):
+                    report(epoch[0], epoch[1], epoch[2][self.metric])
+
+            return await self.dvc.logged(command, share, log, on_line), log
+
+    async def _best(self, name: str) -> float:
+        """The metric at its best epoch, from the history that the experiment holds."""
+        try:
+            history = await self.dvc.read(f"models/{self.experiment}/{self.repeat}/history.csv", name)
+        except XraylabError as error:
+            raise FailedError(str(error)) from None
+        column = pd.to_numeric(pd.read_csv(io.StringIO(history))[self.metric], errors="coerce")
+        best = float(column.min() if self.metric.endswith("_loss") else column.max())
+        if math.isnan(best):
+            raise FailedError(f"{name}: {self.metric} is never a number")
+        return best
 
 
 def arguments(name: str, experiment: str, repeat: int, values: Values) -> list[str]:
-    """Of dvc: vary one experiment, in a temporary checkout, and train it.
+    """Arguments for dvc: vary one experiment, in a temporary checkout, and train it.
 
     The values become overrides of that experiment, so that `dvc exp apply` changes it and no other.
     """
-    changes = [f"++experiments.{experiment}.{key}={spelled(value)}" for key, value in values.items()]
+    changes = [f"++experiments.{experiment}.{key}={hydra(value)}" for key, value in values.items()]
     sets = [part for change in changes for part in ("--set-param", change)]
     return ["exp", "run", "--temp", "--name", name, *sets, f"train@{experiment}-{repeat}"]
 
 
-def spelled(value: Any) -> str:
+def hydra(value: Any) -> str:
     """A value in the grammar of dvc's --set-param, which is Hydra's."""
     if isinstance(value, str):
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
     if isinstance(value, list):
-        return f"[{','.join(map(spelled, value))}]"
+        return f"[{','.join(map(hydra, value))}]"
     return json.dumps(value)
 
 
-def figures(line: str) -> tuple[int, int, dict[str, float]] | None:
-    """Epoch, of how many, and its figures, where a line of the training says them."""
-    found = EPOCH.fullmatch(line)
-    if not found:
+def parse_epoch(line: str) -> tuple[int, int, dict[str, float]] | None:
+    """Epoch, of how many, and its metrics, where a line of the training says them."""
+    match = EPOCH.fullmatch(line)
+    if not match:
         return None
-    parts = found[3].split()
-    return int(found[1]), int(found[2]), dict(zip(parts[::2], map(float, parts[1::2]), strict=False))
-
-
-def runner(
-    dvc: Dvc,
-    experiment: str,
-    repeat: int,
-    figure: str,
-    name: Callable[[int], str],
-    finished: set[str],
-    shares: list[dict[str, str]],
-    logs: Path,
-) -> Runner:
-    """Runs trials by dvc, as many at once as there are `shares` of the machine.
-
-    `finished`: names of experiments that DVC already has, from a search that was stopped before it could note them.
-    """
-    free: asyncio.Queue[dict[str, str]] = asyncio.Queue()
-    for share in shares:
-        free.put_nowait(share)
-    turn = asyncio.Lock()
-
-    async def run(number: int, values: Values, report: Report) -> float:
-        if name(number) not in finished:
-            given = arguments(name(number), experiment, repeat, values)
-            share = await free.get()
-            try:
-                await _patiently(dvc, given, share, turn, logs / name(number), figure, report)
-            finally:
-                free.put_nowait(share)
-        return await _best(dvc, f"models/{experiment}/{repeat}/history.csv", name(number), figure)
-
-    return run
-
-
-async def _patiently(
-    dvc: Dvc, given: list[str], share: dict[str, str], turn: asyncio.Lock, logs: Path, figure: str, report: Report
-) -> None:
-    """Again where another dvc held a lock for too long. Errors: FailedError with the end of the log."""
-    logs.mkdir(parents=True, exist_ok=True)
-    for _ in range(TRIES):
-        output = Output(logs, "dvc")
-        try:
-            code = await _once(dvc, given, share, turn, output, figure, report)
-        finally:
-            output.close()
-        if code == 0:
-            return
-        if not output.locked():
-            break
-    raise FailedError("\n      ".join([f"{logs.name}, whose log {output.path} ends with", *output.last]))
-
-
-async def _once(
-    dvc: Dvc,
-    given: list[str],
-    share: dict[str, str],
-    turn: asyncio.Lock,
-    output: Output,
-    figure: str,
-    report: Report,
-) -> int:
-    """dvc's exit status.
-
-    One at a time puts its experiment on dvc's list and takes it from there: of two, each might take the other's.
-    """
-    environment = {"PYTHONUNBUFFERED": "1", **share}
-    async with AsyncExitStack() as held:
-        await held.enter_async_context(turn)
-        async with dvc.started(given, environment, PIPE, STDOUT) as process:
-            async for line in lines(_pipe(process)):
-                output.add(line)
-                if STAGE.match(line):
-                    await held.aclose()
-                if epoch := figures(line):
-                    report(epoch[0], epoch[1], epoch[2][figure])
-            return await process.wait()
-
-
-def _pipe(process: Process) -> asyncio.StreamReader:
-    if process.stdout is None:
-        raise RuntimeError("a pipe was asked for")
-    return process.stdout
-
-
-async def _best(dvc: Dvc, history: str, name: str, figure: str) -> float:
-    """The figure at its best epoch, from the history that the experiment holds."""
-    try:
-        text = await dvc.read(history, name)
-    except XraylabError as error:
-        raise FailedError(str(error)) from None
-    column = pd.to_numeric(pd.read_csv(io.StringIO(text))[figure], errors="coerce")
-    best = float(column.min() if figure.endswith("_loss") else column.max())
-    if math.isnan(best):
-        raise FailedError(f"{name}: {figure} is never a number")
-    return best
+    parts = match[3].split()
+    return int(match[1]), int(match[2]), dict(zip(parts[::2], map(float, parts[1::2]), strict=False))

@@ -2,24 +2,22 @@
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.text import Text
+from rich.console import Console
 
+from xraylab.jobs import pool
 from xraylab.params.search import Values
+from xraylab.progress import spelt
 
-Best = tuple[float, int]  # figure and number of a trial
+Best = tuple[float, int]  # metric and number of a trial
 
 
-class Screen:
-    """The state of a search; `done` and `best` are those of an earlier session that goes on."""
+class Screen(pool.Screen):
+    """The trials of a search; `done` and `best` are those of an earlier session that goes on."""
 
     def __init__(
         self,
-        figure: str,
+        metric: str,
         total: int,
         done: int,
         best: Best | None,
@@ -27,59 +25,35 @@ class Screen:
         console: Console,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.figure, self.total, self.done, self.best = figure, total, done, best
-        self.workers, self.console, self.clock = workers, console, clock
-        self.sign = 1 if figure.endswith("_loss") else -1
-        self.since: dict[int, float] = {}
-        self.running: dict[int, tuple[str, str]] = {}  # what it tries, how far it is
-        self.seconds: list[float] = []
+        super().__init__(total, console, clock, done)
+        self.metric, self.best, self.workers, self.before = metric, best, workers, done
+        self.sign = 1 if metric.endswith("_loss") else -1
+        self.seconds = 0.0  # that all trials of this session took
 
-    def shown(self) -> AbstractContextManager[Any]:
-        """Keeps the screen up to date on a terminal."""
-        if not self.console.is_terminal:
-            return nullcontext()
-        return Live(get_renderable=self.picture, console=self.console, transient=True)
+    def epoch(self, number: int, epoch: int, epochs: int, metric: float) -> None:
+        self.running[number] = (self.running[number][0], f"epoch {epoch}/{epochs} {self.metric} {metric:.4f}")
 
-    def started(self, number: int, values: Values) -> None:
-        self.since[number] = self.clock()
-        self.running[number] = f"trial {number}  {spelled(values)}", ""
-
-    def epoch(self, number: int, epoch: int, epochs: int, figure: float) -> None:
-        progress = f"  epoch {epoch}/{epochs} {self.figure} {figure:.4f}"
-        self.running[number] = self.running[number][0], progress
-
-    def finished(self, number: int, values: Values, figure: float) -> None:
-        if self.best is None or self.sign * figure < self.sign * self.best[0]:
-            self.best = figure, number
-        self.ended(number, values, f"{self.figure} {figure:.4f}")
-
-    def ended(self, number: int, values: Values, outcome: str) -> None:
-        """Print the trial's line."""
-        del self.running[number]
-        self.seconds.append(self.clock() - self.since.pop(number))
+    def trial_ended(self, number: int, outcome: str, metric: float | None = None) -> None:
+        """Print the trial's line; `metric`: of a finished one."""
+        name, _ = self.running.pop(number)
+        self.seconds += self.clock() - self.started_at.pop(number)
         self.done += 1
-        text = f"{self.done}/{self.total} trial {number}: {outcome}  {spelled(values)}  {self.summary()}"
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        if metric is not None and (self.best is None or self.sign * metric < self.sign * self.best[0]):
+            self.best = (metric, number)
+        trial, _, values = name.partition("  ")
+        self.print(f"{self.done}/{self.total} {trial}: {outcome}  {values} {self.summary()}")
 
     def summary(self) -> str:
-        """The best so far, and the time left."""
+        """The best so far, and the time left by the mean of this session's trials."""
         best = f"best: trial {self.best[1]}, {self.best[0]:.4f}" if self.best else "no trial is finished yet"
-        return f"({best}{self._time_left()})"
-
-    def picture(self) -> Group:
-        running = (Text("".join(parts)) for parts in self.running.values())
-        return Group(*running, Text(f"{self.done}/{self.total} done {self.summary()}"))
-
-    def _time_left(self) -> str:
-        """From the mean time of this session's trials."""
-        if not self.seconds or self.done >= self.total:
-            return ""
-        left = sum(self.seconds) / len(self.seconds) * (self.total - self.done) / self.workers
-        minutes, rest = divmod(round(left), 60)
-        return f"; about {minutes // 60}:{minutes % 60:02}:{rest:02} left"
+        ended = self.done - self.before
+        if not ended or self.done >= self.total:
+            return f" ({best})"
+        left = self.seconds / ended * (self.total - self.done) / self.workers
+        return f" ({best}; about {spelt(left)} left)"
 
 
-def spelled(values: Values) -> str:
-    """`train.lr=0.00123 train.optimizer=adam`: short, for people."""
+def label(number: int, values: Values) -> str:
+    """`trial 3  train.lr=0.00123 train.optimizer=adam`: short, for people."""
     parts = {key: f"{value:.3g}" if isinstance(value, float) else value for key, value in values.items()}
-    return " ".join(f"{key}={value}" for key, value in parts.items())
+    return f"trial {number}  {' '.join(f'{key}={value}' for key, value in parts.items())}"

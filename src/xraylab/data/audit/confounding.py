@@ -17,7 +17,7 @@ TELLING_AUROC = 0.75
 LEAST_IMAGES = 30
 """With labels drawn at random, every fourth sample of 20 films had a fact with such a V, and one in twenty of 30."""
 REMEDY = (
-    "Test on films from elsewhere (`xraylab external RUN FOLDER`); what can help: `xraylab init --recipe robust`, "
+    "Test on films from elsewhere (`xraylab external-test RUN FOLDER`); what can help: `xraylab init --recipe robust`, "
     "`images.crop_border`, several sources in `data.source`, `split.strategy: leave-one-source-out`."
 )
 

@@ -1,0 +1,73 @@
+"""Use trained models: on any kept epoch, on another data set, on images without labels."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xraylab.cli.common import Layout, Run, Side, print_lines, print_metrics, read_study, warn_of_test
+
+app = typer.Typer()
+PANEL = "Use trained models"
+
+
+@app.command("score", hidden=True)
+@app.command(rich_help_panel=PANEL)
+def evaluate_checkpoint(
+    run: Run,
+    epoch: Annotated[int | None, typer.Option(help="Counted from 0; by default the best one.")] = None,
+    side: Side = "valid",
+) -> None:
+    """Score any kept epoch: accuracy, precision, recall, F1 and confusion matrix."""
+    from xraylab.predict import elsewhere, score
+
+    params, paths = read_study()
+    model = elsewhere.run(paths, run).model
+    metrics = score.epoch(paths, model["experiment"], model["repeat"], epoch, side, params.predict.tta)
+    warn_of_test(side, "epochs")
+    print_metrics({"run": f"{model['experiment']}/{model['repeat']}", "split": side, **metrics})
+
+
+@app.command("external", hidden=True)
+@app.command(rich_help_panel=PANEL)
+def external_test(
+    run: Run,
+    folder: Annotated[Path, typer.Argument(help="A folder of X-rays that the study has not seen.", metavar="PATH")],
+    layout: Layout = "auto",
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CLASS=LABEL", help="The label of a class in PATH, if it differs; repeatable."),
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Write the result to this file instead of reports/external/.")
+    ] = None,
+) -> None:
+    """Test a trained run on another data set, leaving out the images that it has seen."""
+    from xraylab.predict import external
+
+    print_lines(external.run(*read_study(), run, folder, layout, label or [], json))
+
+
+@app.command("classify", hidden=True)
+@app.command(rich_help_panel=PANEL)
+def predict_images(
+    run: Annotated[
+        str, typer.Argument(help="A trained run: experiment/repeat, or an experiment with all its repeats.")
+    ],
+    path: Annotated[Path, typer.Argument(help="An X-ray, or a folder of them, at any depth.", metavar="PATH")],
+    others: Annotated[
+        list[str] | None, typer.Option("--with", metavar="RUN", help="Another run to average with; repeatable.")
+    ] = None,
+    csv: Annotated[Path, typer.Option(help="Where to write the table.")] = Path("classified.csv"),
+    submission: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN,COLUMN", help="Write only file name and class, under this header: Id,Label."),
+    ] = None,
+    numbers: Annotated[
+        bool, typer.Option("--numbers", help="Write each class as its index in data.classes, from 0.")
+    ] = False,
+) -> None:
+    """Classify X-rays without labels, by the mean probabilities of trained runs; also called `classify`."""
+    from xraylab.predict import classify
+
+    print_lines(classify.run(*read_study(), [run, *(others or [])], path, csv, submission, numbers))

@@ -1,0 +1,76 @@
+"""Look at results: comparisons, DVC's experiments, ensembles, and the power of the test set."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from xraylab.cli.common import Side, print_lines, print_metrics, read_study, warn_of_test
+
+app = typer.Typer()
+PANEL = "Results"
+
+
+@app.command(rich_help_panel=PANEL)
+def show() -> None:
+    """Compare the experiments, with the paired tests."""
+    from rich.console import Console
+
+    from xraylab import files
+    from xraylab.paths import Paths
+    from xraylab.report import shortcuts, terminal
+
+    paths = Paths.here()
+    summary = files.read_json(paths.evaluation / "summary.json")
+    others = (paths.audit, paths.explanation / "summary.json")
+    audit, explained = (files.read_json(path) if path.is_file() else None for path in others)
+    Console().print(terminal.comparison(summary, shortcuts.warning(audit, explained)))
+
+
+@app.command(rich_help_panel=PANEL)
+def experiments(
+    commits: Annotated[int, typer.Option(min=1, help="Commits to list, with the experiments that began there.")] = 1,
+) -> None:
+    """List the runs of the workspace, commits and DVC experiments, best first, and how they differ."""
+    import asyncio
+
+    from rich.console import Console
+
+    from xraylab.jobs import experiments
+    from xraylab.jobs.dvc import Dvc
+
+    params, paths = read_study()
+    Console().print(asyncio.run(experiments.show(Dvc(paths.root), params.study.baseline, commits)))
+
+
+@app.command(rich_help_panel=PANEL)
+def ensemble(
+    runs: Annotated[
+        list[str], typer.Argument(help="An experiment (all its repeats), or one run as experiment/repeat.")
+    ],
+    side: Side = "valid",
+    checkpoint: Annotated[Literal["best", "last"], typer.Option(help="The checkpoint of each run.")] = "best",
+) -> None:
+    """Score the mean of several runs' predicted probabilities; needs their predictions (`dvc repro`)."""
+    from xraylab.evaluate import ensemble
+
+    params, paths = read_study()
+    metrics = ensemble.figures(paths, runs, params.data.classes, params.data.positive, checkpoint, side)
+    warn_of_test(side, "ensembles")
+    print_metrics(metrics)
+
+
+@app.command(rich_help_panel=PANEL)
+def plan_size(
+    difference: Annotated[
+        float | None, typer.Option(help="Difference in evaluate.primary; by default evaluate.margin.")
+    ] = None,
+    power: Annotated[float, typer.Option(help="Probability of showing the difference if it is real.")] = 0.8,
+) -> None:
+    """Estimate how many test patients would show a difference, from the agreement between this study's models."""
+    from xraylab import files
+    from xraylab.evaluate import power as planning
+
+    params, paths = read_study()
+    summary = files.read_json(paths.evaluation / "summary.json")
+    margin = params.evaluate.margin if difference is None else difference
+    print_lines(planning.plan(summary, margin, power))

@@ -1,0 +1,76 @@
+"""One command per stage of dvc.yaml."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xraylab import code, progress
+from xraylab.cli.common import read_study
+from xraylab.errors import XraylabError
+
+app = typer.Typer()
+PANEL = "Stages, in the order of dvc.yaml"
+STAGES = {
+    "code": "Fingerprint the code that each stage runs, on which DVC makes it depend (code).",
+    "source": "Record what the data source holds now (data/source.json).",
+    "fetch": "Copy, download or unpack the source's files (data/raw).",
+    "index": "Read every image once; list the images and what is wrong with them (data/index.csv, data/audit.json).",
+    "split": "Assign images to train, validation and test (data/split).",
+    "cache": "Decode every image once, at the size images.pixels (data/cache).",
+    "plan": "Resolve each experiment's configuration (plans).",
+    "features": "Precompute the features of frozen backbones (features).",
+    "train": "Train one experiment, resuming after its last finished epoch (models).",
+    "predict": "Predict class probabilities with the best and the last epoch (predictions).",
+    "evaluate": "Compute metrics from the predictions (reports/metrics.json, comparison.csv, evaluation).",
+    "explain": "Show where chosen experiments look, and what they recognize with parts of the image hidden "
+    "(reports/explain).",
+    "report": "Write the report, one self-contained page (reports/index.html).",
+}
+PER_RUN = ("train", "predict")  # the others are for the whole study
+Experiment = Annotated[str, typer.Argument(help="A name under `experiments` in params.yaml.")]
+Repeat = Annotated[int, typer.Argument(help="One of study.repeats; it is the seed.")]
+
+
+def _command(stage: str) -> Callable[..., None]:
+    def of_study() -> None:
+        run(stage)
+
+    def of_run(experiment: Experiment, repeat: Repeat = 0) -> None:
+        run(stage, experiment, repeat)
+
+    return of_run if stage in PER_RUN else of_study
+
+
+for name, text in STAGES.items():
+    app.command(name, help=text, rich_help_panel=PANEL)(_command(name))
+
+
+def run(stage: str, *arguments: str | int) -> None:
+    """Run a stage. It is announced before its libraries are imported, which takes seconds.
+
+    Where it fails, params.yaml gets a new time, so that git sees what `dvc exp run -S` changed in it.
+    """
+    try:
+        _announced(stage, *arguments)
+    except XraylabError:
+        _touch_params()
+        raise
+
+
+def _touch_params() -> None:
+    from xraylab import files
+
+    if Path("params.yaml").is_file():
+        files.touch(Path("params.yaml"))
+
+
+def _announced(stage: str, *arguments: str | int) -> None:
+    params, paths = read_study()
+    if not paths.has_code:
+        code.check(stage, paths.code)
+    run = "-".join(map(str, arguments))
+    progress.say(f"{stage} {run}".rstrip() + ": starting")
+    import_module(f"xraylab.stages.{stage}").run(params, paths, *arguments)
