@@ -131,12 +131,15 @@ PLANTED = (
 )  # fmt: skip
 
 
+BASE64 = re.compile(rb"base64,([A-Za-z0-9+/=]+)")
+
+
 def hits(written: dict[str, bytes]) -> list[tuple[str, str]]:
     """Which file holds which of PLANTED, as it is, in another case, in UTF-16, or in what a page embeds as base64."""
     found = []
     for name, content in written.items():
-        embedded = [base64.b64decode(part) for part in re.findall(rb"base64,([A-Za-z0-9+/=]+)", content)]
-        haystack = b"\n".join([content, *embedded]).lower()
+        embedded = [base64.b64decode(part) for part in BASE64.findall(content)]
+        haystack = b"\n".join([BASE64.sub(b"", content), *embedded]).lower()  # four letters stand in any base64
         needles = {secret: (secret.lower().encode(), secret.lower().encode("utf-16-le")) for secret in PLANTED}
         found += [(name, secret) for secret, forms in needles.items() if any(form in haystack for form in forms)]
     return found
