@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from xraylab.data import layouts
-from xraylab.data.layouts import Tables, sheets
-from xraylab.data.layouts.records import Found
+from xraylab.data.layouts import TableConfig, sheets
+from xraylab.data.layouts.records import Dataset
 from xraylab.errors import DataError, MissingError
 
 
@@ -25,8 +25,8 @@ def write(raw: Path, name: str, *lines: str) -> None:
     (raw / name).write_text("\n".join(lines) + "\n")
 
 
-def read(raw: Path, table: str | list[str] | None = None, **columns: str | None) -> Found:
-    return layouts.read(raw, "auto", ["A", "B"], None, None, Tables.of(table, columns))
+def read(raw: Path, table: str | list[str] | None = None, **columns: str | None) -> Dataset:
+    return layouts.read(raw, "auto", ["A", "B"], None, None, TableConfig.of(table, columns))
 
 
 def refusal(raw: Path, table: str | list[str] | None = None, **columns: str | None) -> str:
@@ -35,7 +35,7 @@ def refusal(raw: Path, table: str | list[str] | None = None, **columns: str | No
     return str(caught.value)
 
 
-def patients(found: Found) -> list[str]:
+def patients(found: Dataset) -> list[str]:
     return list(found.table["patient"])
 
 
@@ -110,7 +110,7 @@ def test_data_table_and_data_columns_say_it_explicitly(raw: Path) -> None:
     assert patients(read(raw, ["b.csv"])) == ["9"] * 4
     assert patients(read(raw, [])) == [""] * 4
     assert patients(read(raw, "a.csv", patient=None)) == [""] * 4
-    found = layouts.read(raw, "auto", ["u", "v"], None, None, Tables.of("a.csv", {"label": "Befund"}))
+    found = layouts.read(raw, "auto", ["u", "v"], None, None, TableConfig.of("a.csv", {"label": "Befund"}))
     assert list(found.table["label"]) == ["u", "u", "v", "v"]
     assert refusal(raw, "c.csv") == "data.table: c.csv is not in the source, which has a.csv, b.csv"
     assert refusal(raw, "b.csv", patient="who") == (

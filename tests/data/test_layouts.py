@@ -8,9 +8,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from xraylab.data import layouts
-from xraylab.data.layouts import values
+from xraylab.data.layouts import records
 from xraylab.data.layouts.listing import walk
-from xraylab.data.layouts.records import Found
+from xraylab.data.layouts.records import Dataset
 from xraylab.errors import DataError, MissingError
 from xraylab.params.data import Data
 
@@ -32,11 +32,11 @@ def auto(
     classes: list[str] | None = None,
     labels: dict[str, list[str]] | None = None,
     patient: str | None = None,
-) -> Found:
+) -> Dataset:
     return layouts.read(raw, "auto", classes, labels, patient)
 
 
-def column(found: Found, name: str) -> dict[str, str]:
+def column(found: Dataset, name: str) -> dict[str, str]:
     """The column's cells by id."""
     return dict(zip(found.table["id"], found.table[name], strict=True))
 
@@ -738,12 +738,12 @@ def test_class_folders_named_by_the_study_come_before_a_table(tmp_path: Path) ->
      ("3W", "0"), ("400D", "1"), ("120", "120"), ("411", ""), ("", ""), ("old", ""), ("5x", ""), ("-3", "")],
 )  # fmt: skip
 def test_ages_are_whole_years(text: str, years: str) -> None:
-    assert values.age(text) == years
+    assert records.parse_age(text) == years
 
 
 def test_sexes_and_views_have_one_spelling() -> None:
-    assert [values.sex(text) for text in ("male", "M", "Female", "f", "O", "")] == ["M", "M", "F", "F", "", ""]
-    assert [values.view(text) for text in ("pa", " AP ", "")] == ["PA", "AP", ""]
+    assert [records.parse_sex(text) for text in ("male", "M", "Female", "f", "O", "")] == ["M", "M", "F", "F", "", ""]
+    assert [records.parse_view(text) for text in ("pa", " AP ", "")] == ["PA", "AP", ""]
 
 
 def test_thirty_thousand_files_are_listed_and_read_in_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from conftest import load, run
 from test_detect import folder_of
 
 from xraylab import tables
-from xraylab.data.layouts import several
+from xraylab.data.layouts import multi_source
 from xraylab.errors import XraylabError
 from xraylab.params import config
 from xraylab.stages import fetch, index, source, split
@@ -33,7 +33,7 @@ def three(top: Path) -> list[str]:
     ],
 )
 def test_sources_are_called_by_their_last_part_and_told_apart(places: list[str], names: list[str]) -> None:
-    assert several.names_of(places) == names
+    assert multi_source.source_names(places) == names
 
 
 def test_sources_without_classes_in_common_become_normal_and_abnormal(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from xraylab import files, progress
 from xraylab.data import pixels, prepare
-from xraylab.data.layouts import several as layouts_several
+from xraylab.data.layouts import multi_source
 from xraylab.errors import DataError
 
 SALT_BYTES = 32
@@ -69,7 +69,7 @@ def measure(
     measured["study_order"] = _order(measured.pop("date"))
     measured["site"] = measured["source"]
     if several:
-        measured["patient"] = layouts_several.apart(table["source"], measured["patient"])
+        measured["patient"] = multi_source.prefix_patients(table["source"], measured["patient"])
     for column in HEADER:
         table[column] = table[column].where(table[column] != "", measured[column])
     unreadable = [str(row) for row in rows if isinstance(row, DataError)]

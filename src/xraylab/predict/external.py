@@ -12,7 +12,7 @@ from xraylab import files, tables
 from xraylab.data import index, layouts
 from xraylab.data.audit import duplicates
 from xraylab.data.audit import folder as folder_audit
-from xraylab.data.layouts import matching
+from xraylab.data.layouts.labels import describe_counts, nearest, same_spelling
 from xraylab.data.names import some
 from xraylab.errors import DataError
 from xraylab.evaluate import calibration, figures, operating, wanted
@@ -41,7 +41,7 @@ class Outside:
     table: pd.DataFrame
     overlap: pd.DataFrame
     """The images that were left out: id, side and seen, the study's image that each is a copy of."""
-    found: layouts.Found
+    found: layouts.Dataset
     unreadable: list[str]
 
 
@@ -119,17 +119,17 @@ def _labels(given: list[str], classes: list[str], folder: Path, layout: str) -> 
         return named
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder: name the folder that holds the images")
-    there = layouts.labels(folder, layout)
+    there = layouts.count_labels(folder, layouts.read(folder, layout, None, None, None))
     taken = {label for several in named.values() for label in several}
     free = [label for label in there if label not in taken]
-    labels = {name: named.get(name) or matching.same(name, free) for name in classes}
+    labels = {name: named.get(name) or same_spelling(name, free) for name in classes}
     absent = [name for name in classes if not labels[name]]
     if absent:
         free = [label for label in free if there[label] and not any(label in several for several in labels.values())]
         only = free if len(free) == len(absent) == 1 else ["LABEL"]
         raise DataError(
-            f"{folder} has {matching.counted(there)}, and nothing called {some(absent)}; say what it is called:",
-            [f"--label '{name}={(matching.nearest(name, free) or only)[0]}'" for name in absent],
+            f"{folder} has {describe_counts(there)}, and nothing called {some(absent)}; say what it is called:",
+            [f"--label '{name}={(nearest(name, free) or only)[0]}'" for name in absent],
         )
     return labels
 

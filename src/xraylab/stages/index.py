@@ -5,7 +5,7 @@ from pathlib import Path
 from xraylab import files, tables
 from xraylab.data import layouts
 from xraylab.data.audit import folder
-from xraylab.data.layouts import several
+from xraylab.data.layouts import multi_source
 from xraylab.errors import DataError
 from xraylab.params.config import Params
 from xraylab.params.data import Data
@@ -29,9 +29,9 @@ def run(params: Params, paths: Paths) -> None:
         print(line)
 
 
-def _found(data: Data, raw: Path) -> layouts.Found:
-    how = several.readings(data)
+def _found(data: Data, raw: Path) -> layouts.Dataset:
+    how = multi_source.source_configs(data)
     if how:
-        return several.read({name: raw / name for name in how}, how, data.classes)
-    tables = layouts.Tables.of(data.table, data.columns)
+        return multi_source.read({name: raw / name for name in how}, how, data.classes)
+    tables = layouts.TableConfig.of(data.table, data.columns)
     return layouts.read(raw, data.layout, data.classes, data.labels, data.patient, tables)

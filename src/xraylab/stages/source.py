@@ -5,7 +5,7 @@ from typing import Any
 
 from xraylab import files
 from xraylab.data import layouts, sources
-from xraylab.data.layouts import several
+from xraylab.data.layouts import multi_source
 from xraylab.data.sources import archives
 from xraylab.data.split import listed
 from xraylab.errors import DataError, speaking_of
@@ -51,18 +51,18 @@ def _note_source(params: Params, paths: Paths) -> None:
 def _each(data: Data, recorded: Record, paths: Paths) -> Record:
     """Name -> what that source of the list holds now, after a look whether its labels fit the classes."""
     described: Record = {}
-    found: dict[str, layouts.Found] = {}
-    how = several.readings(data)
+    found: dict[str, layouts.Dataset] = {}
+    how = multi_source.source_configs(data)
     for where, each in data.sources.items():
         with speaking_of(where):
             placed = _placed(each.path, each.sha256, paths)
         if isinstance(placed, Path):
             with sources.looked_at(placed) as folder:
-                found |= {each.name: several.part(folder, how[each.name], data.classes)} if folder else {}
+                found |= {each.name: multi_source.read_source(folder, how[each.name], data.classes)} if folder else {}
         with speaking_of(where):
             described[each.name] = _described(placed, data, recorded.get(each.name, {}), paths)
     if len(found) == len(how):
-        several.refuse_absent(found, data.classes)
+        multi_source.refuse_absent_classes(found, data.classes)
     return described
 
 
@@ -91,7 +91,7 @@ def _described(source: Path | sources.Address | None, data: Data, recorded: Reco
 
 def _refuse_unfit(data: Data, source: Path) -> None:
     """Classes, labels, tables and patients that do not fit the source, before anything of it is copied."""
-    tables = layouts.Tables.of(data.table, data.columns)
+    tables = layouts.TableConfig.of(data.table, data.columns)
     with sources.looked_at(source) as folder:
         if folder:
             layouts.read(folder, data.layout, data.classes, data.labels, data.patient, tables)

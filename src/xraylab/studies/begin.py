@@ -9,9 +9,9 @@ from typing import Any
 
 from xraylab import files, template
 from xraylab.data import sources
-from xraylab.data.layouts import several
+from xraylab.data.layouts import multi_source
 from xraylab.data.layouts.annotations import COLUMNS
-from xraylab.data.layouts.records import ANY_TABLES, Tables
+from xraylab.data.layouts.records import ALL_TABLES, TableConfig
 from xraylab.errors import DataError, MissingError, ParamsError
 from xraylab.params import config
 from xraylab.studies import detect, detect_several, presets, recipes, watch, write
@@ -53,7 +53,7 @@ def new(
     if len(data) > 1:
         detected, unseen = _detected_together(_listed(data), Path.cwd(), None)
     elif places and places[0] and not preset:
-        detected = _detected(places[0], Tables.of(None, named))
+        detected = _detected(places[0], TableConfig.of(None, named))
     values: dict[str, Any] = {"data.source": _written(data)} if data else {}
     values |= {"data.columns": named} if named else {}
     values |= {**detected.values, **OWN_SPLIT} if detected else {}
@@ -85,7 +85,7 @@ def init(root: Path, data: Data, columns: Sequence[str] = (), recipe: str | None
     if name == "demo":
         raise DataError("data.source is demo, which params.yaml fits already: name your own images with --data FOLDER")
     named = {**(tree["data"].get("columns") or {}), **_columns(columns)}
-    tables = Tables.of(tree["data"].get("table"), named)
+    tables = TableConfig.of(tree["data"].get("table"), named)
     if isinstance(name, list):
         _refuse_several([each["path"] for each in name], None, columns)
         detected = _look_at_each({each["name"]: each["path"] for each in name}, root)
@@ -152,7 +152,7 @@ def _refuse_several(data: Sequence[str], study: str | None, columns: Sequence[st
 
 def _listed(data: Sequence[str]) -> dict[str, str]:
     """Name -> path or address of several sources."""
-    return dict(zip(several.names_of(data), map(_absolute, data), strict=True))
+    return dict(zip(multi_source.source_names(data), map(_absolute, data), strict=True))
 
 
 def _written(data: Sequence[str]) -> str | list[dict[str, str]]:
@@ -196,12 +196,12 @@ def _source(data: str | None, home: Path) -> Path | None:
     return placed if isinstance(placed, Path) else None
 
 
-def _detected(source: Path, tables: Tables = ANY_TABLES) -> Detected | None:
+def _detected(source: Path, tables: TableConfig = ALL_TABLES) -> Detected | None:
     with sources.looked_at(source, detect.UNPACKED) as folder:
         return detect.folder(folder, str(source), tables) if folder else None
 
 
-def _look_at(name: str, root: Path, tables: Tables) -> Detected:
+def _look_at(name: str, root: Path, tables: TableConfig) -> Detected:
     """What the source itself holds, or what was fetched from an archive or address."""
     source, fetched = _source(name, root), root / "data/raw"
     if source and (detected := _detected(source, tables)):

@@ -12,9 +12,9 @@ from PIL import Image
 
 from xraylab.data import index, layouts, pixels
 from xraylab.data.audit import findings
-from xraylab.data.layouts.class_folders import UNLABELLED
+from xraylab.data.layouts.labels import UNLABELLED
 from xraylab.data.layouts.listing import walk
-from xraylab.data.layouts.records import ANY_TABLES, Found, Tables, wanted
+from xraylab.data.layouts.records import ALL_TABLES, Dataset, TableConfig
 from xraylab.data.names import natural, some
 from xraylab.errors import DataError
 from xraylab.params.data import CLASS_NAME
@@ -45,7 +45,7 @@ class Detected:
     lines: list[str]
 
 
-def folder(source: Path, shown: str, tables: Tables = ANY_TABLES) -> Detected:
+def folder(source: Path, shown: str, tables: TableConfig = ALL_TABLES) -> Detected:
     """Read names and tables of `source`, and the size of some of its images; `tables` are data.table and data.columns.
 
     `shown` is what the lines call it. Errors: DataError where there are no images or fewer than two classes.
@@ -70,11 +70,11 @@ def folder(source: Path, shown: str, tables: Tables = ANY_TABLES) -> Detected:
     return Detected(values, lines)
 
 
-def with_patients(source: Path, tables: Tables) -> tuple[str | None, Found]:
+def with_patients(source: Path, tables: TableConfig) -> tuple[str | None, Dataset]:
     """The pattern that finds patients in file names, where nothing else tells them, and the images read with it."""
     found = layouts.read(source, "auto", None, None, None, tables)
     if set(found.table["label"]) == {UNLABELLED}:
-        raise layouts.no_classes(walk(source), wanted(None, None, tables))
+        raise layouts.no_classes(walk(source), tables)
     if found.patients == "unknown":
         names = found.table["path"].str.rsplit("/", n=1).str[-1]
         for pattern in PATIENT_PATTERNS:
@@ -157,7 +157,7 @@ def _side(path: Path) -> int:
         return 0
 
 
-def told(shown: str, found: Found, grouped: dict[str, list[str]], classes: list[str], side: int) -> Iterator[str]:
+def told(shown: str, found: Dataset, grouped: dict[str, list[str]], classes: list[str], side: int) -> Iterator[str]:
     table = found.table
     yield f"{shown}: {len(table):,} images; layout {found.layout} ({found.why})"
     for name in classes:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from xraylab.data.layouts import matching
-from xraylab.data.layouts.records import ANY_TABLES, Found
+from xraylab.data.layouts.labels import spelling_key
+from xraylab.data.layouts.records import ALL_TABLES, Dataset
 from xraylab.data.names import some
 from xraylab.errors import speaking_of
 from xraylab.studies import detect
@@ -20,7 +20,7 @@ Labels = dict[str, list[str]]
 class Part:
     """One source: its images, their classes as its labels spell them, the normal one, and the pattern of patients."""
 
-    found: Found
+    found: Dataset
     classes: Labels
     normal: str | None
     pattern: str | None
@@ -66,7 +66,7 @@ def folders(places: Mapping[str, Path], shown: Mapping[str, str]) -> Detected:
 
 
 def _part(place: Path) -> Part:
-    pattern, found = detect.with_patients(place, ANY_TABLES)
+    pattern, found = detect.with_patients(place, ALL_TABLES)
     classes = detect.classes_of(found.table["label"], fewest=1)
     side, sample = detect.short_side(place, found.table), detect.sampled(place, found.table, classes)
     return Part(found, classes, detect.ordered(list(classes))[1], pattern, side, sample)
@@ -90,7 +90,7 @@ def _merged(parts: Mapping[str, Part]) -> dict[str, Labels]:
     for name, part in parts.items():
         own[name] = {}
         for label, labels in part.classes.items():
-            key = " normal" if label == part.normal else matching.key(label)
+            key = " normal" if label == part.normal else spelling_key(label)
             own[name].setdefault(called.setdefault(key, label), []).extend(labels)
     return own
 

@@ -10,9 +10,8 @@ import pandas as pd
 
 from xraylab.data import index, layouts
 from xraylab.data.audit import duplicates, findings
-from xraylab.data.layouts import several
-from xraylab.data.layouts.patients import UNKNOWN
-from xraylab.data.layouts.records import Found
+from xraylab.data.layouts import multi_source
+from xraylab.data.layouts.records import UNKNOWN, Dataset
 from xraylab.data.names import natural
 from xraylab.errors import DataError, speaking_of
 from xraylab.params.data import pattern
@@ -30,23 +29,25 @@ class Audited:
     unreadable: list[str]
 
 
-def look(raw: Path, found: Found, salt: bytes | None = None, keep_names: bool = False) -> Audited:
+def look(raw: Path, dataset: Dataset, salt: bytes | None = None, keep_names: bool = False) -> Audited:
     """Read every image that the layout found, and say what is wrong with them."""
-    table, unreadable, thumbnails = index.measure(raw, found.table, salt, keep_names, bool(found.told_in))
-    patients = told_by(found, table)
+    table, unreadable, thumbnails = index.measure(
+        raw, dataset.table, salt, keep_names, bool(dataset.patients_by_source)
+    )
+    patients = told_by(dataset, table)
     near = duplicates.near(table, thumbnails)
     of_shortcuts, shortcuts = findings.of_shortcuts(table)
     every = [
-        *findings.of_files(table, unreadable, found.missing, found.left_out),
+        *findings.of_files(table, unreadable, dataset.missing, dataset.left_out),
         *findings.of_pictures(table, near),
         *findings.of_people(table, patients),
         *of_shortcuts,
     ]
     record = {
         "images": len(table),
-        "layout": found.layout,
-        "why": found.why,
-        "tables": found.tables,
+        "layout": dataset.layout,
+        "why": dataset.why,
+        "tables": dataset.tables,
         "patients": patients,
         "classes": _classes(table),
         "findings": sorted(every, key=lambda each: findings.SEVERITIES.index(each["severity"])),
@@ -55,12 +56,12 @@ def look(raw: Path, found: Found, salt: bytes | None = None, keep_names: bool = 
     return Audited(table, near, record, unreadable)
 
 
-def told_by(found: Found, table: pd.DataFrame) -> str:
+def told_by(dataset: Dataset, table: pd.DataFrame) -> str:
     """How patients were told, when files have been read as well."""
-    if found.told_in:
-        return several.told_by(found, table)
-    by_header = found.patients == UNKNOWN and (table["patient"] != "").any()
-    return "DICOM's PatientID" if by_header else found.patients
+    if dataset.patients_by_source:
+        return multi_source.describe_patients(dataset, table)
+    by_header = dataset.patients == UNKNOWN and (table["patient"] != "").any()
+    return "DICOM's PatientID" if by_header else dataset.patients
 
 
 def any_folder(folder: Path, layout: str, patient: str | None) -> Audited:
@@ -68,7 +69,7 @@ def any_folder(folder: Path, layout: str, patient: str | None) -> Audited:
     return look(folder, _read(folder, layout, patient))
 
 
-def _read(folder: Path, layout: str, patient: str | None) -> Found:
+def _read(folder: Path, layout: str, patient: str | None) -> Dataset:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder: name the folder that holds the images")
     try:
@@ -82,13 +83,15 @@ def any_folders(folders: list[Path], layout: str, patient: str | None) -> Audite
     if len(folders) == 1:
         return any_folder(folders[0], layout, patient)
     with TemporaryDirectory() as name:  # of links, so that all have one top
-        top, found = Path(name), {}
-        for called, folder in zip(several.names_of([str(each.resolve()) for each in folders]), folders, strict=True):
+        top, datasets = Path(name), {}
+        for called, folder in zip(
+            multi_source.source_names([str(each.resolve()) for each in folders]), folders, strict=True
+        ):
             (top / called).symlink_to(folder.resolve(), target_is_directory=True)
             with speaking_of(str(folder)):
-                found[called] = _read(folder, layout, patient)
-        labels = sorted({label for each in found.values() for label in each.table["label"]}, key=natural)
-        return look(top, several.joined(found, labels, top))
+                datasets[called] = _read(folder, layout, patient)
+        labels = sorted({label for each in datasets.values() for label in each.table["label"]}, key=natural)
+        return look(top, multi_source.concat(datasets, labels, top))
 
 
 def with_given_sides(audited: Audited) -> dict[str, Any]:

@@ -1,48 +1,33 @@
-"""Which files are images, of which class, of whom and on which side, in the shapes in which data sets are published."""
+"""Layouts of published data sets: which files are images, of which class, of whom and in which split."""
 
 from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
-from xraylab.data.layouts import (
-    acse4,
-    annotations,
-    class_folders,
-    covid_radiography,
-    covidx,
-    joining,
-    kermany,
-    nih,
-    patients,
-    shenzhen,
-    table,
-    tbx11k,
-)
-from xraylab.data.layouts.class_folders import UNLABELLED
-from xraylab.data.layouts.classes import advice, assigned, headline
+from xraylab.data.layouts import annotations, covid, folders, label_tables, patients, tuberculosis
+from xraylab.data.layouts.labels import UNLABELLED, advice, assign_classes, mismatch
 from xraylab.data.layouts.listing import Listing, last, relative, walk
-from xraylab.data.layouts.records import ANY_TABLES, Image, Layout, Wanted, wanted
-from xraylab.data.layouts.records import Found as Found
-from xraylab.data.layouts.records import Tables as Tables
+from xraylab.data.layouts.records import ALL_TABLES, Image, Layout, LayoutConfig
+from xraylab.data.layouts.records import Dataset as Dataset
+from xraylab.data.layouts.records import TableConfig as TableConfig
 from xraylab.data.names import natural
 from xraylab.errors import DataError
 
-LAYOUTS: dict[str, Layout] = {  # in the order in which they are tried
-    "tbx11k": tbx11k.LAYOUT,
-    "covid-radiography": covid_radiography.LAYOUT,
-    "covidx": covidx.LAYOUT,
-    "kermany": kermany.LAYOUT,
-    "acse4": acse4.LAYOUT,
-    "nih": nih.LAYOUT,
-    "shenzhen": shenzhen.LAYOUT,
-    "table": table.LAYOUT,
-    "class-folders": class_folders.LAYOUT,
+LAYOUTS: dict[str, Layout] = {
+    "tbx11k": tuberculosis.TBX11K,
+    "covid-radiography": covid.COVID_RADIOGRAPHY,
+    "covidx": covid.COVIDX,
+    "kermany": folders.KERMANY,
+    "acse4": folders.ACSE4,
+    "nih": label_tables.NIH,
+    "shenzhen": tuberculosis.SHENZHEN,
+    "table": label_tables.TABLE,
+    "class-folders": folders.CLASS_FOLDERS,
 }
-
-OWN_TABLES = ("tbx11k", "covid-radiography", "covidx", "nih")
-"""Layouts that read the tables of their data sets themselves."""
-THREE_WAYS = (
+"""In the order in which they are tried. To add one: a `Layout` in the file of its family (or in one of its own), its
+entry here and its test in tests/data/test_layouts.py."""
+HOW_TO_LABEL = (
     "put the images of each class into a folder of its name; or lay a table (.csv, .tsv, .xlsx, .parquet) beside them "
     "that names each image and its label (data.table and data.columns say which, where it is not seen); "
     f"or name the data set's own layout in data.layout ({', '.join(LAYOUTS)})"
@@ -55,8 +40,8 @@ def read(
     classes: list[str] | None,
     labels: dict[str, list[str]] | None,
     patient: str | None,
-    tables: Tables = ANY_TABLES,
-) -> Found:
+    tables: TableConfig = ALL_TABLES,
+) -> Dataset:
     """The images below `raw`, read as the layout `name`, or as the first that fits where it is `auto`.
 
     `classes` None: every label that is there; `labels` None: a class is the label of its name; `patient` is a regular
@@ -65,57 +50,55 @@ def read(
     """
     if name not in ("auto", *LAYOUTS):
         raise DataError(f"there is no layout {name!r}: there is auto, {', '.join(LAYOUTS)}")
-    listing, aims = walk(raw), wanted(classes, labels, tables)
-    name, why = _detected(listing, aims) if name == "auto" else (name, "named by data.layout")
-    entries = LAYOUTS[name].read(listing, aims)
+    listing, cfg = walk(raw), LayoutConfig.of(classes, labels, tables)
+    name, why = _detect(listing, cfg) if name == "auto" else (name, "named by data.layout")
+    layout = LAYOUTS[name]
+    entries, lines = layout.read(listing, cfg), list[str]()
     if entries is None:
-        raise DataError(f"data.layout: {name} needs {LAYOUTS[name].needs}; the source has", listing.seen())
-    own_tables = name in OWN_TABLES and tables == ANY_TABLES
-    entries, lines = (entries, []) if own_tables else joining.joined(entries, listing, aims, list(entries.tables))
-    used, unused = assigned(entries.images, aims)
+        raise DataError(f"data.layout: {name} needs {layout.needs}; the source has", listing.summary())
+    if not layout.own_tables or tables != ALL_TABLES:
+        entries, lines = annotations.join_tables(entries, listing, cfg)
+    used, unused = assign_classes(entries.images, cfg)
     if not used:
-        raise DataError(f"data.layout: {name} finds no image with a label; the source has", listing.seen())
+        raise DataError(f"data.layout: {name} finds no image with a label; the source has", listing.summary())
     top = raw / entries.top
-    people, told = patients.told(_table(used, entries.top, aims), top, patient, entries.patients)
-    left_out = {reason: count for reason, count in (entries.left_out + unused).items() if count}
-    if aims.classes is None and {image.label for image in used} == {UNLABELLED}:
-        lines += [*annotations.unlabelled(listing, aims), f"no classes found: {THREE_WAYS}"]
-    return Found(name, why, top, people, told, left_out, sorted(entries.missing, key=natural), lines)
+    table, known_by = patients.identify(_table(used, entries.top, cfg), top, patient, entries.patients)
+    if cfg.classes is None and {image.label for image in used} == {UNLABELLED}:
+        lines += [*annotations.why_unlabelled(listing, tables), f"no classes found: {HOW_TO_LABEL}"]
+    left_out = dict(+(entries.left_out + unused))
+    return Dataset(name, why, top, table, known_by, left_out, sorted(entries.missing, key=natural), lines)
 
 
-def labels(raw: Path, name: str, tables: Tables = ANY_TABLES) -> Counter[str]:
-    """How many images each label has, and 0 for folders that might be called after a class; no image is read.
-
-    `name` is a layout, or `auto`. Errors: as for `read`.
-    """
-    folders = {last(folder) for folder in walk(raw).holding if folder}
-    every = Counter(dict.fromkeys(folders, 0))
-    for label in read(raw, name, None, None, None, tables).table["label"]:
-        every.update(label.split("|"))
-    return every
+def count_labels(raw: Path, dataset: Dataset) -> Counter[str]:
+    """How many images each label has, and 0 for folders of images that might be called after a class."""
+    counts = Counter(dict.fromkeys((last(folder) for folder in walk(raw).holding if folder), 0))
+    for label in dataset.table["label"]:
+        counts.update(label.split("|"))
+    return counts
 
 
-def no_classes(listing: Listing, aims: Wanted) -> DataError:
+def no_classes(listing: Listing, tables: TableConfig) -> DataError:
     """The refusal of a source without labels, with what its tables lack."""
-    return DataError(f"no classes found: {THREE_WAYS}:", [*listing.seen(), *annotations.unlabelled(listing, aims)])
+    reasons = annotations.why_unlabelled(listing, tables)
+    return DataError(f"no classes found: {HOW_TO_LABEL}:", [*listing.summary(), *reasons])
 
 
-def _detected(listing: Listing, aims: Wanted) -> tuple[str, str]:
+def _detect(listing: Listing, cfg: LayoutConfig) -> tuple[str, str]:
     """The first layout that fits, and why."""
     for name, layout in LAYOUTS.items():
-        if why := layout.detect(listing, aims):
+        if why := layout.detect(listing, cfg):
             return name, why
     if not listing.images:
-        raise DataError("no images found in the source:", listing.seen())
-    counts = labels(listing.raw, "auto", aims.tables)
+        raise DataError("no images found in the source:", listing.summary())
+    counts = count_labels(listing.raw, read(listing.raw, "auto", None, None, None, cfg.tables))
     if set(+counts) <= {UNLABELLED}:
-        raise no_classes(listing, aims)
-    raise DataError(f"{headline(counts, aims)} Set data.classes or data.labels:", advice(counts, aims))
+        raise no_classes(listing, cfg.tables)
+    raise DataError(f"{mismatch(counts, cfg)} Set data.classes or data.labels:", advice(counts, cfg))
 
 
-def _table(images: list[Image], top: str, aims: Wanted) -> pd.DataFrame:
+def _table(images: list[Image], top: str, cfg: LayoutConfig) -> pd.DataFrame:
     """One row per image, class after class, each in the natural order of id."""
-    order = aims.classes or sorted({image.label for image in images}, key=natural)
+    order = cfg.classes or sorted({image.label for image in images}, key=natural)
     rank = {name: number for number, name in enumerate(order)}
     rows = [(relative(image.path, top), *image) for image in images]
     rows.sort(key=lambda row: (rank[row[2]], natural(row[0])))

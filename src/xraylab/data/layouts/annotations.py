@@ -1,15 +1,15 @@
-"""The tables that lie beside images: which column names the image, and what the others tell about it."""
+"""Tables beside images: which column names the image, and what the others tell of it where nothing else does."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from xraylab.data.layouts import csvs, matching, sheets
-from xraylab.data.layouts.csvs import Row, column
-from xraylab.data.layouts.finder import Finder
-from xraylab.data.layouts.listing import Listing, join, last, parent, relative
+from xraylab.data.layouts import records, sheets
+from xraylab.data.layouts.labels import spelling_key
+from xraylab.data.layouts.listing import Finder, Listing, is_mask, join, last, parent, relative
 from xraylab.data.layouts.patients import PATIENTS_FILE
-from xraylab.data.layouts.records import Tables, Wanted
-from xraylab.data.layouts.sheets import Sheet
+from xraylab.data.layouts.records import UNKNOWN, Entries, Image, LayoutConfig, TableConfig, merge_rows
+from xraylab.data.layouts.sheets import Row, Sheet
 from xraylab.data.names import some
 from xraylab.errors import DataError, XraylabError
 
@@ -30,46 +30,71 @@ COLUMNS = {  # without case, space, _ and -
     "age": ("age", "patientage", "ageyears"),
     "view": ("view", "viewposition", "projection", "viewpoint"),
 }  # fmt: skip
-MOST_TABLES = 30  # more are one per image, and no tables of images
+PARSERS: dict[str, Callable[[str], str]] = {
+    "patient": str.strip,
+    "side": records.parse_split,
+    "source": str.strip,
+    "sex": records.parse_sex,
+    "age": records.parse_age,
+    "view": records.parse_view,
+}
+"""Field of an image -> how a cell is read."""
+OF_PATIENTS = ("sex", "age", "source")
+FINDINGS = "findings.csv"  # beside a folder of masks it says what they show
+MAX_TABLES = 30  # more are one per image, and no tables of images
 MOSTLY = 0.5  # of its cells name images: then a column is one of files, whatever it is called
 
 
-class Table(NamedTuple):
-    """A table of images; `columns` has its own name for each of COLUMNS, '' where it has none."""
+@dataclass(frozen=True)
+class Table:
+    """A table of images or patients; `columns` has its own name for each of COLUMNS, '' where it has none."""
 
     name: str  # its path below the listing's top
     folder: str
     columns: dict[str, str]
     header: list[str]
-    rows: list[tuple[int, Row]]
+    rows: list[Row]
+
+    def cell(self, row: Row, kind: str) -> str:
+        """The row's cell in the column of this kind, '' where there is none."""
+        return row.cells.get(self.columns[kind], "")
+
+    def fields(self, kinds: tuple[str, ...]) -> dict[str, str]:
+        """Field of an image -> the table's column for it; a study stands for a patient who is not named."""
+        columns = self.columns | {"patient": self.columns["patient"] or self.columns["study"]}
+        return {kind: columns[kind] for kind in kinds if columns[kind]}
+
+    def image(self, row: Row, path: str, fields: dict[str, str]) -> Image:
+        """What the row tells of an image in these fields."""
+        return Image(path, "", **{kind: PARSERS[kind](row.cells.get(name, "")) for kind, name in fields.items()})
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """The tables that name images, those that tell about patients alone, and why each other one is passed over."""
+    """The tables that name images, those that tell of patients alone, and why each other one is passed over."""
 
     of_images: list[Table]
     of_patients: list[Table]
     passed_over: dict[str, str]
 
+    def lines(self) -> list[str]:
+        """A line for each table that is passed over."""
+        return [f"{name}: passed over, since {reason}" for name, reason in self.passed_over.items()]
 
-def read(listing: Listing, wanted: Wanted) -> Annotations:
-    """All tables of the listing, or those that data.table names, each read once.
+
+@lru_cache(maxsize=2)
+def read(listing: Listing, cfg: TableConfig) -> Annotations:
+    """All tables of the listing, or those that data.table names.
 
     Errors: DataError for a table of data.table or a column of data.columns that is not there or cannot be used.
     """
-    if wanted.tables not in listing.annotations:
-        listing.annotations[wanted.tables] = _read(listing, wanted.tables)
-    result: Annotations = listing.annotations[wanted.tables]
-    return result
-
-
-def _read(listing: Listing, cfg: Tables) -> Annotations:
-    names = _named(listing, cfg.names) if cfg.names is not None else _all(listing)
-    finder = Finder(listing)
-    result = Annotations([], [], {relative(name, listing.top): "too many tables" for name in names[MOST_TABLES:]})
+    patients_file = join(listing.top, PATIENTS_FILE)
+    paths = (
+        [path for path in listing.tables if path != patients_file] if cfg.names is None else _named(listing, cfg.names)
+    )
+    result = Annotations([], [], {relative(path, listing.top): "too many tables" for path in paths[MAX_TABLES:]})
     headers: dict[str, list[str]] = {}
-    for path in names[:MOST_TABLES]:
+    for path in paths[:MAX_TABLES]:
         name = relative(path, listing.top)
         try:
             sheet = sheets.read(listing.raw / path)
@@ -79,7 +104,7 @@ def _read(listing: Listing, cfg: Tables) -> Annotations:
             result.passed_over[name] = f"it cannot be read ({error})"
             continue
         headers[name] = sheet.header
-        table = _table(name, path, sheet, cfg, finder)
+        table = _table(name, parent(path), sheet, cfg, listing.finder)
         if table.columns["file"]:
             result.of_images.append(table)
         elif table.columns["patient"]:
@@ -90,109 +115,164 @@ def _read(listing: Listing, cfg: Tables) -> Annotations:
     return result
 
 
-def _all(listing: Listing) -> list[str]:
-    paths = [join(folder, name) for folder in listing.by_depth for name in listing.tables(folder)]
-    return [path for path in paths if path != join(listing.top, PATIENTS_FILE)]
-
-
 def _named(listing: Listing, names: tuple[str, ...]) -> list[str]:
-    every = [join(folder, name) for folder in listing.by_depth for name in listing.tables(folder)]
-    found = [
-        next((path for path in every if path == name or relative(path, listing.top) == name or last(path) == name), "")
+    """The paths of the tables that data.table names, by path or file name."""
+    paths = {
+        name: next((path for path in listing.tables if name in (path, relative(path, listing.top), last(path))), "")
         for name in names
-    ]
-    absent = [name for name, path in zip(names, found, strict=True) if not path]
-    if absent:
-        there = some([relative(path, listing.top) for path in every], 20) or "no table"
-        raise DataError(f"data.table: {some(absent)} is not in the source, which has {there}")
-    return found
+    }
+    if absent := [name for name in names if not paths[name]]:
+        present = some([relative(path, listing.top) for path in listing.tables], 20) or "no table"
+        raise DataError(f"data.table: {some(absent)} is not in the source, which has {present}")
+    return [paths[name] for name in names]
 
 
 def _names_files(listing: Listing, path: str) -> bool:
     """Whether a table that cannot be read looks like one of images all the same."""
     try:
-        header = csvs.header(listing.raw / path) if path.lower().endswith((".csv", ".tsv")) else []
+        header = sheets.read_header(listing.raw / path) if path.lower().endswith((".csv", ".tsv")) else []
     except OSError:
         return False
-    return any(matching.key(name) in COLUMNS["file"] for name in header) and any(
-        matching.key(name) in COLUMNS[kind] for kind in COLUMNS if kind != "file" for name in header
-    )
+    keys = {spelling_key(name) for name in header}
+    others = {key for kind in COLUMNS if kind != "file" for key in COLUMNS[kind]}
+    return bool(keys & set(COLUMNS["file"]) and keys & others)
 
 
-def _table(name: str, path: str, sheet: Sheet, cfg: Tables, finder: Finder) -> Table:
+def _table(name: str, folder: str, sheet: Sheet, cfg: TableConfig, finder: Finder) -> Table:
     columns = {kind: _column(kind, sheet.header, cfg, name) for kind in COLUMNS}
     if "file" not in dict(cfg.columns):
-        columns["file"] = _file_column(name, sheet, columns, finder, parent(path))
+        columns["file"] = _file_column(name, folder, sheet, columns, finder)
     if columns["patient"] == columns["file"] and columns["file"]:
         columns["patient"] = ""  # images that are named after their patients say so themselves
-    return Table(name, parent(path), columns, sheet.header, sheet.rows)
+    return Table(name, folder, columns, sheet.header, sheet.rows)
 
 
-def _column(kind: str, header: list[str], cfg: Tables, table: str) -> str:
-    """The column that data.columns names where the table has it, else the first that is called so."""
+def _column(kind: str, header: list[str], cfg: TableConfig, table: str) -> str:
+    """The column that data.columns names where the table has it, else the first whose name is known."""
+    by_key = {spelling_key(name): name for name in reversed(header)}
     named = dict(cfg.columns)
     if kind in named:
-        wanted = matching.key(named[kind] or "")
-        return next((name for name in header if wanted and matching.key(name) == wanted), "")
-    by_key = {matching.key(name): name for name in reversed(header)}
-    known = next((by_key[key] for key in COLUMNS[kind] if key in by_key), "")
-    return column(header, (known,), table) if known else ""
+        return by_key.get(spelling_key(named[kind] or ""), "") if named[kind] else ""
+    column = next((by_key[key] for key in COLUMNS[kind] if key in by_key), "")
+    if column and header.count(column) > 1:
+        raise DataError(f"{table}: has the column {column} twice, in {some(header, 20)}")
+    return column
 
 
-def _file_column(table: str, sheet: Sheet, columns: dict[str, str], finder: Finder, folder: str) -> str:
+def _file_column(table: str, folder: str, sheet: Sheet, columns: dict[str, str], finder: Finder) -> str:
     """The known column that names most images; else one that mostly names images, whatever it is called."""
-    by_key = {matching.key(name): name for name in reversed(sheet.header)}
+
+    def share_named(name: str) -> float:
+        cells = {row.cells[name] for row in sheet.rows if row.cells.get(name)}
+        return sum(bool(finder.candidates(cell, folder)) for cell in cells) / len(cells) if cells else 0.0
+
+    by_key = {spelling_key(name): name for name in reversed(sheet.header)}
     known = [by_key[key] for key in COLUMNS["file"] if key in by_key]
     taken = {columns[kind] for kind in COLUMNS if kind not in ("file", "patient", "study")}
-    named = {name: _named_share(sheet, name, finder, folder) for name in known}
-    if not any(named.values()):
-        others = [name for name in sheet.header if name not in taken and name not in known]
-        shares = {name: _named_share(sheet, name, finder, folder) for name in others}
-        named |= {name: share for name, share in shares.items() if share > MOSTLY}
-    best = max(named, key=lambda name: named[name], default="")
-    _refuse_several(table, sheet, best, named, finder, folder)
-    return best if named.get(best) or not columns["patient"] else ""
-
-
-def _named_share(sheet: Sheet, name: str, finder: Finder, folder: str) -> float:
-    cells = {row[name] for _, row in sheet.rows if row.get(name)}
-    return sum(bool(finder.candidates(cell, folder)) for cell in cells) / len(cells) if cells else 0.0
-
-
-def _refuse_several(table: str, sheet: Sheet, best: str, named: dict[str, float], finder: Finder, folder: str) -> None:
-    """Errors: DataError where two columns name other images in one row: a row is of one image."""
-    for name, share in named.items():
-        if name == best or share <= MOSTLY:
-            continue
-        for number, row in sheet.rows[:100]:
-            one, other = (finder.candidates(row[each], folder) for each in (best, name))
-            if one and other and not set(one) & set(other):
+    shares = {name: share_named(name) for name in known}
+    if not any(shares.values()):
+        others = {name: share_named(name) for name in sheet.header if name not in taken and name not in known}
+        shares |= {name: share for name, share in others.items() if share > MOSTLY}
+    best = max(shares, key=lambda name: shares[name], default="")
+    for name in (name for name, share in shares.items() if name != best and share > MOSTLY):
+        for row in sheet.rows[:100]:
+            one, other = (set(finder.candidates(row.cells[each], folder)) for each in (best, name))
+            if one and other and not one & other:
                 raise DataError(
-                    f"{table}, line {number}: the columns {best} and {name} name two images: "
+                    f"{table}, line {row.line}: the columns {best} and {name} name two images: "
                     "write a row for each image, or say which column counts with data.columns: {file: ...}"
                 )
+    return best if shares.get(best) or not columns["patient"] else ""
 
 
-def _refuse_absent_columns(headers: dict[str, list[str]], cfg: Tables) -> None:
-    every = {matching.key(name) for header in headers.values() for name in header}
-    absent = [f"{kind}: {name}" for kind, name in cfg.columns if name and matching.key(name) not in every]
+def _refuse_absent_columns(headers: dict[str, list[str]], cfg: TableConfig) -> None:
+    keys = {spelling_key(name) for header in headers.values() for name in header}
+    absent = [f"{kind}: {name}" for kind, name in cfg.columns if name and spelling_key(name) not in keys]
     if absent:
-        there = [f"{name} has {some(header, 30)}" for name, header in headers.items()]
-        raise DataError(f"data.columns: no table has {some(absent)}; the source has", there or ["no table"])
+        present = [f"{name} has {some(header, 30)}" for name, header in headers.items()]
+        raise DataError(f"data.columns: no table has {some(absent)}; the source has", present or ["no table"])
 
 
-def unlabelled(listing: Listing, wanted: Wanted) -> list[str]:
+def why_unlabelled(listing: Listing, cfg: TableConfig) -> list[str]:
     """Why no table gives labels, a line for each."""
-    tables = read(listing, wanted)
-    lines = [f"{name}: passed over, since {reason}" for name, reason in tables.passed_over.items()]
+    tables = read(listing, cfg)
+    lines = tables.lines()
     for table in [*tables.of_images, *tables.of_patients]:
         if not table.columns["label"]:
-            what = f"the image ({table.columns['file']})" if table.columns["file"] else "the patient"
+            subject = f"the image ({table.columns['file']})" if table.columns["file"] else "the patient"
             lines.append(
-                f"{table.name}: has a column of {what}, and none of labels that is known by its name; "
+                f"{table.name}: has a column of {subject}, and none of labels that is known by its name; "
                 f"its columns are {some(table.header, 30)}: write data.columns: {{label: ...}}, "
                 "or --column label=NAME with `xraylab new` and `xraylab init`"
             )
         else:
             lines.append(f"{table.name}: its column {table.columns['file']} names too few of the images")
     return lines
+
+
+def join_tables(entries: Entries, listing: Listing, cfg: LayoutConfig) -> tuple[Entries, list[str]]:
+    """The entries with what other tables tell, and a line for each table: what was taken, or why it is passed over.
+
+    Errors: DataError for names that fit several images, and for rows that contradict one another.
+    """
+    tables, lines, own = read(listing, cfg.tables), [], entries.tables
+    for table in tables.of_images:
+        if table.name not in own:
+            entries, line = _join_by_image(entries, listing, table)
+            lines.append(f"{table.name}: {line}")
+    for table in tables.of_patients:
+        entries, line = _join_by_patient(entries, table)
+        lines.append(f"{table.name}: {line}")
+    passed_over = tables.lines()
+    if cfg.tables.names and passed_over:
+        raise DataError("data.table: names a table that cannot be used:", passed_over)
+    return entries, [*lines, *passed_over]
+
+
+def _join_by_image(entries: Entries, listing: Listing, table: Table) -> tuple[Entries, str]:
+    fields = table.fields(tuple(PARSERS))
+    if not fields:
+        if last(table.name) == FINDINGS and any(is_mask(path, listing.top) for path in listing.images):
+            return entries, "where the masks' findings are, which explain reads"
+        none = f"none of its columns ({some(table.header, 20)}) tells of patient, sex, age, view, split or source"
+        return entries, f"passed over, since {none}"
+    finder = Finder(image.path for image in entries.images if not is_mask(image.path, listing.top))
+    names = [name for row in table.rows if (name := table.cell(row, "file"))]
+    paths, _ = finder.find(names, table.folder, table.name)
+    column = table.columns["file"]
+    if not paths:
+        return entries, f"passed over, since its column {column} names none of the images ({(names or ['nothing'])[0]})"
+    rows = [(row, paths[name]) for row in table.rows if (name := table.cell(row, "file")) in paths]
+    by_path = {
+        image.path: image for image in merge_rows((table.image(row, path, fields) for row, path in rows), table.name)
+    }
+    images = [_filled(image, by_path.get(image.path, image)) for image in entries.images]
+    patients = (
+        f"column {fields['patient']}" if "patient" in fields and entries.patients == UNKNOWN else entries.patients
+    )
+    line = f"joined by {column}, {len(by_path)} of {len(images)} images; {_taken(fields)}"
+    return replace(entries, images=images, patients=patients), line
+
+
+def _join_by_patient(entries: Entries, table: Table) -> tuple[Entries, str]:
+    """Join a table with a row per patient."""
+    column, fields = table.columns["patient"], table.fields(OF_PATIENTS)
+    rows = [(row, name) for row in table.rows if (name := table.cell(row, "patient"))]
+    people = merge_rows((table.image(row, name, fields) for row, name in rows), table.name)
+    by_patient = {person.path: person._replace(patient=person.path) for person in people}
+    n_known = sum(image.patient in by_patient for image in entries.images)
+    if not n_known or not fields:
+        reason = "it names no image" + ("" if n_known else f", and its column {column} no patient of an image")
+        return entries, f"passed over, since {reason}"
+    images = [_filled(image, by_patient.get(image.patient, image)) for image in entries.images]
+    line = f"joined by patient ({column}), {n_known} of {len(images)} images; {_taken(fields)}"
+    return replace(entries, images=images), line
+
+
+def _taken(fields: dict[str, str]) -> str:
+    return ", ".join(f"{kind} from {name}" for kind, name in fields.items())
+
+
+def _filled(image: Image, other: Image) -> Image:
+    """The image with what a table tells, where it knows nothing itself."""
+    return image._replace(**{kind: getattr(image, kind) or getattr(other, kind) for kind in PARSERS})

@@ -1,4 +1,4 @@
-"""Whose images they are: told by a pattern, by patients.csv, or by the layout."""
+"""Whose images they are: known by a pattern, by patients.csv, by the layout, or by published file names."""
 
 import re
 from pathlib import Path
@@ -6,36 +6,42 @@ from pathlib import Path
 import pandas as pd
 
 from xraylab import tables
-from xraylab.data.layouts import published, values
+from xraylab.data.layouts.records import UNKNOWN, parse_age, parse_sex
 from xraylab.data.names import some
 from xraylab.errors import DataError
 
 PATIENTS_FILE = "patients.csv"
-UNKNOWN = "unknown"
+PUBLISHED = {
+    "NIH ChestX-ray14": re.compile(r"(?P<patient>\d{8})_\d{3}\."),
+    "Kermany": re.compile(r"(?P<patient>person\d+_(?:bacteria|virus)|(?:NORMAL2-)?IM-\d{4})[_-]\d"),
+    "Shenzhen": re.compile(r"CHNCXR_\d{4}_[01]\."),
+    "Montgomery": re.compile(r"MCUCXR_\d{4}_[01]\."),
+}
+"""File names that published data sets gave their images, wherever copies of them lie."""
 
 
-def told(table: pd.DataFrame, top: Path, pattern: str | None, known: str) -> tuple[pd.DataFrame, str]:
-    """The table with its patients ('' where unknown), and how they were told; `known` is the layout's own way.
+def identify(table: pd.DataFrame, top: Path, pattern: str | None, known_by: str) -> tuple[pd.DataFrame, str]:
+    """The table with its patients ('' where unknown), and how they are known; `known_by` is the layout's own way.
 
     A pattern comes first, then what the layout knows, then patients.csv in `top`, whose sex and age are taken too, and
     at last the names that published data sets give their files, which tell the source in any case.
     Errors: DataError naming the images that the pattern or the file says nothing about.
     """
-    named, sets = published.recognised(table)
+    named, sets = _by_published_name(table)
     table = table.assign(source=named["source"])
     if pattern:
         return table.assign(patient=_by_pattern(table, pattern)), "pattern"
-    if known == UNKNOWN and (top / PATIENTS_FILE).is_file():
+    if known_by == UNKNOWN and (top / PATIENTS_FILE).is_file():
         return table.assign(**_by_file(table, top / PATIENTS_FILE)), PATIENTS_FILE
-    return (named, f"file names of {' and '.join(sets)}") if known == UNKNOWN and sets else (table, known)
+    return (named, f"file names of {' and '.join(sets)}") if known_by == UNKNOWN and sets else (table, known_by)
 
 
 def _by_pattern(table: pd.DataFrame, pattern: str) -> list[str]:
-    found = [re.search(pattern, Path(name).name) for name in table["id"]]
-    missed = [name for name, match in zip(table["id"], found, strict=True) if not match]
+    matches = [re.search(pattern, Path(name).name) for name in table["id"]]
+    missed = [name for name, match in zip(table["id"], matches, strict=True) if not match]
     if missed:
         raise DataError(f"data.patient: {pattern!r} finds no patient in the name of {some(missed)}")
-    return [match["patient"] or "" for match in found if match]
+    return [match["patient"] or "" for match in matches if match]
 
 
 def _by_file(table: pd.DataFrame, path: Path) -> dict[str, list[str]]:
@@ -50,7 +56,21 @@ def _by_file(table: pd.DataFrame, path: Path) -> dict[str, list[str]]:
         raise DataError(f"{path.name}: says nothing about {some(missed)}")
     rows = by_image.loc[table["id"]]
     people = {"patient": list(rows["patient"])}
-    for name, tidy in (("sex", values.sex), ("age", values.age)):
+    for name, parse in (("sex", parse_sex), ("age", parse_age)):
         if name in rows:
-            people[name] = [tidy(text) for text in rows[name]]
+            people[name] = [parse(text) for text in rows[name]]
     return people
+
+
+def _by_published_name(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The table with source and patient from such names where unknown, and whose patients such names tell."""
+    files = table["path"].str.rsplit("/", n=1).str[-1]
+    known = []
+    for source, pattern in PUBLISHED.items():
+        named = files.str.match(pattern)
+        table = table.assign(source=table["source"].mask(named & (table["source"] == ""), source))
+        if named.any() and "patient" in pattern.groupindex:
+            patient = files.str.extract(pattern)["patient"]
+            table = table.assign(patient=table["patient"].mask(named & (table["patient"] == ""), patient))
+            known.append(source)
+    return table, known

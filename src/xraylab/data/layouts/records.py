@@ -1,5 +1,6 @@
 """What a layout is, and what reading one yields."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,43 @@ import pandas as pd
 from xraylab.data.layouts.listing import Listing, is_below, last, relative
 from xraylab.data.names import some
 from xraylab.errors import DataError
+
+UNKNOWN = "unknown"
+"""How patients are known, where they are not."""
+
+SPLITS = {
+    "train": "train", "training": "train",
+    "val": "valid", "valid": "valid", "validation": "valid",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
+AGE = re.compile(r"(\d+)(?:\.\d*)?\s*([a-z]*)\.?")
+UNITS_A_YEAR = {"": 1, "y": 1, "m": 12, "w": 52, "d": 365}
+OLDEST = 120
+
+
+def parse_split(text: str) -> str:
+    """train, valid or test; '' for anything else."""
+    return SPLITS.get(text.strip().lower(), "")
+
+
+def parse_sex(text: str) -> str:
+    """M or F; '' for anything else."""
+    return SEXES.get(text.strip().lower(), "")
+
+
+def parse_age(text: str) -> str:
+    """Whole years: 058Y and 58yrs are 58, 6M is 0; '' for what is no age of a human being, such as 411."""
+    match = AGE.fullmatch(text.strip().lower())
+    if not match or match[2][:1] not in UNITS_A_YEAR:
+        return ""
+    years = int(match[1]) // UNITS_A_YEAR[match[2][:1]]
+    return str(years) if years <= OLDEST else ""
+
+
+def parse_view(text: str) -> str:
+    """PA, AP, LL and so on."""
+    return text.strip().upper()
 
 
 class Image(NamedTuple):
@@ -28,46 +66,57 @@ class Image(NamedTuple):
 
 @dataclass(frozen=True)
 class Entries:
-    """What a layout's reader found."""
+    """The images that a layout reads, and those that it leaves out."""
 
     top: str  # below raw
     images: list[Image]
     left_out: Counter[str]  # reason -> number of image files
-    patients: str = "unknown"
+    patients: str = UNKNOWN  # how they are known
     missing: list[str] = field(default_factory=list)
-    tables: tuple[str, ...] = ()  # names of those that it read
+    tables: tuple[str, ...] = ()  # names of those that it reads
 
 
-class Tables(NamedTuple):
-    """data.table and data.columns: which tables to read (None: those that there are), and what their columns mean."""
+class TableConfig(NamedTuple):
+    """data.table and data.columns: which tables to read (None: all that are there), and what their columns mean."""
 
     names: tuple[str, ...] | None
     columns: tuple[tuple[str, str | None], ...]
 
     @classmethod
-    def of(cls, table: str | list[str] | None, columns: Mapping[Any, str | None] | None) -> "Tables":
+    def of(cls, table: str | list[str] | None, columns: Mapping[Any, str | None] | None) -> "TableConfig":
         """As params.yaml writes them: one table, several, or null; kind -> the column's name, or null."""
         names = [table] if isinstance(table, str) else table
         return cls(None if names is None else tuple(names), tuple((columns or {}).items()))
 
 
-ANY_TABLES = Tables(None, ())
+ALL_TABLES = TableConfig(None, ())
 
 
 @dataclass(frozen=True)
-class Wanted:
+class LayoutConfig:
     """The classes in order (None: every label is one), and the class of each of the data's labels."""
 
     classes: tuple[str, ...] | None
     by_label: dict[str, str]
-    tables: Tables = ANY_TABLES
+    tables: TableConfig = ALL_TABLES
+
+    @classmethod
+    def of(
+        cls, classes: list[str] | None, labels: dict[str, list[str]] | None, tables: TableConfig = ALL_TABLES
+    ) -> "LayoutConfig":
+        """The classes with the labels that make them up; without `labels` a class is the label of its name."""
+        if labels is None:
+            labels = {name: [name] for name in classes or []}
+            return cls(None if classes is None else tuple(classes), {name: name for name in labels}, tables)
+        by_label = {label: name for name, spelled in labels.items() for label in spelled}
+        return cls(tuple(labels if classes is None else classes), by_label, tables)
 
     def labels_of(self, name: str) -> list[str]:
         """The data's labels that make up this class."""
         return [label for label, owner in self.by_label.items() if owner == name]
 
     def are_folders(self, listing: Listing) -> bool:
-        """Whether every class has a folder of images: then no table is asked."""
+        """Whether every class has a folder of images: then no table is read for labels."""
         if dict(self.tables.columns).get("label"):
             return False
         names = {last(folder) for folder in listing.holding}
@@ -75,15 +124,17 @@ class Wanted:
 
 
 class Layout(NamedTuple):
-    """`detect` says what was seen that makes it this layout, or ''; `read` yields None where it is another one."""
+    """`detect` says what makes it this layout, or ''; `read` yields None where it is another one."""
 
     needs: str
-    detect: Callable[[Listing, Wanted], str]
-    read: Callable[[Listing, Wanted], Entries | None]
+    detect: Callable[[Listing, LayoutConfig], str]
+    read: Callable[[Listing, LayoutConfig], Entries | None]
+    own_tables: bool = False
+    """Whether `read` reads all tables of the data set, so that no other table is joined to its images."""
 
 
 @dataclass(frozen=True)
-class Found:
+class Dataset:
     """The images of a study, and what was left out.
 
     `table` has the text columns id (path below `top`), path (below raw), label (the class), patient, side, source, sex,
@@ -94,53 +145,51 @@ class Found:
     why: str
     top: Path
     table: pd.DataFrame
-    patients: str  # how they were told: unknown, pattern, patients.csv, or the layout's own way
+    patients: str  # how they are known: unknown, pattern, patients.csv, or the layout's own way
     left_out: dict[str, int]  # reason -> number of image files
     missing: list[str]  # what tables name and is not there
     tables: list[str]  # what was taken from each table, or why it was passed over
-    told_in: dict[str, str] = field(default_factory=dict)  # of several sources: how each one's patients were told
+    patients_by_source: dict[str, str] = field(default_factory=dict)  # of several sources: how each one's are known
 
 
-def wanted(classes: list[str] | None, labels: dict[str, list[str]] | None, tables: Tables = ANY_TABLES) -> Wanted:
-    """The classes with the labels that make them up; without `labels` a class is the label of its name."""
-    if labels is not None:
-        by_label = {label: name for name, several in labels.items() for label in several}
-        return Wanted(tuple(labels if classes is None else classes), by_label, tables)
-    return Wanted(None if classes is None else tuple(classes), {name: name for name in classes or []}, tables)
+def sort_images(listing: Listing, describe: Callable[[str], Image | str]) -> tuple[list[Image], Counter[str]]:
+    """Split the listing into images and left-out files; `describe` returns the reason for leaving a path out."""
+    results = [describe(path) for path in listing.images]
+    images = [result for result in results if isinstance(result, Image)]
+    return images, Counter(result for result in results if isinstance(result, str))
 
 
-def once(images: Iterable[Image], table: str) -> list[Image]:
+def unlisted(listing: Listing, images: list[Image], table: str) -> Counter[str]:
+    """The count of image files that have no row in `table`, by this reason."""
+    listed = {image.path for image in images}
+    return Counter(f"no row in {table}" for path in listing.images if path not in listed)
+
+
+def merge_rows(images: Iterable[Image], table: str) -> list[Image]:
     """Each image once, with all that its rows say. Errors: DataError naming those that contradict one another."""
-    first: dict[str, Image] = {}
-    torn: dict[str, str] = {}
+    merged: dict[str, Image] = {}
+    conflicts: dict[str, str] = {}
     for image in images:
-        before = first.setdefault(image.path, image)
-        first[image.path] = before if before == image else _together(before, image)
-        if difference := _difference(before, image):
-            torn.setdefault(image.path, difference)
-    if torn:
-        listed = [f"{path} ({difference})" for path, difference in torn.items()]
+        first = merged.setdefault(image.path, image)
+        if first == image:
+            continue
+        merged[image.path] = Image(*(one or other for one, other in zip(first, image, strict=True)))
+        if conflict := _conflict(first, image):
+            conflicts.setdefault(image.path, conflict)
+    if conflicts:
+        listed = [f"{path} ({conflict})" for path, conflict in conflicts.items()]
         raise DataError(f"{table}: rows of one image contradict one another: {some(listed)}")
-    return list(first.values())
+    return list(merged.values())
 
 
-def elsewhere(path: str, top: str) -> str:
+def _conflict(first: Image, second: Image) -> str:
+    """The first field of which both know something, and not the same."""
+    fields = zip(Image._fields, first, second, strict=True)
+    return next((f"{name} {one}, then {other}" for name, one, other in fields if one and other and one != other), "")
+
+
+def other_folder(path: str, top: str) -> str:
     """The reason for leaving out an image that lies in no folder of the layout."""
     below = relative(path, top) if is_below(path, top) else path
     folder, slash, _ = below.partition("/")
     return f"folder {folder}" if slash else "not in a folder"
-
-
-def place_of(listing: Listing, fits: Callable[[str], bool]) -> str | None:
-    """The shallowest folder of images for which `fits` holds."""
-    return next((folder for folder in listing.by_depth if folder in listing.holding and fits(folder)), None)
-
-
-def _together(before: Image, after: Image) -> Image:
-    return Image(*(one or other for one, other in zip(before, after, strict=True)))
-
-
-def _difference(before: Image, after: Image) -> str:
-    """The first field of which both know something, and not the same."""
-    pairs = zip(Image._fields, before, after, strict=True)
-    return next((f"{name} {one}, then {other}" for name, one, other in pairs if one and other and one != other), "")

@@ -1,57 +1,112 @@
-"""Tables beside images, whatever their format, cell by cell as text."""
+"""Tables that came with a data set, whatever their format, cell by cell as text."""
 
+import csv
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 from zipfile import BadZipFile
 
 import pandas as pd
 
-from xraylab.data.layouts import csvs
-from xraylab.data.layouts.csvs import Row
+from xraylab import files
 from xraylab.errors import DataError, MissingError
+
+SEPARATORS = ",;\t|"
+
+
+class Row(NamedTuple):
+    """One line of a table: its number, and column -> cell."""
+
+    line: int
+    cells: dict[str, str]
 
 
 class Sheet(NamedTuple):
-    """The names of the columns in one spelling, and each row with its line number."""
+    """The names of the columns in one spelling, and the rows that are not empty."""
 
     header: list[str]
-    rows: list[tuple[int, Row]]
+    rows: list[Row]
 
 
 def read(path: Path) -> Sheet:
     """Errors: DataError where the file cannot be read, MissingError where what reads Parquet is not installed."""
-    match path.suffix.lower():
-        case ".xlsx":
-            return _of(_excel(path))
-        case ".parquet":
-            return _of(_parquet(path))
-        case _:
-            return Sheet(csvs.header(path), csvs.read(path))
-
-
-def _excel(path: Path) -> pd.DataFrame:
+    suffix = path.suffix.lower()
+    if suffix not in (".xlsx", ".parquet"):
+        return Sheet(read_header(path), read_csv(path))
     try:
-        return pd.read_excel(path, dtype=str, keep_default_na=False)
-    except (ValueError, KeyError, OSError, BadZipFile) as error:
-        raise DataError(f"{path.name} cannot be read: {error}") from None
-
-
-def _parquet(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
+        excel = suffix == ".xlsx"
+        return _from_frame(pd.read_excel(path, dtype=str, keep_default_na=False) if excel else pd.read_parquet(path))
     except ImportError:
         raise MissingError(
             f"{path.name} is a Parquet table, and pyarrow, which reads it, is not installed: pip install pyarrow"
         ) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, KeyError, OSError, BadZipFile) as error:
         raise DataError(f"{path.name} cannot be read: {error}") from None
 
 
-def _of(frame: pd.DataFrame) -> Sheet:
-    header = [csvs.spelling(str(name)) for name in frame.columns]
-    columns = [[_text(cell) for cell in frame.iloc[:, place]] for place in range(len(header))]
-    rows = [dict(zip(header, cells, strict=True)) for cells in zip(*columns, strict=True)]
-    return Sheet(header, [(number, row) for number, row in enumerate(rows, start=2) if any(row.values())])
+def read_header(path: Path) -> list[str]:
+    """The names of a CSV's columns in one spelling: `Patient ID` is patient_id."""
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:  # strictly only where it is read wholly
+        return _header(file.readline())
+
+
+def read_csv(path: Path, needed: list[str] | None = None) -> list[Row]:
+    """The rows of a CSV, whatever its separator.
+
+    A row must have as many cells as the header or, with `needed`, at least these. Errors: DataError.
+    """
+
+    def parse(file: IO[str]) -> list[Row]:
+        line = file.readline()
+        return list(_rows(file, line, path, needed))
+
+    return files.read(path, parse)
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """Each line of a text file that is not empty, with its number."""
+    text = files.read(path, lambda file: file.read())
+    return [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+
+
+def normalize_name(name: str) -> str:
+    """One spelling of a column's name: `Patient ID` is patient_id."""
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def _rows(file: IO[str], header: str, path: Path, needed: list[str] | None) -> Iterator[Row]:
+    names = _header(header)
+    reader = csv.reader(file, delimiter=_separator(header))
+    try:
+        for cells in reader:
+            if not any(cells):
+                continue
+            row = Row(reader.line_num + 1, dict(zip(names, (cell.strip() for cell in cells), strict=False)))
+            # empty cells after the last column are none
+            complete = len(cells) >= len(names) and not any(cells[len(names) :])
+            if not (complete if needed is None else row.cells.keys() >= set(needed)):
+                raise DataError(f"{path.name}, line {row.line}: {len(cells)} cells, the header has {len(names)}")
+            yield row
+    except csv.Error as error:
+        raise DataError(f"{path.name}, line {reader.line_num + 1}: {error}") from None
+
+
+def _header(line: str) -> list[str]:
+    cells = next(csv.reader([line.lstrip("\ufeff")], delimiter=_separator(line)), [])
+    return [normalize_name(cell) for cell in cells]
+
+
+def _separator(line: str) -> str:
+    return max(SEPARATORS, key=line.count)
+
+
+def _from_frame(frame: pd.DataFrame) -> Sheet:
+    header = [normalize_name(str(name)) for name in frame.columns]
+    columns = [[_text(cell) for cell in frame.iloc[:, number]] for number in range(len(header))]
+    rows = [
+        Row(line, dict(zip(header, cells, strict=True))) for line, cells in enumerate(zip(*columns, strict=True), 2)
+    ]
+    return Sheet(header, [row for row in rows if any(row.cells.values())])
 
 
 def _text(cell: object) -> str:

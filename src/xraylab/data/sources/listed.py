@@ -5,14 +5,14 @@ import shutil
 from pathlib import Path
 
 from xraylab.data.layouts import sheets
-from xraylab.data.layouts.listing import TABLE_SUFFIXES
+from xraylab.data.layouts.listing import is_table as has_table_suffix
 from xraylab.data.layouts.sheets import Sheet
 from xraylab.data.names import some
 from xraylab.errors import DataError
 
 
 def is_table(source: Path) -> bool:
-    return source.is_file() and source.suffix.lower() in TABLE_SUFFIXES
+    return source.is_file() and has_table_suffix(source.name)
 
 
 def places(table: Path) -> dict[Path, str]:
@@ -55,5 +55,5 @@ def copy(table: Path, target: Path, link: bool = False) -> None:
 
 def _files(sheet: Sheet, name: str, folder: Path) -> dict[str, Path]:
     """Each cell of a column that looks like a path, and the file that it would be."""
-    cells = dict.fromkeys(row.get(name, "") for _, row in sheet.rows)
+    cells = dict.fromkeys(row.cells.get(name, "") for row in sheet.rows)
     return {cell: Path(os.path.normpath(folder / Path(cell.replace("\\", "/")).expanduser())) for cell in cells if cell}

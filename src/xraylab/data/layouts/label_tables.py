@@ -1,0 +1,157 @@
+"""Data sets whose labels stand in tables, with images anywhere: any table, and NIH ChestX-ray14 (Wang et al. 2017)."""
+
+import re
+
+from xraylab.data.layouts import annotations, sheets
+from xraylab.data.layouts.annotations import COLUMNS, Table
+from xraylab.data.layouts.listing import Listing, ancestors, is_mask, last
+from xraylab.data.layouts.records import (
+    UNKNOWN,
+    Entries,
+    Image,
+    Layout,
+    LayoutConfig,
+    merge_rows,
+    parse_age,
+    parse_sex,
+    parse_split,
+    parse_view,
+    unlisted,
+)
+from xraylab.data.layouts.sheets import Row
+from xraylab.data.names import some
+from xraylab.errors import DataError
+
+NIH_TABLE = re.compile(r"data_entry_2017.*\.csv", re.IGNORECASE)
+NIH_COLUMNS = ["image_index", "finding_labels", "patient_age", "patient_gender", "view_position"]
+NIH_LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
+
+
+# --- any table of files and labels
+
+
+def detect_table(listing: Listing, cfg: LayoutConfig) -> str:
+    """Tables that name more than half of the images, masks aside: one of findings or boxes names a few."""
+    if cfg.are_folders(listing) or not (tables := _tables(listing, cfg)):
+        return ""
+    names = [(table, table.cell(row, "file")) for table in tables for row in table.rows]
+    named = {path for table, name in names if name for path in listing.finder.candidates(name, table.folder)}
+    if 2 * len(named) <= len([path for path in listing.images if not is_mask(path, listing.top)]):
+        return ""
+    table = tables[0]
+    first = f"{table.name} names files in the column {table.columns['file']} and labels in {table.columns['label']}"
+    others = some([each.name for each in tables[1:]])
+    return first + (f", and so does {others}" if others else "")
+
+
+def read_table(listing: Listing, cfg: LayoutConfig) -> Entries | None:
+    """Errors: DataError for names that fit several files, for broken and contradicting rows."""
+    tables = _tables(listing, cfg)
+    if not tables:
+        return None
+    rows: list[Image] = []
+    missing: list[str] = []
+    for table in tables:
+        images, absent = _images(table, listing)
+        rows += images
+        missing += absent
+    title = " and ".join(table.name for table in tables)
+    images = merge_rows(rows, title)
+    patient = next((table.columns["patient"] for table in tables if table.columns["patient"]), "")
+    patients = f"column {patient}" if patient else UNKNOWN
+    names = tuple(table.name for table in tables)
+    return Entries(listing.top, images, unlisted(listing, images, title), patients, missing, names)
+
+
+def _tables(listing: Listing, cfg: LayoutConfig) -> list[Table]:
+    return [table for table in annotations.read(listing, cfg.tables).of_images if table.columns["label"]]
+
+
+def _images(table: Table, listing: Listing) -> tuple[list[Image], list[str]]:
+    """The images that the table names, and the names of which there is none."""
+    names = [table.cell(row, "file") for row in table.rows]
+    if nameless := [str(row.line) for row, name in zip(table.rows, names, strict=True) if not name]:
+        raise DataError(f"{table.name}: no file is named in line {some(nameless)}")
+    paths, missing = listing.finder.find(names, table.folder, table.name)
+    rows = [(row, paths[name]) for row, name in zip(table.rows, names, strict=True) if name in paths]
+    return merge_rows((_image(row, path, table) for row, path in rows), table.name), missing
+
+
+def _image(row: Row, path: str, table: Table) -> Image:
+    cells = {kind: table.cell(row, kind) for kind in COLUMNS}
+    split = parse_split(cells["side"])
+    if cells["side"] and not split:
+        column = table.columns["side"]
+        raise DataError(f"{table.name}, line {row.line}: {column} is {cells['side']!r}, not train, valid or test")
+    if not table.columns["side"]:
+        split = next((split for folder in ancestors(path) if (split := parse_split(last(folder)))), "")
+    return Image(
+        path,
+        cells["label"],
+        cells["patient"] or cells["study"],
+        split,
+        cells["source"],
+        parse_sex(cells["sex"]),
+        parse_age(cells["age"]),
+        parse_view(cells["view"]),
+    )
+
+
+TABLE = Layout(
+    f"a table with a column for the file (such as {', '.join(COLUMNS['file'][:6])}) and one for the label "
+    f"(such as {', '.join(COLUMNS['label'][:5])}); data.columns says what they are called",
+    detect_table,
+    read_table,
+)
+
+
+# --- NIH ChestX-ray14: Data_Entry_2017.csv with findings joined by |
+
+
+def detect_nih(listing: Listing, cfg: LayoutConfig) -> str:
+    """The table's name and columns."""
+    tables = [] if cfg.are_folders(listing) else _nih_tables(listing)
+    return f"{tables[0]} has the columns Image Index and Finding Labels" if tables else ""
+
+
+def read_nih(listing: Listing, _cfg: LayoutConfig) -> Entries | None:
+    """Errors: DataError for several tables, for broken and for contradicting rows."""
+    tables = _nih_tables(listing)
+    if not tables:
+        return None
+    if len(tables) > 1:
+        raise DataError(f"data.layout: nih: {some(tables)} all list images and findings: keep one of them")
+    table = last(tables[0])
+    rows = [row.cells for row in sheets.read_csv(listing.raw / tables[0], NIH_COLUMNS)]
+    paths, missing = listing.finder.find([row["image_index"] for row in rows], listing.top, table)
+    lists = [(path, NIH_LISTS[last(path)]) for path in listing.paths if last(path) in NIH_LISTS]
+    splits = {name: split for path, split in lists for _, name in sheets.read_lines(listing.raw / path)}
+    images = [_nih_image(row, paths[row["image_index"]], splits) for row in rows if row["image_index"] in paths]
+    images = merge_rows(images, table)
+    return Entries(listing.top, images, unlisted(listing, images, table), "file names (NIH)", missing)
+
+
+def _nih_tables(listing: Listing) -> list[str]:
+    paths = [path for path in listing.tables if NIH_TABLE.match(last(path))]
+    return [path for path in paths if set(sheets.read_header(listing.raw / path)) >= set(NIH_COLUMNS)]
+
+
+def _nih_image(row: dict[str, str], path: str, splits: dict[str, str]) -> Image:
+    name = row["image_index"]
+    return Image(
+        path,
+        row["finding_labels"],
+        name.partition("_")[0] if "_" in name else "",
+        splits.get(name, ""),
+        sex=parse_sex(row["patient_gender"]),
+        age=parse_age(row["patient_age"]),
+        view=parse_view(row["view_position"]),
+    )
+
+
+NIH = Layout(
+    "Data_Entry_2017*.csv with the columns Image Index, Finding Labels and those of the patient",
+    detect_nih,
+    read_nih,
+    own_tables=True,
+)

@@ -1,0 +1,216 @@
+"""Several sources as one: each read by itself, its labels matched to the study's classes, its patients its own."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import pandas as pd
+
+from xraylab.data import layouts
+from xraylab.data.layouts.labels import (
+    UNLABELLED,
+    as_yaml,
+    describe_counts,
+    did_you_mean,
+    nearest,
+    quoted,
+    same_spelling,
+)
+from xraylab.data.layouts.records import UNKNOWN, Dataset, TableConfig
+from xraylab.data.names import natural, some
+from xraylab.errors import DataError, speaking_of
+from xraylab.params.data import Data
+
+Labels = dict[str, list[str]]
+OTHERS = "others"
+"""Of `ignore`: every label that is in no class."""
+
+
+class SourceConfig(NamedTuple):
+    """How one source is read; `labels` None: its labels are the names of the classes, of which it may lack some."""
+
+    key: str  # what errors call it
+    layout: str
+    labels: Labels | None
+    has_own_labels: bool  # then it must have all classes that they name
+    ignore: Literal["others"] | list[str]
+    patient: str | None
+    tables: TableConfig
+
+
+def source_configs(data: Data) -> dict[str, SourceConfig]:
+    """The sources of data.source by their names; none where there is no list."""
+    return {
+        each.name: SourceConfig(
+            key,
+            each.layout,
+            each.labels,
+            each.labels is not None and each.labels != data.labels,
+            each.ignore or [],
+            each.patient,
+            TableConfig.of(each.table, each.columns),
+        )
+        for key, each in data.sources.items()
+    }
+
+
+def source_names(addresses: Sequence[str]) -> list[str]:
+    """A unique name for each folder, archive or address, made of its last part."""
+    names: list[str] = []
+    for address in addresses:
+        last = re.split(r"[/\\:]", address.rstrip("/\\"))[-1].split(".")[0]
+        plain = re.sub(r"[^A-Za-z0-9_-]+", "_", last).strip("_-")[:50] or "source"
+        taken = {name.lower() for name in names}
+        candidates = [plain, *(f"{plain}-{number}" for number in range(2, len(addresses) + 2))]
+        names.append(next(name for name in candidates if name.lower() not in taken))
+    return names
+
+
+def read(raw: Mapping[str, Path], configs: dict[str, SourceConfig], classes: list[str]) -> Dataset:
+    """All sources together; `raw` has the folder of each. Errors: DataError for all that does not fit."""
+    datasets = {name: read_source(raw[name], cfg, classes) for name, cfg in configs.items()}
+    refuse_absent_classes(datasets, classes)
+    return concat(datasets, classes, next(iter(raw.values())).parent)
+
+
+def refuse_absent_classes(datasets: dict[str, Dataset], classes: list[str]) -> None:
+    """Errors: DataError for classes that no source has."""
+    present = {label for dataset in datasets.values() for label in dataset.table["label"]}
+    if absent := [name for name in classes if name not in present]:
+        raise DataError(
+            f"data.source: no source has an image of {some(absent)}: set data.classes, or the labels of a source:",
+            [f"{name} has {_counts(dataset.table['label'])}" for name, dataset in datasets.items()],
+        )
+
+
+def read_source(raw: Path, cfg: SourceConfig, classes: list[str]) -> Dataset:
+    """One source, of which each label must be in a class, or be ignored. Errors: DataError."""
+    with speaking_of(cfg.key):
+        every = layouts.read(raw, cfg.layout, None, None, None, cfg.tables)
+        counts = layouts.count_labels(raw, every)
+        del counts[UNLABELLED]
+        labels = _match_labels(cfg, classes, counts)
+        dataset = layouts.read(raw, cfg.layout, list(labels), labels, cfg.patient, cfg.tables)
+        unused = every.table["label"][~every.table["path"].isin(set(dataset.table["path"]))]
+        _refuse_unknown_labels(unused, labels, cfg)
+    return dataset
+
+
+def concat(datasets: dict[str, Dataset], classes: list[str], top: Path) -> Dataset:
+    """The sources' images: ids, paths and patients begin with the source's name, which is their `source`."""
+    table = pd.concat([_prefix(dataset.table, name) for name, dataset in datasets.items()], ignore_index=True)
+    rank = {name: number for number, name in enumerate(classes)}
+    order = sorted(range(len(table)), key=lambda row: (rank[table["label"][row]], natural(table["id"][row])))
+    patients = {name: dataset.patients for name, dataset in datasets.items()}
+    return Dataset(
+        layout=_summarize({name: dataset.layout for name, dataset in datasets.items()}),
+        why=_summarize({name: dataset.why for name, dataset in datasets.items()}),
+        top=top,
+        table=table.iloc[order].reset_index(drop=True),
+        patients=_summarize(patients),
+        left_out={f"{name}: {why}": n for name, dataset in datasets.items() for why, n in dataset.left_out.items()},
+        missing=[f"{name}/{path}" for name, dataset in datasets.items() for path in dataset.missing],
+        tables=[f"{name}: {line}" for name, dataset in datasets.items() for line in dataset.tables],
+        patients_by_source=patients,
+    )
+
+
+def prefix_patients(source: pd.Series, patient: pd.Series) -> pd.Series:
+    """Patients named so that those of two sources are two people; '' stays."""
+    return patient.where(patient == "", source + "/" + patient)
+
+
+def describe_patients(dataset: Dataset, table: pd.DataFrame) -> str:
+    """How the patients of each source are known, when headers of files in `table` have been read as well."""
+    known = set(table["source"][table["patient"] != ""])
+    ways = {
+        name: "DICOM's PatientID" if way == UNKNOWN and name in known else way
+        for name, way in dataset.patients_by_source.items()
+    }
+    return _summarize(ways)
+
+
+def _match_labels(cfg: SourceConfig, classes: list[str], counts: Counter[str]) -> Labels:
+    """The source's classes in order, each with its labels as the source spells them."""
+    expected = cfg.labels or {name: [name] for name in classes}
+    matched = {
+        name: [spelled for label in expected[name] for spelled in same_spelling(label, counts)]
+        for name in classes
+        if name in expected
+    }
+    if not any(matched.values()):
+        raise DataError(
+            f"none of the labels {', '.join(label for labels in expected.values() for label in labels)} is here, which "
+            f"has {describe_counts(counts)}: "
+            "say below it in data.source which labels make up which class:",
+            [f"labels: {_labels_to_paste(matched, counts)}"],
+        )
+    absent = [name for name, labels in matched.items() if not labels]
+    if cfg.has_own_labels and absent:
+        raise DataError(
+            f"labels: no image of {some(absent)} is here, which has {describe_counts(counts)}",
+            _suggest([label for name in absent for label in expected[name]], +counts),
+        )
+    return {name: labels for name, labels in matched.items() if labels}
+
+
+def _refuse_unknown_labels(unused: pd.Series, labels: Labels, cfg: SourceConfig) -> None:
+    """Errors: DataError for labels in no class that are not ignored, and for ignored ones that are not there."""
+    if cfg.ignore == OTHERS:
+        return
+    known = {UNLABELLED, "", *(label for spelled in labels.values() for label in spelled)}
+    unknown = Counter(label for text in unused for label in text.split("|") if label not in known)
+    ignored = {name: same_spelling(name, unknown) for name in cfg.ignore}
+    if absent := [name for name, spelled in ignored.items() if not spelled]:
+        raise DataError(
+            f"ignore names labels that no image left over has: {some(absent)}; there is {describe_counts(unknown)}",
+            _suggest(absent, unknown),
+        )
+    for label in {label for spelled in ignored.values() for label in spelled}:
+        del unknown[label]
+    if unknown:
+        raise DataError(
+            f"labels that are in no class: {describe_counts(unknown)}. Say below it in data.source to which class they "
+            "belong, or that they are to be left out:",
+            [
+                *_suggest(unknown, labels),
+                f"labels: {_labels_to_paste(labels, unknown)}",
+                f"or ignore: [{', '.join(map(quoted, sorted(unknown, key=natural)))}]",
+            ],
+        )
+
+
+def _suggest(names: Iterable[str], labels: Iterable[str]) -> list[str]:
+    return did_you_mean({name: nearest(name, labels) for name in names})
+
+
+def _prefix(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    source = pd.Series(name, index=table.index)
+    return table.assign(
+        id=name + "/" + table["id"],
+        path=name + "/" + table["path"],
+        patient=prefix_patients(source, table["patient"]),
+        source=source,
+    )
+
+
+def _labels_to_paste(labels: Labels, more: Counter[str]) -> str:
+    """The labels as they are, those of `more` added to the classes that are nearest, or to the last."""
+    extended = {name: list(spelled) for name, spelled in labels.items()}
+    for label in sorted(+more, key=natural):
+        name = next(iter(nearest(label, labels)), list(labels)[-1])
+        extended[name] += [] if label in extended[name] else [label]
+    return as_yaml(extended)
+
+
+def _counts(labels: pd.Series) -> str:
+    return ", ".join(f"{label} ({count})" for label, count in labels.value_counts(sort=False).items())
+
+
+def _summarize(by_source: dict[str, str]) -> str:
+    """What holds of all sources, else what holds of each."""
+    if len(set(by_source.values())) == 1:
+        return next(iter(by_source.values()))
+    return "; ".join(f"{name}: {text}" for name, text in by_source.items())
