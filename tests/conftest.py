@@ -14,7 +14,7 @@ from xraylab.model import weights
 from xraylab.params import config
 from xraylab.params.config import Params, read_plan
 from xraylab.paths import Paths
-from xraylab.predict import kept
+from xraylab.predict.checkpoints import TrainedModel
 from xraylab.stages import (
     cache,
     evaluate,
@@ -109,7 +109,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     }  # fmt: skip
     folder = paths.model("baseline", 0)
     files.write_json(model, folder / "model.json")
-    weights.save(kept.untrained(model, 0), folder / "best.safetensors")
+    weights.save(TrainedModel(folder, model).untrained(0), folder / "best.safetensors")
     return loaded
 
 

@@ -12,7 +12,7 @@ from xraylab.data import augment, gpu_cache, image_cache
 from xraylab.data.augment import Augmentation, Drawn
 from xraylab.data.image_cache import ImageCache
 from xraylab.model import networks
-from xraylab.predict import table
+from xraylab.predict import inference
 
 COUNT = 6
 SIZES = [(48, 48), (48, 36), (48, 24), (50, 37), (36, 48)]
@@ -157,7 +157,7 @@ def test_batches_are_made_on_the_device_and_nothing_waits_for_it() -> None:
     rows = np.arange(COUNT)
     store = ImageCache(images, image_cache.IMAGENET[1], 36, "meta")
     model = {"augment": vars(strengths), "pixels": 36, "repeat": 0}
-    (view,) = table._augmented(images, rows, model, 1, image_cache.IMAGENET[1], "meta")
+    (view,) = inference._augmented(images, rows, model, 1, image_cache.IMAGENET[1], "meta")
     made = [
         store.plain(rows),
         store.changed(rows, drawn, strengths),

@@ -12,7 +12,8 @@ import pytest
 from xraylab import tables
 from xraylab.params.config import Params
 from xraylab.paths import Paths
-from xraylab.predict import score, table
+from xraylab.predict import checkpoints
+from xraylab.predict.checkpoints import TrainedModel
 from xraylab.stages import predict, train
 from xraylab.train import asked
 
@@ -76,15 +77,15 @@ def test_a_repeat_predicts_and_scores_its_fold(
     given, paths = study
 
     def probabilities(
-        folder: Path, model: Any, epochs: Sequence[int], images: pd.DataFrame, cached: Path, copies: int
+        run: TrainedModel, epochs: Sequence[int], images: pd.DataFrame, cached: Path, tta: int
     ) -> tuple[list[pd.DataFrame], list[str]]:
         return [images.assign(p_Healthy=1.0, p_TB=np.float64(0)) for _ in epochs], []
 
-    monkeypatch.setattr(table, "probabilities", probabilities)
+    monkeypatch.setattr(TrainedModel, "predict_cached", probabilities)
     predict.run(given, paths, "l2", repeat)
     written = tables.read(paths.prediction("l2", repeat))
     for side in ("valid", "test"):
         part = written[(written["checkpoint"] == "best") & (written["side"] == side)]
         assert list(part["id"]) == ids(paths, fold, side)
         healthy = sum(name.startswith("Healthy/") for name in ids(paths, fold, side))
-        assert score.epoch(paths, "l2", repeat, None, side)["confusion"][0] == [healthy, 0]
+        assert checkpoints.evaluate_checkpoint(paths, "l2", repeat, None, side)["confusion"][0] == [healthy, 0]

@@ -12,7 +12,7 @@ import torchvision.models as tv
 from torch import Tensor, nn
 
 from xraylab.errors import ParamsError, TrainingError
-from xraylab.explain import choose, layers, localise, maps, pictures, probes, saliency
+from xraylab.explain import feature_maps, layers, localization, pictures, probes, saliency, selection
 from xraylab.explain.layers import Place
 from xraylab.model import hardware, memory, networks
 
@@ -229,7 +229,7 @@ def test_hooks_are_gone_afterwards() -> None:
 
 def test_feature_maps_are_those_of_the_first_and_the_middle_layer() -> None:
     network, image = RESNET18().eval(), noise(1, pixels=64)
-    found = maps.of(network, image, most=16)
+    found = feature_maps.compute(network, image, most=16)
     assert [(depth, name) for depth, (name, _) in found.items()] == [("first", "conv1"), ("middle", "layer3.0.conv1")]
     with torch.no_grad():
         first = network.conv1(image)[0]
@@ -240,13 +240,16 @@ def test_feature_maps_are_those_of_the_first_and_the_middle_layer() -> None:
         spread = channels.var(dim=(1, 2))
         chosen = sorted(range(len(channels)), key=lambda channel: -spread[channel])[:16]
         assert np.allclose(shown, channels[sorted(chosen)], atol=1e-6)
-    assert [name for name, _ in maps.of(vit(), noise(1), 4).values()] == ["patch_embed.proj", "blocks.1.attn.proj"]
+    assert [name for name, _ in feature_maps.compute(vit(), noise(1), 4).values()] == [
+        "patch_embed.proj",
+        "blocks.1.attn.proj",
+    ]
 
 
 def test_measures_of_two_maps_by_hand() -> None:
     found = np.array([[[0.0, 4.0], [-7.0, 0.0]], [[1.0, 1.0], [0.0, 2.0]]])
     inside = np.array([[[False, True], [False, False]], [[True, False], [False, False]]])
-    assert localise.figures(found, inside) == {
+    assert localization.metrics(found, inside) == {
         "images": 2,
         "hit_rate": 0.5,
         "inside": (1.0 + 0.25) / 2,
@@ -260,10 +263,10 @@ def test_maps_that_know_nothing_score_chance() -> None:
     rng = np.random.default_rng(0)
     inside = rng.random((5, 6, 6)) < 0.3
     for value in (0.0, -1.0):
-        measured = localise.figures(np.full((5, 6, 6), value), inside)
+        measured = localization.metrics(np.full((5, 6, 6), value), inside)
         assert measured["hit_rate"] == pytest.approx(measured["chance"])
         assert measured["inside"] == pytest.approx(measured["chance"])
-    assert localise.figures(inside[:1].astype(float), inside[:1])["hit_rate_elsewhere"] is None
+    assert localization.metrics(inside[:1].astype(float), inside[:1])["hit_rate_elsewhere"] is None
 
 
 TILE = np.random.default_rng(7).choice([-1.0, 1.0], (6, 6))
@@ -296,12 +299,12 @@ def detector(seed: int | None) -> nn.Module:
 def test_a_network_that_knows_the_finding_points_at_it_and_random_ones_do_not(method: str) -> None:
     images, classes, masks = findings(24, seed=2)
     map_of = saliency.methods([method], PIXELS, patch=0.25, stride=0.125, machine=FLOAT32)[method]
-    knows = localise.figures(map_of(detector(None), images, classes).numpy(), masks)
+    knows = localization.metrics(map_of(detector(None), images, classes).numpy(), masks)
     assert knows["chance"] == pytest.approx(36 / PIXELS**2)
     assert knows["hit_rate"] > 0.8
     assert knows["inside"] > 5 * knows["chance"]
     assert knows["hit_rate_elsewhere"] < 0.15
-    random = [localise.figures(map_of(detector(seed), images, classes).numpy(), masks) for seed in range(1, 9)]
+    random = [localization.metrics(map_of(detector(seed), images, classes).numpy(), masks) for seed in range(1, 9)]
     for name in ("hit_rate", "inside"):
         found, elsewhere = (np.mean([each[key] for each in random]) for key in (name, f"{name}_elsewhere"))
         assert found == pytest.approx(elsewhere, abs=0.05)
@@ -325,8 +328,11 @@ THREE = table(
 
 
 def test_cells_of_three_classes() -> None:
-    images = choose.scored(THREE, ["A", "B", "C"])
-    cells = {(cell.kind, cell.label): list(cell.rows["id"]) for cell in choose.cells(images, ["A", "B", "C"], None, 3)}
+    images = selection.with_losses(THREE, ["A", "B", "C"])
+    cells = {
+        (cell.kind, cell.label): list(cell.rows["id"])
+        for cell in selection.confusion_cells(images, ["A", "B", "C"], None, 3)
+    }
     assert cells == {
         ("true positive", "A"): ["a1", "a3"],
         ("false negative", "A"): ["a2"],
@@ -344,8 +350,10 @@ def test_cells_of_two_classes_run_from_the_surest() -> None:
     rows = [(f"n{n}", "N", 1 - n / 20, n / 20) for n in range(20)] + [
         (f"p{n}", "P", 1 - n / 20, n / 20) for n in (3, 19)
     ]
-    images = choose.scored(pd.DataFrame(rows, columns=["id", "label", "p_N", "p_P"]), ["N", "P"])
-    cells = {cell.kind: (cell.found, list(cell.rows["id"])) for cell in choose.cells(images, ["N", "P"], "P", 3)}
+    images = selection.with_losses(pd.DataFrame(rows, columns=["id", "label", "p_N", "p_P"]), ["N", "P"])
+    cells = {
+        cell.kind: (cell.total, list(cell.rows["id"])) for cell in selection.confusion_cells(images, ["N", "P"], "P", 3)
+    }
     assert cells == {
         "true positive": (1, ["p19"]),
         "false negative": (1, ["p3"]),
@@ -355,7 +363,7 @@ def test_cells_of_two_classes_run_from_the_surest() -> None:
 
 
 def test_top_losses_are_those_of_the_actual_class() -> None:
-    worst = choose.top_losses(choose.scored(THREE, ["A", "B", "C"]), 2)
+    worst = selection.top_losses(selection.with_losses(THREE, ["A", "B", "C"]), 2)
     assert list(worst["id"]) == ["c1", "a2"]
     assert list(worst["loss"]) == pytest.approx([-np.log(np.finfo(np.float32).tiny), -np.log(0.2)])
 

@@ -16,12 +16,12 @@ from xraylab.data import prepare
 from xraylab.data.prepare import Preparation
 from xraylab.demo import radiograph
 from xraylab.errors import DataError, ParamsError
-from xraylab.explain import masks
-from xraylab.explain.masks import Mask
+from xraylab.explain import localization
+from xraylab.explain.localization import Mask
 from xraylab.model import weights
 from xraylab.params.config import read_plan
 from xraylab.paths import Paths
-from xraylab.predict import kept
+from xraylab.predict.checkpoints import TrainedModel
 from xraylab.report import explanation
 from xraylab.stages import evaluate, explain, report, train
 
@@ -37,7 +37,7 @@ def study(root: Path, changes: dict[str, object] | None = None, metadata: float 
         folder = paths.model(name, 0)
         model = files.read_json(folder / "model.json") | train._described(read_plan(paths.plan(name)), given)
         files.write_json(model, folder / "model.json")
-        weights.save(kept.untrained(model, 7 + number), folder / "best.safetensors")
+        weights.save(TrainedModel(folder, model).untrained(7 + number), folder / "best.safetensors")
     if metadata:
         model = {"auroc": metadata, "images": 48, "facts": ["format", "size"]}
         audit = files.read_json(paths.audit)
@@ -112,7 +112,7 @@ def test_probes_black_out_what_the_network_is_shown(explained: Loaded) -> None:
     (record, *_) = files.read_json(paths.explanation / "summary.json")["experiments"]
     folder = paths.model(record["experiment"], 0)
     model = files.read_json(folder / "model.json")
-    network = kept.network(folder, model, model["best_epoch"]).eval()
+    network = TrainedModel(folder, model).network(model["best_epoch"]).eval()
     table = tables.read(paths.prediction(record["experiment"], 0))
     tested = table[(table["checkpoint"] == "best") & (table["side"] == "test")]
     ids = list(tables.read(paths.cache / "rows.csv")["id"])
@@ -231,8 +231,8 @@ def test_a_run_without_test_images_is_an_error(tmp_path: Path) -> None:
 def test_random_weights_are_of_the_same_architecture_and_come_from_the_seed(explained: Loaded) -> None:
     _, paths = explained
     model = files.read_json(paths.model("l2", 0) / "model.json")
-    one, same, other = (kept.untrained(model, seed).state_dict() for seed in (0, 0, 1))
-    trained = kept.network(paths.model("l2", 0), model, model["best_epoch"]).state_dict()
+    one, same, other = (TrainedModel(paths.models, model).untrained(seed).state_dict() for seed in (0, 0, 1))
+    trained = TrainedModel(paths.model("l2", 0), model).network(model["best_epoch"]).state_dict()
     assert {name: tensor.shape for name, tensor in one.items()} == {name: t.shape for name, t in trained.items()}
     assert torch.equal(one["conv1.weight"], same["conv1.weight"])
     assert not torch.equal(one["conv1.weight"], other["conv1.weight"])
@@ -247,7 +247,7 @@ def test_a_mask_is_fitted_as_its_image(tmp_path: Path, fit: str, inside: tuple[s
     mask[:16, :16] = 1
     Image.fromarray(mask).save(tmp_path / "mask.png")
     Image.fromarray(np.full((32, 48), 7, np.uint8)).save(tmp_path / "image.png")
-    found = masks.read(Mask(tmp_path / "mask.png", tmp_path / "image.png", UNCROPPED, fit), 24)
+    found = localization.read_mask(Mask(tmp_path / "mask.png", tmp_path / "image.png", UNCROPPED, fit), 24)
     expected = np.zeros((24, 24), bool)
     expected[inside] = True
     assert (found == expected).all()
@@ -261,7 +261,7 @@ def test_a_cropped_border_is_cropped_off_the_mask(tmp_path: Path) -> None:
     for name, pixels in (("image", image), ("mask", mask)):
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     cropped = replace(UNCROPPED, crop_border=True)
-    found = masks.read(Mask(tmp_path / "mask.png", tmp_path / "image.png", cropped, "squash"), 12)
+    found = localization.read_mask(Mask(tmp_path / "mask.png", tmp_path / "image.png", cropped, "squash"), 12)
     assert found[:6].all()
     assert not found[6:].any()
 
@@ -275,7 +275,7 @@ def test_a_mask_is_cropped_to_the_lungs_of_its_image(tmp_path: Path) -> None:
     mask[kept.rows.start : kept.rows.start + 30, kept.columns] = 1
     for name, pixels in (("image", film), ("mask", mask)):
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
-    found = masks.read(Mask(tmp_path / "mask.png", tmp_path / "image.png", how, "squash"), 100)
+    found = localization.read_mask(Mask(tmp_path / "mask.png", tmp_path / "image.png", how, "squash"), 100)
     rows = round(30 / (kept.rows.stop - kept.rows.start) * 100)
     assert kept.lungs
     assert found[: rows - 1].all()
@@ -286,13 +286,13 @@ def test_a_mask_of_another_size_or_none_is_an_error(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 6), np.uint8)).save(tmp_path / "mask.png")
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "image.png")
     with pytest.raises(DataError) as caught:
-        masks.read(Mask(tmp_path / "mask.png", tmp_path / "image.png", UNCROPPED, "squash"), 8)
+        localization.read_mask(Mask(tmp_path / "mask.png", tmp_path / "image.png", UNCROPPED, "squash"), 8)
     assert str(caught.value) == f"{tmp_path}/mask.png has 6 x 4 pixels, its image 8 x 8: they must be of one size"
     _, paths = finished_study.make(tmp_path / "study")
     with_findings(paths, 1)
     (paths.raw / "masks/test0.png").unlink()
     with pytest.raises(DataError) as caught:
-        masks.known(paths.raw, tables.read(paths.index), UNCROPPED, "squash")
+        localization.find_masks(paths.raw, tables.read(paths.index), UNCROPPED, "squash")
     assert str(caught.value) == (
         f"findings.csv lists a finding in TB/test0.png, but {paths.raw}/masks/test0.png does not exist: "
         "add it, or drop the row"

@@ -22,7 +22,7 @@ from xraylab.data import image_cache
 from xraylab.errors import DataError
 from xraylab.model import features as model_features
 from xraylab.model import hardware, networks
-from xraylab.predict import score
+from xraylab.predict import checkpoints
 from xraylab.stages import features, plan, train
 
 Prepare = Callable[..., Loaded]
@@ -89,7 +89,7 @@ def test_scores_from_images_are_those_that_training_on_features_recorded(prepare
     train.run(*loaded, "cached", 0)
     history = tables.read(loaded[1].model("cached", 0) / "history.csv")
     for epoch in range(3):
-        scored = score.epoch(loaded[1], "cached", 0, epoch, "valid")
+        scored = checkpoints.evaluate_checkpoint(loaded[1], "cached", 0, epoch, "valid")
         assert (scored["accuracy"], scored["f1"]) == (history["valid_accuracy"][epoch], history["valid_f1"][epoch])
 
 

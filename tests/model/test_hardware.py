@@ -24,7 +24,8 @@ from xraylab.data import gpu_cache
 from xraylab.errors import TrainingError
 from xraylab.model import hardware, memory, networks, optimizers
 from xraylab.model.hardware import Hardware
-from xraylab.predict import score, table
+from xraylab.predict import checkpoints
+from xraylab.predict.checkpoints import TrainedModel
 from xraylab.stages import predict, train
 from xraylab.train import run, steps
 
@@ -421,7 +422,7 @@ def test_what_was_trained_in_a_precision_that_is_not_here_is_scored_in_float32(
     results = {}
     for precision in ("float32", "bfloat16", "float16", "tf32"):
         its = model | {"hardware": {"precision": precision}}
-        (scores,), notes = table.probabilities(folder, its, [1], images, paths.cache, 0)
+        (scores,), notes = TrainedModel(folder, its).predict_cached([1], images, paths.cache, 0)
         results[precision] = scores
         said = f"trained in {precision}, which is not fast on this CPU: scored in float32"
         assert (said in notes) == (precision != "float32")
@@ -441,4 +442,4 @@ def test_score_predicts_as_the_stage_does(trained: Loaded, tmp_path: Path, monke
     assert done.exit_code == 0
     assert done.output.splitlines()[-1].endswith("; mean over 3 views")
     paths = type(trained[1])(study)
-    assert "views" not in score.epoch(paths, "baseline", 0, None, "valid")["computed"]
+    assert "views" not in checkpoints.evaluate_checkpoint(paths, "baseline", 0, None, "valid")["computed"]

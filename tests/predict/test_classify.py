@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from xraylab import cli, files, tables
 from xraylab.errors import DataError, MissingError
 from xraylab.model import hardware, weights
-from xraylab.predict import classify, kept
+from xraylab.predict import classify
+from xraylab.predict.checkpoints import TrainedModel
 from xraylab.stages import predict
 
 NAMES = ["test_10.png", "test_2.png", "test_1.png"]
@@ -34,7 +35,7 @@ def two(trained: Loaded, tmp_path: Path) -> Loaded:
     for repeat in (0, 1):
         folder = paths.model("baseline", repeat)
         files.write_json(model | {"repeat": repeat, "last_epoch": 1}, folder / "model.json")
-        weights.save(kept.untrained(model, repeat), folder / "best.safetensors")
+        weights.save(TrainedModel(folder, model).untrained(repeat), folder / "best.safetensors")
         predict.run(given, paths, "baseline", repeat)
     return given, paths
 

@@ -16,7 +16,8 @@ from xraylab import cli, files, tables
 from xraylab.data.audit import duplicates, hashes
 from xraylab.errors import DataError, MissingError
 from xraylab.evaluate import calibration
-from xraylab.predict import external, fixed, kept
+from xraylab.predict import external, thresholds
+from xraylab.predict.checkpoints import TrainedModel
 
 CLASSES = ["Healthy", "TB"]
 
@@ -73,7 +74,7 @@ def test_the_images_are_prepared_and_scored_as_the_study_does(trained: Loaded, t
     rows = list(tables.read(paths.cache / "rows.csv")["id"])
     images = np.load(paths.cache / "images.npy")[[rows.index(name) for name in test["id"]]].astype(np.float32)
     model = files.read_json(paths.model("baseline", 0) / "model.json")
-    network = kept.network(paths.model("baseline", 0), model, 1).eval()
+    network = TrainedModel(paths.model("baseline", 0), model).network(1).eval()
     with torch.no_grad():
         p = network(torch.from_numpy((images / 255 - 0.449) / 0.226)[:, None]).softmax(dim=1).numpy()
     actual = np.array([CLASSES.index(label) for label in test["label"]])
@@ -124,16 +125,20 @@ def write_fixed(folder: Path, temperature: float | None) -> None:
         ("baseline", 1, "TB", "Youden", 0.25),
     ]
     table = pd.DataFrame(rows, columns=["experiment", "repeat", "of", "point", "threshold"])
-    tables.write(table, folder / fixed.POINTS)
-    files.write_json([{"experiment": "baseline", "repeat": 0, "temperature": temperature}], folder / fixed.TEMPERATURES)
+    tables.write(table, folder / thresholds.POINTS)
+    files.write_json(
+        [{"experiment": "baseline", "repeat": 0, "temperature": temperature}], folder / thresholds.TEMPERATURES
+    )
 
 
 def test_whatever_is_absent_is_not_available(tmp_path: Path) -> None:
-    assert fixed.read(tmp_path, "baseline", 0) == fixed.Fixed([], None)
+    assert thresholds.read(tmp_path, "baseline", 0) == thresholds.Thresholds([], None)
     write_fixed(tmp_path, temperature=None)
-    assert fixed.read(tmp_path, "baseline", 0).temperature is None
-    assert fixed.read(tmp_path, "baseline", 1) == fixed.Fixed([fixed.Point("TB", "Youden", 0.25)], None)
-    assert fixed.read(tmp_path, "other", 0) == fixed.Fixed([], None)
+    assert thresholds.read(tmp_path, "baseline", 0).temperature is None
+    assert thresholds.read(tmp_path, "baseline", 1) == thresholds.Thresholds(
+        [thresholds.OperatingPoint("TB", "Youden", 0.25)], None
+    )
+    assert thresholds.read(tmp_path, "other", 0) == thresholds.Thresholds([], None)
 
 
 def test_other_names_of_classes(trained: Loaded, other: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import small
@@ -10,7 +11,8 @@ from conftest import Loaded, load
 from xraylab import files
 from xraylab.errors import MissingError, TrainingError
 from xraylab.model import weights
-from xraylab.predict import ahead, kept, table
+from xraylab.predict import ahead
+from xraylab.predict.checkpoints import TrainedModel
 from xraylab.stages import predict
 
 OTHER = ("l2", 0)
@@ -40,13 +42,13 @@ def note(study: Loaded, **predicted_from: str | None) -> None:
 
 def count(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runs that are scored from here on."""
-    scored, real = list[str](), table.probabilities
+    scored, real = list[str](), TrainedModel.predict_cached
 
-    def counted(folder: Path, *arguments: object) -> object:
-        scored.append(folder.parent.name)
-        return real(folder, *arguments)
+    def counted(run: TrainedModel, *arguments: Any) -> object:
+        scored.append(run.folder.parent.name)
+        return real(run, *arguments)
 
-    monkeypatch.setattr(table, "probabilities", counted)
+    monkeypatch.setattr(TrainedModel, "predict_cached", counted)
     return scored
 
 
@@ -84,7 +86,10 @@ def test_what_was_made_ahead_from_something_else_is_not_taken(
     folder = paths.model(*OTHER)
     match what:
         case "weights":
-            weights.save(kept.untrained(files.read_json(folder / "model.json"), seed=1), folder / "best.safetensors")
+            weights.save(
+                TrainedModel(folder, files.read_json(folder / "model.json")).untrained(seed=1),
+                folder / "best.safetensors",
+            )
         case "split":
             (paths.split / "test_data.csv").write_text((paths.split / "test_data.csv").read_text().rstrip() + "\n\n")
         case "cache":
@@ -103,14 +108,14 @@ def test_what_was_made_ahead_from_something_else_is_not_taken(
 def test_what_cannot_be_predicted_ahead_is_left_to_its_own_stage(
     study: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = table.probabilities
+    real = TrainedModel.predict_cached
 
-    def fails(folder: Path, *arguments: object) -> object:
-        if folder.parent.name == "l2":
+    def fails(run: TrainedModel, *arguments: Any) -> object:
+        if run.folder.parent.name == "l2":
             raise TrainingError("memory ran out")
-        return real(folder, *arguments)
+        return real(run, *arguments)
 
-    monkeypatch.setattr(table, "probabilities", fails)
+    monkeypatch.setattr(TrainedModel, "predict_cached", fails)
     predict.run(*study, "baseline", 0)
     assert study[1].prediction("baseline", 0).is_file()
     with pytest.raises(TrainingError):

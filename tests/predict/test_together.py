@@ -19,7 +19,8 @@ from xraylab.errors import DataError, MissingError, ParamsError
 from xraylab.evaluate import ensemble
 from xraylab.model import networks, weights
 from xraylab.params import config
-from xraylab.predict import table
+from xraylab.predict import inference
+from xraylab.predict.checkpoints import TrainedModel
 
 CLASSES = ["Healthy", "TB"]
 STILL: dict[str, float] = {
@@ -46,7 +47,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def predicted(folder: Path, model: dict[str, Any], copies: int) -> tuple[np.ndarray, list[str]]:
     images = pd.DataFrame({"id": ["4.png", "0.png", "6.png"], "label": "TB"})
-    (scored,), notes = table.probabilities(folder, model, [0], images, folder, copies)
+    (scored,), notes = TrainedModel(folder, model).predict_cached([0], images, folder, copies)
     return scored[["p_Healthy", "p_TB"]].to_numpy(), notes
 
 
@@ -62,7 +63,7 @@ def test_views_of_an_image_are_those_of_training_and_their_mean_counts(tmp_path:
     store = ImageCache(np.load(tmp_path / "images.npy"), IMAGENET[1], 32, "cpu")
     views = [store.plain(rows)]
     for copy in range(2):
-        drawn = gentle.draw(augment.uniform([3, copy, table.COPIES], 3))
+        drawn = gentle.draw(augment.uniform([3, copy, inference.COPIES], 3))
         views.append(store.changed(rows, drawn, gentle))
     with torch.no_grad():
         expected = torch.stack([network(view).softmax(dim=1) for view in views]).mean(dim=0)

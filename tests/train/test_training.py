@@ -15,7 +15,7 @@ from xraylab import files, tables
 from xraylab.errors import DataError, TrainingError, WeightsError
 from xraylab.model import networks, weights
 from xraylab.model.schedules import Plateau
-from xraylab.predict import score
+from xraylab.predict import checkpoints
 from xraylab.stages import plan, predict, train
 from xraylab.train import state
 from xraylab.train.record import Choice, Run
@@ -130,7 +130,7 @@ def test_the_history_is_what_the_kept_weights_give(prepared: Prepare) -> None:
     train.run(*loaded, "baseline", 0)
     history = tables.read(loaded[1].model("baseline", 0) / "history.csv")
     for epoch in range(3):
-        figures = score.epoch(loaded[1], "baseline", 0, epoch, "valid")
+        figures = checkpoints.evaluate_checkpoint(loaded[1], "baseline", 0, epoch, "valid")
         assert figures["accuracy"] == history["valid_accuracy"][epoch]
         assert figures["f1"] == history["valid_f1"][epoch]
         assert figures["images"] == 7
@@ -146,7 +146,7 @@ def test_best_and_last_are_kept_and_other_epochs_are_not(prepared: Prepare) -> N
     assert set(outcome(loaded)) == {"best.safetensors", "last.safetensors", "history.csv"}
     lost = next(epoch for epoch in range(4) if epoch not in model["kept_epochs"])
     with pytest.raises(WeightsError) as caught:
-        score.epoch(loaded[1], "baseline", 0, lost, "valid")
+        checkpoints.evaluate_checkpoint(loaded[1], "baseline", 0, lost, "valid")
     kept = ", ".join(map(str, model["kept_epochs"]))
     assert str(caught.value) == (
         f"epoch {lost} of baseline-0 was not kept; kept are {kept}. To keep every epoch, set train.keep to all"
@@ -189,11 +189,11 @@ def test_published_mode_scores_the_test_side_after_every_epoch(prepared: Prepare
     assert not [name for name in history.columns if name.startswith("valid")]
     model = model_json(loaded)
     assert (model["select_on"], model["best_epoch"]) == ("test", int(history["test_f1"].idxmax()))
-    assert score.epoch(loaded[1], "baseline", 0, None, "test")["f1"] == history["test_f1"].max()
+    assert checkpoints.evaluate_checkpoint(loaded[1], "baseline", 0, None, "test")["f1"] == history["test_f1"].max()
     metric = files.read_json(loaded[1].root / "metrics/baseline/0.json")
     assert metric == {"baseline-0": {"test_f1": pytest.approx(history["test_f1"].max(), abs=1e-6)}}
     with pytest.raises(DataError, match=r"the valid side has no images \(split.valid is 0\): score the other side"):
-        score.epoch(loaded[1], "baseline", 0, None, "valid")
+        checkpoints.evaluate_checkpoint(loaded[1], "baseline", 0, None, "valid")
 
 
 def test_by_default_training_never_reads_the_test_side(prepared: Prepare) -> None:
@@ -315,4 +315,4 @@ def test_other_data_than_the_runs_own_are_not_scored(prepared: Prepare) -> None:
     table = loaded[1].split / "test_data.csv"
     table.write_text(table.read_text().replace("Healthy,", "Normal,"))
     with pytest.raises(DataError, match=r"trained on Healthy, TB, the data now hold Normal: `dvc repro`"):
-        score.epoch(loaded[1], "baseline", 0, None, "test")
+        checkpoints.evaluate_checkpoint(loaded[1], "baseline", 0, None, "test")

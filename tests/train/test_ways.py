@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from xraylab import files, tables
 from xraylab.errors import TrainingError
 from xraylab.model import networks
-from xraylab.predict import score
+from xraylab.predict import checkpoints
 from xraylab.stages import cache, fetch, index, plan, source, split, train
 from xraylab.train import blend, finder, precision
 
@@ -178,7 +178,7 @@ def test_an_average_is_one_more_epoch_that_may_be_the_best(study: Loaded) -> Non
     assert model["best_epoch"] == int(table["valid_f1"].idxmax())
     assert set(model["kept_epochs"]) == {3, 4, 5, model["best_epoch"]}
     for epoch in (4, 5):
-        scored = score.epoch(study[1], "rmsprop", 0, epoch, "valid")
+        scored = checkpoints.evaluate_checkpoint(study[1], "rmsprop", 0, epoch, "valid")
         assert scored["f1"] == table["valid_f1"][epoch]
 
 
@@ -252,7 +252,7 @@ def test_a_run_stops_once_no_epoch_is_better(study: Loaded) -> None:
 def test_a_moving_average_is_what_is_kept_and_scored(study: Loaded) -> None:
     table = history(study, "ema")
     model = files.read_json(study[1].model("ema", 0) / "model.json")
-    scored = score.epoch(study[1], "ema", 0, model["best_epoch"], "valid")
+    scored = checkpoints.evaluate_checkpoint(study[1], "ema", 0, model["best_epoch"], "valid")
     assert scored["accuracy"] == table["valid_accuracy"][model["best_epoch"]]
 
 

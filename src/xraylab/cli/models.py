@@ -19,11 +19,13 @@ def evaluate_checkpoint(
     side: Side = "valid",
 ) -> None:
     """Score any kept epoch: accuracy, precision, recall, F1 and confusion matrix."""
-    from xraylab.predict import elsewhere, score
+    from xraylab.predict import checkpoints
 
     params, paths = read_study()
-    model = elsewhere.run(paths, run).model
-    metrics = score.epoch(paths, model["experiment"], model["repeat"], epoch, side, params.predict.tta)
+    model = checkpoints.find_run(paths, run).record
+    metrics = checkpoints.evaluate_checkpoint(
+        paths, model["experiment"], model["repeat"], epoch, side, params.predict.tta
+    )
     warn_of_test(side, "epochs")
     print_metrics({"run": f"{model['experiment']}/{model['repeat']}", "split": side, **metrics})
 

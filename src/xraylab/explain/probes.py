@@ -8,7 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from xraylab.data.image_cache import Images, Rows
-from xraylab.explain.subject import Subject
+from xraylab.evaluate import figures
+from xraylab.explain.target import Target
 from xraylab.model import scoring
 
 CHANCE = 0.5
@@ -34,15 +35,37 @@ def blacked_out(images: Images, part: str, share: float) -> Images:
     return result
 
 
-def probabilities(subject: Subject, ids: Sequence[str], share: float) -> dict[str, Tensor]:
+def measure(target: Target, centre: float, nearly: float, metadata: dict[str, Any] | None) -> dict[str, Any]:
+    """The AUROC with parts blacked out, and that of a model of metadata alone, beside the network's own.
+
+    `centre` is the centre's share of height and width, `nearly` the share of skill that counts as nearly all.
+    """
+    classes, predictions = target.classes, target.predictions
+    positive = classes.index(target.record["positive"]) if target.record["positive"] else None
+    actual = predictions["label"].map(classes.index).to_numpy(int)
+    real = figures.auroc(actual, predictions[[f"p_{label}" for label in classes]].to_numpy(float), positive)
+    verdicts = {
+        part: verdict(real, figures.auroc(actual, p.double().numpy(), positive), nearly)
+        for part, p in probabilities(target, list(predictions["id"]), centre).items()
+    }
+    verdicts["metadata"] = {
+        **verdict(real, metadata["auroc"] if metadata else None, nearly),
+        "facts": metadata["facts"] if metadata else [],
+    }
+    facts = {"images": len(predictions), "auroc": real, "centre_share": centre, "nearly_from": nearly}
+    return {**facts, **verdicts, "warnings": warnings(real, **verdicts, share=centre)}
+
+
+def probabilities(target: Target, ids: Sequence[str], share: float) -> dict[str, Tensor]:
     """For each part in `HIDDEN` the class probabilities (n, classes) of these images with that part blacked out."""
-    model, machine = subject.model, subject.machine
-    shape = (model["channels"], subject.pixels, subject.pixels)
-    ready, _ = scoring.prepared(subject.network, machine, len(HIDDEN) * len(ids), shape, model["multiply_adds"])
-    rows, scores = subject.rows(ids), {}
+    record, hardware = target.record, target.hardware
+    shape = (record["channels"], target.size, target.size)
+    forward, _ = scoring.prepared(target.network, hardware, len(HIDDEN) * len(ids), shape, record["multiply_adds"])
+    rows, scores = target.rows(ids), {}
     for part in HIDDEN:
-        make = partial(_blacked_out, subject, rows, part, share)
-        (scores[part],), _ = scoring.scored([ready], make, len(rows), machine, f"scoring images without their {part}")
+        load = partial(_blacked_out, target, rows, part, share)
+        phase = f"scoring images without their {part}"
+        (scores[part],), _ = scoring.scored([forward], load, len(rows), hardware, phase)
     return scores
 
 
@@ -68,29 +91,29 @@ def warnings(
     """
     if real is None:
         return []
-    whole, found = f"whole images: {real:.2f}", []
+    whole, sentences = f"whole images: {real:.2f}", []
     if centre["nearly"]:
-        found.append(
+        sentences.append(
             f"With the centre of every image blacked out, the network still reaches an AUROC of {centre['auroc']:.2f} "
             f"({whole}), {100 * centre['kept']:.0f} % of what it knows beyond chance. "
             "It tells the classes without the lungs."
         )
     if border["nearly"] is False:
-        found.append(
+        sentences.append(
             f"With the border of every image blacked out, all but the middle {100 * share:g} % of height and width, "
             f"the network reaches an AUROC of {border['auroc']:.2f} ({whole}), {100 * border['kept']:.0f} % of what it "
             "knows beyond chance. It leans on the border, or is put off by a black one: films from elsewhere have "
             "other borders."
         )
     if metadata["nearly"]:
-        found.append(
+        sentences.append(
             f"A model that sees only facts about the files ({', '.join(metadata['facts'])}), and no image, reaches an "
             f"AUROC of {metadata['auroc']:.2f} ({whole}), {100 * metadata['kept']:.0f} % of what the network knows "
             "beyond chance. The network may tell the classes by where an image comes from."
         )
-    return found
+    return sentences
 
 
-def _blacked_out(subject: Subject, rows: Rows, part: str, share: float, start: int, stop: int) -> Tensor:
-    some = blacked_out(subject.cached[rows[start:stop]], part, share)
-    return subject.shown(some, np.arange(len(some)))
+def _blacked_out(target: Target, rows: Rows, part: str, share: float, start: int, stop: int) -> Tensor:
+    images = blacked_out(target.images[rows[start:stop]], part, share)
+    return target.to_input(images, np.arange(len(images)))

@@ -20,24 +20,24 @@ WEIGHTS = ("best.safetensors", "last.safetensors")
 LIBRARIES = ("torch", "numpy", "opencv-python-headless")
 
 
-def place(given: Params, paths: Paths, experiment: str, repeat: int) -> Path:
+def path(cfg: Params, paths: Paths, experiment: str, repeat: int) -> Path:
     """Where a run's predictions lie once they were made ahead.
 
     The name is a hash of its weights, the images and their splits, the parameters, the code and the libraries.
     """
     folder, split = paths.model(experiment, repeat), paths.split_of(repeat)
-    read = [folder / "model.json", *(folder / name for name in WEIGHTS if (folder / name).is_file())]
-    read += [split / "valid_data.csv", split / "test_data.csv", paths.cache / "rows.csv"]
+    inputs = [folder / "model.json", *(folder / name for name in WEIGHTS if (folder / name).is_file())]
+    inputs += [split / "valid_data.csv", split / "test_data.csv", paths.cache / "rows.csv"]
     images = (paths.cache / "images.npy").stat()
-    facts = [*map(files.sha256, read), *_code(), *map(version, LIBRARIES), given.predict.model_dump_json()]
+    facts = [*map(files.sha256, inputs), *_code(), *map(version, LIBRARIES), cfg.predict.model_dump_json()]
     facts += [str(images.st_size), str(images.st_mtime_ns)]
     return paths.predicted_ahead / f"{experiment}-{repeat}-{sha256(' '.join(facts).encode()).hexdigest()[:16]}.csv"
 
 
-def waiting(given: Params, paths: Paths, experiment: str, repeat: int) -> Iterator[tuple[str, int]]:
+def waiting(cfg: Params, paths: Paths, experiment: str, repeat: int) -> Iterator[tuple[str, int]]:
     """The other runs whose weights are not those that their predictions were made from, as dvc.lock has it."""
     stages = files.read_yaml(paths.lock)["stages"] if paths.lock.is_file() else {}
-    for name, number in ((name, number) for name in given.experiments for number in given.study.repeats):
+    for name, number in ((name, number) for name in cfg.experiments for number in cfg.study.repeats):
         if (name, number) == (experiment, repeat) or not (paths.model(name, number) / "model.json").is_file():
             continue
         folder = paths.model(name, number).relative_to(paths.root).as_posix()

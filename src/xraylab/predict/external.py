@@ -22,48 +22,49 @@ from xraylab.evaluate.units import Sample
 from xraylab.evaluate.values import Asked, confusion
 from xraylab.params.config import Params
 from xraylab.paths import Paths
-from xraylab.predict import elsewhere, fixed
-from xraylab.predict.elsewhere import Trained
-from xraylab.predict.fixed import Fixed, Point
+from xraylab.predict import checkpoints, thresholds
+from xraylab.predict.checkpoints import TrainedModel
+from xraylab.predict.thresholds import OperatingPoint, Thresholds
 
-LEARNT_FROM = ("train", "valid")
+SEEN = ("train", "valid")
 """Sides whose images a run has seen: validation chose its epoch, threshold and temperature."""
 EXAMPLES = 20
-TOLD = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1", "auroc", "log_loss")
+SHOWN = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1", "auroc", "log_loss")
 
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Outside:
+class ExternalData:
     """The images of another data set that can be read, as in data/index.csv, and what was not used."""
 
     table: pd.DataFrame
     overlap: pd.DataFrame
     """The images that were left out: id, side and seen, the study's image that each is a copy of."""
-    found: layouts.Dataset
+    dataset: layouts.Dataset
     unreadable: list[str]
 
 
 def run(
-    given: Params, paths: Paths, name: str, folder: Path, layout: str, labels: list[str], target: Path | None
+    cfg: Params, paths: Paths, name: str, folder: Path, layout: str, labels: list[str], target: Path | None
 ) -> Iterator[str]:
     """Score a run on the images in `folder`, write a JSON, and tell of it line by line.
 
     `name` is experiment or experiment/repeat; `labels` are `CLASS=LABEL`, what the folder calls a class. Errors:
     DataError for a name, label or folder that does not fit, MissingError where the run was not trained.
     """
-    scored = elsewhere.run(paths, name)
-    experiment, repeat, classes = (scored.model[key] for key in ("experiment", "repeat", "classes"))
-    if classes != given.data.classes:
+    model = checkpoints.find_run(paths, name)
+    experiment, repeat, classes = model.record["experiment"], model.record["repeat"], model.classes
+    if classes != cfg.data.classes:
         raise DataError(f"{name} knows {', '.join(classes)}, not data.classes: `dvc repro` trains it anew")
-    outside = _outside(paths, repeat, folder, layout, classes, _labels(labels, classes, folder, layout))
-    (p,), (how,) = elsewhere.probabilities(given, [scored], outside.table, folder)
+    external = _read(paths, repeat, folder, layout, classes, _labels(labels, classes, folder, layout))
+    preparation = cfg.images.model_dump()
+    (p,), (how,) = checkpoints.predict_files([model], external.table, folder, preparation, cfg.predict.tta)
     record = {"predictions": _predictions(paths.prediction(experiment, repeat)), "computed": how}
-    record |= _record(scored, folder, outside, p, fixed.read(paths.evaluation, experiment, repeat), wanted.of(given))
+    record |= _record(model, folder, external, p, thresholds.read(paths.evaluation, experiment, repeat), wanted.of(cfg))
     where = target or paths.external / f"{experiment}-{repeat}-{folder.resolve().name}.json"
     files.write_json(record, where)
-    yield from told(record)
+    yield from summary(record)
     yield f"written to {where}"
 
 
@@ -72,17 +73,17 @@ def _predictions(path: Path) -> str | None:
     return files.sha256(path) if path.exists() else None
 
 
-def told(record: Record) -> Iterator[str]:
+def summary(record: Record) -> Iterator[str]:
     """The record as people read it."""
     overlap = record["overlap"]
     run = f"{record['experiment']}/{record['repeat']}, epoch {record['epoch']}"
     yield f"{run}, on {record['folder']} ({record['layout']})"
-    for side in LEARNT_FROM:
+    for side in SEEN:
         yield f"removed {overlap[side]:6}  copies of {side} images, by perceptual hash"
     if record["unreadable"]:
         yield f"removed {len(record['unreadable']):6}  files that cannot be read"
     yield f"scored  {record['images']:6}  " + ", ".join(f"{name} {n}" for name, n in record["classes"].items())
-    shown = [row for row in record["figures"] if row["figure"] in TOLD]
+    shown = [row for row in record["figures"] if row["figure"] in SHOWN]
     width = max(len(row["of"]) for row in shown)
     for row in shown:
         yield f"{row['of']:{width}}  {row['figure']:20} {_estimate(row['value'], row['low'], row['high'])}{_why(row)}"
@@ -109,34 +110,34 @@ def _number(value: float | None) -> str:
     return "not available" if value is None else f"{value:.4f}"
 
 
-def _labels(given: list[str], classes: list[str], folder: Path, layout: str) -> dict[str, list[str]]:
-    """class -> what the other data set calls it: as `given`, else the same but for case, space, `_` and `-`.
+def _labels(options: list[str], classes: list[str], folder: Path, layout: str) -> dict[str, list[str]]:
+    """class -> what the other data set calls it: as `options` say, else the same but for case, space, `_` and `-`.
 
     Errors: DataError with every class for which there is nothing, and the option to type; no image is read before.
     """
-    named = _given(given, classes)
+    named = _parsed(options, classes)
     if len(named) == len(classes):
         return named
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder: name the folder that holds the images")
-    there = layouts.count_labels(folder, layouts.read(folder, layout, None, None, None))
+    counts = layouts.count_labels(folder, layouts.read(folder, layout, None, None, None))
     taken = {label for several in named.values() for label in several}
-    free = [label for label in there if label not in taken]
+    free = [label for label in counts if label not in taken]
     labels = {name: named.get(name) or same_spelling(name, free) for name in classes}
     absent = [name for name in classes if not labels[name]]
     if absent:
-        free = [label for label in free if there[label] and not any(label in several for several in labels.values())]
+        free = [label for label in free if counts[label] and not any(label in several for several in labels.values())]
         only = free if len(free) == len(absent) == 1 else ["LABEL"]
         raise DataError(
-            f"{folder} has {describe_counts(there)}, and nothing called {some(absent)}; say what it is called:",
+            f"{folder} has {describe_counts(counts)}, and nothing called {some(absent)}; say what it is called:",
             [f"--label '{name}={(nearest(name, free) or only)[0]}'" for name in absent],
         )
     return labels
 
 
-def _given(given: list[str], classes: list[str]) -> dict[str, list[str]]:
+def _parsed(options: list[str], classes: list[str]) -> dict[str, list[str]]:
     named: dict[str, list[str]] = {}
-    for text in given:
+    for text in options:
         label, equals, other = text.partition("=")
         if not (equals and other) or label not in classes:
             raise DataError(f"--label {text!r}: write CLASS=LABEL, CLASS being one of {', '.join(classes)}")
@@ -144,50 +145,51 @@ def _given(given: list[str], classes: list[str]) -> dict[str, list[str]]:
     return named
 
 
-def _outside(
+def _read(
     paths: Paths, repeat: int, folder: Path, layout: str, classes: list[str], labels: dict[str, list[str]]
-) -> Outside:
+) -> ExternalData:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder: name the folder that holds the images")
-    found = layouts.read(folder, layout, classes, labels, None)
-    measured, unreadable, _ = index.measure(folder, found.table)
-    ours = tables.read(paths.index)
+    dataset = layouts.read(folder, layout, classes, labels, None)
+    measured, unreadable, _ = index.measure(folder, dataset.table)
+    own = tables.read(paths.index)
     split = paths.split_of(repeat)
-    side_of = {name: side for side in LEARNT_FROM for name in tables.read(split / f"{side}_data.csv")["id"]}
-    seen = duplicates.seen(measured, ours[ours["id"].isin(list(side_of))])
+    side_of = {name: side for side in SEEN for name in tables.read(split / f"{side}_data.csv")["id"]}
+    seen = duplicates.seen(measured, own[own["id"].isin(list(side_of))])
     copies = measured[["id"]].assign(seen=seen, side=seen.map(side_of))[seen != ""]
     rest = measured[seen == ""].reset_index(drop=True)
     if rest.empty:
         raise DataError(f"{folder}: no image is left that can be read and is no copy of one that the run has seen")
-    return Outside(rest, copies, found, unreadable)
+    return ExternalData(rest, copies, dataset, unreadable)
 
 
-def _record(scored: Trained, folder: Path, outside: Outside, p: Floats, known: Fixed, asked: Asked) -> Record:
-    model, labels = scored.model, outside.table["label"]
-    classes, sides = model["classes"], outside.overlap["side"]
-    sample = Sample(labels.map(classes.index).to_numpy(np.int64), p, outside.table["patient"].to_numpy(str))
+def _record(
+    model: TrainedModel, folder: Path, external: ExternalData, p: Floats, chosen: Thresholds, cfg: Asked
+) -> Record:
+    labels, classes, sides = external.table["label"], model.classes, external.overlap["side"]
+    sample = Sample(labels.map(classes.index).to_numpy(np.int64), p, external.table["patient"].to_numpy(str))
     return {
-        "experiment": model["experiment"],
-        "repeat": model["repeat"],
-        "epoch": scored.epoch,
+        "experiment": model.record["experiment"],
+        "repeat": model.record["repeat"],
+        "epoch": model.epoch(),
         "folder": str(folder),
-        "layout": outside.found.layout,
-        "patients": folder_audit.told_by(outside.found, outside.table),
+        "layout": external.dataset.layout,
+        "patients": folder_audit.told_by(external.dataset, external.table),
         "images": len(labels),
         "classes": {label: int((labels == label).sum()) for label in classes},
-        "left_out": outside.found.left_out,
-        "unreadable": outside.unreadable[:EXAMPLES],
+        "left_out": external.dataset.left_out,
+        "unreadable": external.unreadable[:EXAMPLES],
         "overlap": {
-            **{side: int((sides == side).sum()) for side in LEARNT_FROM},
-            "examples": outside.overlap.head(EXAMPLES).to_dict("records"),
+            **{side: int((sides == side).sum()) for side in SEEN},
+            "examples": external.overlap.head(EXAMPLES).to_dict("records"),
         },
-        "confidence": asked.confidence,
+        "confidence": cfg.confidence,
         "intervals": sample.units.why,
-        "figures": estimates(sample, asked),
-        "confusion": confusion(sample, asked).tolist(),
-        "temperature": known.temperature,
-        "log_loss_calibrated": _calibrated(sample, known.temperature),
-        "operating_points": [_applied(point, sample, asked) for point in known.points],
+        "figures": estimates(sample, cfg),
+        "confusion": confusion(sample, cfg).tolist(),
+        "temperature": chosen.temperature,
+        "log_loss_calibrated": _calibrated(sample, chosen.temperature),
+        "operating_points": [_applied(point, sample, cfg) for point in chosen.points],
     }
 
 
@@ -197,7 +199,7 @@ def _calibrated(sample: Sample, temperature: float | None) -> float | None:
     return figures.log_loss(sample.actual, calibration.scaled(sample.probabilities, temperature))
 
 
-def _applied(point: Point, sample: Sample, asked: Asked) -> Record:
+def _applied(point: OperatingPoint, sample: Sample, cfg: Asked) -> Record:
     """tn, fp, fn, tp and figures at a threshold, None where there is no image to have them of."""
-    known = {"of": point.of, "point": point.name, "threshold": point.threshold}
-    return known | operating.applied(sample, list(asked.classes).index(point.of), point.threshold, asked)
+    facts = {"of": point.of, "point": point.name, "threshold": point.threshold}
+    return facts | operating.applied(sample, list(cfg.classes).index(point.of), point.threshold, cfg)

@@ -15,18 +15,18 @@ class Cell:
     kind: str
     label: str  # the class of which they are true or false positives or negatives
     rows: pd.DataFrame
-    found: int  # how many there are in all
+    total: int  # how many there are in all
 
 
-def scored(table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+def with_losses(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """One row per image of a prediction table (id, label, p_<class>): see `Cell`. The loss is -ln p of the actual."""
-    p = table[[f"p_{label}" for label in classes]].to_numpy(float)
-    actual = table["label"].map(classes.index).to_numpy(int)
+    p = predictions[[f"p_{label}" for label in classes]].to_numpy(float)
+    actual = predictions["label"].map(classes.index).to_numpy(int)
     own = np.maximum(p[np.arange(len(p)), actual], np.finfo(np.float32).tiny)
     return pd.DataFrame(
         {
-            "id": table["id"].to_numpy(),
-            "actual": table["label"].to_numpy(),
+            "id": predictions["id"].to_numpy(),
+            "actual": predictions["label"].to_numpy(),
             "predicted": [classes[number] for number in p.argmax(axis=1)],
             "probability": p.max(axis=1),
             "loss": -np.log(own),
@@ -34,7 +34,7 @@ def scored(table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     )
 
 
-def cells(images: pd.DataFrame, classes: list[str], positive: str | None, count: int) -> list[Cell]:
+def confusion_cells(images: pd.DataFrame, classes: list[str], positive: str | None, count: int) -> list[Cell]:
     """True and false positives and negatives of the positive class, at most `count` images of each.
 
     With more than two classes, of each class against the rest, without true negatives, which would be shown as the true
@@ -44,8 +44,8 @@ def cells(images: pd.DataFrame, classes: list[str], positive: str | None, count:
     wanted = [(kind, label) for label in classes for kind in kinds]
     if positive is not None:
         wanted = [(kind, positive) for kind in (*kinds, "true negative")]
-    found = [(kind, label, _found(images, kind, label)) for kind, label in wanted]
-    return [Cell(kind, label, _some(rows, kind in WRONG, count), len(rows)) for kind, label, rows in found]
+    rows = [(kind, label, _rows(images, kind, label)) for kind, label in wanted]
+    return [Cell(kind, label, _shown(every, kind in WRONG, count), len(every)) for kind, label, every in rows]
 
 
 def top_losses(images: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -58,14 +58,14 @@ def evenly(count: int, most: int) -> list[int]:
     return sorted(set(np.linspace(0, count - 1, min(count, most)).astype(int).tolist())) if count else []
 
 
-def _found(images: pd.DataFrame, kind: str, label: str) -> pd.DataFrame:
+def _rows(images: pd.DataFrame, kind: str, label: str) -> pd.DataFrame:
     right, says = kind.split()
     predicted = (images["predicted"] == label) == (says == "positive")
-    found = images[predicted & ((images["actual"] == images["predicted"]) == (right == "true"))]
+    rows = images[predicted & ((images["actual"] == images["predicted"]) == (right == "true"))]
     if kind == "false negative":  # of several classes, those of this one alone
-        found = found[found["actual"] == label]
-    return found.sort_values("probability", ascending=False, kind="stable")
+        rows = rows[rows["actual"] == label]
+    return rows.sort_values("probability", ascending=False, kind="stable")
 
 
-def _some(ordered: pd.DataFrame, wrong: bool, count: int) -> pd.DataFrame:
+def _shown(ordered: pd.DataFrame, wrong: bool, count: int) -> pd.DataFrame:
     return ordered.head(count) if wrong else ordered.iloc[evenly(len(ordered), count)]

@@ -1,0 +1,74 @@
+"""Pictures of selected test images and of where their network looks, with the records that name them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from xraylab.explain import localization, pictures, selection
+from xraylab.explain.localization import Mask
+from xraylab.explain.saliency import Method, Saliency
+from xraylab.explain.target import Target
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Images that are shown together, as `selection` has their rows, and the class whose evidence each shows."""
+
+    prefix: str
+    rows: pd.DataFrame
+    labels: list[str]
+
+
+def write(target: Target, methods: dict[str, Method], count: int, masks: dict[str, Mask], folder: Path) -> Record:
+    """Grids of right and wrong images and the greatest losses; their pictures go to `folder`/<experiment>/.
+
+    In a grid the evidence shown is that for the grid's class, in the losses that for what was predicted. Findings whose
+    mask is known are outlined.
+    """
+    images = selection.with_losses(target.predictions, target.classes)
+    losses = selection.top_losses(images, count)
+    cells = selection.confusion_cells(images, target.classes, target.record["positive"], count)
+    grids = [_Group(f"grid-{number}", cell.rows, [cell.label] * len(cell.rows)) for number, cell in enumerate(cells)]
+    groups = _drawn(target, methods, [*grids, _Group("loss", losses, list(losses["predicted"]))], masks, folder)
+    return {
+        "cells": [
+            {"kind": cell.kind, "label": cell.label, "found": cell.total, "images": records}
+            for cell, records in zip(cells, groups[:-1], strict=True)
+        ],
+        "top_losses": groups[-1],
+    }
+
+
+def _drawn(
+    target: Target, methods: dict[str, Method], groups: Sequence[_Group], masks: dict[str, Mask], folder: Path
+) -> list[list[Record]]:
+    """Each group's records; the maps of all groups are computed together."""
+    ids = [name for group in groups for name in group.rows["id"]]
+    labels = [label for group in groups for label in group.labels]
+    maps = target.saliency(methods, ids, labels)
+    records, first = [], 0
+    for group in groups:
+        own = {name: each[first : first + len(group.rows)] for name, each in maps.items()}
+        records.append(_pictures(target, group, own, masks, folder))
+        first += len(group.rows)
+    return records
+
+
+def _pictures(
+    target: Target, group: _Group, maps: dict[str, Saliency], masks: dict[str, Mask], folder: Path
+) -> list[Record]:
+    records = []
+    for number, (row, label) in enumerate(zip(group.rows.to_dict("index").values(), group.labels, strict=True)):
+        gray = target.gray(row["id"])
+        mask = localization.read_mask(masks[row["id"]], target.size) if row["id"] in masks else None
+        images = {"image": gray, **{name: pictures.overlay(gray, each[number], mask) for name, each in maps.items()}}
+        files = {name: f"{target.name}/{group.prefix}-{number}-{name}.png" for name in images}
+        for name, picture in images.items():
+            pictures.write(picture, folder / files[name])
+        records.append({"evidence_for": label, "pictures": files, **{str(key): value for key, value in row.items()}})
+    return records

@@ -1,0 +1,145 @@
+"""Whether a map points at the finding: the pointing game, the saliency inside, and what chance would reach.
+
+Findings are known for data that say where they are, as the demo does: `masks/<file name>` beside findings.csv.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from PIL import Image
+
+from xraylab import tables
+from xraylab.data import pixels, prepare
+from xraylab.data.prepare import Preparation
+from xraylab.errors import DataError
+from xraylab.explain import selection
+from xraylab.explain.saliency import Method
+from xraylab.explain.target import Target
+from xraylab.model.create import create_recorded_model
+
+Maps = npt.NDArray[np.floating[Any]]  # (n, height, width)
+Masks = npt.NDArray[np.bool_]  # (n, height, width)
+Matrix = npt.NDArray[np.float64]
+
+LIST = "findings.csv"
+INSIDE = 128  # of 255: where at least half of a fitted pixel's area belongs to a finding
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A file that is not 0 where a finding is, the image that it belongs to, and how that image was prepared."""
+
+    file: Path
+    image: Path
+    preparation: Preparation
+    fit: str
+
+
+def find_masks(raw: Path, index: pd.DataFrame, preparation: Preparation, fit: str) -> dict[str, Mask]:
+    """Image id -> its mask, for the images that findings.csv lists; none where there is no such file.
+
+    Errors: DataError where a mask of a listed image is not there.
+    """
+    if not (raw / LIST).is_file():
+        return {}
+    listed = set(tables.read(raw / LIST, ("image",))["image"])
+    masks = {
+        name: Mask(raw / "masks" / Path(name).name, raw / path, preparation, fit)
+        for name, path in zip(index["id"], index["path"], strict=True)
+        if name in listed
+    }
+    for name, mask in masks.items():
+        if not mask.file.is_file():
+            raise DataError(
+                f"{LIST} lists a finding in {name}, but {mask.file} does not exist: add it, or drop the row"
+            )
+    return masks
+
+
+def read_mask(mask: Mask, size: int) -> npt.NDArray[np.bool_]:
+    """Where the findings are after the image was cropped and fitted to (size, size).
+
+    Errors: DataError where the mask and its image differ in size.
+    """
+    with Image.open(mask.file) as opened:
+        inside = np.where(np.asarray(opened) > 0, 255, 0).astype(np.uint8)
+    levels = pixels.decode(mask.image).levels
+    if levels.shape != inside.shape:
+        sizes = [f"{width} x {height}" for height, width in (inside.shape, levels.shape)]
+        raise DataError(f"{mask.file} has {sizes[0]} pixels, its image {sizes[1]}: they must be of one size")
+    return pixels.fit(prepare.find_crop(levels, mask.preparation).of(inside), size, mask.fit) >= INSIDE
+
+
+def measure(
+    target: Target, methods: dict[str, Method], most: int, masks: dict[str, Mask], seed: int
+) -> dict[str, Any] | None:
+    """How well each method finds the findings, with the network and with one of random weights; None without masks.
+
+    At most `most` images are measured, evenly spread; the random weights come from `seed`.
+    """
+    masked = target.predictions[target.predictions["id"].isin(list(masks))]
+    chosen = masked.iloc[selection.evenly(len(masked), most)]
+    inside = {name: read_mask(masks[name], target.size) for name in chosen["id"]}
+    visible = chosen[[bool(inside[name].any()) for name in chosen["id"]]]
+    if len(visible) < 2:
+        return None
+    ids, labels = list(visible["id"]), list(visible["label"])
+    areas = np.stack([inside[name] for name in ids])
+    torch.manual_seed(seed)
+    untrained = create_recorded_model(target.record).eval().to(target.hardware.device)
+    networks = {"trained": target.network, "random": untrained}
+    maps = {kind: target.saliency(methods, ids, labels, network) for kind, network in networks.items()}
+    return {
+        "images": len(visible),
+        "too_small": len(chosen) - len(visible),
+        "methods": {name: {kind: metrics(each[name], areas) for kind, each in maps.items()} for name in methods},
+    }
+
+
+def metrics(maps: Maps, masks: Masks) -> dict[str, Any]:
+    """What the maps (n, height, width) say of the masks of the same images, each with one pixel or more inside.
+
+    `hit_rate`: how often a map's highest point lies inside (Zhang et al., "Top-down neural attention by excitation
+    backprop", ECCV 2016, without their 15 pixels of tolerance; a tie counts by its share). `inside`: the mean share of
+    the positive saliency that is inside; a map without any counts as even. `chance`: both, of a point or map that
+    knows nothing, which is the mean share of the area. `..._elsewhere`: both against the masks of the other images,
+    which is what a network gains by looking where findings usually are; None for a single image.
+    """
+    hits, shares = _overlap(_peaks(maps), masks), _overlap(_positive(maps), masks)
+    return {
+        "images": len(maps),
+        "hit_rate": float(np.diag(hits).mean()),
+        "inside": float(np.diag(shares).mean()),
+        "chance": float(masks.mean()),
+        "hit_rate_elsewhere": _elsewhere(hits),
+        "inside_elsewhere": _elsewhere(shares),
+    }
+
+
+def _overlap(weights: Matrix, masks: Masks) -> Matrix:
+    """How much of the weight of map i lies inside the mask of image j, at [i, j]."""
+    return np.asarray(weights @ masks.reshape(len(masks), -1).T.astype(float))
+
+
+def _peaks(maps: Maps) -> Matrix:
+    """All weight on the highest point, shared by equals: (n, height * width), each row's sum 1."""
+    flat = maps.reshape(len(maps), -1)
+    highest = (flat == flat.max(axis=1, keepdims=True)).astype(float)
+    return np.asarray(highest / highest.sum(axis=1, keepdims=True))
+
+
+def _positive(maps: Maps) -> Matrix:
+    """What is positive, as shares of the whole; even where nothing is."""
+    flat = maps.reshape(len(maps), -1).clip(min=0)
+    whole = flat.sum(axis=1, keepdims=True)
+    return np.where(whole > 0, flat / np.where(whole > 0, whole, 1), 1 / flat.shape[1])
+
+
+def _elsewhere(overlap: Matrix) -> float | None:
+    n = len(overlap)
+    return float((overlap.sum() - np.trace(overlap)) / (n * (n - 1))) if n > 1 else None

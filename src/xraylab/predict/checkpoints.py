@@ -1,0 +1,195 @@
+"""Finished runs: found by name, their networks after any epoch whose weights were kept, and what they predict."""
+
+import difflib
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from xraylab import files, tables
+from xraylab.data import cache
+from xraylab.data.names import some
+from xraylab.data.prepare import Preparation
+from xraylab.errors import DataError, MissingError, WeightsError
+from xraylab.evaluate import counts
+from xraylab.evaluate.counts import Floats
+from xraylab.model import weights
+from xraylab.model.create import create_recorded_model
+from xraylab.paths import Paths, parse_run
+from xraylab.predict import inference
+
+CHECKPOINTS = ("best", "last")
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A run below models/; `record` is its model.json."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"{self.record['experiment']}/{self.record['repeat']}"
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.record["classes"])
+
+    def epoch(self, checkpoint: str = "best") -> int:
+        """The epoch of `best` or `last`."""
+        return int(self.record[f"{checkpoint}_epoch"])
+
+    def network(self, epoch: int) -> nn.Module:
+        """The network with that epoch's weights. Errors: WeightsError naming the epochs that were kept."""
+        network = create_recorded_model(self.record)
+        weights.restore(network, self.folder / self._file(epoch))
+        return network
+
+    def untrained(self, seed: int) -> nn.Module:
+        """A network of the same architecture with random weights, for comparison."""
+        torch.manual_seed(seed)
+        return create_recorded_model(self.record)
+
+    def predict_cached(
+        self, epochs: Sequence[int], images: pd.DataFrame, image_cache: Path, tta: int
+    ) -> tuple[list[pd.DataFrame], list[str]]:
+        """Class probabilities by each epoch's network of images in the cache: see `inference.predict_proba`."""
+        networks = [self.network(epoch) for epoch in epochs]
+        return inference.predict_proba(networks, self.record, images, image_cache, tta)
+
+    def predict(self, path: Path | str, tta: int = 0) -> dict[str, float]:
+        """The best epoch's probability of each class for one image file. Errors: DataError where it cannot be read."""
+        raw, images = Path(path).parent, pd.DataFrame({"id": [Path(path).name], "path": [Path(path).name]})
+        ((p,),), _ = predict_files([self], images, raw, self.record["images"], tta)
+        return dict(zip(self.classes, p.tolist(), strict=True))
+
+    def _file(self, epoch: int) -> str:
+        record = self.record
+        for checkpoint in CHECKPOINTS:
+            if epoch == self.epoch(checkpoint):
+                return f"{checkpoint}.safetensors"
+        if epoch in record["kept_epochs"]:
+            return f"epoch-{epoch:03d}.safetensors"
+        raise WeightsError(
+            f"epoch {epoch} of {record['experiment']}-{record['repeat']} was not kept; "
+            f"kept are {', '.join(map(str, record['kept_epochs']))}. To keep every epoch, set train.keep to all"
+        )
+
+
+def load_run(paths: Paths, experiment: str, repeat: int = 0) -> TrainedModel:
+    """A finished run. Errors: MissingError where there is none, with the nearest name there is."""
+    folder = paths.model(experiment, repeat)
+    if not (folder / "model.json").is_file():
+        trained = sorted(f"{path.parts[-3]}/{path.parts[-2]}" for path in paths.models.glob("*/*/model.json"))
+        near = difflib.get_close_matches(f"{experiment}/{repeat}", trained, n=1)
+        others = f"; did you mean {near[0]}? Trained: {some(trained)}" if near else f"; trained: {some(trained)}"
+        raise MissingError(
+            f"{experiment}/{repeat} is not trained{others if trained else ''}. "
+            "`dvc repro` trains what params.yaml names under experiments and study.repeats"
+        )
+    return TrainedModel(folder, files.read_json(folder / "model.json"))
+
+
+def find_run(paths: Paths, name: str) -> TrainedModel:
+    """The run called experiment/repeat; experiment alone is its repeat 0. Errors: DataError, MissingError."""
+    experiment, repeat = parse_run(name)
+    return load_run(paths, experiment, repeat or 0)
+
+
+def find_runs(paths: Paths, names: Sequence[str]) -> list[TrainedModel]:
+    """The runs called experiment/repeat, and all repeats of each experiment named alone, each of them once.
+
+    Errors: DataError where a name is none, or where two runs know other classes; MissingError for one not trained.
+    """
+    runs: dict[Path, TrainedModel] = {}
+    for experiment, repeat in map(parse_run, names):
+        folders = (paths.models / experiment).glob("*") if repeat is None else ()
+        repeats = sorted(int(folder.name) for folder in folders if folder.name.isdecimal())
+        for number in repeats or [repeat or 0]:
+            run = load_run(paths, experiment, number)
+            runs.setdefault(run.folder, run)
+    first, *others = runs.values()
+    for other in others:
+        if other.classes != first.classes:
+            raise DataError(f"{first.name} and {other.name} know other classes: `dvc repro` trains them anew")
+    return [first, *others]
+
+
+def predict_files(
+    runs: Sequence[TrainedModel], images: pd.DataFrame, raw: Path, preparation: dict[str, Any], tta: int
+) -> tuple[list[Floats], list[str]]:
+    """Per run, class probabilities (n, classes) of `images` (id, path below `raw`) by its best epoch; and how.
+
+    Each image is decoded once, and prepared as the runs' own were; `preparation` is the section `images` of those whose
+    model.json, of an earlier version, does not say it. Errors: DataError with the path of an image that cannot be read.
+    """
+    settings = _common_preparation(runs, preparation)
+    probabilities, notes = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        image_cache = Path(folder)
+        cache.write(image_cache, raw, images, settings["pixels"], settings["fit"], Preparation.recorded(settings))
+        for run in runs:
+            (table,), how = run.predict_cached([run.epoch()], images[["id"]], image_cache, tta)
+            probabilities.append(table[[f"p_{label}" for label in run.classes]].to_numpy(float))
+            notes.append("; ".join([*inference.first_lines(run.record), *how]))
+    return probabilities, notes
+
+
+def evaluate_checkpoint(
+    paths: Paths, experiment: str, repeat: int, epoch: int | None, side: str, tta: int = 0
+) -> dict[str, Any]:
+    """Accuracy, precision, recall, F1 and confusion of one kept epoch (None: the best) on one split.
+
+    `tta` augmented copies join each image, as in `predict`. Errors: MissingError where the experiment was not trained,
+    WeightsError where the epoch was not kept, DataError where the split is empty or of other classes.
+    """
+    folder = paths.model(experiment, repeat)
+    run = TrainedModel(folder, files.read_json(folder / "model.json"))
+    chosen, classes = run.epoch() if epoch is None else epoch, run.classes
+    images = tables.read(paths.split_of(repeat) / f"{side}_data.csv")[["id", "label"]]
+    _refuse_other_data(images, classes, side)
+    (table,), notes = run.predict_cached([chosen], images, paths.cache, tta)
+    actual = np.array([classes.index(label) for label in table["label"]], np.int64)
+    predicted = table[[f"p_{label}" for label in classes]].to_numpy().argmax(axis=1)
+    confusion = counts.confusion(actual, predicted, len(classes))
+    positive = classes.index(run.record["positive"]) if run.record["positive"] else None
+    return {
+        "epoch": chosen,
+        "images": len(images),
+        "accuracy": counts.accuracy(confusion),
+        "precision": counts.precision(confusion, positive),
+        "recall": counts.recall(confusion, positive),
+        "f1": counts.f1(confusion, positive),
+        "confusion": confusion.tolist(),
+        "computed": "; ".join([*inference.first_lines(run.record), *notes]),
+    }
+
+
+def _common_preparation(runs: Sequence[TrainedModel], preparation: dict[str, Any]) -> dict[str, Any]:
+    """How the images were prepared that these runs were trained on. Errors: DataError where they differ."""
+    settings = [run.record.get("images", preparation) for run in runs]
+    for run, own in zip(runs, settings, strict=True):
+        if own != settings[0]:
+            raise DataError(
+                f"{runs[0].name} and {run.name} were trained on images prepared in other ways: `dvc repro` trains "
+                "them anew"
+            )
+    return dict(settings[0])
+
+
+def _refuse_other_data(images: pd.DataFrame, classes: list[str], side: str) -> None:
+    if images.empty:
+        raise DataError(f"the {side} side has no images (split.valid is 0): score the other side")
+    others = sorted(set(images["label"]) - set(classes))
+    if others:
+        raise DataError(
+            f"the experiment was trained on {', '.join(classes)}, the data now hold {', '.join(others)}: "
+            "`dvc repro` trains it anew"
+        )

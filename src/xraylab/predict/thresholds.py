@@ -1,0 +1,48 @@
+"""Thresholds and temperature that the stage evaluate chose for a run on its validation images."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from xraylab import files, tables
+
+POINTS, TEMPERATURES = "operating_points.csv", "calibration.json"
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """An image counts as the class `of` where its probability of it is at least `threshold`."""
+
+    of: str
+    name: str
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Nothing, and None, where there were no validation images to choose them on."""
+
+    points: list[OperatingPoint] = field(default_factory=list)
+    temperature: float | None = None
+
+
+def read(folder: Path, experiment: str, repeat: int) -> Thresholds:
+    """What operating_points.csv and calibration.json in `folder` say of a run.
+
+    The first has the columns experiment, repeat, of, point and threshold, the second is a list of mappings with the
+    keys experiment, repeat and temperature. A file, run or number that is not there is not available, and no error.
+    """
+    runs = files.read_json(folder / TEMPERATURES) if (folder / TEMPERATURES).is_file() else []
+    own = [run.get("temperature") for run in runs if (run["experiment"], run["repeat"]) == (experiment, repeat)]
+    return Thresholds(_points(folder / POINTS, experiment, repeat), own[0] if own else None)
+
+
+def _points(path: Path, experiment: str, repeat: int) -> list[OperatingPoint]:
+    if not path.is_file():
+        return []
+    table = tables.read(path, ("experiment", "of", "point"))
+    table["threshold"] = pd.to_numeric(table["threshold"], errors="coerce")
+    own = table[(table["experiment"] == experiment) & (table["repeat"] == repeat)].dropna(subset="threshold")
+    rows = zip(own["of"], own["point"], own["threshold"], strict=True)
+    return [OperatingPoint(of, name, float(threshold)) for of, name, threshold in rows]
