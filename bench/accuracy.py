@@ -23,12 +23,8 @@ from torchvision import transforms as T
 from torchvision.models import resnet18
 
 from xraylab.data import layouts, prepare
-from xraylab.data.image_cache import IMAGENET, ImageCache, TrainingBatches
-from xraylab.data.loaders import dataloaders
-from xraylab.data.sampling import EpochSampler
-from xraylab.model import hardware, losses, memory, networks, optimizers
-from xraylab.train import callbacks
-from xraylab.train.run import learner
+from xraylab.data.image_cache import IMAGENET, ImageCache
+from xraylab.model import hardware, memory, networks, optimizers
 
 IMAGES, HELD_OUT, PIXELS, BATCH, EPOCHS, SEEDS, LR = 1200, 0.2, 128, 32, 3, (0, 1, 2), 1e-3
 COLOURS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -87,17 +83,12 @@ def ours(cached: np.ndarray, labels: np.ndarray, trained: int, seed: int) -> flo
     machine = hardware.choose("auto")
     torch.manual_seed(seed)
     network = networks.build("resnet18", 2, 1, 0.0)
-    rows, test = np.arange(trained), np.arange(trained, len(cached))
-    order, store = EpochSampler("none", labels[:trained], seed), ImageCache(cached, IMAGENET[1], PIXELS, machine.device)
-    batches = TrainingBatches(store, rows, labels[:trained], order, learners.PLAIN, seed)
-    dls = dataloaders(batches, test, labels[trained:], BATCH, machine.device)
-    opt_func = optimizers.factory("adam", 0.0, None)
-    learn = learner(dls, network, losses.cross_entropy(None, 0.0), opt_func, machine, [])
-    history = callbacks.History([], np.array(["valid"] * len(test)), 2, 1, order, [str(row) for row in rows])
-    history.start_phase("constant")
-    learn.add_cbs([history, callbacks.Reseed(seed, 0, batches)])
+    cache = ImageCache(cached, IMAGENET[1], PIXELS, machine.device)
+    table = pd.DataFrame({"row": np.arange(len(cached)), "label": labels.astype(str), "source": ""})
+    dls = learners.our_dataloaders(cache, table[:trained], table[trained:], learners.PLAIN, BATCH, seed)
+    learn = learners.with_history(dls, network, optimizers.factory("adam", 0.0, None), machine)
     learn.fit(EPOCHS, lr=LR)
-    return float(history.rows[-1]["valid_accuracy"])
+    return float(learn.history.rows[-1]["valid_accuracy"])
 
 
 def main() -> None:

@@ -1,18 +1,23 @@
 """Our Learner as the stage `train` makes it, on images that are in memory, for the benches."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import pandas as pd
 import torch
-from fastai.learner import Learner
+from fastai.callback.core import Callback
+from fastai.data.transforms import CategoryMap
+from fastcore.basics import noop
 from numpy.typing import NDArray
 
 from xraylab.data.augment import Augmentation
-from xraylab.data.image_cache import IMAGENET, ImageCache, TrainingBatches
-from xraylab.data.loaders import dataloaders
-from xraylab.data.sampling import EpochSampler
+from xraylab.data.dataloaders import Subset, XrayDataLoaders, build_dataloaders
+from xraylab.data.image_cache import IMAGENET, ImageCache
+from xraylab.data.sampling import BY_GROUP, EpochSampler
 from xraylab.model import losses, optimizers
 from xraylab.model.hardware import Hardware
-from xraylab.train import callbacks
-from xraylab.train.run import learner
+from xraylab.train.history import History
+from xraylab.train.learner import XrayLearner, build_learner
 
 PLAIN = Augmentation(
     rotation=0.0, shift=0.0, zoom=0.0, shear=0.0, hflip_p=0.0, vflip_p=0.0, crop_scale=1.0, brightness=0.0,
@@ -26,13 +31,29 @@ AUGMENTED = Augmentation(
 )  # fmt: skip
 
 
-def training_batches(
-    cached: NDArray[np.uint8], rows: NDArray[np.int64], pixels: int, augmentation: Augmentation, device: str
-) -> TrainingBatches:
-    """Batches of `rows`, whose labels alternate."""
-    labels = np.arange(len(rows)) % 2
-    store = ImageCache(cached, IMAGENET[1], pixels, device)
-    return TrainingBatches(store, rows, labels, EpochSampler("none", labels, 0), augmentation, seed=0)
+def our_dataloaders(
+    cache: ImageCache,
+    train: pd.DataFrame,
+    valid: pd.DataFrame,
+    augmentation: Augmentation,
+    batch_size: int,
+    seed: int = 0,
+    strategy: str = "none",
+) -> XrayDataLoaders:
+    """Of images with the columns row, label and source."""
+    vocab = CategoryMap(sorted(set(train["label"])), sort=False)
+    subsets = [
+        Subset(table.assign(id=table["row"].astype(str), split=split), table["row"].to_numpy(), cache, vocab, 1, number)
+        for number, (split, table) in enumerate([("train", train), ("valid", valid)])
+    ]
+    groups = subsets[0].groups if strategy in BY_GROUP else subsets[0].labels
+    sampler, device = EpochSampler(strategy, groups, seed), str(cache.device)
+    return build_dataloaders(*subsets, sampler, augmentation, batch_size, seed, device, row_of={}, read=None)
+
+
+def alternating(rows: NDArray[np.int64]) -> pd.DataFrame:
+    """Rows of the cache, whose labels alternate."""
+    return pd.DataFrame({"row": rows, "label": ["01"[number % 2] for number in range(len(rows))], "source": ""})
 
 
 def our_learner(
@@ -43,13 +64,24 @@ def our_learner(
     batch_size: int,
     augmentation: Augmentation,
     machine: Hardware,
-) -> Learner:
+) -> XrayLearner:
     """With augmentation, history and seeds; two images are scored after each epoch, so as not to count."""
-    batches = training_batches(cached, rows, pixels, augmentation, machine.device)
-    dls = dataloaders(batches, rows[:2], batches.labels[:2], batch_size, machine.device)
-    opt_func = optimizers.factory("adam", 1e-4, None)
-    learn = learner(dls, network, losses.cross_entropy(None, 0.0), opt_func, machine, [])
-    history = callbacks.History([], np.array(["valid"] * 2), 2, 1, batches.order, [str(row) for row in rows])
+    cache, images = ImageCache(cached, IMAGENET[1], pixels, machine.device), alternating(rows)
+    dls = our_dataloaders(cache, images, images[:2], augmentation, batch_size)
+    return with_history(dls, network, optimizers.factory("adam", 1e-4, None), machine)
+
+
+def with_history(
+    dls: XrayDataLoaders,
+    network: torch.nn.Module,
+    opt_func: optimizers.Factory,
+    machine: Hardware,
+    cbs: Sequence[Callback] = (),
+) -> XrayLearner:
+    """A Learner as the stage's, without fastai's bar and lines."""
+    history = History([])
     history.start_phase("bench")
-    learn.add_cbs([history, callbacks.Reseed(0, 0, batches)])
+    learn = build_learner(dls, network, losses.cross_entropy(None, 0.0), opt_func, machine, [*cbs, history])
+    learn.remove_cb(learn.progress)
+    learn.logger = noop
     return learn

@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms as T
 from torchvision.datasets import ImageFolder
 
+from xraylab.data.image_cache import IMAGENET, ImageCache
 from xraylab.model import hardware, memory, networks
 from xraylab.model.hardware import Hardware
 
@@ -137,12 +138,11 @@ def fastai_defaults(dls: ImageDataLoaders, network: nn.Module, mixed: str | None
 
 def augmentation_alone() -> Callable[[], int]:
     cached = np.random.default_rng(0).integers(0, 256, (CACHED, 224, 224), np.uint8)
-    batches = learners.training_batches(cached, np.arange(CACHED), 224, learners.AUGMENTED, "cpu")
+    cache, images = ImageCache(cached, IMAGENET[1], 224, "cpu"), learners.alternating(np.arange(CACHED))
+    dls = learners.our_dataloaders(cache, images, images[:2], learners.AUGMENTED, batch_size=32)
 
     def work() -> int:
-        for start in range(0, CACHED, 32):
-            batches(range(start, start + 32))
-        return CACHED
+        return sum(len(labels) for _, labels in dls.train)
 
     return work
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import learners
 import measure
 import numpy as np
 import pandas as pd
@@ -26,15 +27,13 @@ from numpy.typing import NDArray
 from xraylab import files, template
 from xraylab.data import prepare
 from xraylab.data.augment import Augmentation
-from xraylab.data.image_cache import IMAGENET, ImageCache, TrainingBatches
-from xraylab.data.loaders import dataloaders
+from xraylab.data.image_cache import IMAGENET, ImageCache
 from xraylab.data.prepare import Preparation
-from xraylab.data.sampling import BY_GROUP, EpochSampler
-from xraylab.model import hardware, losses, memory, networks, optimizers, schedules, scoring
+from xraylab.data.sampling import BY_GROUP
+from xraylab.model import hardware, memory, networks, optimizers, schedules, scoring
 from xraylab.params.images import BATCHWISE
 from xraylab.studies import recipes
-from xraylab.train import callbacks, source_losses
-from xraylab.train.run import learner
+from xraylab.train import source_losses
 
 PER_CLASS, HELD_OUT, CACHED_SIZE, IMG_SIZE, BATCH, EPOCHS, LR = 320, 0.25, 128, 96, 32, 8, 1e-3
 N_BOOTSTRAP = 1000
@@ -157,31 +156,27 @@ def probabilities(images: NDArray[np.uint8], training: Training, means: Means, d
     machine = hardware.choose("auto")
     torch.manual_seed(seed)
     network = networks.build("resnet18", 2, 1, 0.0)
-    order = EpochSampler(means.sampling, training.pairs if means.sampling in BY_GROUP else labels, seed)
-    store = ImageCache(images, IMAGENET[1], IMG_SIZE, machine.device)
-    batches = TrainingBatches(store, rows, labels, order, augmentation, seed)
-    dls = dataloaders(batches, rows[:2], labels[:2], BATCH, machine.device)
-    opt_func = optimizers.factory("adam", 1e-4, None)
-    learn = learner(dls, network, losses.cross_entropy(None, 0.0), opt_func, machine, [])
-    history = callbacks.History([], np.array(["valid"] * 2), 2, 1, order, [str(row) for row in rows])
-    history.start_phase("one_cycle")
-    learn.add_cbs([history, callbacks.Reseed(seed, 0, batches), *of_sources(means, training, order, machine.device)])
+    cache = ImageCache(images, IMAGENET[1], IMG_SIZE, machine.device)
+    table = pd.DataFrame({"row": rows, "label": labels.astype(str), "source": training.sources.astype(str)})
+    dls = learners.our_dataloaders(cache, table, table[:2], augmentation, BATCH, seed, means.sampling)
+    cbs = of_sources(means, training, machine.device)
+    learn = learners.with_history(dls, network, optimizers.factory("adam", 1e-4, None), machine, cbs)
     (phase,) = schedules.SCHEDULES["one_cycle"](EPOCHS, LR, networks.PARTS, True)
     learn.fit(EPOCHS, cbs=[ParamScheduler(phase.curves)])
     every = np.arange(len(images))
     (p,), _ = scoring.scored(
-        [network.eval()], lambda start, stop: store.plain(every[start:stop]), len(every), machine, "scoring"
+        [network.eval()], lambda start, stop: cache.of(every[start:stop]), len(every), machine, "scoring"
     )
     return p[:, ABNORMAL].numpy()
 
 
-def of_sources(means: Means, training: Training, order: EpochSampler, device: str) -> list[Callback]:
+def of_sources(means: Means, training: Training, device: str) -> list[Callback]:
     """The losses that look at sources, as the stage `train` makes them."""
     cbs: list[Callback] = []
     if "group_dro_step" in means.loss:
-        cbs.append(source_losses.GroupDRO(training.pairs, order, means.loss["group_dro_step"], device))
+        cbs.append(source_losses.GroupDRO(training.pairs, means.loss["group_dro_step"], device))
     if "coral_weight" in means.loss:
-        cbs.append(source_losses.Coral(training.sources, order, means.loss["coral_weight"]))
+        cbs.append(source_losses.Coral(training.sources, means.loss["coral_weight"]))
     return cbs
 
 

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import small
@@ -12,7 +13,7 @@ import small
 from xraylab import files
 from xraylab.model import weights
 from xraylab.params import config
-from xraylab.params.config import Params, read_plan
+from xraylab.params.config import Params
 from xraylab.paths import Paths
 from xraylab.predict.checkpoints import TrainedModel
 from xraylab.stages import (
@@ -29,6 +30,8 @@ from xraylab.stages import (
     split,
     train,
 )
+from xraylab.train import outputs
+from xraylab.train.run import TrainingRun
 
 Loaded = tuple[Params, Paths]
 
@@ -103,14 +106,23 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     study = small.study(root / "study", small.use(root / "images", ["Healthy", "TB"], "TB"))
     loaded = given, paths = run(load(study), *BEFORE_PLAN, plan)
     model = {
-        **train._described(read_plan(paths.plan("baseline")), given),
-        "experiment": "baseline", "repeat": 0, "best_epoch": 1, "last_epoch": 1, "kept_epochs": [1],
-        "hardware": {"precision": "float32"},
+        **outputs.describe(TrainingRun.load(given, paths, "baseline", 0)),
+        "best_epoch": 1, "last_epoch": 1, "kept_epochs": [1], "hardware": {"precision": "float32"},
     }  # fmt: skip
     folder = paths.model("baseline", 0)
     files.write_json(model, folder / "model.json")
     weights.save(TrainedModel(folder, model).untrained(0), folder / "best.safetensors")
     return loaded
+
+
+@pytest.fixture
+def figures() -> Iterator[Callable[[], list[Any]]]:
+    """Returns a function for the axes that hold an image, in all figures drawn by then, without a screen."""
+    import matplotlib.pyplot as plt  # noqa: PLC0415 - few tests draw
+
+    plt.switch_backend("agg")
+    yield lambda: [axes for number in plt.get_fignums() for axes in plt.figure(number).axes if axes.images]
+    plt.close("all")
 
 
 @pytest.fixture(scope="session")

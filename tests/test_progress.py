@@ -9,7 +9,7 @@ import pytest
 from xraylab import cli, progress
 from xraylab.cli import stages
 from xraylab.search import experiment
-from xraylab.train import callbacks
+from xraylab.train import history as module
 
 NAME = "x" * 66  # the longest that an experiment and its repeat make
 
@@ -53,14 +53,14 @@ def test_what_threads_do_comes_in_order_and_counts_once_it_is_done(monkeypatch: 
     assert told == [600] * 600
 
 
-def bar(clock: Clock, rows: int) -> callbacks.Bar:
+def bar(clock: Clock, rows: int) -> module.EpochBar:
     """Of six epochs of ten batches of 32 images, so many of which are done."""
 
     class Batches(list[int]):
         bs = 32
 
     history = SimpleNamespace(rows=[{}] * rows)
-    made = callbacks.Bar("baseline-0", 6, history, "valid_f1", clock)  # type: ignore[arg-type]
+    made = module.EpochBar("baseline-0", 6, history, "valid_f1", clock)  # type: ignore[arg-type]
     made.learn = SimpleNamespace(dls=SimpleNamespace(train=Batches(range(10))), training=True, n_iter=10)
     made.start(rows)
     return made
@@ -94,10 +94,10 @@ ROW = {
 
 
 def test_an_epochs_line_fits_a_hundred_columns() -> None:
-    assert callbacks.epoch_line("l2-0", 30, ROW, "valid_f1") == (
+    assert module.epoch_line("l2-0", 30, ROW, "valid_f1") == (
         "l2-0 epoch 12/30  train_loss 0.3210  valid_loss 0.3456  valid_accuracy 0.8712  valid_f1 0.7812"
     )
-    assert callbacks.epoch_line("resnet18-scratch-0", 30, ROW, "test_loss") == (
+    assert module.epoch_line("resnet18-scratch-0", 30, ROW, "test_loss") == (
         "resnet18-scratch-0 epoch 12/30  train_loss 0.3210  test_loss 0.3456  test_f1 0.7812"
     )
 
@@ -105,7 +105,7 @@ def test_an_epochs_line_fits_a_hundred_columns() -> None:
 @pytest.mark.parametrize("select", ["valid_f1", "valid_accuracy", "valid_loss", "test_f1", "test_accuracy"])
 @pytest.mark.parametrize("name", ["a-0", "sharpness-10", NAME])
 def test_the_figure_that_chooses_is_on_every_line(select: str, name: str) -> None:
-    line = callbacks.epoch_line(name, 100, ROW, select)
+    line = module.epoch_line(name, 100, ROW, select)
     assert len(line) <= 100
     epoch, epochs, figures = experiment.parse_epoch(line) or pytest.fail("not understood")
     assert (epoch, epochs, figures[select]) == (12, 100, pytest.approx(ROW[select], abs=1e-4))

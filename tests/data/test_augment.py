@@ -10,8 +10,8 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from xraylab.data import augment
-from xraylab.data.image_cache import IMAGENET, ImageCache, TrainingBatches
-from xraylab.data.sampling import EpochSampler
+from xraylab.data.dataloaders import Augmenter
+from xraylab.data.image_cache import IMAGENET, ImageCache
 
 
 def uniform(count: int, seed: int = 0) -> np.ndarray:
@@ -228,12 +228,10 @@ def test_a_batch_lends_histograms_of_the_training_images_alone() -> None:
     others[[0, 2, 3]] = 77
 
     def batch(cached: np.ndarray, epoch: int) -> torch.Tensor:
-        store, labels = ImageCache(cached, IMAGENET[1], 24, "cpu"), np.array([0, 1])
-        made = TrainingBatches(
-            store, np.array([1, 4]), labels, EpochSampler("none", labels, 0), strong(p_histogram_matching=1.0), seed=5
-        )
-        made.start(epoch)
-        return made([0, 1])[0]
+        cache, rows = ImageCache(cached, IMAGENET[1], 24, "cpu"), np.array([1, 4])
+        made = Augmenter(cache, rows, strong(p_histogram_matching=1.0), seed=5)
+        made.draw(epoch, 2)
+        return made.of(rows, np.array([0, 1]))
 
     tensors = [batch(images, epoch) for epoch in range(8)]
     assert all(torch.equal(tensor, batch(others, epoch)) for epoch, tensor in enumerate(tensors))

@@ -16,17 +16,18 @@ from statistics_samples import drawn
 from test_several_sources import made, write
 
 from xraylab import files, tables
+from xraylab.data.dataloaders import XrayDataLoaders
 from xraylab.data.sampling import EpochSampler
 from xraylab.data.split import strategies
 from xraylab.errors import DataError, TrainingError
 from xraylab.evaluate import estimates, influence
 from xraylab.evaluate.jackknife import Influences
 from xraylab.evaluate.units import joined
-from xraylab.params.config import read_plan
 from xraylab.paths import Paths
 from xraylab.stages import cache, evaluate, fetch, index, plan, report, source
 from xraylab.stages import split as stage
-from xraylab.train import asked, inputs
+from xraylab.train.learner import dataloaders
+from xraylab.train.run import TrainingRun
 
 STRATEGY = {"strategy": "leave-one-source-out", "test": None}
 
@@ -157,8 +158,8 @@ def test_a_column_of_sources_will_do(tmp_path: Path) -> None:
         assert {site_of[path] for path in tested["path"]} == {name}
 
 
-def training(root: Path, sources: Any, repeat: int, **split: Any) -> inputs.Inputs:
-    """What a run reads, with sampling source_balanced."""
+def training(root: Path, sources: Any, repeat: int, **split: Any) -> XrayDataLoaders:
+    """The images of a run, with sampling source_balanced."""
 
     def change(tree: small.Tree) -> None:
         tree["data"]["source"] = sources
@@ -166,18 +167,16 @@ def training(root: Path, sources: Any, repeat: int, **split: Any) -> inputs.Inpu
         tree["sampling"]["strategy"] = "source_balanced"
 
     given, paths = run(load(small.study(root / "study", change)), source, fetch, index, stage, cache, plan)
-    read = inputs.read(paths.split_of(repeat), paths.cache, given.data.classes, "valid")
-    asked.order(read_plan(paths.plan("baseline")), read, repeat)
-    return read
+    return dataloaders(TrainingRun.load(given, paths, "baseline", repeat))
 
 
 @pytest.mark.parametrize(("repeat", "tested"), [(0, "one"), (1, "two")])
 def test_balanced_sources_are_those_that_train(repeat: int, tested: str, tmp_path: Path) -> None:
-    read = training(tmp_path, three_sources(tmp_path), repeat, **STRATEGY | {"max_resolved": 0.1})
+    read = training(tmp_path, three_sources(tmp_path), repeat, **STRATEGY | {"max_resolved": 0.1}).train_ds
     assert read.sources == sorted({"one", "two", "well"} - {tested})
-    names = [name.split("/")[0] for name in read.names]
+    names = [name.split("/")[0] for name in read.items["id"]]
     assert [read.sources[group // 2] for group in read.groups] == names
-    assert (read.groups % 2 == read.training.labels).all()
+    assert (read.groups % 2 == read.labels).all()
     order = EpochSampler("source_balanced", read.groups, 0)
     counts = sum(np.bincount(read.groups[epoch(order, number)], minlength=4) for number in range(200))
     shares = counts / counts.sum()

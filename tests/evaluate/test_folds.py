@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import finished_study
 import numpy as np
@@ -14,8 +13,9 @@ from xraylab.params.config import Params
 from xraylab.paths import Paths
 from xraylab.predict import checkpoints
 from xraylab.predict.checkpoints import TrainedModel
-from xraylab.stages import predict, train
-from xraylab.train import asked
+from xraylab.stages import predict
+from xraylab.train.learner import dataloaders
+from xraylab.train.run import TrainingRun
 
 FOLDS = {
     "split": {"strategy": "folds", "folds": 3, "test": None},
@@ -34,40 +34,27 @@ def ids(paths: Paths, fold: int, side: str) -> list[str]:
     return list(tables.read(paths.split / f"fold-{fold}/{side}_data.csv")["id"])
 
 
-class StoppedError(Exception):
-    """Stands for the end of what a test looks at."""
-
-
-def trained_on(study: tuple[Params, Paths], repeat: int, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], str]:
-    """The ids that a run would train on, and the name of its folder, which stands for all that it reads."""
-    seen = []
-
-    def batches(images: Any, rows: Any, *rest: Any) -> None:
-        cached = tables.read(study[1].cache / "rows.csv")["id"]
-        seen.extend(cached.iloc[rows])
-        raise StoppedError
-
-    monkeypatch.setattr(asked, "TrainingBatches", batches)
-    with pytest.raises(StoppedError):
-        train.run(*study, "l2", repeat)
-    runs = study[1].state / "runs"
-    (name,) = (path.name for path in runs.iterdir() if path.is_dir() and path.name.startswith(f"l2-{repeat}-"))
-    (runs / name).rmdir()
-    return seen, name
+def trained_on(study: tuple[Params, Paths], repeat: int) -> tuple[list[str], str]:
+    """The ids that a run trains on, and the name of its folder, which stands for all that it reads."""
+    run = TrainingRun.load(*study, "l2", repeat)
+    train_ds = dataloaders(run).train_ds
+    cached = tables.read(study[1].cache / "rows.csv")["id"]
+    assert list(cached.iloc[train_ds.rows]) == list(train_ds.items["id"])
+    return list(train_ds.items["id"]), run.state(train_ds.inputs).folder.name
 
 
 @pytest.mark.parametrize(("repeat", "fold"), [(0, 0), (2, 2), (4, 1)])
 def test_a_repeat_trains_on_its_fold_and_is_anothers_run_when_that_changes(
-    repeat: int, fold: int, study: tuple[Params, Paths], monkeypatch: pytest.MonkeyPatch
+    repeat: int, fold: int, study: tuple[Params, Paths]
 ) -> None:
     _, paths = study
-    seen, name = trained_on(study, repeat, monkeypatch)
+    seen, name = trained_on(study, repeat)
     assert seen == ids(paths, fold, "train")
     other, own = (paths.split / f"fold-{number}/valid_data.csv" for number in ((fold + 1) % 3, fold))
     tables.write(tables.read(other).iloc[1:], other)
-    assert trained_on(study, repeat, monkeypatch)[1] == name
+    assert trained_on(study, repeat)[1] == name
     tables.write(tables.read(own).iloc[1:], own)
-    assert trained_on(study, repeat, monkeypatch)[1] != name
+    assert trained_on(study, repeat)[1] != name
 
 
 @pytest.mark.parametrize(("repeat", "fold"), [(0, 0), (2, 2), (4, 1)])

@@ -19,11 +19,12 @@ from xraylab.errors import DataError, ParamsError
 from xraylab.explain import localization
 from xraylab.explain.localization import Mask
 from xraylab.model import weights
-from xraylab.params.config import read_plan
 from xraylab.paths import Paths
 from xraylab.predict.checkpoints import TrainedModel
 from xraylab.report import explanation
-from xraylab.stages import evaluate, explain, report, train
+from xraylab.stages import evaluate, explain, report
+from xraylab.train import outputs
+from xraylab.train.run import TrainingRun
 
 SIZE = {"images": {"pixels": 24}, "model": {"pixels": 24}}
 UNCROPPED = Preparation(crop_border=False, crop_lungs=False, window=None, clahe=None, pyramid_sharpening=0.0)
@@ -35,7 +36,7 @@ def study(root: Path, changes: dict[str, object] | None = None, metadata: float 
     given, paths = finished_study.make(root, {**SIZE, "explain": FAST} | (changes or {}), skill=1.0)
     for number, name in enumerate(given.experiments):
         folder = paths.model(name, 0)
-        model = files.read_json(folder / "model.json") | train._described(read_plan(paths.plan(name)), given)
+        model = files.read_json(folder / "model.json") | outputs.describe(TrainingRun.load(given, paths, name, 0))
         files.write_json(model, folder / "model.json")
         weights.save(TrainedModel(folder, model).untrained(7 + number), folder / "best.safetensors")
     if metadata:

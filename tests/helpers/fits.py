@@ -5,18 +5,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from fastai.callback.core import Callback
-from fastai.data.core import DataLoaders
-from fastai.data.load import DataLoader
+from fastai.data.transforms import CategoryMap
 from runs import Killed
 from torch import Tensor, nn
 
+from xraylab.data.dataloaders import Subset, XrayDataLoaders, build_dataloaders
 from xraylab.data.sampling import EpochSampler
 from xraylab.model import hardware, networks, optimizers, schedules
-from xraylab.train import callbacks, run, steps
-from xraylab.train.record import Choice, Run
-from xraylab.train.run import Part
+from xraylab.model.schedules import Phase
+from xraylab.train.averaging import EMA
+from xraylab.train.fit import PhasedFit
+from xraylab.train.learner import build_learner
+from xraylab.train.state import CheckpointPolicy, Row, TrainingState
 
 MACHINE = hardware.choose("float32")
 IMAGES, SIZE = 24, 8  # and how many of them make a batch
@@ -30,25 +33,34 @@ def images() -> tuple[Tensor, Tensor]:
     return torch.randn(IMAGES, 1, 32, 32, generator=drawn) + 2 * labels[:, None, None, None], labels
 
 
-def loaders(pictures: Tensor, labels: Tensor, size: int) -> DataLoaders:
-    """The same images to train with and to score, in batches made of their places as ours are."""
+@dataclass(frozen=True)
+class Tensors:
+    """Images that stand in memory as a network takes them."""
 
-    def loader() -> DataLoader:
-        return DataLoader(
-            range(len(labels)),
-            bs=size,
-            create_batch=lambda places: (pictures[list(places)], labels[list(places)]),
-            retain=lambda batch, _: batch,
-        )
+    images: Tensor
 
-    return DataLoaders(loader(), loader(), device="cpu")
+    def of(self, rows: np.ndarray) -> Tensor:
+        return self.images[rows]
 
 
-def phase(optimizer: str, epochs: int, frozen: bool, lr: float = 0.01) -> Part:
+def loaders(pictures: Tensor, labels: Tensor, size: int, sources: list[str] | None = None) -> XrayDataLoaders:
+    """The same images to train with and to score."""
+    names = [str(number) for number in range(len(labels))]
+    items = pd.DataFrame({"id": names, "label": [str(int(label)) for label in labels], "source": sources or ""})
+    vocab = CategoryMap(sorted(set(items["label"])), sort=False)
+    train, valid = (
+        Subset(items.assign(split=split), np.arange(len(labels)), Tensors(pictures), vocab, 1, number)
+        for number, split in enumerate(["train", "valid"])
+    )
+    sampler = EpochSampler("none", train.labels, seed=0)
+    return build_dataloaders(train, valid, sampler, None, size, 0, "cpu", row_of={}, read=None)
+
+
+def phase(optimizer: str, epochs: int, frozen: bool, lr: float = 0.01) -> Phase:
     """Some epochs at one rate, with a strong weight decay."""
     momentum = 0.9 if optimizer in {"sgd", "rmsprop"} else None
     (constant,) = schedules.constant(epochs, lr, networks.PARTS, cycle_momentum=False)
-    return Part(replace(constant, frozen=frozen), optimizers.factory(optimizer, 0.1, momentum))
+    return replace(constant, frozen=frozen, opt_func=optimizers.factory(optimizer, 0.1, momentum))
 
 
 class Watch(Callback):
@@ -71,14 +83,14 @@ class Watch(Callback):
 class Fitted:
     """The network after each epoch, what was kept of it (the average where there is one), and the history."""
 
-    run: Run
+    run: TrainingState
     trained: list[State]
-    rows: list[callbacks.Row] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
 
 
 def fit(
     folder: Path,
-    parts: list[Part],
+    parts: list[Phase],
     network: nn.Module,
     cbs: list[Callback] | None = None,
     ema: float | None = None,
@@ -86,15 +98,10 @@ def fit(
 ) -> Fitted:
     """Train `network` on the images, or go on in `folder`; with `stop` end after so many epochs by an exception."""
     pictures, labels = images()
-    order = EpochSampler("none", labels.numpy(), seed=0)
-    learn = run.learner(
-        loaders(pictures, labels, SIZE), network, nn.CrossEntropyLoss(), parts[0].opt_func, MACHINE, cbs or []
-    )
-    finished = Run(folder, Choice("valid_f1", min_epochs=0, soup=0, swa=0), keep_all=True)
-    names = [str(number) for number in range(IMAGES)]
-    history = callbacks.History(finished.rows, np.array(["valid"] * IMAGES), 2, 1, order, names)
-    average = None if ema is None else steps.Average(network, ema)
-    watch = Watch(stop)
+    own = [*(cbs or []), *([] if ema is None else [EMA(network, ema)])]
+    dls = loaders(pictures, labels, SIZE)
+    learn = build_learner(dls, network, nn.CrossEntropyLoss(), parts[0].opt_func, MACHINE, own)
+    finished, watch = TrainingState(folder, CheckpointPolicy("valid_f1", keep_all=True)), Watch(stop)
     with suppress(Killed):
-        run.fit(learn, parts, finished, history, order, 0, "test-0", None, average, [watch])
+        PhasedFit(learn, parts, finished, "test-0", watching=[watch]).run()
     return Fitted(finished, watch.states, finished.rows)

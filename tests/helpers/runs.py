@@ -23,11 +23,11 @@ class Killed(BaseException):
 
 def kill_after(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop the next run in the middle of the epoch after `epoch`."""
-    before_train = callbacks.Reseed.before_train
+    before_train = callbacks.Reproducible.before_train
 
-    def stop(self: callbacks.Reseed) -> None:
+    def stop(self: callbacks.Reproducible) -> None:
         before_train(self)
-        if self.first_epoch + self.epoch == epoch + 1:
+        if self.dls.train.epoch == epoch + 1:
             raise Killed
 
-    monkeypatch.setattr(callbacks.Reseed, "before_train", stop)
+    monkeypatch.setattr(callbacks.Reproducible, "before_train", stop)

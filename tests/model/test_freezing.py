@@ -17,7 +17,7 @@ from xraylab.model import create, features, freezing, networks
 from xraylab.model.freezing import FreezeSpec
 from xraylab.params import config
 from xraylab.stages import train
-from xraylab.train.record import Run
+from xraylab.train.state import TrainingState
 
 Prepare = Callable[..., Loaded]
 Tensors = dict[str, torch.Tensor]
@@ -179,13 +179,13 @@ def test_an_epoch_keeps_the_trained_part_alone_and_the_result_is_whole(
     prepared: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[set[str]] = []
-    save = Run.save
+    save = TrainingState.save
 
-    def look(self: Run, scored: torch.nn.Module, **states: object) -> None:
+    def look(self: TrainingState, scored: torch.nn.Module, **states: object) -> None:
         save(self, scored, **states)
         kept.append(set(load_file(self.weights(self.last))))
 
-    monkeypatch.setattr(Run, "save", look)
+    monkeypatch.setattr(TrainingState, "save", look)
     loaded = prepared_frozen(prepared, tmp_path, "head")
     train.run(*loaded, "baseline", 0)
     assert kept == [{"fc.1.weight", "fc.1.bias"}] * 2

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fits
 import numpy as np
 import pytest
 import small
@@ -11,8 +12,6 @@ import torch
 from conftest import Loaded
 from fastai.callback.core import Callback
 from fastai.callback.training import GradientClip
-from fastai.data.core import DataLoaders
-from fastai.data.load import DataLoader
 from runs import Killed, kill_after, model_json, outcome
 from tiny import Tiny
 from torch import Tensor, nn
@@ -27,7 +26,8 @@ from xraylab.model.hardware import Hardware
 from xraylab.predict import checkpoints
 from xraylab.predict.checkpoints import TrainedModel
 from xraylab.stages import predict, train
-from xraylab.train import run, steps
+from xraylab.train.averaging import EMA
+from xraylab.train.learner import build_learner
 
 FP16 = Hardware("cpu", "AVX512", "float16", threads=1, torch="2")
 
@@ -294,24 +294,17 @@ def fitted(machine: Hardware, loss: nn.Module, cbs: list[Callback], batches: int
     """A small network after one epoch of as many steps."""
     generator = torch.Generator().manual_seed(0)
     images, labels = torch.randn(4 * batches, 3, generator=generator), torch.arange(4 * batches) % 2
-
-    def loader() -> DataLoader:
-        def make(positions: list[int]) -> tuple[Tensor, Tensor]:
-            return images[list(positions)], labels[list(positions)]
-
-        return DataLoader(range(len(images)), bs=4, create_batch=make, retain=lambda batch, _: batch, device="cpu")
-
     torch.manual_seed(1)
     network = nn.Sequential(*(nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 2)))
     factory = optimizers.factory("adam", 0.0, None)
-    learn = run.learner(DataLoaders(loader(), loader(), device="cpu"), network, loss, factory, machine, cbs)
+    learn = build_learner(fits.loaders(images, labels, 4), network, loss, factory, machine, cbs)
     learn.splitter = lambda model: [list(model.parameters())]
     learn.fit(1, lr=0.01)
     return network
 
 
 def test_gradients_that_overflow_make_no_step_which_no_average_counts() -> None:
-    average = steps.Average(nn.Linear(1, 1), 0.5)
+    average = EMA(nn.Linear(1, 1), 0.5)
 
     weights: list[Tensor] = []
 

@@ -61,7 +61,7 @@ def test_views_of_an_image_are_those_of_training_and_their_mean_counts(tmp_path:
     weights.restore(network.eval(), tmp_path / "best.safetensors")
     rows, gentle = np.array([4, 0, 6]), augment.Augmentation.recorded(model["augment"] | {"noise": 0.0, "erase_p": 0.0})
     store = ImageCache(np.load(tmp_path / "images.npy"), IMAGENET[1], 32, "cpu")
-    views = [store.plain(rows)]
+    views = [store.of(rows)]
     for copy in range(2):
         drawn = gentle.draw(augment.uniform([3, copy, inference.COPIES], 3))
         views.append(store.changed(rows, drawn, gentle))

@@ -12,10 +12,8 @@ from fastai.callback.training import GradientClip
 from fastai.learner import Learner
 from torch import Tensor, nn
 
-from xraylab.data.sampling import EpochSampler
 from xraylab.model import losses, optimizers
-from xraylab.train import steps
-from xraylab.train.callbacks import L2Penalty
+from xraylab.train import callbacks
 
 LOSSES: dict[str, Callable[[Tensor | None], nn.Module]] = {
     "cross_entropy": lambda weight: losses.cross_entropy(weight, 0.0),
@@ -25,10 +23,10 @@ LOSSES: dict[str, Callable[[Tensor | None], nn.Module]] = {
 WEIGHTS = {"unweighted": None, "weighted": torch.tensor([0.2, 3.0, 1.0], dtype=torch.float64)}
 BESIDES: dict[str, Callable[[], list[Callback]]] = {
     "alone": list,
-    "l2": lambda: [L2Penalty(0.5)],
-    "mixup": lambda: [steps.Mix(steps.mixup, 1.0)],
-    "cutmix": lambda: [steps.Mix(steps.cutmix, 1.0)],
-    "clip": lambda: [GradientClip(0.1), L2Penalty(0.5)],
+    "l2": lambda: [callbacks.L2Penalty(0.5)],
+    "mixup": lambda: [callbacks.Mix(callbacks.mixup, 1.0)],
+    "cutmix": lambda: [callbacks.Mix(callbacks.cutmix, 1.0)],
+    "clip": lambda: [GradientClip(0.1), callbacks.L2Penalty(0.5)],
 }
 IMAGES, SIZE, TOGETHER = 22, 4, 2  # the last step has six images, in batches of four and two
 
@@ -51,8 +49,7 @@ def trained(size: int, together: int, loss: nn.Module, besides: list[Callback]) 
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.Tanh(), nn.Linear(5, 3)).double()
     labels = torch.randint(0, 3, (IMAGES,))
     dls = fits.loaders(torch.randn(IMAGES, 1, 4, 4, dtype=torch.float64), labels, size)
-    order = EpochSampler("none", labels.numpy(), seed=0)
-    cbs = [TrainEvalCallback(), *besides, *([steps.Accumulate(together, order)] if together > 1 else [])]
+    cbs = [TrainEvalCallback(), *besides, *([callbacks.Accumulate(together)] if together > 1 else [])]
     opt_func = optimizers.factory("sgd", weight_decay=0.1, momentum=0.9)
     learn = Learner(dls, network, loss, opt_func=opt_func, cbs=cbs, default_cbs=False, train_bn=False)
     with learn.no_logging():

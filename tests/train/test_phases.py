@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from xraylab.data.sampling import EpochSampler
 from xraylab.model import networks, optimizers
-from xraylab.train import steps
+from xraylab.model.schedules import Phase
+from xraylab.train import callbacks
+from xraylab.train.averaging import EMA, warmed_up
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_what_is_frozen_in_a_phase_stays_the_same_to_the_bit(
     for name in throughout:
         network.get_submodule(name).requires_grad_(False)
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    cbs = [steps.Accumulate(2, EpochSampler("none", fits.images()[1].numpy(), seed=0))] if held else []
+    cbs = [callbacks.Accumulate(2)] if held else []
     parts = [fits.phase(optimizer, 1, frozen=frozen) for frozen in (True, False, True)]
     first, second, third = fits.fit(tmp_path, parts, network, cbs, ema=0.9 if held else None).trained
     assert changed(start, first) == {"fc"}
@@ -57,7 +58,7 @@ def test_what_is_frozen_in_a_phase_stays_the_same_to_the_bit(
 def test_a_frozen_phase_that_was_stopped_goes_on_to_the_same_bits(
     optimizer: str, network: nn.Module, tmp_path: Path
 ) -> None:
-    def parts() -> list[fits.Part]:
+    def parts() -> list[Phase]:
         return [fits.phase(optimizer, 2, frozen=frozen) for frozen in (False, True)]
 
     whole = fits.fit(tmp_path / "whole", parts(), network, ema=0.99).run
@@ -69,7 +70,7 @@ def test_a_frozen_phase_that_was_stopped_goes_on_to_the_same_bits(
 
 
 def test_a_moving_average_warms_up_as_timms(network: nn.Module) -> None:
-    ours, theirs = steps.Average(network, 0.9), ModelEmaV3(network, decay=0.9, use_warmup=True)
+    ours, theirs = EMA(network, 0.9), ModelEmaV3(network, decay=0.9, use_warmup=True)
     drawn = torch.Generator().manual_seed(0)
     for step in range(1, 41):
         with torch.no_grad():
@@ -77,8 +78,8 @@ def test_a_moving_average_warms_up_as_timms(network: nn.Module) -> None:
                 tensor.add_(torch.randn(tensor.shape, generator=drawn).to(tensor.dtype))
         ours.after_step()
         theirs.update(network, step=step)
-        assert steps.warmed_up(0.9, step - 1) == pytest.approx(theirs.get_decay(step), abs=1e-12)
-    assert steps.warmed_up(0.9, 39) == 0.9
+        assert warmed_up(0.9, step - 1) == pytest.approx(theirs.get_decay(step), abs=1e-12)
+    assert warmed_up(0.9, 39) == 0.9
     for name, tensor in theirs.module.state_dict().items():
         torch.testing.assert_close(ours.average.module.state_dict()[name], tensor, rtol=1e-5, atol=1e-5)
 

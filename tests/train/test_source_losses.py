@@ -1,6 +1,7 @@
 """Group DRO and CORAL, against what their papers' formulas say image by image."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fits
@@ -10,29 +11,30 @@ import small
 import torch
 from refused import problems
 
-from xraylab.data.sampling import EpochSampler
 from xraylab.model import losses
 from xraylab.train import source_losses
+from xraylab.train.learner import build_learner
 
 GROUPS = np.array([0, 0, 3, 1, 3, 1, 1, 0, 3, 0])  # group 2, a pair without images, has no weight
 
 
 class Shown:
-    """Stands for the order of an epoch."""
+    """Stands for a Learner whose sampler knows the latest batch."""
 
-    latest: np.ndarray
+    def __init__(self, **own: Any) -> None:
+        vars(self).update(own)
+        self.sampler = SimpleNamespace(latest=np.arange(0))
+        self.dls = SimpleNamespace(train=SimpleNamespace(sampler=self.sampler))
 
 
 def test_weights_of_groups_rise_as_algorithm_1_has_it() -> None:
     """Written out in numpy, batch by batch, for two batches; absent groups keep their share before normalising."""
     rng = np.random.default_rng(0)
-    shown = Shown()
-    dro = source_losses.GroupDRO(GROUPS, shown, 0.3, "cpu")  # type: ignore[arg-type]
-    dro.learn = type("Learn", (), {})()
-    dro.learn.loss_func = torch.nn.CrossEntropyLoss()
+    dro = source_losses.GroupDRO(GROUPS, 0.3, "cpu")
+    dro.learn = shown = Shown(loss_func=torch.nn.CrossEntropyLoss())
     q = np.full(3, 1 / 3)
     for batch in ([0, 2, 3, 5, 6], [1, 7, 4, 8]):  # the second has no image of group 1
-        shown.latest = np.array(batch)
+        shown.sampler.latest = np.array(batch)
         logits, labels = rng.normal(size=(len(batch), 2)), rng.integers(0, 2, len(batch))
         dro.learn.pred, dro.learn.yb = torch.tensor(logits, requires_grad=True), (torch.tensor(labels),)
         dro.after_loss()
@@ -86,29 +88,27 @@ def test_coral_is_of_what_enters_the_head_and_leaves_no_hook() -> None:
     """Its gradient in a training step is that of the formula over the body's own features."""
     pictures, labels = fits.images()
     sources = np.arange(fits.IMAGES) % 3
-    order = EpochSampler("none", labels.numpy(), 0)
-    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    seen: list[tuple[np.ndarray, torch.Tensor, torch.Tensor]] = []
 
     class Look(fits.Callback):  # type: ignore[misc]
         order, run_valid = 6, False
 
         def after_loss(self) -> None:
-            seen.append((self.coral.features.detach().clone(), (self.loss_grad - self.loss).detach()))
+            own = sources[self.dls.train.sampler.latest]
+            seen.append((own, self.coral.features.detach().clone(), (self.loss_grad - self.loss).detach()))
 
     dls = fits.loaders(pictures, labels, 8)
-    make = dls.train.create_batch
-    dls.train.create_batch = lambda places: make(order.of(places).tolist())
     network = small_network()
-    learn = fits.run.learner(
+    learn = build_learner(
         dls, network, torch.nn.CrossEntropyLoss(), fits.phase("adam", 1, False).opt_func, fits.MACHINE,
-        [source_losses.Coral(sources, order, 5.0), Look()],
+        [source_losses.Coral(sources, 5.0), Look()],
     )  # fmt: skip
     learn.fit(1)
     assert len(seen) == 3
-    for number, (features, added) in enumerate(seen):
-        own = torch.tensor(sources[number * 8 : (number + 1) * 8])
-        assert float(added) == pytest.approx(5 * float(source_losses.coral(features.flatten(1), own)), rel=1e-4)
-    assert float(seen[0][1]) > 0
+    for own, features, added in seen:
+        expected = 5 * float(source_losses.coral(features.flatten(1), torch.tensor(own)))
+        assert float(added) == pytest.approx(expected, rel=1e-4)
+    assert float(seen[0][2]) > 0
     assert not network.fc._forward_pre_hooks
 
 

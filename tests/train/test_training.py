@@ -18,7 +18,7 @@ from xraylab.model.schedules import Plateau
 from xraylab.predict import checkpoints
 from xraylab.stages import plan, predict, train
 from xraylab.train import state
-from xraylab.train.record import Choice, Run
+from xraylab.train.state import CheckpointPolicy, TrainingState
 
 Prepare = Callable[..., Loaded]
 
@@ -155,9 +155,9 @@ def test_best_and_last_are_kept_and_other_epochs_are_not(prepared: Prepare) -> N
 
 def test_the_best_epoch_is_the_first_of_equals() -> None:
     rows = [{"valid_f1": f1, "valid_loss": loss} for f1, loss in [(0.5, 0.9), (0.8, 0.4), (0.8, 0.3), (0.7, 0.3)]]
-    assert Choice("valid_f1", min_epochs=0, soup=0, swa=0).ranked(rows) == [1, 2, 3, 0]
-    assert Choice("valid_loss", min_epochs=0, soup=0, swa=0).ranked(rows) == [2, 3, 1, 0]
-    assert Choice("valid_f1", min_epochs=2, soup=0, swa=0).ranked(rows) == [2, 3]
+    assert CheckpointPolicy("valid_f1", min_epochs=0, soup=0, swa=0).ranked(rows) == [1, 2, 3, 0]
+    assert CheckpointPolicy("valid_loss", min_epochs=0, soup=0, swa=0).ranked(rows) == [2, 3, 1, 0]
+    assert CheckpointPolicy("valid_f1", min_epochs=2, soup=0, swa=0).ranked(rows) == [2, 3]
 
 
 def test_an_epoch_without_a_figure_is_never_the_best(tmp_path: Path) -> None:
@@ -165,14 +165,14 @@ def test_an_epoch_without_a_figure_is_never_the_best(tmp_path: Path) -> None:
     losses = [float("nan"), 0.9, 0.4, float("nan"), 0.5]
     rows = [{"epoch": number, "phase": "step", "valid_loss": loss} for number, loss in enumerate(losses)]
     for soup, averaged in [(2, [2, 4]), (4, [1, 2, 4])]:
-        choice = Choice("valid_loss", min_epochs=0, soup=soup, swa=0)
+        choice = CheckpointPolicy("valid_loss", min_epochs=0, soup=soup, swa=0)
         assert choice.ranked(rows) == [2, 4, 1, 0, 3]
-        assert Run(tmp_path, choice, keep_all=False, rows=rows).sources("soup") == averaged
-    assert Choice("valid_loss", min_epochs=3, soup=0, swa=0).ranked(rows) == [4, 3]
-    started = Run(tmp_path, choice, keep_all=False, rows=rows[:4])
-    assert (started.best, started.stops(1, 0), started.stops(2, 0)) == (2, True, False)
-    nowhere = Run(tmp_path, choice, keep_all=False, rows=[rows[0], rows[3]])
-    assert (nowhere.best, nowhere.sources("soup")) == (0, [0])
+        assert TrainingState(tmp_path, choice, rows=rows).averaged_from("soup") == averaged
+    assert CheckpointPolicy("valid_loss", min_epochs=3, soup=0, swa=0).ranked(rows) == [4, 3]
+    started = TrainingState(tmp_path, choice, rows=rows[:4])
+    assert (started.best, started.out_of_patience(1, 0), started.out_of_patience(2, 0)) == (2, True, False)
+    nowhere = TrainingState(tmp_path, choice, rows=[rows[0], rows[3]])
+    assert (nowhere.best, nowhere.averaged_from("soup")) == (0, [0])
     assert Plateau(1.0, patience=2, factor=0.1).rate(losses) == 0.1
     assert Plateau(1.0, patience=2, factor=0.1).rate(losses[:4]) == 1.0
 

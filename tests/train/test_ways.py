@@ -22,7 +22,7 @@ from xraylab.errors import TrainingError
 from xraylab.model import networks
 from xraylab.predict import checkpoints
 from xraylab.stages import cache, fetch, index, plan, source, split, train
-from xraylab.train import blend, finder, precision
+from xraylab.train import averaging, callbacks, lr_find
 
 PHASES = [
     {"schedule": "constant", "optimizer": "sgd", "momentum": 0.9, "epochs": 2, "lr": 0.01},
@@ -138,7 +138,7 @@ def test_a_stopped_run_goes_on_with_the_scale_of_its_loss(study: Loaded, monkeyp
     """It doubles with every step and so overflows again and again: where it stands decides which steps are taken."""
     scales: list[float] = []
 
-    class Growing(precision.GradScaler):
+    class Growing(callbacks.GradScaler):
         def __init__(self, device: str) -> None:
             super().__init__(device, init_scale=2.0**10, growth_factor=16.0, growth_interval=1)
 
@@ -146,7 +146,7 @@ def test_a_stopped_run_goes_on_with_the_scale_of_its_loss(study: Loaded, monkeyp
             super().update(new_scale)
             scales.append(self.get_scale())
 
-    monkeypatch.setattr(precision, "GradScaler", Growing)
+    monkeypatch.setattr(callbacks, "GradScaler", Growing)
     folder = trained(study, "float16")
     whole = outcome(folder)
     assert any(after < before for before, after in pairwise(scales))
@@ -188,11 +188,11 @@ def test_an_average_holds_the_mean_weights_and_statistics_of_its_own(tmp_path: P
     for number, state in enumerate(states):
         state["bn1.num_batches_tracked"] += number
         torch.save(state, tmp_path / f"{number}.pth")
-    mean = blend.mean([tmp_path / f"{number}.pth" for number in range(3)])
+    mean = averaging.mean([tmp_path / f"{number}.pth" for number in range(3)])
     expected = (states[0]["fc.1.weight"] + states[1]["fc.1.weight"] + states[2]["fc.1.weight"]) / 3
     torch.testing.assert_close(mean["fc.1.weight"], expected)
     assert mean["bn1.num_batches_tracked"] == 0
-    same = blend.mean([tmp_path / "1.pth"] * 3)
+    same = averaging.mean([tmp_path / "1.pth"] * 3)
     assert all(torch.equal(same[name], states[1][name]) for name in same)
 
 
@@ -262,7 +262,7 @@ def test_the_rate_that_was_found_is_the_one_that_is_used(study: Loaded) -> None:
     curve = tables.read(folder / "lr_find.csv")
     assert list(curve.columns) == ["lr", "loss"]
     np.testing.assert_allclose(curve["lr"], [1e-7 * 1e8 ** (n / 100) for n in range(len(curve))], rtol=1e-6)
-    assert found == finder.suggestion(curve)
+    assert found == lr_find.suggestion(curve)
     assert found in set(curve["lr"])
     assert tables.read(folder / "history.csv")["lr"].max() <= found
 
@@ -280,7 +280,7 @@ def test_the_finder_can_be_asked_alone_and_leaves_nothing_behind(study: Loaded) 
 def test_no_rate_is_found_where_the_loss_never_falls() -> None:
     curve = pd.DataFrame({"lr": np.geomspace(1e-7, 10, 100), "loss": np.linspace(1, 3, 100)})
     with pytest.raises(TrainingError) as caught:
-        finder.suggestion(curve)
+        lr_find.suggestion(curve)
     assert str(caught.value) == (
         "train.lr: find saw no rate at which the loss falls: set train.lr to a number (1e-3 is a good first try)"
     )

@@ -13,7 +13,6 @@ from torch import Tensor
 from xraylab import tables
 from xraylab.data import augment, gpu_cache
 from xraylab.data.augment import Augmentation, Drawn, Gray
-from xraylab.data.sampling import EpochSampler
 
 # ImageNet's mean and standard deviation of a channel in [0, 1]; for gray, the mean over the three
 MEAN = {3: (0.485, 0.456, 0.406), 1: (0.449,)}
@@ -58,7 +57,7 @@ class ImageCache:
         self.images, self.normalise, self.pixels, self.device = images, normalise, pixels, torch.device(device)
         self.resident = gpu_cache.moved_in(images, self.device) if gpu_cache.fits(images, self.device) else None
 
-    def plain(self, rows: Rows) -> Tensor:
+    def of(self, rows: Rows) -> Tensor:
         """The images of `rows`, resized and normalised: float32 (n, channels, pixels, pixels), channels last."""
         if self.resident is None:
             return network_input(self.images, rows, self.normalise, self.pixels, str(self.device))
@@ -70,6 +69,10 @@ class ImageCache:
         if drawn.noise is None and drawn.erased is None:
             return batch
         return gpu_cache.roughened(batch, drawn, augmentation.noise, self.normalise.mean, self.normalise.std)
+
+    def gray(self, batch: Tensor) -> Tensor:
+        """What `of` or `changed` made, on any device, as gray levels from 0 to 1: (n, 1, pixels, pixels)."""
+        return (batch[:, :1] * self.normalise.std[0] + self.normalise.mean[0]).clamp(0, 1)
 
     def _changed(self, rows: Rows, drawn: Drawn, sharpness_factor: float) -> Tensor:
         if self.device.type != "cpu":
@@ -87,43 +90,8 @@ class ImageCache:
         return self.resident[gpu_cache.sent(rows, self.device)]
 
 
-class TrainingBatches:
-    """Makes a batch from places of the epoch, augmented by draws that depend on seed, epoch and place alone."""
-
-    def __init__(
-        self,
-        store: ImageCache,
-        rows: Rows,
-        labels: NDArray[np.int64],
-        order: EpochSampler,
-        augmentation: Augmentation,
-        seed: int,
-    ) -> None:
-        self.store, self.rows, self.labels, self.order = store, rows, labels, order
-        self.augmentation, self.seed = augmentation, seed
-        self.start(epoch=0)
-
-    def start(self, epoch: int) -> None:
-        """Draw which images this epoch shows, and what happens to each."""
-        self.order.start(epoch)
-        self.drawn = self.augmentation.draw(augment.uniform([self.seed, epoch], len(self.order)))
-
-    def __call__(self, places: Sequence[int]) -> tuple[Tensor, Tensor]:
-        chosen = self.order.of(places)
-        drawn = self._match(self.rows[chosen], self.drawn.of(np.asarray(places)))
-        batch = self.store.changed(self.rows[chosen], drawn, self.augmentation)
-        return batch, torch.from_numpy(self.labels[chosen])
-
-    def _match(self, rows: Rows, drawn: Drawn) -> Drawn:
-        """With the histograms of whichever training images were drawn to lend theirs, of any class."""
-        if drawn.references is None:
-            return drawn
-        images = self.store.images
-        return augment.match_histograms(drawn, images[rows], lambda places: images[self.rows[places]], len(self.rows))
-
-
 def network_input(images: Images, rows: Rows, normalise: Normalise, pixels: int, device: str) -> Tensor:
-    """What `ImageCache.plain` makes of the images of `rows`, on the device.
+    """What `ImageCache.of` makes of the images of `rows`, on the device.
 
     What is for a GPU is made there, as in training.
     """

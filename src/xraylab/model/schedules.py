@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from fastai.callback.schedule import combined_cos
@@ -49,6 +50,8 @@ class Phase:
     frozen: bool
     curves: dict[str, Curve]
     plateau: Plateau | None = None
+    opt_func: Callable[..., Any] | None = None
+    """Makes the optimizer that the phase begins with."""
 
 
 def constant(epochs: int, lr: float, groups: int, cycle_momentum: bool) -> list[Phase]:

@@ -1,36 +1,67 @@
-"""What happens around fastai's loop: penalty, seeds, history, checkpoints."""
+"""What happens in a training step besides fastai's own: seeds, penalties, mixing, accumulation, freezing, precision.
+
+None of it keeps anything from one epoch to the next but what `state` returns, which is part of a run's state: that is
+what makes a stopped run go on to the same bits.
+"""
 
 import random
-import time
-from collections.abc import Callable
-from math import isfinite
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from fastai.callback.core import Callback
-from numpy.typing import NDArray
-from torch import Tensor
+from fastai.callback.core import Callback, CancelBatchException
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
-from xraylab import progress
-from xraylab.data.sampling import EpochSampler
-from xraylab.errors import TrainingError
-from xraylab.evaluate import counts
-from xraylab.model.losses import l2_penalty
+from xraylab.data.dataloaders import epoch_seed
+from xraylab.model import compiling, features, losses
+from xraylab.model.hardware import Hardware, laid_out, memory_format
 
-Row = dict[str, Any]
-LOOK_EVERY = 64  # batches
-LISTED = 32  # names of a batch
-WIDTH, TITLE = 100, 40  # columns of a line, and at most so many for the run's name
-
-
-class Starts(Protocol):
-    """Something that is drawn anew for every epoch."""
-
-    def start(self, epoch: int) -> None: ...
-
+FINDER_EPOCH = 2**31  # numbers the learning rate finder's draws apart from those of any epoch
 
 # fastai carries no types, so to mypy each callback subclasses Any: hence the ignores below
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A callback that carries something from one batch to the next, which is part of a run's state."""
+
+    saved_as: str
+
+    def state(self) -> dict[str, Any]: ...
+
+    def load(self, state: dict[str, Any]) -> None: ...
+
+
+class Reproducible(Callback):  # type: ignore[misc]
+    """Makes every epoch's random numbers a function of (seed, epoch), so that a resumed run draws the same ones.
+
+    The loader draws its images by the same rule. A learning rate finder leaves epochs and states as they were.
+    """
+
+    def before_fit(self) -> None:
+        if hasattr(self.learn, "lr_finder"):
+            self.before = self.dls.train.epoch, {each: each.state() for each in stateful(self.learn)}
+            self.dls.train.epoch = FINDER_EPOCH
+
+    def before_train(self) -> None:
+        seed = epoch_seed(self.dls.train.seed, self.dls.train.epoch)
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+
+    def after_fit(self) -> None:
+        if hasattr(self.learn, "lr_finder"):
+            self.dls.train.epoch, states = self.before
+            for callback, state in states.items():
+                callback.load(state)
+
+
+def stateful(learn: Any) -> list[Stateful]:
+    """The Learner's callbacks that carry something from one batch to the next."""
+    return [callback for callback in learn.cbs if isinstance(callback, Stateful)]
 
 
 class L2Penalty(Callback):  # type: ignore[misc]
@@ -42,196 +73,207 @@ class L2Penalty(Callback):  # type: ignore[misc]
         self.strength = strength
 
     def after_loss(self) -> None:
-        self.learn.loss_grad = self.loss_grad + l2_penalty(self.model.parameters(), self.strength)
+        self.learn.loss_grad = self.loss_grad + losses.l2_penalty(self.model.parameters(), self.strength)
 
 
-class Reseed(Callback):  # type: ignore[misc]
-    """Makes every epoch's random numbers a function of (seed, epoch), so that a resumed run draws the same ones."""
+class Mix(Callback):  # type: ignore[misc]
+    """Mixes each training batch with itself in another order, and its loss in the same shares.
 
-    def __init__(self, seed: int, first_epoch: int, drawn: Starts) -> None:
-        self.seed, self.first_epoch, self.drawn = seed, first_epoch, drawn
+    The larger share is the image's own, whose label the accuracy looks at. The share is drawn once a batch, from
+    Beta(alpha, alpha). `mixed`, one of the functions below, makes a batch of two, and says the first one's share in it.
 
-    def before_train(self) -> None:
-        epoch = self.first_epoch + self.epoch
-        seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
-        self.dls.train.rng.seed(seed)
-        self.drawn.start(epoch)
-
-
-class History(Callback):  # type: ignore[misc]
-    """One row per epoch: learning rate, running training loss and accuracy, then each scored side's figures.
-
-    Those are loss, accuracy and F1; `sides` names the side of each image of the scored loader. `shown` says which
-    training images, of these `names`, the latest batch held.
+    fastai's MixUp and CutMix put a loss of their own in the place of `loss_func`, whose class weights `Accumulate` and
+    the losses over sources ask for, and draw from torch's generator, so that published runs would come out otherwise.
     """
 
-    order = 65  # after the schedule has set this batch's rate
+    order, run_valid = -1, False
 
-    def __init__(
-        self,
-        rows: list[Row],
-        sides: NDArray[np.str_],
-        classes: int,
-        positive: int | None,
-        shown: EpochSampler,
-        names: list[str],
-    ) -> None:
-        self.rows, self.sides, self.classes, self.positive = rows, sides, classes, positive
-        self.shown, self.names = shown, names
+    def __init__(self, mixed: Callable[[Tensor, Tensor, float], tuple[Tensor, float]], alpha: float) -> None:
+        self.mixed, self.alpha = mixed, alpha
 
-    def start_phase(self, name: str) -> None:
-        self.phase = name
+    def before_batch(self) -> None:
+        (images,), (labels,) = self.xb, self.yb
+        order = torch.from_numpy(np.random.permutation(len(labels))).to(labels.device)
+        share = np.random.beta(self.alpha, self.alpha)
+        mixed, self.share = self.mixed(images, images[order], max(share, 1 - share))
+        self.learn.xb, self.others = (mixed,), labels[order]
 
-    def before_train(self) -> None:
-        zero = torch.zeros((), device=self.dls.device)
-        self.total, self.right, self.seen = zero, zero, 0
-        self.unchecked: list[tuple[Tensor, NDArray[np.int64]]] = []
-
-    def before_validate(self) -> None:
-        self.logits: list[Tensor] = []
-        self.labels: list[Tensor] = []
-
-    def after_batch(self) -> None:
-        if not self.training:
-            self.logits.append(self.pred.cpu())
-            self.labels.append(self.yb[0].cpu())
-            return
-        learn, count, loss = self.learn, len(self.learn.yb[0]), self.learn.loss.detach()
-        self.unchecked.append((loss, self.shown.latest))
-        if len(self.unchecked) == LOOK_EVERY:
-            self._look()
-        self.total = self.total + loss * count
-        self.right = self.right + (learn.pred.argmax(dim=1) == learn.yb[0]).sum()
-        self.seen += count
-
-    def after_train(self) -> None:
-        self._look()
-
-    def _look(self) -> None:
-        """Refuse a loss that is no number; not after every batch, since a GPU would have to wait for the answer."""
-        losses, shown = zip(*self.unchecked, strict=True) if self.unchecked else ((), ())
-        self.unchecked = []
-        wrong = [
-            number for number, loss in enumerate(torch.stack(losses).tolist() if losses else []) if not isfinite(loss)
-        ]
-        if wrong:
-            batch = self.iter - len(losses) + 1 + wrong[0]
-            raise TrainingError(
-                f"the training loss is no longer a number in epoch {len(self.rows)}, batch {batch}: lower train.lr (a"
-                " tenth is a good try), set train.clip, or set train.precision to float32. The batch's images, which"
-                " may be at fault where it is the first of all:",
-                _listed([self.names[position] for position in shown[wrong[0]]]),
-            )
-
-    def after_validate(self) -> None:
-        logits, labels = torch.cat(self.logits), torch.cat(self.labels)
-        row: Row = {
-            "epoch": len(self.rows),
-            "phase": self.phase,
-            "lr": float(self.opt.hypers[-1]["lr"]),
-            "train_loss": float(self.total) / self.seen,
-            "train_accuracy": float(self.right) / self.seen,
-        }
-        for side in dict.fromkeys(self.sides):
-            members = torch.from_numpy(self.sides == side)
-            row |= {
-                f"{side}_{name}": figure for name, figure in self._figures(logits[members], labels[members]).items()
-            }
-        self.rows.append(row)
-
-    def _figures(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
-        confusion = counts.confusion(labels.numpy(), logits.argmax(dim=1).numpy(), self.classes)
-        return {
-            "loss": float(self.loss_func(logits.to(self.pred.device), labels.to(self.pred.device))),
-            "accuracy": counts.accuracy(confusion),
-            "f1": counts.f1(confusion, self.positive),
-        }
+    def after_loss(self) -> None:
+        other = self.loss_func(self.pred, self.others)
+        self.learn.loss_grad = torch.lerp(other, self.loss_grad, self.share)
+        self.learn.loss = self.loss_grad.detach().clone()
 
 
-class Checkpoint(Callback):  # type: ignore[misc]
-    """Calls `save` once an epoch's row is written."""
-
-    order = 90
-
-    def __init__(self, save: Callable[[], None]) -> None:
-        self.save = save
-
-    def after_validate(self) -> None:
-        self.save()
+def mixup(images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]:
+    """Every pixel is a mean of the two images: Zhang et al. 2018, arXiv:1710.09412."""
+    return torch.lerp(others, images, share), share
 
 
-class Bar(Callback):  # type: ignore[misc]
-    """A line per epoch, and in between a bar over all batches that are left, with the time left.
+def cutmix(images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]:
+    """A rectangle of the image is the other image's: Yun et al. 2019, arXiv:1905.04899."""
+    height, width = images.shape[-2:]
+    half = (1 - share) ** 0.5 / 2
+    y, x = np.random.random(2)
+    top, bottom = (int(np.clip(round((y + side) * height), 0, height)) for side in (-half, half))
+    left, right = (int(np.clip(round((x + side) * width), 0, width)) for side in (-half, half))
+    mixed = images.clone()
+    mixed[..., top:bottom, left:right] = others[..., top:bottom, left:right]
+    return mixed, 1 - (bottom - top) * (right - left) / (height * width)
 
-    Where there is no terminal for the bar, a line every half minute takes its place. `select` is the history column
-    that chooses the best epoch.
+
+class Accumulate(Callback):  # type: ignore[misc]
+    """One step per so many batches, with the gradient of the (weighted) mean over their images.
+
+    An epoch's last step takes what is left. How much the images of a step weigh is known only once all are seen: until
+    then each counts as one, and the gradient is put right before the step. fastai's GradientAccumulation carries
+    gradients over to the next epoch, which an interrupted run would lose.
     """
 
-    order = 95
+    order, run_valid = 10, False  # after the penalty has joined the loss, before gradients are bounded
 
-    def __init__(
-        self,
-        title: str,
-        epochs: int,
-        history: History,
-        select: str,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.title, self.epochs, self.history, self.select, self.clock = title, epochs, history, select, clock
-        self.display = progress.display()
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
 
-    def start(self, epochs_done: int) -> None:
-        batches = len(self.dls.train)
-        self.pace = progress.Pace(self.epochs * batches, epochs_done * batches, self.clock)
-        self.display.start()
-        self.task = self.display.add_task(self.title, total=self.pace.total, completed=self.pace.done)
+    def before_train(self) -> None:
+        size = self.dls.train.bs
+        images = min(self.dls.train.n, len(self.dls.train) * size)
+        self.left, self.group = images, self.batches * size
 
-    def after_batch(self) -> None:
-        if self.training:
-            self.pace.advance()
-            self.display.advance(self.task)
-        if self.display.disable and self.pace.due():
-            progress.say(self._so_far())
+    def after_loss(self) -> None:
+        if self.iter % self.batches == 0:
+            self.together = min(self.left, self.group)
+            self.weight: Tensor | float = 0
+        self.left -= len(self.yb[0])
+        weight = losses.divisor(self.loss_func, self.yb[0])
+        self.weight = self.weight + weight
+        self.learn.loss_grad = self.loss_grad * (weight / self.together)
 
-    def after_validate(self) -> None:
-        line = epoch_line(self.title, self.epochs, self.history.rows[-1], self.select)
-        self.display.console.print(line, highlight=False, soft_wrap=True)
-        self.pace.spoken()
-
-    def stop(self) -> None:
-        self.display.stop()
-
-    def _so_far(self) -> str:
-        epoch = f"{cut(self.title, TITLE)} epoch {len(self.history.rows) + 1}/{self.epochs}"
-        part = f"{100 * (self.iter + 1) // self.n_iter} %{'' if self.training else ' scored'}"
-        images = self.pace.per_second() * self.dls.train.bs
-        return f"{epoch}, {part}  {images:.0f} images/s  {self.pace.left()} left"
+    def before_step(self) -> None:
+        if (self.iter + 1) % self.batches and self.iter + 1 < self.n_iter:
+            raise CancelBatchException
+        if isinstance(self.weight, Tensor):
+            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+            torch._foreach_mul_(gradients, self.together / self.weight)
 
 
-def epoch_line(title: str, epochs: int, row: Row, select: str) -> str:
-    """An epoch's figures on a line of at most `WIDTH` columns, of which the one that chooses never falls off."""
-    side, _, _ = select.partition("_")
-    line = f"{cut(title, TITLE)} epoch {row['epoch'] + 1}/{epochs}"
-    first = dict.fromkeys([select, "train_loss", f"{side}_loss", f"{side}_f1", f"{side}_accuracy"])
-    shown: list[str] = []
-    for name in first:
-        if len(line) + sum(len(_figure(row, other)) for other in [*shown, name]) <= WIDTH:
-            shown.append(name)
-    return line + "".join(_figure(row, name) for name in row if name in shown)
+class FreezeModules(Callback):  # type: ignore[misc]
+    """Holds parts of the network still: their weights, and their batch norm statistics too."""
+
+    def __init__(self, modules: list[nn.Module]) -> None:
+        self.modules = modules
+
+    def before_fit(self) -> None:
+        parameters = (p for module in self.modules for p in module.parameters())
+        self.trained = [p for p in parameters if p.requires_grad]  # some may be frozen throughout
+        self._require_gradients(False)
+
+    def before_train(self) -> None:
+        for module in self.modules:
+            module.eval()
+
+    def after_fit(self) -> None:
+        self._require_gradients(True)
+
+    def _require_gradients(self, wanted: bool) -> None:
+        for parameter in self.trained:
+            parameter.requires_grad_(wanted)
 
 
-def cut(text: str, width: int) -> str:
-    """The text, or as much of its beginning as fits."""
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+class FreezeBatchNorm(Callback):  # type: ignore[misc]
+    """Keeps modules whose weights are frozen in evaluation mode; with `adapt` their batch norms go on learning.
+
+    fastai's `unfreeze`, as in `fine_tune`, does not thaw them.
+    """
+
+    def __init__(self, modules: list[nn.Module], adapt: bool) -> None:
+        self.modules, self.adapt = modules, adapt
+        self.frozen = [p for module in modules for p in module.parameters() if not p.requires_grad]
+
+    def before_fit(self) -> None:
+        for parameter in self.frozen:
+            parameter.requires_grad_(False)
+
+    def before_train(self) -> None:
+        for module in self.modules:
+            module.eval()
+            for part in module.modules():
+                if self.adapt and isinstance(part, nn.modules.batchnorm._BatchNorm):
+                    part.train()
 
 
-def _figure(row: Row, name: str) -> str:
-    return f"  {name} {row[name]:.4f}"
+class FrozenBackbone(Callback):  # type: ignore[misc]
+    """Puts the frozen backbone's output in the place of the images, its batch norms folded, as in cached features."""
+
+    order = 1  # within Autocast
+
+    def __init__(self, backbone: nn.Module) -> None:
+        self.backbone, _ = compiling.fuse_batch_norm(backbone)
+
+    def before_fit(self) -> None:
+        device = torch.device(self.dls.device)
+        self.backbone.to(memory_format=memory_format(device.type)).to(device)
+
+    def before_batch(self) -> None:
+        self.learn.xb = (features.handed_on(self.backbone, *self.xb),)
 
 
-def _listed(names: list[str]) -> list[str]:
-    more = len(names) - LISTED
-    return [*names[:LISTED], f"and {more} more"] if more > 0 else names
+class Autocast(Callback):  # type: ignore[misc]
+    """Forward pass and loss in the chosen precision, weights and predictions in float32.
+
+    fastai's MixedPrecision works on CUDA alone and says nothing elsewhere.
+    """
+
+    def __init__(self, hardware: Hardware) -> None:
+        self.hardware, self.open = hardware, ExitStack()
+
+    def before_batch(self) -> None:
+        self.learn.xb = tuple(laid_out(images, self.hardware.device) for images in self.xb)
+        self.open.enter_context(self.hardware.autocast())
+
+    def after_pred(self) -> None:
+        self.learn.pred = self.pred.float()
+
+    def after_loss(self) -> None:
+        self.open.close()
+
+
+class LossScaling(Callback):  # type: ignore[misc]
+    """Differentiates the loss times a scale, so that float16 holds the small gradients too; a step sees the true ones.
+
+    Where they overflow there is no step at all, and the next one has half the scale (Micikevicius et al., "Mixed
+    precision training", ICLR 2018).
+    """
+
+    order, run_valid = 10.5, False  # after batches have accumulated, before gradients are bounded
+    saved_as = "loss_scaling"
+
+    def __init__(self, device: str) -> None:
+        self.scaler = GradScaler(device)
+
+    def before_backward(self) -> None:
+        self.learn.loss_grad = self.scaler.scale(self.loss_grad)
+
+    def before_step(self) -> None:
+        step = _Step(self.model.parameters())
+        self.scaler.step(step)  # type: ignore[arg-type]  # it needs no more of an optimizer than that
+        self.scaler.update()
+        if not step.taken:
+            self.opt.zero_grad()
+            raise CancelBatchException  # after CancelStepException, fastai would say that there was a step
+
+    def state(self) -> dict[str, Any]:
+        return dict(self.scaler.state_dict())
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.scaler.load_state_dict(state)
+
+
+class _Step:
+    """What the scaler takes for an optimizer: it divides the gradients, and then the step is taken, or it is not."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self.param_groups = [{"params": list(parameters)}]
+        self.taken = False
+
+    def step(self) -> None:
+        self.taken = True

@@ -10,7 +10,6 @@ from fastai.callback.core import Callback
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xraylab.data.sampling import EpochSampler
 from xraylab.model import networks
 
 Groups = NDArray[np.int64]
@@ -40,18 +39,14 @@ class GroupDRO(Callback):  # type: ignore[misc]
     order, run_valid = 4, False  # before the penalty joins the loss
     saved_as = "group_dro"
 
-    def __init__(self, groups: Groups, shown: EpochSampler, step: float, device: str) -> None:
+    def __init__(self, groups: Groups, step: float, device: str) -> None:
         _, numbers = np.unique(groups, return_inverse=True)  # pairs that have images, from 0 on
-        self.groups, self.shown, self.step_size, self.device = numbers, shown, step, device
+        self.groups, self.step_size, self.device = numbers, step, device
         self.number = int(numbers.max()) + 1
-        self.start()
-
-    def start(self) -> None:
-        """Begin with equal weights."""
-        self.weights = torch.full((self.number,), 1 / self.number, dtype=torch.float64, device=self.device)
+        self.weights = torch.full((self.number,), 1 / self.number, dtype=torch.float64, device=device)
 
     def after_loss(self) -> None:
-        of = torch.from_numpy(self.groups[self.shown.latest]).to(self.pred.device)
+        of = torch.from_numpy(self.groups[self.dls.train.sampler.latest]).to(self.pred.device)
         losses = group_losses(self.loss_func, self.pred, self.yb[0], of, self.number)
         self.weights = raised(self.weights, losses, self.step_size)
         self.learn.loss_grad = (self.weights.to(losses) * losses).sum()
@@ -85,8 +80,8 @@ class Coral(Callback):  # type: ignore[misc]
 
     order, run_valid = 5, False
 
-    def __init__(self, sources: Groups, shown: EpochSampler, weight: float) -> None:
-        self.sources, self.shown, self.weight = sources, shown, weight
+    def __init__(self, sources: Groups, weight: float) -> None:
+        self.sources, self.weight = sources, weight
 
     def before_fit(self) -> None:
         (head,) = networks.groups(self.model)[-1]
@@ -96,7 +91,7 @@ class Coral(Callback):  # type: ignore[misc]
         self.hook.remove()
 
     def after_loss(self) -> None:
-        of = torch.from_numpy(self.sources[self.shown.latest]).to(self.pred.device)
+        of = torch.from_numpy(self.sources[self.dls.train.sampler.latest]).to(self.pred.device)
         self.learn.loss_grad = self.loss_grad + self.weight * coral(self.features.flatten(1).float(), of)
 
     def _keep(self, head: nn.Module, entering: tuple[Tensor, ...]) -> None:

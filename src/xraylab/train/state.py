@@ -1,19 +1,30 @@
-"""What a run needs to go on after its last finished epoch, kept outside DVC's outputs, which DVC deletes."""
+"""What a run has done so far: its history and the weights of its epochs, from which it goes on when interrupted.
+
+It lies outside DVC's outputs, which DVC deletes before a stage runs.
+"""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from hashlib import sha256
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from torch import nn
 
 from xraylab import files
+from xraylab.data.image_cache import SCORING_BATCH
 from xraylab.errors import TrainingError
+from xraylab.model import weights
 
+Row = dict[str, Any]
+"""An epoch of the history: column -> value."""
 STATE = "state.pt"
+AVERAGES = ("soup", "swa")  # phases of one epoch each, in which the weights of other epochs are averaged
 
 
 def key(*facts: Any) -> str:
@@ -38,15 +49,121 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def save(folder: Path, **state: Any) -> None:
-    """Replace the run's state as a whole."""
-    with files.replacing(folder / STATE) as temporary:
-        torch.save(state, temporary)
+@dataclass(frozen=True)
+class CheckpointPolicy:
+    """Which epochs matter.
+
+    `monitor` is the history column that chooses the best, such as valid_f1, among the epochs from `min_epochs` on.
+    `soup` is how many of the best are averaged in the end, `swa` how many of the last; 0 for neither. All epochs are
+    kept with `keep_all`, else the best, the last and the averages.
+    """
+
+    monitor: str
+    min_epochs: int = 0
+    soup: int = 0
+    swa: int = 0
+    keep_all: bool = False
+
+    @property
+    def monitored_split(self) -> str:
+        """The images that choose the best epoch."""
+        return self.monitor.split("_")[0]
+
+    def ranked(self, rows: list[Row]) -> list[int]:
+        """Epochs from the best on: the lowest loss, or the highest of anything else; of equals, the first.
+
+        What is no number comes last.
+        """
+        sign = 1 if self.monitor.endswith("_loss") else -1
+        eligible = range(self.min_epochs, len(rows)) or range(len(rows))
+        values = {epoch: rows[epoch][self.monitor] for epoch in eligible}
+        return sorted(eligible, key=lambda epoch: (isnan(values[epoch]), sign * values[epoch]))
+
+    def best(self, rows: list[Row], number: int) -> list[int]:
+        """So many of the best, or as many as have a value, and the first of all where none has."""
+        ranked = self.ranked(rows)
+        return [epoch for epoch in ranked[:number] if not isnan(rows[epoch][self.monitor])] or ranked[:1]
 
 
-def load(folder: Path) -> dict[str, Any] | None:
-    """The state of the last finished epoch, or None before the first. Left-over temporary files are removed."""
-    for leftover in folder.glob(".*"):
-        leftover.unlink()
-    path = folder / STATE
-    return torch.load(path, weights_only=True) if path.exists() else None
+@dataclass
+class TrainingState:
+    """The epochs of a run that are finished, and the folder that keeps them."""
+
+    folder: Path
+    policy: CheckpointPolicy
+    rows: list[Row] = field(default_factory=list)
+    seconds: float = 0.0
+    scoring_batch: int = SCORING_BATCH
+    """How many images are scored at a time; fewer where memory ran out."""
+
+    @property
+    def best(self) -> int:
+        """The best epoch."""
+        return self.policy.ranked(self.rows)[0]
+
+    @property
+    def trained(self) -> list[Row]:
+        """Epochs that were trained, and not averaged from others."""
+        return [row for row in self.rows if row["phase"] not in AVERAGES]
+
+    @property
+    def last(self) -> int:
+        """The last epoch that was trained."""
+        return len(self.trained) - 1
+
+    @property
+    def averaged(self) -> dict[str, int]:
+        """soup and swa -> its epoch."""
+        return {row["phase"]: row["epoch"] for row in self.rows if row["phase"] in AVERAGES}
+
+    @property
+    def kept(self) -> list[int]:
+        """The epochs whose weights are kept in the end."""
+        everything = range(len(self.rows))
+        return list(everything) if self.policy.keep_all else sorted({self.best, self.last, *self.averaged.values()})
+
+    @property
+    def averages(self) -> list[str]:
+        """The averages that the policy asks for."""
+        return [average for average in AVERAGES if getattr(self.policy, average)]
+
+    def averaged_from(self, average: str) -> list[int]:
+        """The epochs that an average is made of."""
+        if average == "soup":
+            return sorted(self.policy.best(self.trained, self.policy.soup))
+        return list(range(len(self.trained)))[-self.policy.swa :]
+
+    def out_of_patience(self, patience: int | None, first: int) -> bool:
+        """Whether so many epochs, from `first` on and from the first that may be the best, brought no better one."""
+        if patience is None or not self.rows:
+            return False
+        before = max(self.best, first - 1, self.policy.min_epochs - 1)
+        return self.last - before >= patience
+
+    def weights(self, epoch: int) -> Path:
+        """The weights after an epoch."""
+        return self.folder / f"epoch-{epoch:03d}.safetensors"
+
+    def save(self, scored: nn.Module, **states: Any) -> None:
+        """Keep this epoch: the scored network's weights first, then the state that says that the epoch is finished."""
+        weights.save(scored, self.weights(len(self.rows) - 1))
+        with files.replacing(self.folder / STATE) as temporary:
+            own = {"rows": self.rows, "seconds": self.seconds, "scoring_batch": self.scoring_batch}
+            torch.save({**own, **states}, temporary)
+        needed = {*self.kept, len(self.rows) - 1}.union(*(self.averaged_from(average) for average in self.averages))
+        for epoch in set(range(len(self.rows))) - needed:
+            self.weights(epoch).unlink(missing_ok=True)
+
+    def load(self) -> dict[str, Any] | None:
+        """Take over the epochs that are finished; returns what else was saved, or None before the first.
+
+        Temporary files that were left over are removed.
+        """
+        for leftover in self.folder.glob(".*"):
+            leftover.unlink()
+        path = self.folder / STATE
+        if not path.exists():
+            return None
+        saved: dict[str, Any] = torch.load(path, weights_only=True)
+        self.rows[:], self.seconds, self.scoring_batch = (saved[key] for key in ("rows", "seconds", "scoring_batch"))
+        return saved

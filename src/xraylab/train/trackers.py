@@ -7,49 +7,34 @@ import os
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from fastai.callback.core import Callback
-from fastai.learner import Recorder
-from fastai.metrics import ValueMetric
-from fastcore.basics import noop
 
 from xraylab.errors import TrainingError
-from xraylab.train.callbacks import History
+from xraylab.train.state import Row
 
 VARIABLE = "XRAYLAB_TRACKERS"  # names with commas between them
-ORDER = 69  # after the history has its row, and before fastai skips the epochs that are finished already
 
 
 class _Count(Callback):  # type: ignore[misc]
-    """Numbers batches through all phases, also after an interruption; fastai begins anew in each, and prints."""
+    """Numbers batches through all phases, also after an interruption; fastai begins anew in each."""
 
     order = -9
 
-    def __init__(self, history: History) -> None:
-        self.history = history
-
-    def before_fit(self) -> None:
-        self.learn.logger = noop
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
 
     def before_train(self) -> None:
-        self.learn.train_iter = len(self.history.rows) * len(self.dls.train)
+        self.learn.train_iter = len(self.rows) * len(self.dls.train)
 
 
-def callbacks(history: History, metrics: list[str], folder: Path, title: str) -> tuple[list[Callback], list[Any]]:
-    """What watches a run, and the columns of its history that are watched besides the losses; both empty by default.
+def callbacks(rows: list[Row], folder: Path, title: str) -> list[Callback]:
+    """What watches a run, of which these epochs are finished; nothing by default.
 
     Errors: TrainingError for a tracker that is unknown or not installed.
     """
     names = [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
-    if not names:
-        return [], []
-    watching = [_checked(name)(folder, title) for name in names]
-    recorder = Recorder(add_time=True)
-    for number, callback in enumerate([recorder, *watching]):
-        callback.order = ORDER + number / 10
-    figures = [ValueMetric(lambda name=name: history.rows[-1][name], name) for name in metrics]
-    return [_Count(history), recorder, *watching], figures
+    return [_Count(rows), *(_checked(name)(folder, title) for name in names)] if names else []
 
 
 def _checked(name: str) -> Callable[[Path, str], Callback]:

@@ -10,9 +10,9 @@ import pytest
 
 STUBBORN = """
 import time
-from xraylab.train import lifetime
-lifetime.GRACE = 1
-lifetime.end_with_dvc()
+from xraylab.train import watchdog
+watchdog.GRACE = 1
+watchdog.end_with_dvc()
 while True:
     try:
         print("ready", flush=True)

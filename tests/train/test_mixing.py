@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from xraylab.train import steps
+from xraylab.train import callbacks
 
 IMAGES, OTHERS = torch.zeros(4, 1, 20, 30), torch.ones(4, 1, 20, 30)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.8, 1.0])
 def test_mixup_is_the_mean_of_two_images(share: float) -> None:
-    mixed, said = steps.mixup(IMAGES, OTHERS, share)
+    mixed, said = callbacks.mixup(IMAGES, OTHERS, share)
     assert said == share
     torch.testing.assert_close(mixed, torch.full_like(mixed, 1 - share))
 
@@ -21,7 +21,7 @@ def test_mixup_is_the_mean_of_two_images(share: float) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_cutmix_takes_one_rectangle_and_says_how_much_is_left(seed: int) -> None:
     np.random.seed(seed)
-    mixed, said = steps.cutmix(IMAGES, OTHERS, 0.7)
+    mixed, said = callbacks.cutmix(IMAGES, OTHERS, 0.7)
     assert 1 - mixed.mean().item() == pytest.approx(said)
     assert 0.65 < said <= 1  # to whole pixels
     rows, columns = mixed[0, 0].any(dim=1), mixed[0, 0].any(dim=0)
@@ -32,7 +32,7 @@ def test_the_loss_is_mixed_in_the_same_shares_for_every_image() -> None:
     np.random.seed(0)
     labels = torch.arange(6) % 3
     learn = SimpleNamespace(xb=(torch.randn(6, 1, 8, 8),), yb=(labels,), loss_func=torch.nn.CrossEntropyLoss())
-    mix = steps.Mix(steps.mixup, 0.4)
+    mix = callbacks.Mix(callbacks.mixup, 0.4)
     mix.learn = learn
     mix.before_batch()
     logits = torch.randn(6, 3)

@@ -1,4 +1,4 @@
-"""A training process ends with the dvc that started it."""
+"""A watchdog: a training process ends with the dvc that started it."""
 
 import os
 import signal

@@ -4,33 +4,35 @@ from copy import deepcopy
 
 import numpy as np
 import pandas as pd
-from fastai.callback.core import Callback, CancelFitException, CancelValidException
-from fastai.callback.schedule import SchedExp, valley
+from fastai.callback import schedule
+from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.schedule import valley
 from fastai.learner import Learner
 
 from xraylab import progress
 from xraylab.errors import TrainingError
-from xraylab.train.callbacks import Reseed, Starts
 
 LOWEST, HIGHEST, STEPS = 1e-7, 10.0, 100  # fastai's
 DIVERGED = 4  # times the lowest smoothed loss
 SMOOTH = 0.98  # of fastai's Recorder
-EPOCH = 2**31  # numbers the finder's draws apart from those of any epoch
 
 
-class _Rise(Callback):  # type: ignore[misc]
-    """Raises the rate from batch to batch, and writes down the smoothed loss, until that diverges."""
+class LRFinder(schedule.LRFinder):  # type: ignore[misc]
+    """fastai's finder, which raises the rate from batch to batch until the smoothed loss diverges.
 
-    order, run_valid = 60, False
+    It keeps the network in memory, not below models/, which is DVC's; a loss that is no number ends it; and it smooths
+    in float64, so that equal losses are equal.
+    """
 
     def __init__(self) -> None:
+        super().__init__(LOWEST, HIGHEST, STEPS)
         self.rows: list[dict[str, float]] = []
         self.sum = 0.0
-        self.rate = SchedExp(LOWEST, HIGHEST)
         self.pace = progress.Pace(STEPS)
 
-    def before_batch(self) -> None:
-        self.opt.set_hyper("lr", self.rate(len(self.rows) / STEPS))
+    def before_fit(self) -> None:
+        self.hps: dict[str, list[float]] = {"lr": []}
+        self.weights = deepcopy(self.model.state_dict())
 
     def after_batch(self) -> None:
         self.sum = self.sum * SMOOTH + float(self.loss.detach()) * (1 - SMOOTH)
@@ -41,19 +43,18 @@ class _Rise(Callback):  # type: ignore[misc]
         if not loss <= DIVERGED * lowest or len(self.rows) >= STEPS:
             raise CancelFitException
 
-    def before_validate(self) -> None:
-        raise CancelValidException
+    def after_fit(self) -> None:
+        self.learn.model.load_state_dict(self.weights)
 
 
-def curve(learn: Learner, cbs: list[Callback], seed: int, drawn: Starts) -> pd.DataFrame:
+def lr_curve(learn: Learner, cbs: list[Callback]) -> pd.DataFrame:
     """The smoothed training loss while the rate rises (columns lr, loss); the network is left as it was."""
-    before = deepcopy(learn.model.state_dict())
-    rise = _Rise()
+    finder = LRFinder()
     learn.create_opt()
-    learn.fit(-(-STEPS // len(learn.dls.train)), cbs=[Reseed(seed, EPOCH, drawn), rise, *cbs])
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(-(-STEPS // len(learn.dls.train)), cbs=[finder, *cbs])
     learn.opt = None
-    learn.model.load_state_dict(before)
-    return pd.DataFrame(rise.rows)
+    return pd.DataFrame(finder.rows)
 
 
 def suggestion(curve: pd.DataFrame) -> float:

@@ -1,0 +1,229 @@
+"""The history of a run: one row per epoch, kept with its weights, and shown as it grows."""
+
+import time
+from collections.abc import Callable
+from math import isfinite
+from typing import Any
+
+import numpy as np
+import torch
+from fastai.callback.core import Callback
+from fastai.learner import Metric
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xraylab import progress
+from xraylab.errors import TrainingError
+from xraylab.evaluate import counts
+from xraylab.train.state import Row
+
+CHECK_EVERY = 64  # batches
+LISTED = 32  # names of a batch
+WIDTH, TITLE = 100, 40  # columns of a line, and at most so many for the run's name
+
+# fastai carries no types, so to mypy its classes are Any: hence the ignores below
+
+
+def confusion(logits: Tensor, labels: Tensor, classes: int) -> NDArray[np.int64]:
+    """Images of class i that were predicted as class j, at [i, j]."""
+    return counts.confusion(labels.numpy(), logits.argmax(dim=1).numpy(), classes)
+
+
+class SplitMetric(Metric):  # type: ignore[misc]
+    """A metric of one of the splits that are scored after each epoch, which fastai shows under the history's name.
+
+    `of` makes it from a confusion matrix.
+    """
+
+    def __init__(self, split: str, name: str, classes: int, of: Callable[[NDArray[np.int64]], float]) -> None:
+        self.split, self.short_name, self.classes, self.of = split, name, classes, of
+
+    @property
+    def name(self) -> str:
+        """As the history's column."""
+        return f"{self.split}_{self.short_name}"
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.seen, self.matrix = 0, np.zeros((self.classes, self.classes), np.int64)
+
+    def accumulate(self, learn: Any) -> None:
+        """Count a batch."""
+        images, logits, labels = len(learn.pred), learn.pred.detach().cpu(), learn.yb[0].cpu()
+        items = getattr(getattr(learn.dl, "dataset", None), "items", None)
+        if items is not None and "split" in items:
+            chosen = torch.from_numpy(items["split"].to_numpy(str)[self.seen : self.seen + images] == self.split)
+            logits, labels = logits[chosen], labels[chosen]
+        self.seen += images
+        self.matrix += confusion(logits, labels, self.classes)
+
+    @property
+    def value(self) -> float:
+        """Of what was counted."""
+        return self.of(self.matrix)
+
+
+class History(Callback):  # type: ignore[misc]
+    """One row per epoch: learning rate, running training loss and accuracy, then loss, accuracy and F1 of each split.
+
+    A loss that is no number ends the training.
+    """
+
+    order = 65  # after the schedule has set this batch's rate
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
+
+    def start_phase(self, name: str) -> None:
+        self.phase = name
+
+    def before_train(self) -> None:
+        zero = torch.zeros((), device=self.dls.device)
+        self.total, self.right, self.seen = zero, zero, 0
+        self.unchecked: list[tuple[Tensor, NDArray[np.int64]]] = []
+
+    def before_validate(self) -> None:
+        self.logits: list[Tensor] = []
+        self.labels: list[Tensor] = []
+
+    def after_batch(self) -> None:
+        if not self.training:
+            self.logits.append(self.pred.cpu())
+            self.labels.append(self.yb[0].cpu())
+            return
+        learn, count, loss = self.learn, len(self.learn.yb[0]), self.learn.loss.detach()
+        self.unchecked.append((loss, self.dls.train.sampler.latest))
+        if len(self.unchecked) == CHECK_EVERY:
+            self._check()
+        self.total = self.total + loss * count
+        self.right = self.right + (learn.pred.argmax(dim=1) == learn.yb[0]).sum()
+        self.seen += count
+
+    def after_train(self) -> None:
+        self._check()
+
+    def _check(self) -> None:
+        """Refuse a loss that is no number; not after every batch, since a GPU would have to wait for the answer."""
+        losses, shown = zip(*self.unchecked, strict=True) if self.unchecked else ((), ())
+        self.unchecked = []
+        wrong = [
+            number for number, loss in enumerate(torch.stack(losses).tolist() if losses else []) if not isfinite(loss)
+        ]
+        if wrong:
+            batch = self.iter - len(losses) + 1 + wrong[0]
+            raise TrainingError(
+                f"the training loss is no longer a number in epoch {len(self.rows)}, batch {batch}: lower train.lr (a"
+                " tenth is a good try), set train.clip, or set train.precision to float32. The batch's images, which"
+                " may be at fault where it is the first of all:",
+                _listed(list(self.dls.train_ds.items["id"].iloc[shown[wrong[0]]])),
+            )
+
+    def after_validate(self) -> None:
+        logits, labels = torch.cat(self.logits), torch.cat(self.labels)
+        row: Row = {
+            "epoch": len(self.rows),
+            "phase": self.phase,
+            "lr": float(self.opt.hypers[-1]["lr"]),
+            "train_loss": float(self.total) / self.seen,
+            "train_accuracy": float(self.right) / self.seen,
+        }
+        splits = self.dls.valid_ds.items["split"].to_numpy(str)
+        for split in dict.fromkeys(splits.tolist()):
+            members = torch.from_numpy(splits == split)
+            metrics = self._metrics(logits[members], labels[members])
+            row |= {f"{split}_{name}": value for name, value in metrics.items()}
+        self.rows.append(row)
+
+    def _metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
+        matrix = confusion(logits, labels, self.dls.c)
+        return {
+            "loss": float(self.loss_func(logits.to(self.pred.device), labels.to(self.pred.device))),
+            "accuracy": counts.accuracy(matrix),
+            "f1": counts.f1(matrix, self.dls.positive),
+        }
+
+
+class Checkpoint(Callback):  # type: ignore[misc]
+    """Calls `save` once an epoch's row is written."""
+
+    order = 90
+
+    def __init__(self, save: Callable[[], None]) -> None:
+        self.save = save
+
+    def after_validate(self) -> None:
+        self.save()
+
+
+class EpochBar(Callback):  # type: ignore[misc]
+    """A line per epoch, and in between a bar over all batches that are left, with the time left.
+
+    Where there is no terminal for the bar, a line every half minute takes its place. `monitor` is the history column
+    that chooses the best epoch.
+    """
+
+    order = 95
+
+    def __init__(
+        self,
+        title: str,
+        epochs: int,
+        history: History,
+        monitor: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.title, self.epochs, self.history, self.monitor, self.clock = title, epochs, history, monitor, clock
+        self.display = progress.display()
+
+    def start(self, epochs_done: int) -> None:
+        batches = len(self.dls.train)
+        self.pace = progress.Pace(self.epochs * batches, epochs_done * batches, self.clock)
+        self.display.start()
+        self.task = self.display.add_task(self.title, total=self.pace.total, completed=self.pace.done)
+
+    def after_batch(self) -> None:
+        if self.training:
+            self.pace.advance()
+            self.display.advance(self.task)
+        if self.display.disable and self.pace.due():
+            progress.say(self._so_far())
+
+    def after_validate(self) -> None:
+        line = epoch_line(self.title, self.epochs, self.history.rows[-1], self.monitor)
+        self.display.console.print(line, highlight=False, soft_wrap=True)
+        self.pace.spoken()
+
+    def stop(self) -> None:
+        self.display.stop()
+
+    def _so_far(self) -> str:
+        epoch = f"{cut(self.title, TITLE)} epoch {len(self.history.rows) + 1}/{self.epochs}"
+        part = f"{100 * (self.iter + 1) // self.n_iter} %{'' if self.training else ' scored'}"
+        images = self.pace.per_second() * self.dls.train.bs
+        return f"{epoch}, {part}  {images:.0f} images/s  {self.pace.left()} left"
+
+
+def epoch_line(title: str, epochs: int, row: Row, monitor: str) -> str:
+    """An epoch's figures on a line of at most `WIDTH` columns, of which the one that chooses never falls off."""
+    split, _, _ = monitor.partition("_")
+    line = f"{cut(title, TITLE)} epoch {row['epoch'] + 1}/{epochs}"
+    first = dict.fromkeys([monitor, "train_loss", f"{split}_loss", f"{split}_f1", f"{split}_accuracy"])
+    shown: list[str] = []
+    for name in first:
+        if len(line) + sum(len(_value(row, other)) for other in [*shown, name]) <= WIDTH:
+            shown.append(name)
+    return line + "".join(_value(row, name) for name in row if name in shown)
+
+
+def cut(text: str, width: int) -> str:
+    """The text, or as much of its beginning as fits."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _value(row: Row, name: str) -> str:
+    return f"  {name} {row[name]:.4f}"
+
+
+def _listed(names: list[str]) -> list[str]:
+    more = len(names) - LISTED
+    return [*names[:LISTED], f"and {more} more"] if more > 0 else names

@@ -1,0 +1,243 @@
+"""The way of a training, the same in the stage and in a notebook: a run -> its DataLoaders -> its Learner."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from fastai.callback import progress as _progress  # noqa: F401 - its import adds the bar to the default callbacks
+from fastai.callback.core import Callback
+from fastai.callback.training import GradientClip
+from fastai.data.core import DataLoaders
+from fastai.data.transforms import CategoryMap
+from fastai.learner import Learner
+from numpy.typing import NDArray
+from torch import nn
+
+from xraylab import files, tables
+from xraylab.data import prepare
+from xraylab.data.augment import Augmentation, Gray
+from xraylab.data.dataloaders import ScoringLoader, Subset, TrainLoader, XrayDataLoaders, build_dataloaders
+from xraylab.data.image_cache import SCORING_BATCH, ImageCache, Images, Rows, load
+from xraylab.data.prepare import Preparation
+from xraylab.data.sampling import BY_GROUP, EpochSampler
+from xraylab.errors import TrainingError
+from xraylab.evaluate import counts
+from xraylab.model import create, features, losses, memory, networks
+from xraylab.model.create import StartingModel, create_starting_model
+from xraylab.model.features import Features
+from xraylab.model.hardware import Hardware, memory_format
+from xraylab.model.optimizers import create_optimizer
+from xraylab.params.loss import Loss
+from xraylab.params.train import phases
+from xraylab.train import callbacks, source_losses
+from xraylab.train.averaging import EMA
+from xraylab.train.history import SplitMetric
+from xraylab.train.run import TrainingRun
+
+# fastai carries no types, so to mypy the Learner is Any: hence the ignore below
+
+
+class XrayLearner(Learner):  # type: ignore[misc]
+    """fastai's Learner, with a validation that memory cannot end, and the whole network of which it trains a part.
+
+    Images are scored in batches that are halved where memory runs out; `scoring_batch` is their size by then. The
+    training batch is a parameter, and stays what it is.
+    """
+
+    scoring_batch = SCORING_BATCH
+    starting_model: StartingModel
+
+    def all_batches(self) -> None:
+        """As fastai's, of training; of images that are scored, batches made here, where an error can be met."""
+        dl = self.dl
+        if self.training or type(dl) is not ScoringLoader or dl.drop_last:
+            super().all_batches()
+            return
+        dl.before_iter()
+        places = list(dl.get_idxs())
+        self.n_iter = -(-len(places) // self.scoring_batch)
+
+        def score(start: int, stop: int) -> None:
+            self.one_batch(start // self.scoring_batch, dl.whole_batch(places[start:stop]))
+
+        for _, size in memory.batches(score, len(places), self.scoring_batch, "scoring the validation images"):
+            self.scoring_batch = size
+
+    def _do_epoch_validate(self, ds_idx: int = 1, dl: Any = None) -> None:
+        """As fastai's; training images are scored as they are, each once, and that is no epoch."""
+        dl = self.dls[ds_idx] if dl is None else dl
+        super()._do_epoch_validate(dl=dl.new(shuffle=False) if isinstance(dl, TrainLoader) else dl)
+
+
+def dataloaders(run: TrainingRun) -> XrayDataLoaders:
+    """The images of a run as fastai takes them, or the features of its frozen backbone where it caches them."""
+    images, row_of = load(run.paths.cache)
+    items = [_items(run, ["train"]), _items(run, run.scored_splits)]
+    rows = [np.array([row_of[name] for name in each["id"]], np.int64) for each in items]
+    inputs = _inputs(run, images, np.unique(np.concatenate(rows)))
+    vocab, name = CategoryMap(run.classes, sort=False), run.params.data.positive
+    positive = None if name is None else run.classes.index(name)
+    train, valid = (Subset(items[n], rows[n], inputs, vocab, positive, split_idx=n) for n in (0, 1))
+    sampler, augmentation, device = _sampler(run, train), Augmentation(**run.augmentation), run.hardware.device
+    batch_size, files = run.cfg.train.batch_size, {"row_of": row_of, "read": _reader(run)}
+    return build_dataloaders(train, valid, sampler, augmentation, batch_size, run.repeat, device, **files)
+
+
+def learner(run: TrainingRun, dls: XrayDataLoaders, cbs: Sequence[Callback] = ()) -> XrayLearner:
+    """The Learner that the stage trains, with the user's own callbacks besides.
+
+    What it saves goes to a scratch folder, since models/ is DVC's. Errors: TrainingError for losses over sources where
+    there is one source, WeightsError and ParamsError as `create_starting_model`.
+    """
+    cfg, device = run.cfg, run.hardware.device
+    torch.manual_seed(run.repeat)
+    place = run.paths.weights(cfg.model.pretrained)
+    start = create_starting_model(cfg.model, run.classes, place, cfg.pretrained_sha256, print)
+    loss = create_loss(cfg.loss, dls.train_ds.labels, len(run.classes)).to(device)
+    own = [*_step_callbacks(run, dls, start), *_source_losses(run, dls)]
+    if cfg.train.ema is not None:
+        own.append(EMA(start.trainable.to(device), cfg.train.ema))
+    first = phases(cfg.train)[0]
+    rate = {} if first.lr == "find" else {"lr": first.lr}
+    folder = run.paths.state / "notebook" / run.name
+    made = build_learner(
+        dls, start.trainable, loss, create_optimizer(first), run.hardware, [*own, *cbs], path=folder, **rate
+    )
+    made.starting_model = start
+    return made
+
+
+def build_learner(
+    dls: DataLoaders,
+    network: nn.Module,
+    loss: nn.Module,
+    opt_func: Callable[..., Any],
+    hardware: Hardware,
+    cbs: Sequence[Callback],
+    **options: Any,
+) -> XrayLearner:
+    """A Learner whose optimizer sees every parameter alike: decay on all, nothing trained while frozen.
+
+    It has fastai's default callbacks: for the training counter and mode, the recorder, plain tensors, and the bar.
+    """
+    scaling = [callbacks.LossScaling(hardware.device)] if hardware.precision == "float16" else []
+    return XrayLearner(
+        dls,
+        network.to(memory_format=memory_format(hardware.device)),
+        loss,
+        opt_func=opt_func,
+        splitter=networks.parameter_groups,
+        cbs=[callbacks.Reproducible(), callbacks.Autocast(hardware), *scaling, *cbs],
+        metrics=_metrics(dls),
+        wd_bn_bias=True,
+        train_bn=False,
+        **options,
+    )
+
+
+def create_loss(cfg: Loss, labels: NDArray[np.int64], n_classes: int) -> nn.Module:
+    """From logits and labels to a mean, weighted by the training labels where the configuration says so."""
+    own = {"gamma": cfg.focal_gamma} if cfg.name == "focal" else {"label_smoothing": cfg.label_smoothing}
+    return losses.LOSSES[cfg.name](losses.class_weights(cfg.class_weights, labels, n_classes), **own)
+
+
+def all_but_the_head(learn: Learner) -> callbacks.FreezeModules:
+    """What freezes the body for a phase, whatever fastai's `freeze` has done before."""
+    return callbacks.FreezeModules([module for part in networks.groups(learn.model)[:-1] for module in part])
+
+
+def _items(run: TrainingRun, splits: Sequence[str]) -> pd.DataFrame:
+    parts = [tables.read(run.split / f"{split}_data.csv").assign(split=split) for split in splits]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _inputs(run: TrainingRun, images: Images, rows: Rows) -> ImageCache | Features:
+    cfg = run.cfg.model
+    if cfg.freeze.cache:
+        return _features(run, images, rows)
+    return ImageCache(images, create.normalization(cfg), cfg.pixels, run.hardware.device)
+
+
+def _features(run: TrainingRun, images: Images, rows: Rows) -> Features:
+    """What the stage `features` made for this experiment on such a machine; where that is absent, our own."""
+    cfg, place, sha256 = run.cfg.model, run.paths.weights(run.cfg.model.pretrained), run.cfg.pretrained_sha256
+    pretrained = create.pretrained_id(cfg, place, sha256)
+    key = create.feature_key(cfg, pretrained, run.image_hashes, run.hardware.precision)
+    everything, published = np.arange(len(images)), run.paths.feature(run.experiment)
+    record = files.read_json(published) if published.is_file() else {"key": None}
+    if record["key"] == key and run.paths.feature_array(key).is_file():
+        return features.read(run.paths.feature_array(key), everything, record["sha256"])
+    stored = run.paths.stored_features(key)
+    if stored.is_file():
+        return features.read(stored, everything)
+    own = run.paths.stored_features(features.part(key, rows))
+    if not own.is_file():
+        start = create_starting_model(cfg, run.classes, place, sha256, lambda text: None)
+        normalization = create.normalization(cfg)
+        features.write(own, start.backbone, images, rows, normalization, cfg.pixels, run.hardware, print)
+    return features.read(own, rows)
+
+
+def _reader(run: TrainingRun) -> Callable[[Path], Gray]:
+    """Prepares a file as the images of the cache were."""
+    images = run.params.images
+    preparation = Preparation.recorded(images.model_dump())
+    return lambda path: prepare.read(path, preparation, images.pixels, images.fit)
+
+
+def _sampler(run: TrainingRun, train: Subset) -> EpochSampler:
+    """Which training images an epoch shows. Errors: TrainingError for balanced sources where there is one."""
+    strategy = run.cfg.sampling.strategy
+    if strategy not in BY_GROUP:
+        return EpochSampler(strategy, train.labels, run.repeat)
+    _refuse_one_source(f"sampling.strategy: {strategy}", "take weighted, which balances classes alone", train)
+    return EpochSampler(strategy, train.groups, run.repeat)
+
+
+def _step_callbacks(run: TrainingRun, dls: XrayDataLoaders, start: StartingModel) -> list[Callback]:
+    """What happens in a step besides; cached features are the frozen backbone's output already."""
+    cfg, adapt = run.cfg, run.cfg.model.freeze.batch_norm == "train"
+    cached = isinstance(dls.train_ds.inputs, Features)
+    cbs = [callbacks.L2Penalty(cfg.loss.l2)] if cfg.loss.l2 > 0 else []
+    cbs += [callbacks.FrozenBackbone(start.backbone)] if len(start.backbone) > 0 and not cached else []
+    cbs += [callbacks.FreezeBatchNorm(start.frozen_modules, adapt)] if start.frozen_modules and not cached else []
+    cbs += [callbacks.Mix(callbacks.mixup, cfg.augment.mixup)] if cfg.augment.mixup > 0 else []
+    cbs += [callbacks.Mix(callbacks.cutmix, cfg.augment.cutmix)] if cfg.augment.cutmix > 0 else []
+    cbs += [callbacks.Accumulate(cfg.train.accumulate)] if cfg.train.accumulate > 1 else []
+    cbs += [GradientClip(cfg.train.clip)] if cfg.train.clip else []
+    return cbs
+
+
+def _source_losses(run: TrainingRun, dls: XrayDataLoaders) -> list[Callback]:
+    """The losses that look at sources. Errors: TrainingError where there is one source."""
+    loss, train = run.cfg.loss, dls.train_ds
+    cbs: list[Callback] = []
+    if loss.group_dro_step > 0:
+        _refuse_one_source("loss.group_dro_step", "set it to 0", train)
+        cbs.append(source_losses.GroupDRO(train.groups, loss.group_dro_step, run.hardware.device))
+    if loss.coral_weight > 0:
+        _refuse_one_source("loss.coral_weight", "set it to 0", train)
+        cbs.append(source_losses.Coral(train.groups // train.c, loss.coral_weight))
+    return cbs
+
+
+def _refuse_one_source(key: str, remedy: str, train: Subset) -> None:
+    if len(train.sources) < 2:
+        raise TrainingError(
+            f"{key} needs training images of two sources or more, and all are of "
+            f"{train.sources[0] or 'an unknown one'}: {remedy}, or give the sources in data.source, or in a table"
+        )
+
+
+def _metrics(dls: XrayDataLoaders) -> list[SplitMetric]:
+    """Accuracy and F1 of each split that is scored, under the names of the history."""
+    of: dict[str, Callable[[counts.Ints], float]] = {
+        "accuracy": counts.accuracy,
+        "f1": partial(counts.f1, positive=dls.positive),
+    }
+    splits = dict.fromkeys(dls.valid_ds.items["split"].tolist())
+    return [SplitMetric(split, name, dls.c, make) for split in splits for name, make in of.items()]
