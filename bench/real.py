@@ -87,9 +87,9 @@ def run(name: str, data: Path, out: Path) -> Path:
     """The finished study, in a clone of this repository."""
     folder = out / name
     subprocess.run(["git", "clone", "--quiet", REPOSITORY, folder], check=True)
-    xraylab = Path(sys.executable).with_name("xraylab")
+    command = [sys.executable, "src", "study", "use"]
     if name in PRESETS:
-        subprocess.run([xraylab, "study", PRESETS[name]], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*command, PRESETS[name]], cwd=folder, check=True, stdout=subprocess.DEVNULL)
     yaml = YAML()
     tree = yaml.load(folder / "params.yaml")
     tree["images"]["pixels"], tree["model"]["pixels"] = CACHED_SIZE, IMG_SIZE
