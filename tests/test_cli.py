@@ -11,7 +11,7 @@ import pytest
 import small
 
 from xraylab import cli, files
-from xraylab.studies import begin
+from xraylab.studies import scaffold
 
 MAIN = Path(small.REPOSITORY / "src")
 Run = Callable[..., tuple[int, str, str]]
@@ -135,7 +135,7 @@ def test_a_refused_value_leaves_a_params_yaml_that_git_sees_as_changed(tmp_path:
 
 
 def test_a_stage_of_another_version_is_not_run(tmp_path: Path, run: Run) -> None:
-    begin.new(tmp_path / "new", None, [], published=False)
+    scaffold.new(tmp_path / "new", None, [], published=False)
     assert run(tmp_path / "new", "code")[0] == 0
     noted = tmp_path / "new/code/plan.txt"
     noted.write_text(noted.read_text().replace("torch ", "torch 0."))

@@ -46,7 +46,7 @@ def test_nothing_runs_again_when_nothing_changed(finished: Path) -> None:
 
 @pytest.mark.slow
 def test_an_edit_of_the_code_runs_what_it_can_change(finished: Path) -> None:
-    page = finished / "src/xraylab/report/style.css"
+    page = finished / "src/xraylab/report/templates/style.css"
     page.write_text(page.read_text() + "/* wider */\n")
     assert ran(succeed(finished, "repro")) == ["code", "report"]
     small.git(finished, "checkout", "--quiet", "--", ".")

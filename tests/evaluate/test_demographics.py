@@ -4,7 +4,8 @@ import pandas as pd
 
 from xraylab.evaluate import demographics
 from xraylab.report import participants
-from xraylab.report.records import records
+from xraylab.report.artefacts import rows
+from xraylab.report.records import Demographics, record
 
 IMAGES = 60
 INDEX = pd.DataFrame(
@@ -24,6 +25,10 @@ def table() -> pd.DataFrame:
     return demographics.table(INDEX, SPLIT, [18, 40, 65], 5)
 
 
+def demographics_of(table: pd.DataFrame) -> list[Demographics]:
+    return [record(Demographics, row) for row in rows(table)]
+
+
 def test_images_patients_and_ages_are_counted_in_each_split() -> None:
     whole = table().query("grouping == 'all'").set_index("split")
     assert whole["images"].to_dict() == {"train": 40, "test": 20}
@@ -41,13 +46,16 @@ def test_small_groups_are_hidden_in_their_split_with_what_would_tell_them() -> N
 
 
 def test_the_page_shows_shares_and_says_what_it_hides() -> None:
-    cells = {(heading, group): texts for heading, group, texts in participants.table(records(table()))}
+    cells = {(heading, group): texts for heading, group, texts in participants.table(demographics_of(table()))}
     assert cells["sex", "F"] == {"train": "20 (50.0 %)", "test": "12 (60.0 %)"}
     assert cells["sex", "unknown"] == {"train": "0", "test": participants.NOT_SHOWN}
     assert cells["age", "median (quartiles)"] == {"train": "40 (30 to 49)", "test": "unknown"}
-    assert participants.facts(records(table()), [])["people"] == "age and sex of the images of each split, under “Data”"
+    assert (
+        participants.facts(demographics_of(table()), [])["people"]
+        == "age and sex of the images of each split, under “Data”"
+    )
     nothing = demographics.table(INDEX.drop(columns=["sex", "age", "view"]), SPLIT, [18], 5)
-    assert participants.facts(records(nothing), [])["people"] is None
+    assert participants.facts(demographics_of(nothing), [])["people"] is None
 
 
 def test_the_flow_adds_up_from_the_files_to_the_splits() -> None:
@@ -59,7 +67,7 @@ def test_the_flow_adds_up_from_the_files_to_the_splits() -> None:
             {"kind": "tiny", "count": 3, "says": "images are small"},
         ],
     }
-    flow = participants.flow(audit, ["4 training images (near-duplicate)"], records(table()))
+    flow = participants.flow(audit, ["4 training images (near-duplicate)"], demographics_of(table()))
     assert (flow["found"], flow["readable"], flow["analysed"]) == (80, 70, 60)
     assert flow["excluded"] == ["2 files cannot be read and were left out", "8 images left out: of another class"]
     assert flow["unused"] == ["10 images in no split", "4 training images (near-duplicate)"]

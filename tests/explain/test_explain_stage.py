@@ -21,7 +21,7 @@ from xraylab.explain.localization import Mask
 from xraylab.model import weights
 from xraylab.paths import Paths
 from xraylab.predict.checkpoints import TrainedModel
-from xraylab.report import explanation
+from xraylab.report import pictures
 from xraylab.stages import evaluate, explain, report
 from xraylab.train import outputs
 from xraylab.train.run import TrainingRun
@@ -167,10 +167,10 @@ def test_the_page_shows_every_picture_and_says_what_it_is(explained: Loaded) -> 
     for record in summary["experiments"]:
         for image in record["top_losses"]:
             for name, path in image["pictures"].items():
-                uri = explanation.data_uri(paths.explanation / path)
+                uri = pictures.file_uri(paths.explanation / path)
                 alt = f"Radiograph {image['id']}: {image['actual']}, predicted {image['predicted']}"
                 if name != "image":
-                    method = explanation.METHODS[name]
+                    method = pictures.METHODS[name]
                     alt = f"{method} of {image['id']}: where the evidence for {image['evidence_for']} is"
                 assert f'<img src="{uri}" alt="{alt}"' in page
 

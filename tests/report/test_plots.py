@@ -9,7 +9,8 @@ import pytest
 
 from xraylab import files
 from xraylab.paths import Paths
-from xraylab.report import plots
+from xraylab.report import dvc_plots
+from xraylab.report.records import Summary
 from xraylab.stages import evaluate
 
 KINDS = {"calibration", "confusion", "loss", "precision_recall", "roc"}
@@ -22,8 +23,12 @@ def drawn(root: Path, changes: dict[str, Any] | None = None, **more: Any) -> dic
     evaluate.run(given, paths)
     shares = dict.fromkeys(given.data.classes, 1 / len(given.data.classes))
     paths.plots.mkdir(parents=True)
-    plots.write(paths.plots, paths.evaluation, files.read_json(paths.evaluation / "summary.json"), shares)
+    dvc_plots.write(paths.plots, paths.evaluation, summary(paths), shares)
     return {path.stem: path.read_text(encoding="utf-8") for path in paths.plots.iterdir()}
+
+
+def summary(paths: Paths) -> Summary:
+    return Summary.of(files.read_json(paths.evaluation / "summary.json"))
 
 
 def texts(picture: str) -> list[str]:
@@ -67,8 +72,7 @@ def test_what_a_class_is_called_is_text_and_nothing_is_loaded(tmp_path: Path) ->
     matrices = files.read_json(paths.evaluation / "confusion_matrices.json")
     hostile = [row | {"classes": ["Healthy", HOSTILE]} for row in matrices]
     files.write_json(hostile, paths.evaluation / "confusion_matrices.json")
-    summary = files.read_json(paths.evaluation / "summary.json")
-    plots.write(paths.plots, paths.evaluation, summary, {"Healthy": 0.5, "TB": 0.5})
+    dvc_plots.write(paths.plots, paths.evaluation, summary(paths), {"Healthy": 0.5, "TB": 0.5})
     for path in paths.plots.iterdir():
         elements = list(ET.parse(path).iter())
         assert not {each.tag.rpartition("}")[2] for each in elements} & {"script", "foreignObject", "a"}

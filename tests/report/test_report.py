@@ -20,8 +20,8 @@ from xraylab.data.split import leakage
 from xraylab.errors import MissingError
 from xraylab.params.split import Split
 from xraylab.paths import Paths
-from xraylab.report import answer, charts, images, rows, text
-from xraylab.report import split as split_in_words
+from xraylab.report import artefacts, charts, pictures, provenance, summary, text
+from xraylab.report.records import Ranked, Result, Run, Summary
 from xraylab.stages import evaluate, report
 
 NO_VALIDATION = {side: {"Healthy": count, "TB": count} for side, count in [("train", 8), ("valid", 0), ("test", 8)]}
@@ -292,7 +292,7 @@ def test_sizes_are_drawn_where_they_differ(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_the_split_in_words(changes: dict[str, Any], said: str) -> None:
     shipped = files.read_yaml(finished_study.SHIPPED)["split"]
-    assert split_in_words.sentences(Split.model_validate(shipped | changes)) == said
+    assert provenance.split_sentences(Split.model_validate(shipped | changes)) == said
 
 
 def test_only_a_resnet50_brings_the_note_on_counting(page: str, tmp_path: Path) -> None:
@@ -307,34 +307,55 @@ def test_a_missing_evaluation_is_named_with_the_remedy(tmp_path: Path) -> None:
     assert str(error.value) == f"{paths.evaluation / 'summary.json'} does not exist: `dvc repro` makes it"
 
 
-def _summary(**changes: Any) -> dict[str, Any]:
-    ranking = [
-        {"experiment": "l2", "f1": 0.98, "accuracy": 0.99, "log_loss": 0.05},
-        {"experiment": "baseline", "f1": 0.95, "accuracy": 0.98, "log_loss": 0.06},
-    ]
-    runs = [{"experiment": name, "repeat": 0, "select_on": "valid"} for name in ("baseline", "l2")]
-    return {
-        "positive": "TB",
-        "baseline": "baseline",
-        "ranked_on": "valid",
-        "ranked_by": "f1",
-        "ranking": ranking,
-        "top_two": ["l2", "baseline"],
-        "chosen_on_test": [],
-        "runs": runs,
-        "folds": None,
-        "test_sources": [],
-    } | changes
-
-
+RUN = {
+    "parameters": 11_171_266,
+    "multiply_adds": 566_231_040,
+    "multiply_adds_counted": "",
+    "frozen": {},
+    "select_on": "valid",
+    "lr_found": None,
+    "best_epoch": 4,
+    "last_epoch": 5,
+    "train_seconds": 192.4,
+    "hardware": {},
+}
 MEANS = {
-    ("baseline", "best", "test"): {"accuracy": 0.97, "f1": 0.92, "auroc": 0.985},
-    ("l2", "best", "test"): {"accuracy": 0.985, "f1": 0.9611, "auroc": 0.99},
+    "baseline": {"accuracy": 0.97, "f1": 0.92, "auroc": 0.985},
+    "l2": {"accuracy": 0.985, "f1": 0.9611, "auroc": 0.99},
 }
 
 
+def _summary(means: dict[str, dict[str, float]] = MEANS, **changes: Any) -> Summary:
+    return Summary(
+        **{
+            "classes": ["Healthy", "TB"],
+            "positive": "TB",
+            "baseline": "baseline",
+            "primary": "auroc",
+            "ranked_on": "valid",
+            "ranked_by": "f1",
+            "ranking": [Ranked("l2", 0.98), Ranked("baseline", 0.95)],
+            "top_two": ["l2", "baseline"],
+            "chosen_on_test": [],
+            "runs": [Run(experiment=name, repeat=0, **RUN) for name in ("baseline", "l2")],
+            "results": [],
+            "means": [Result(experiment=name, checkpoint="best", split="test", **row) for name, row in means.items()],
+            "comparisons": [],
+            "at_thresholds": [],
+            "goals": [],
+            "folds": None,
+            "test_sources": [],
+            "confidence": 0.95,
+            "rests_on": "",
+            "interval_methods": [],
+            "predictions": {},
+        }
+        | changes
+    )
+
+
 def test_the_answer() -> None:
-    assert answer.sentences(_summary(), MEANS, 200) == [
+    assert summary.answer(_summary(), 200) == [
         "On the validation images, l2 has the highest F1 of TB (0.9800), followed by baseline (0.9500).",
         "On the 200 test images, l2 reaches an accuracy of 98.50 %, an F1 of 0.9611 and an AUROC of 0.9900; "
         "3 images wrong.",
@@ -346,7 +367,7 @@ def test_the_answer() -> None:
 
 def test_the_answer_in_published_mode() -> None:
     chosen = _summary(ranked_on="test", chosen_on_test=["baseline", "l2"])
-    assert answer.sentences(chosen, MEANS, 200) == [
+    assert summary.answer(chosen, 200) == [
         "On the test images, l2 has the highest F1 of TB (0.9800†), followed by baseline (0.9500†).",
         "On the 200 test images, l2 reaches an accuracy of 98.50 %†, an F1 of 0.9611† and an AUROC of 0.9900†; "
         "3 images wrong.",
@@ -358,9 +379,9 @@ def test_the_answer_in_published_mode() -> None:
 
 
 def test_the_answer_where_the_baseline_wins_and_two_are_equal() -> None:
-    tied = _summary(top_two=["baseline", "l2"], ranked_by="loss", baseline="baseline")
-    tied["ranking"] = [row | {"log_loss": 0.05} for row in reversed(tied["ranking"])]
-    said = answer.sentences(tied, MEANS, 200)
+    ranking = [Ranked("baseline", 0.05), Ranked("l2", 0.05)]
+    tied = _summary(top_two=["baseline", "l2"], ranked_by="loss", ranking=ranking)
+    said = summary.answer(tied, 200)
     assert said[0] == "On the validation images, baseline has the lowest loss (0.0500); l2 has the same."
     assert said[2] == (
         "The next, l2, reaches 98.50 %, 0.9611 and 0.9900 (3 images wrong): baseline has a lower accuracy (−0.0150), "
@@ -369,17 +390,15 @@ def test_the_answer_where_the_baseline_wins_and_two_are_equal() -> None:
 
 
 def test_the_answer_gives_every_difference_its_direction() -> None:
-    means = MEANS | {("l2", "best", "test"): {"accuracy": 0.985, "f1": 0.92, "auroc": 0.96}}
-    assert answer.sentences(_summary(), means, 200)[2] == (
+    means = MEANS | {"l2": {"accuracy": 0.985, "f1": 0.92, "auroc": 0.96}}
+    assert summary.answer(_summary(means), 200)[2] == (
         "The baseline reaches 97.00 %, 0.9200 and 0.9850 (6 images wrong): l2 has a higher accuracy (+0.0150), "
         "a lower AUROC (−0.0250) and the same F1."
     )
 
 
 def test_the_answer_where_the_loss_decides() -> None:
-    tied = _summary()
-    tied["ranking"] = [row | {"f1": 0.95} for row in tied["ranking"]]
-    said = answer.sentences(tied, MEANS, 200)[0]
+    said = summary.answer(_summary(ranking=[Ranked("l2", 0.95), Ranked("baseline", 0.95)]), 200)[0]
     assert (
         said
         == "On the validation images, l2 has the highest F1 of TB (0.9500); baseline has the same, and no lower loss."
@@ -387,7 +406,7 @@ def test_the_answer_where_the_loss_decides() -> None:
 
 
 def test_the_answer_where_one_experiment_chose_on_test() -> None:
-    said = answer.sentences(_summary(chosen_on_test=["l2"]), MEANS, 200)
+    said = summary.answer(_summary(chosen_on_test=["l2"]), 200)
     assert (
         said[-1] == "The epoch of l2 was chosen on the test images themselves: the figures marked † are too favourable."
     )
@@ -396,7 +415,7 @@ def test_the_answer_where_one_experiment_chose_on_test() -> None:
 def test_what_an_experiment_changes() -> None:
     baseline = {"model": {"dropout": 0.0, "arch": "resnet18"}, "loss": {"l2": 0.0}}
     plan = {"model": {"dropout": 0.5, "arch": "resnet18"}, "loss": {"l2": 0.001}}
-    assert rows.changes(plan, baseline) == [("model.dropout", 0.0, 0.5), ("loss.l2", 0.0, 0.001)]
+    assert artefacts.differences(plan, baseline) == [("model.dropout", 0.0, 0.5), ("loss.l2", 0.0, 0.001)]
 
 
 def test_samples_run_from_the_surest_to_the_least_sure() -> None:
@@ -410,15 +429,15 @@ def test_samples_run_from_the_surest_to_the_least_sure() -> None:
         ],
         columns=["id", "actual", "predicted", "probability"],
     )
-    assert list(images.right(table, "TB", 2)["id"]) == ["b", "a"]
-    assert list(images.right(table, "TB", 9)["id"]) == ["b", "d", "a"]
-    assert list(images.right(table, "Healthy", 2)["id"]) == []
-    assert list(images.mistakes(table, 9)["id"]) == ["e", "c"]
+    assert list(pictures.right(table, "TB", 2)["id"]) == ["b", "a"]
+    assert list(pictures.right(table, "TB", 9)["id"]) == ["b", "d", "a"]
+    assert list(pictures.right(table, "Healthy", 2)["id"]) == []
+    assert list(pictures.mistakes(table, 9)["id"]) == ["e", "c"]
 
 
 def test_small_images_are_shown_pixel_by_pixel_and_large_ones_smaller() -> None:
     def shown(pixels: Any) -> Any:
-        return np.asarray(Image.open(io.BytesIO(base64.b64decode(images.data_uri(pixels).split(",")[1]))))
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(pictures.data_uri(pixels).split(",")[1]))))
 
     pixels = np.random.default_rng(0).integers(0, 256, (20, 24), np.uint8)
     assert (shown(pixels) == pixels).all()

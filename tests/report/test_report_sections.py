@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import small
 
 from xraylab import files, tables
 from xraylab.paths import Paths
-from xraylab.report import cards, checklist, estimates, made, names, pair
+from xraylab.report import checklist, metric_tables, pictures, provenance, study_facts, text
+from xraylab.report.records import Comparison, Estimate, Metric, Spread, Summary
 from xraylab.stages import evaluate, report
 
 
@@ -89,28 +91,28 @@ def test_names_are_hidden_everywhere(tmp_path: Path) -> None:
 
 
 def test_a_hidden_image_is_its_row_in_the_index() -> None:
-    hidden = names.names(["a/1.png", "b/1.png", "b/2.png"], hidden=True)
-    assert [hidden.of("b/1.png"), hidden.file("b/2.png"), hidden.file("2.png")] == ["image 2", "image 3", "image 3"]
-    assert [hidden.file("1.png"), hidden.of("c.png")] == ["an image", "an image"]  # two have that file name; none
+    hidden = pictures.Names.of(["a/1.png", "b/1.png", "b/2.png"], hidden=True)
+    assert [hidden.whole("b/1.png"), hidden.file("b/2.png"), hidden.file("2.png")] == ["image 2", "image 3", "image 3"]
+    assert [hidden.file("1.png"), hidden.whole("c.png")] == ["an image", "an image"]  # two have that file name; none
     assert hidden.finding({"says": "x", "examples": ["a/1.png"]}) == {"says": "x", "examples": []}
-    shown = names.names(["a/1.png"], hidden=False)
-    assert [shown.of("a/1.png"), shown.file("a/1.png")] == ["a/1.png", "1.png"]
+    shown = pictures.Names.of(["a/1.png"], hidden=False)
+    assert [shown.whole("a/1.png"), shown.file("a/1.png")] == ["a/1.png", "1.png"]
 
 
 def test_a_card_per_experiment_without_those_of_former_ones(root: Path, page: str) -> None:
     folder = Paths(root).cards
     assert sorted(path.name for path in folder.iterdir()) == ["baseline.md", "l2.md"]
-    text = (folder / "l2.md").read_text(encoding="utf-8")
-    assert text.startswith(
+    card = (folder / "l2.md").read_text(encoding="utf-8")
+    assert card.startswith(
         "# l2\n\nTuberculosis on chest radiographs\n\n## Network\n\n- resnet18, 11\u202f171\u202f266"
     )
-    for line in re.findall(r"^- (.*)$", text, re.MULTILINE):
+    for line in re.findall(r"^- (.*)$", card, re.MULTILINE):
         assert f"<dd>{line}</dd>".replace("&quot;", "&#34;").replace("&#x27;", "&#39;") in page
 
 
 def test_a_card_escapes_what_users_name() -> None:
-    text = cards.markdown("l2", "<script>", {"Data": ["<img onerror=x>"]})
-    assert text == "# l2\n\n&lt;script&gt;\n\n## Data\n\n- &lt;img onerror=x&gt;\n"
+    card = study_facts.markdown("l2", "<script>", {"Data": ["<img onerror=x>"]})
+    assert card == "# l2\n\n&lt;script&gt;\n\n## Data\n\n- &lt;img onerror=x&gt;\n"
 
 
 def test_the_checklists_are_shown_whole_and_say_what_is_unknown(page: str) -> None:
@@ -137,48 +139,58 @@ def test_commit_and_data_are_named(tmp_path: Path, page: str, root: Path) -> Non
     (tmp_path / "a").write_text("1")
     small.commit(tmp_path)
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert made.commit(tmp_path) == head.stdout.strip()
+    assert provenance.commit(tmp_path) == head.stdout.strip()
     (tmp_path / "a").write_text("2")
-    assert made.commit(tmp_path) == f"{head.stdout.strip()}, with changes that were not committed"
+    assert provenance.commit(tmp_path) == f"{head.stdout.strip()}, with changes that were not committed"
 
 
-def test_images_per_second_count_every_epoch() -> None:
-    assert made.speed({"train_seconds": 192.4, "last_epoch": 5}, 640) == {"time": "3 min 12 s", "rate": "20"}
-    assert made.speed({"train_seconds": 0.0, "last_epoch": 5}, 640)["rate"] == "not available"
+@pytest.mark.parametrize(("seconds", "said"), [(192.4, ("3 min 12 s", "20")), (0.0, ("0 s", "not available"))])
+def test_images_per_second_count_every_epoch(root: Path, seconds: float, said: tuple[str, str]) -> None:
+    run = Summary.of(files.read_json(Paths(root).evaluation / "summary.json")).runs[0]
+    assert run.last_epoch == 5
+    speed = provenance.speed(replace(run, train_seconds=seconds), 640)
+    assert (speed.time, speed.rate) == said
 
 
 def test_images_that_one_alone_gets_right_are_shown_as_the_other_sees_them() -> None:
     columns = ["id", "actual", "predicted", "probability"]
     first = pd.DataFrame([("a", "TB", "TB", 0.9), ("b", "TB", "H", 0.8), ("c", "H", "H", 0.7)], columns=columns)
     second = pd.DataFrame([("c", "H", "TB", 0.6), ("b", "TB", "TB", 0.9), ("a", "TB", "H", 0.7)], columns=columns)
-    ours, theirs = pair.alone_right(first, second)
+    ours, theirs = pictures.alone_right(first, second)
     assert ours.to_numpy().tolist() == [["a", "TB", "H", 0.7], ["c", "H", "TB", 0.6]]
     assert theirs.to_numpy().tolist() == [["b", "TB", "H", 0.8]]
 
 
-def test_the_two_best_are_compared_in_their_order() -> None:
-    figures = [
-        {"experiment": name, "checkpoint": "best", "side": "test", "kind": "repeat", "of": of, "figure": figure}
-        for name in ("baseline", "l2")
-        for of, figure in [("overall", "accuracy"), *(("TB", each) for each in pair.FIGURES[1:])]
-    ]
-    tested = {"kind": "top two", "first": "l2", "second": "baseline", "figure": "f1"}
-    row = tested | {"difference": 0.1, "low": -0.05, "high": 0.2}
-    summary = {"top_two": ["baseline", "l2"], "positive": "TB", "comparisons": [row], "runs": [{"repeat": 0}]}
-    shown = {each["figure"]: each["difference"] for each in pair.table(summary, figures, [])}
-    assert shown["f1"] == row | {"difference": -0.1, "low": -0.2, "high": 0.05}
-    assert shown["auroc"] is None
-    assert pair.table(summary | {"top_two": ["l2", "baseline"]}, figures, [])[3]["difference"] == row
-    repeats = [each | {"mean": 0.9, "sd": 0.01, "n": 2} for each in figures]
-    several = pair.table(summary | {"runs": [{"repeat": 0}, {"repeat": 1}]}, [], repeats)
-    assert [each["value"] for each in several[0]["each"]] == [0.9, 0.9]
+def test_the_two_best_are_compared_in_their_order(root: Path) -> None:
+    shown = {"checkpoint": "best", "split": "test", "kind": "repeat"}
+    keys = [("overall", "accuracy"), *(("TB", metric) for metric in metric_tables.PAIR_METRICS[1:])]
+    own = [(name, key) for name in ("baseline", "l2") for key in keys]
+    metrics = [Metric(experiment=name, class_=key[0], metric=key[1], **shown) for name, key in own]
+    tested = {"kind": "top two", "role": "exploratory", "about": "", "first": "l2", "second": "baseline"}
+    row = Comparison(**tested, metric="f1", difference=0.1, ci_low=-0.05, ci_high=0.2, p_holm=0.5)
+    summary = Summary.of(files.read_json(Paths(root).evaluation / "summary.json"))
+    summary = replace(summary, top_two=["baseline", "l2"], comparisons=[row])
+    differences = {each.metric: each.difference for each in metric_tables.pair_rows(summary, metrics, [])}
+    assert differences["f1"] == replace(row, difference=-0.1, ci_low=-0.2, ci_high=0.05)
+    assert differences["auroc"] is None
+    turned = replace(summary, top_two=["l2", "baseline"])
+    assert metric_tables.pair_rows(turned, metrics, [])[3].difference == row
+    spread = {"mean": 0.9, "sd": 0.01, "n": 2, **shown}
+    means = [Spread(experiment=name, class_=key[0], metric=key[1], **spread) for name, key in own]
+    twice = replace(summary, runs=[*summary.runs, replace(summary.runs[0], repeat=1)])
+    several = metric_tables.pair_rows(twice, [], means)
+    assert several[0].estimates == [Estimate(value=0.9, sd=0.01)] * 2
 
 
-def test_figures_as_people_read_them() -> None:
-    assert [estimates.figure(0.98913, name) for name in ("accuracy", "f1")] == ["98.9", "0.989"]
-    assert estimates.interval({"low": -0.0123, "high": 0.5}, "f1") == "−0.012 to 0.500"
-    assert estimates.interval({"low": None, "high": None}, "f1") == ""
-    assert estimates.figure(None, "f1") == "not available"
+def test_metrics_as_people_read_them() -> None:
+    assert [text.format_metric(0.98913, name) for name in ("accuracy", "f1")] == ["98.9", "0.989"]
+    assert text.interval(Estimate(ci_low=-0.0123, ci_high=0.5), "f1") == "−0.012 to 0.500"
+    assert text.interval(Estimate(), "f1") == ""
+    assert text.format_metric(None, "f1") == "not available"
+    names = ("auroc", "f1", "balanced_accuracy", "loss", "ppv", "kappa")
+    assert [text.metric_name(name) for name in names] == [
+        "AUROC", "F1", "balanced accuracy", "loss", "PPV", "Cohen’s kappa",
+    ]  # fmt: skip
 
 
 def test_differences_at_thresholds_stand_under_the_operating_points(page: str, root: Path) -> None:

@@ -1,5 +1,6 @@
 """What a model card says of the training: every way of training, told from the resolved plan and the finished runs."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from xraylab.model.names import built_by
 from xraylab.params import config
 from xraylab.params.config import Params, Plan
 from xraylab.params.train import OptimizerName, ScheduleName, contradictions
-from xraylab.report import training
+from xraylab.report import provenance
+from xraylab.report.records import Run
 from xraylab.stages import evaluate, report
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
 RUN = {
+    **dict.fromkeys(field.name for field in fields(Run)),
     "repeat": 0,
     "lr_found": None,
     "last_epoch": 5,
@@ -31,8 +34,8 @@ def told(changes: dict[str, Any], **facts: Any) -> list[str]:
     given = Params.model_validate(tree)
     plan = Plan.model_validate(given.experiment("baseline").model_dump() | {"pretrained_sha256": None})
     assert not contradictions(plan.model, plan.augment, plan.loss, plan.train, given.data.classes)
-    runs = facts.get("runs", [RUN | facts])
-    return training.training(plan, runs, built_by(plan.model.arch))
+    runs = [Run(**run) for run in facts.get("runs", [RUN | facts])]
+    return provenance.training(plan, runs, built_by(plan.model.arch))
 
 
 def test_the_shipped_experiment_is_told_in_five_sentences() -> None:

@@ -14,9 +14,9 @@ from xraylab.cli import app
 from xraylab.data.audit import confounding
 from xraylab.data.split import strategies
 from xraylab.paths import Paths
-from xraylab.report import shortcuts
+from xraylab.report import study_facts, summary
 from xraylab.stages import evaluate, fetch, index, report, source
-from xraylab.studies import begin, recipes
+from xraylab.studies import recipes, scaffold
 from xraylab.studies.presets import leaves
 
 NOT_ELSEWHERE = "may not hold elsewhere"
@@ -63,7 +63,7 @@ def probed(*records: tuple[str, Record]) -> Record:
 def test_one_line_says_what_speaks_for_a_shortcut_and_what_to_do(
     audit: Record | None, explained: Record | None, said: str | None
 ) -> None:
-    assert shortcuts.warning(audit, explained) == said
+    assert summary.shortcut_warning(audit, explained) == said
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +81,13 @@ def test_the_log_of_index_says_it(films: Path, tmp_path: Path, capsys: pytest.Ca
 
 
 def test_a_new_study_says_it_and_one_of_like_films_does_not(films: Path, tmp_path: Path) -> None:
-    said = begin.new(tmp_path / "confounded", None, [str(films)], published=False)
+    said = scaffold.new(tmp_path / "confounded", None, [str(films)], published=False)
     at = next(number for number, line in enumerate(said) if NOT_ELSEWHERE in line)
     assert said[at] == f"warning: figures of these images {NOT_ELSEWHERE} (from 80 of them)."
     assert said[at + 1].startswith("    The class goes with ")
     assert said[at + 1].endswith(confounding.REMEDY)
     small.write_images(tmp_path / "alike", [f"{label}/{n}.png" for label in "AB" for n in range(20)])
-    clean = begin.new(tmp_path / "clean", None, [str(tmp_path / "alike")], published=False)
+    clean = scaffold.new(tmp_path / "clean", None, [str(tmp_path / "alike")], published=False)
     assert not any(NOT_ELSEWHERE in line for line in clean)
 
 
@@ -95,7 +95,7 @@ def test_a_new_study_says_that_its_sources_are_nearly_its_classes(tmp_path: Path
     for seed, (place, rare) in enumerate((("one", "B"), ("other", "A"))):
         names = [f"{place}/{label}/{n}.png" for label in "AB" for n in range(1 if label == rare else 20)]
         small.write_images(tmp_path, names, seed=seed)
-    said = begin.new(tmp_path / "s", None, [str(tmp_path / "one"), str(tmp_path / "other")], published=False)
+    said = scaffold.new(tmp_path / "s", None, [str(tmp_path / "one"), str(tmp_path / "other")], published=False)
     at = said.index(f"warning: figures of these images {NOT_ELSEWHERE} (from 42 of them).")
     assert said[at + 1].startswith(
         "    The class goes with source (Cramér's V 0.90); facts about the files alone tell it "
@@ -116,7 +116,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Paths:
 def test_the_page_says_it_before_the_first_figure(finished: Paths) -> None:
     html = finished.report.read_text()
     reason = "The class goes with &lt;b&gt;x&lt;/b&gt;. Type <code>a &lt;b</code>."
-    box = f'<div class="box" role="note"><p><strong>{shortcuts.OPENING}</strong> {reason}</p></div>'
+    box = f'<div class="box" role="note"><p><strong>{summary.OPENING}</strong> {reason}</p></div>'
     assert html.index(box) < html.index('<p class="verdict">') < html.index("an AUROC of ")
 
 
@@ -126,7 +126,7 @@ def test_the_terminal_says_it_before_the_table(
     monkeypatch.chdir(finished.root)
     app(["show"], standalone_mode=False)
     said = capsys.readouterr().out.replace("\n", "")
-    assert said.startswith(f"warning: {shortcuts.OPENING} The class goes with <b>x</b>. Type `a <b`.")
+    assert said.startswith(f"warning: {summary.OPENING} The class goes with <b>x</b>. Type `a <b`.")
     finished.audit.rename(finished.root / "elsewhere.json")  # before `dvc pull`
     app(["show"], standalone_mode=False)
     assert "warning" not in capsys.readouterr().out
@@ -147,5 +147,5 @@ def test_the_remedy_names_what_there_is() -> None:
 
 def test_a_model_card_carries_the_warnings_of_its_own_network() -> None:
     explained = probed(("baseline", {"border": 0.4}), ("l2", {"centre": 0.9}))
-    assert shortcuts.of_experiment(explained, "l2") == ["l2 leans on centre"]
-    assert shortcuts.of_experiment(explained, "dropout") == []
+    assert study_facts.shortcut_warnings(explained, "l2") == ["l2 leans on centre"]
+    assert study_facts.shortcut_warnings(explained, "dropout") == []

@@ -3,7 +3,9 @@
 import io
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import finished_study
@@ -11,27 +13,30 @@ import pytest
 from rich.console import Console
 
 from xraylab import files
-from xraylab.report import terminal, text, verdict
+from xraylab.report import summary, text
+from xraylab.report.records import Comparison, Ranked, Summary
 from xraylab.stages import evaluate
 
 
-def _row(first: str, difference: float | None, p: float | None, **changes: Any) -> dict[str, Any]:
+def _row(first: str, difference: float | None, p: float | None, **changes: Any) -> Comparison:
     known = {"kind": "baseline", "role": "primary", "about": "settings", "first": first, "second": "baseline"}
-    told = {"figure": "auroc", "sentence": f"{first} {difference}.", "first_sd": 0.004, "second_sd": 0.006}
-    return {**known, **told, "difference": difference, "p_holm": p} | changes
+    told = {"metric": "auroc", "sentence": f"{first} {difference}.", "first_sd": 0.004, "second_sd": 0.006}
+    return Comparison(**({**known, **told, "difference": difference, "p_holm": p} | changes))
 
 
-def _summary(ranked: list[str], comparisons: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
-    return {
-        "ranking": [{"experiment": name} for name in ranked],
+def _summary(ranked: list[str], comparisons: list[Comparison], **changes: Any) -> Summary:
+    """Of three repeats."""
+    values = dict.fromkeys((field.name for field in fields(Summary)), None) | {
+        "ranking": [Ranked(name, 0.5) for name in ranked],
         "top_two": ranked[:2],
         "baseline": "baseline",
         "primary": "auroc",
         "chosen_on_test": [],
         "comparisons": comparisons,
-        "runs": [{"repeat": 0}, {"repeat": 1}, {"repeat": 2}],
-        "folds": None,
-    } | changes
+        "confidence": 0.95,
+        "runs": [SimpleNamespace(repeat=repeat) for repeat in range(3)],
+    }
+    return Summary(**(values | changes))
 
 
 ONCE = {"about": "trained networks"}
@@ -63,20 +68,20 @@ NONE = "No experiment is shown to be better than the baseline"
          "the largest difference, +0.100 of l2, may be chance."),
     ],
 )  # fmt: skip
-def test_the_headline(comparisons: list[dict[str, Any]], changes: dict[str, Any], said: str) -> None:
-    assert verdict.headline(_summary(["l2", "baseline"], comparisons, **changes), 0.95) == said
+def test_the_headline(comparisons: list[Comparison], changes: dict[str, Any], said: str) -> None:
+    assert summary.headline(_summary(["l2", "baseline"], comparisons, **changes)) == said
 
 
 def test_an_exploratory_figure_never_reaches_the_headline() -> None:
-    rows = [_row("l2", 0.1, 0.3), _row("l2", 0.2, 0.001, figure="accuracy", role="exploratory")]
-    said = verdict.headline(_summary(["l2", "baseline"], rows), 0.95)
+    rows = [_row("l2", 0.1, 0.3), _row("l2", 0.2, 0.001, metric="accuracy", role="exploratory")]
+    said = summary.headline(_summary(["l2", "baseline"], rows))
     assert said == f"{NONE} in AUROC: the largest difference, +0.100 of l2, may be chance."
-    assert "0.2" not in " ".join(verdict.paragraph(_summary(["l2", "baseline"], rows), 0.95))
+    assert "0.2" not in " ".join(summary.conclusions(_summary(["l2", "baseline"], rows)))
 
 
 def test_the_paragraph_names_what_differs_and_how_seeds_spread() -> None:
     rows = [_row("l2", 0.1, 0.2), _row("dropout", 0.1, 0.01), _row("contrast", 0.1, 0.6)]
-    assert verdict.paragraph(_summary(["l2", "dropout", "baseline"], rows), 0.95) == [
+    assert summary.conclusions(_summary(["l2", "dropout", "baseline"], rows)) == [
         "l2 0.1.",
         "dropout 0.1.",
         "The other is not shown to differ from the baseline.",
@@ -87,7 +92,7 @@ def test_the_paragraph_names_what_differs_and_how_seeds_spread() -> None:
 
 def test_the_paragraph_of_single_trainings_says_what_that_leaves_open() -> None:
     rows = [_row(name, 0.1, 0.2, **ONCE) for name in ("l2", "dropout", "contrast")]
-    assert verdict.paragraph(_summary(["baseline", "l2"], rows), 0.95) == [
+    assert summary.conclusions(_summary(["baseline", "l2"], rows)) == [
         "l2 0.1.",
         "None of the other 2 is shown to differ from the baseline.",
         "Every experiment was trained once: this is about these trained networks, and another seed may turn it.",
@@ -108,18 +113,17 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_terminal_shows_the_ranking_with_test_figures(study: Path) -> None:
-    summary = files.read_json(study / "reports/evaluation/summary.json")
+    evaluated = Summary.of(files.read_json(study / "reports/evaluation/summary.json"))
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(terminal.comparison(summary))
+    console.print(summary.for_terminal(evaluated))
     shown = [line.split("│")[1:-1] for line in console.export_text().splitlines() if line.startswith("│")]
-    assert [cells[0].strip() for cells in shown] == [row["experiment"] for row in summary["ranking"]]
-    means = {row["experiment"]: row for row in summary["means"] if (row["checkpoint"], row["side"]) == ("best", "test")}
+    assert [cells[0].strip() for cells in shown] == [row.experiment for row in evaluated.ranking]
     for cells in shown:
-        row = means[cells[0].strip()]
+        mean = evaluated.test_mean(cells[0].strip())
         assert [cell.strip() for cell in cells[2:5]] == [
-            f"{100 * row['accuracy']:.2f}",
-            f"{row['f1']:.4f}",
-            f"{row['auroc']:.4f}",
+            f"{100 * mean.accuracy:.2f}",
+            f"{mean.f1:.4f}",
+            f"{mean.auroc:.4f}",
         ]
 
 

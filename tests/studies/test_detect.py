@@ -13,7 +13,7 @@ from xraylab import template
 from xraylab.errors import DataError, ParamsError
 from xraylab.params import config
 from xraylab.params.images import changing
-from xraylab.studies import begin, detect, recipes
+from xraylab.studies import detect, recipes, scaffold
 from xraylab.studies.presets import leaves
 
 
@@ -90,7 +90,7 @@ def test_one_class_is_no_study(tmp_path: Path) -> None:
 
 def test_a_new_study_fits_its_folder(tmp_path: Path) -> None:
     raw = folder_of(tmp_path / "raw", [f"{name}/{n}.png" for name in ("sick", "Normal", "worse") for n in range(3)])
-    lines = begin.new(tmp_path / "s", None, [str(raw)], published=False)
+    lines = scaffold.new(tmp_path / "s", None, [str(raw)], published=False)
     given = config.read(tmp_path / "s/params.yaml")
     assert (given.data.source, given.data.classes) == (str(raw), ["Normal", "sick", "worse"])
     assert (given.data.positive, given.evaluate.normal, given.split.strategy) == (None, "Normal", "random")
@@ -109,11 +109,11 @@ def test_a_new_study_fits_its_folder(tmp_path: Path) -> None:
 
 def test_a_new_study_of_a_folder_that_is_not_there_or_cannot_be_used_is_not_begun(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        begin.new(tmp_path / "s", None, [str(tmp_path / "none")], published=False)
+        scaffold.new(tmp_path / "s", None, [str(tmp_path / "none")], published=False)
     where = tmp_path / "none"
     assert str(caught.value) == f"--data {where}: {where} is not there: name a folder, an archive, an address, or demo"
     with pytest.raises(DataError, match=r"^no classes found"):
-        begin.new(tmp_path / "s", None, [str(folder_of(tmp_path / "raw", ["a/1.png"]))], published=False)
+        scaffold.new(tmp_path / "s", None, [str(folder_of(tmp_path / "raw", ["a/1.png"]))], published=False)
     assert not (tmp_path / "s").exists()
 
 
@@ -122,7 +122,7 @@ def test_an_archive_is_looked_into_before_it_is_unpacked(tmp_path: Path, monkeyp
     names = [f"{label}/{n:03}.png" for label in ("normal", "ill") for n in range(30)]
     folder = folder_of(tmp_path / "films", names, size=100)
     packed = Path(shutil.make_archive(str(tmp_path / "films"), "zip", folder))
-    lines = begin.new(tmp_path / "s", None, [str(packed)], published=False)
+    lines = scaffold.new(tmp_path / "s", None, [str(packed)], published=False)
     assert lines[:2] == [
         f"{packed}: 60 images; layout class-folders (images lie in folders, and no other layout fits)",
         "    normal: 30 images",
@@ -131,17 +131,17 @@ def test_an_archive_is_looked_into_before_it_is_unpacked(tmp_path: Path, monkeyp
     cfg = config.read(tmp_path / "s/params.yaml")
     assert (cfg.data.source, cfg.data.classes, cfg.images.pixels) == (str(packed), ["normal", "ill"], 96)
     small.edit(tmp_path / "s", lambda tree: tree["data"].update(classes=["x", "y"], positive="y"))
-    begin.init(tmp_path / "s", [])
+    scaffold.init(tmp_path / "s", [])
     assert config.read(tmp_path / "s/params.yaml").data.classes == ["normal", "ill"]
 
 
 def test_an_address_is_looked_at_once_it_is_fetched(tmp_path: Path) -> None:
-    lines = begin.new(tmp_path / "s", None, ["kaggle:someone/films"], published=False)
+    lines = scaffold.new(tmp_path / "s", None, ["kaggle:someone/films"], published=False)
     assert lines[-4:-2] == ["    dvc repro fetch", "    xraylab init"]
     with pytest.raises(DataError, match="bring it here with `dvc repro fetch` first"):
-        begin.init(tmp_path / "s", [])
+        scaffold.init(tmp_path / "s", [])
     folder_of(tmp_path / "s/data/raw", ["A/1.png", "B/1.png"])
-    begin.init(tmp_path / "s", [])
+    scaffold.init(tmp_path / "s", [])
     data = config.read(tmp_path / "s/params.yaml").data
     assert (data.source, data.classes) == ("kaggle:someone/films", ["A", "B"])
 
@@ -151,7 +151,7 @@ def test_init_changes_what_the_data_say_and_nothing_else(tmp_path: Path) -> None
     text = template.file("params.yaml").read_text().replace("title: Tuberculosis on chest", "title: Mine on chest")
     text = text.replace("strategy: sorted-id  ", "strategy: hash       ").replace("epochs: 6", "epochs: 7")
     (tmp_path / "params.yaml").write_text(text)
-    lines = begin.init(tmp_path, [str(raw)])
+    lines = scaffold.init(tmp_path, [str(raw)])
     after = (tmp_path / "params.yaml").read_text()
     read = [dict(leaves(YAML(typ="safe").load(each))) for each in (text, after)]  # a long path has a line of its own
     assert {key: value for key, value in read[1].items() if value != read[0][key]} == {
@@ -173,31 +173,31 @@ def test_init_changes_what_the_data_say_and_nothing_else(tmp_path: Path) -> None
         "    model.pixels: 224",
         "    evaluate.normal: healthy",
     ]
-    assert begin.init(tmp_path, [])[-1] == "params.yaml says so already"
+    assert scaffold.init(tmp_path, [])[-1] == "params.yaml says so already"
 
 
 def test_init_leaves_params_yaml_alone_where_the_result_could_not_be_used(tmp_path: Path) -> None:
     text = template.file("params.yaml").read_text().replace("prevalence:     ", "prevalence: [0.5, 0.5]")
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(Exception, match=r"params.yaml cannot be used:\n  - evaluate.prevalence: 2 shares for the"):
-        begin.init(tmp_path, [str(folder_of(tmp_path / "raw", ["a/1.png", "b/1.png", "c/1.png"]))])
+        scaffold.init(tmp_path, [str(folder_of(tmp_path / "raw", ["a/1.png", "b/1.png", "c/1.png"]))])
     assert (tmp_path / "params.yaml").read_text() == text
     with pytest.raises(DataError, match=r"data\.source is demo"):
-        begin.init(tmp_path, [])
+        scaffold.init(tmp_path, [])
 
 
 def test_columns_that_are_not_known_by_name_can_be_named(tmp_path: Path) -> None:
     raw = folder_of(tmp_path / "raw", ["films/1.png", "films/2.png", "films/3.png"])
     (raw / "list.csv").write_text("Bild;Befund;Pat-Nr\n1;gesund;x\n2;krank;y\n3;krank;y\n")
     with pytest.raises(DataError, match=r"list\.csv: has a column of the image \(bild\), and none of labels that is"):
-        begin.new(tmp_path / "s", None, [str(raw)], published=False)
-    lines = begin.new(tmp_path / "s", None, [str(raw)], False, ["label=Befund", "patient=Pat-Nr"])
+        scaffold.new(tmp_path / "s", None, [str(raw)], published=False)
+    lines = scaffold.new(tmp_path / "s", None, [str(raw)], False, ["label=Befund", "patient=Pat-Nr"])
     data = config.read(tmp_path / "s/params.yaml").data
     assert (data.columns, data.classes) == ({"label": "Befund", "patient": "Pat-Nr"}, ["gesund", "krank"])
     assert "    patients: 2, told by column pat_nr" in lines
-    assert begin.init(tmp_path / "s", [])[-1] == "params.yaml says so already"
+    assert scaffold.init(tmp_path / "s", [])[-1] == "params.yaml says so already"
     with pytest.raises(DataError) as caught:
-        begin.init(tmp_path / "s", [], ["who=Pat-Nr"])
+        scaffold.init(tmp_path / "s", [], ["who=Pat-Nr"])
     assert str(caught.value).startswith(
         "--column 'who=Pat-Nr': write WHAT=NAME, WHAT being one of file, label, patient"
     )
@@ -206,10 +206,10 @@ def test_columns_that_are_not_known_by_name_can_be_named(tmp_path: Path) -> None
 def test_a_recipe_is_laid_over_what_is_detected_and_resolves(tmp_path: Path) -> None:
     """A new study compares it with one experiment that augments nothing; an existing one keeps its experiments."""
     raw = folder_of(tmp_path / "raw", ["ill/1.png", "healthy/1.png"], size=300)
-    begin.new(tmp_path / "new", None, [str(raw)], published=False, recipe="robust")
+    scaffold.new(tmp_path / "new", None, [str(raw)], published=False, recipe="robust")
     (tmp_path / "old").mkdir()
     (tmp_path / "old/params.yaml").write_text(template.file("params.yaml").read_text())
-    lines = begin.init(tmp_path / "old", [str(raw)], recipe="robust")
+    lines = scaffold.init(tmp_path / "old", [str(raw)], recipe="robust")
     assert "    experiments: baseline, l2, dropout, sharpness, contrast, robust" in lines
     for name in ("new", "old"):
         given = config.read(tmp_path / name / "params.yaml")
@@ -221,14 +221,14 @@ def test_a_recipe_is_laid_over_what_is_detected_and_resolves(tmp_path: Path) -> 
         assert {key: augment[key] for key in recipes.RECIPES["robust"].experiment["augment"]} == (
             recipes.RECIPES["robust"].experiment["augment"]
         )
-    assert begin.init(tmp_path / "old", [], recipe="robust")[-1] == "params.yaml says so already"
+    assert scaffold.init(tmp_path / "old", [], recipe="robust")[-1] == "params.yaml says so already"
 
 
 def test_a_recipe_that_is_none_or_for_a_published_study_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(ParamsError) as caught:
-        begin.new(tmp_path / "s", None, [], published=False, recipe="robst")
+        scaffold.new(tmp_path / "s", None, [], published=False, recipe="robst")
     assert str(caught.value) == "there is no recipe 'robst'; did you mean robust?"
     with pytest.raises(ParamsError) as caught:
-        begin.new(tmp_path / "s", "tb", [], published=False, recipe="robust")
+        scaffold.new(tmp_path / "s", "tb", [], published=False, recipe="robust")
     assert str(caught.value) == "--recipe robust is for images of your own: leave --study tb out, or --recipe"
     assert not (tmp_path / "s").exists()

@@ -12,7 +12,7 @@ from xraylab.data.layouts import multi_source
 from xraylab.errors import XraylabError
 from xraylab.params import config
 from xraylab.stages import fetch, index, source, split
-from xraylab.studies import begin
+from xraylab.studies import scaffold
 
 
 def three(top: Path) -> list[str]:
@@ -38,7 +38,7 @@ def test_sources_are_called_by_their_last_part_and_told_apart(places: list[str],
 
 def test_sources_without_classes_in_common_become_normal_and_abnormal(tmp_path: Path) -> None:
     data = three(tmp_path)
-    lines = begin.new(tmp_path / "s", None, data, published=False)
+    lines = scaffold.new(tmp_path / "s", None, data, published=False)
     given = config.read(tmp_path / "s/params.yaml")
     assert (given.data.classes, given.data.positive, given.evaluate.normal) == (
         ["Normal", "Abnormal"],
@@ -67,7 +67,7 @@ def test_an_archive_is_looked_into_beside_a_folder(tmp_path: Path) -> None:
     folder, other, _ = three(tmp_path)
     archive = shutil.make_archive(other, "zip", other)
     shutil.rmtree(other)
-    lines = begin.new(tmp_path / "s", None, [folder, archive], published=False)
+    lines = scaffold.new(tmp_path / "s", None, [folder, archive], published=False)
     given = config.read(tmp_path / "s/params.yaml")
     assert [(each.name, each.labels) for each in given.data.sources.values()] == [
         ("tb", {"Normal": ["Normal"], "Abnormal": ["TB"]}),
@@ -84,7 +84,9 @@ def test_sources_of_the_same_classes_keep_them_however_they_are_spelt(tmp_path: 
         ("sick", ("TB", "old tb")),
     ):
         folder_of(tmp_path / name, [f"{label}/{n}.png" for label in labels for n in range(3)])
-    lines = begin.new(tmp_path / "s", None, [str(tmp_path / name) for name in ("one", "two", "sick")], published=False)
+    lines = scaffold.new(
+        tmp_path / "s", None, [str(tmp_path / name) for name in ("one", "two", "sick")], published=False
+    )
     given = config.read(tmp_path / "s/params.yaml")
     assert given.data.classes == ["Normal", "Old TB", "TB"]
     assert [each.labels for each in given.data.sources.values()] == [
@@ -98,10 +100,10 @@ def test_sources_of_the_same_classes_keep_them_however_they_are_spelt(tmp_path: 
 
 def test_a_list_is_detected_anew(tmp_path: Path) -> None:
     data = three(tmp_path)
-    begin.new(tmp_path / "s", None, data, published=False)
-    assert begin.init(tmp_path / "s", [])[-1] == "params.yaml says so already"
+    scaffold.new(tmp_path / "s", None, data, published=False)
+    assert scaffold.init(tmp_path / "s", [])[-1] == "params.yaml says so already"
     folder_of(tmp_path / "kids", ["VIRAL/1.png"])
-    changed = begin.init(tmp_path / "s", [])
+    changed = scaffold.init(tmp_path / "s", [])
     assert any("VIRAL" in line for line in changed)
     assert config.read(tmp_path / "s/params.yaml").data.sources["data.source.1 (kids)"].labels == {
         "Normal": ["NORMAL"],
@@ -111,16 +113,16 @@ def test_a_list_is_detected_anew(tmp_path: Path) -> None:
 
 def test_what_can_only_be_seen_once_it_is_fetched_is_listed_without_labels(tmp_path: Path) -> None:
     data = [*three(tmp_path)[:2], "kaggle:someone/films"]
-    lines = begin.new(tmp_path / "s", None, data, published=False)
+    lines = scaffold.new(tmp_path / "s", None, data, published=False)
     assert "    xraylab init" in lines
     listed = config.read(tmp_path / "s/params.yaml").data
     assert [bool(each.labels) for each in listed.sources.values()] == [True, True, False]
     assert listed.classes == ["Normal", "Abnormal"]  # so that the stages before `init` refuse nothing
     with pytest.raises(XraylabError, match=r"data.source lists what is no folder of this machine") as caught:
-        begin.init(tmp_path / "s", [*data[:2], "kaggle:someone/other"])
+        scaffold.init(tmp_path / "s", [*data[:2], "kaggle:someone/other"])
     assert caught.value.problems == ("other: kaggle:someone/other",)
     folder_of(tmp_path / "s/data/raw/films", ["Normal/1.png", "TB/1.png"])
-    begin.init(tmp_path / "s", [])
+    scaffold.init(tmp_path / "s", [])
     assert config.read(tmp_path / "s/params.yaml").data.sources["data.source.2 (films)"].labels == {
         "Normal": ["Normal"],
         "Abnormal": ["TB"],
@@ -138,7 +140,7 @@ def test_options_of_one_source_are_refused_with_several(
     study: str | None, columns: list[str], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(XraylabError) as caught:
-        begin.new(tmp_path / "s", study, three(tmp_path), False, columns)
+        scaffold.new(tmp_path / "s", study, three(tmp_path), False, columns)
     assert str(caught.value).startswith(message)
     assert not (tmp_path / "s").exists()
 
@@ -146,5 +148,5 @@ def test_options_of_one_source_are_refused_with_several(
 def test_a_folder_without_labels_is_named(tmp_path: Path) -> None:
     folder_of(tmp_path / "flat", ["1.png", "2.png"])
     with pytest.raises(XraylabError) as caught:
-        begin.new(tmp_path / "s", None, [three(tmp_path)[0], str(tmp_path / "flat")], published=False)
+        scaffold.new(tmp_path / "s", None, [three(tmp_path)[0], str(tmp_path / "flat")], published=False)
     assert str(caught.value).startswith(f"{tmp_path / 'flat'}: no classes found")

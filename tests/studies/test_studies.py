@@ -17,9 +17,10 @@ from xraylab import code, files, tables, template
 from xraylab.errors import DataError, MissingError, ParamsError
 from xraylab.params import config
 from xraylab.paths import Paths
+from xraylab.report.records import Spread
 from xraylab.stages import code as stages_code
 from xraylab.stages import evaluate, plan, report
-from xraylab.studies import begin, beside, presets, tell, write
+from xraylab.studies import comparison, describe, presets, scaffold, write
 
 PRESETS = presets.names()
 BOTH = pytest.mark.parametrize("published", [False, True], ids=["honest", "published"])
@@ -100,33 +101,33 @@ def test_an_edited_params_yaml_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text((tmp_path / "params.yaml").read_text() + "# mine\n")
     before = (tmp_path / "params.yaml").read_bytes()
     with pytest.raises(DataError) as caught:
-        begin.here(tmp_path, "tb", None, published=False, force=False)
+        scaffold.here(tmp_path, "tb", None, published=False, force=False)
     assert str(caught.value) == (
         f"{tmp_path / 'params.yaml'} has changes that git does not know: commit them, or overwrite them with --force"
     )
     assert (tmp_path / "params.yaml").read_bytes() == before
-    begin.here(tmp_path, "tb", None, published=False, force=True)
+    scaffold.here(tmp_path, "tb", None, published=False, force=True)
     assert config.read(tmp_path / "params.yaml").study.preset == "tb"
 
 
 def test_a_study_needs_a_params_yaml(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"^no params\.yaml in"):
-        begin.here(tmp_path, "tb", None, published=False, force=False)
+        scaffold.here(tmp_path, "tb", None, published=False, force=False)
 
 
 def test_a_new_study_goes_to_a_new_folder(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there/file").touch()
     with pytest.raises(DataError) as caught:
-        begin.new(tmp_path / "there", None, [], published=False)
+        scaffold.new(tmp_path / "there", None, [], published=False)
     assert str(caught.value) == f"{tmp_path / 'there'} exists and is not empty: name a new folder"
-    lines = begin.new(tmp_path / "new", "tb", [], published=False)
+    lines = scaffold.new(tmp_path / "new", "tb", [], published=False)
     assert "    set data.source in params.yaml (the study's own: kaggle:usmanshams/tbx-11)" in lines
     assert (tmp_path / "new/.git").is_dir()
 
 
 def test_a_new_study_depends_on_the_installed_code_and_on_nothing_of_a_checkout(tmp_path: Path) -> None:
-    begin.new(tmp_path / "new", None, [], published=False)
+    scaffold.new(tmp_path / "new", None, [], published=False)
     stages = YAML(typ="safe").load(tmp_path / "new/dvc.yaml")["stages"]
     shipped = template.stages()
     assert list(stages) == list(shipped)
@@ -181,16 +182,16 @@ def test_a_stage_of_another_version_than_the_fingerprints_is_refused(package: Pa
 
 
 def test_studies_are_told() -> None:
-    assert any(line.startswith("tb") for line in tell.listed())
-    shown = tell.shown(presets.read("tb"))
+    assert any(line.startswith("tb") for line in describe.listed())
+    shown = describe.shown(presets.read("tb"))
     assert "  train.batch_size = 4  (published)" in shown
     assert "  images.pixels = 512  (ours)" in shown
     assert "  train.select_on = test" in shown
 
 
-def spread(experiment: str, of: str, figure: str, mean: float | None, **other: str) -> dict[str, object]:
-    known = {"side": "test", "checkpoint": "best", "kind": "repeat"} | other
-    return known | {"experiment": experiment, "of": of, "figure": figure, "mean": mean}
+def spread(experiment: str, class_: str, metric: str, mean: float | None, **other: str) -> Spread:
+    known = {"split": "test", "checkpoint": "best", "kind": "repeat"} | other
+    return Spread(**known, experiment=experiment, class_=class_, metric=metric, mean=mean, sd=None, n=1)
 
 
 @pytest.mark.parametrize("images", [{"Healthy": 3800, "TB": 800}, {"Healthy": 40, "TB": 20}], ids=["theirs", "others"])
@@ -198,10 +199,10 @@ def test_published_figures_stand_beside_the_measured_where_the_data_are_the_publ
     rows = [
         spread("baseline", "overall", "accuracy", 0.5),
         spread("baseline", "TB", "f1", 0.25),
-        spread("baseline", "TB", "f1", 0.75, side="valid"),
+        spread("baseline", "TB", "f1", 0.75, split="valid"),
         spread("baseline", "overall", "accuracy", 0.125, checkpoint="last"),
     ]
-    found = beside.published(presets.read("tb"), images, beside.measured(rows), {})
+    found = comparison.published(presets.read("tb"), images, comparison.measured(rows), {})
     measured = [None, 0.5, 0.25, None, 0.125, None]
     assert [row["here"] for row in found["rows"][:2]] == [measured if images["TB"] == 800 else [], []]
 
@@ -209,10 +210,10 @@ def test_published_figures_stand_beside_the_measured_where_the_data_are_the_publ
 @BOTH
 def test_what_was_changed_since_is_named(published: bool, tmp_path: Path) -> None:
     tree = files.read_yaml(written(tmp_path, "tb", published))
-    assert beside.published(presets.read("tb"), {}, {}, tree)["changed"] == []
+    assert comparison.published(presets.read("tb"), {}, {}, tree)["changed"] == []
     tree["model"]["arch"] = "resnet18"
     del tree["experiments"]["l2"]
-    changed = beside.published(presets.read("tb"), {}, {}, tree)["changed"]
+    changed = comparison.published(presets.read("tb"), {}, {}, tree)["changed"]
     assert changed == [("model.arch", "resnet50", "resnet18"), ("experiments.l2.loss.l2", 0.001, "nothing")]
 
 
@@ -223,7 +224,7 @@ def test_figures_of_pooled_folds_and_of_each_class_are_found() -> None:
         spread("baseline", "pneumonia", "ppv", None, kind="round"),  # nothing was called pneumonia
         spread("adam", "covid", "fpr", 0.125),
     ]
-    found = beside.published(presets.read("covid4"), {}, beside.measured(rows), {})
+    found = comparison.published(presets.read("covid4"), {}, comparison.measured(rows), {})
     here = {row["cells"][0]: row["here"] for row in found["rows"]}
     assert here == {"covid": [], "lung_opacity": [], "pneumonia": [None, 0.5, None, None, None], "normal": []}
 
@@ -295,12 +296,12 @@ def test_params_yaml_is_written_as_dvc_writes_it(name: str | None, published: bo
 def test_detected_values_are_written_as_dvc_writes_them(tmp_path: Path) -> None:
     images = small.two_classes(tmp_path / "images", healthy=4, tb=4)
     (images / "TB").rename(images / "Lungs: tuberculosis, with a name that is longer than a line of eighty characters")
-    begin.new(tmp_path / "new", None, [str(images)], published=False)
+    scaffold.new(tmp_path / "new", None, [str(images)], published=False)
     path = tmp_path / "new/params.yaml"
     before = path.read_text()
     apply_overrides(str(path), ["model.dropout=0.3"])
     assert len(changed_lines(before, path.read_text())) == 2
-    begin.init(tmp_path / "new", [])
+    scaffold.init(tmp_path / "new", [])
     again = path.read_text()
     apply_overrides(str(path), ["model.dropout=0.2"])
     assert len(changed_lines(again, path.read_text())) == 2

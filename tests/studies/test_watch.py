@@ -10,7 +10,7 @@ from xraylab import files
 from xraylab.errors import MissingError
 from xraylab.params import config
 from xraylab.stages import source
-from xraylab.studies import begin, watch
+from xraylab.studies import scaffold, watch
 
 
 def deps(root: Path) -> list[str]:
@@ -33,10 +33,10 @@ def test_the_shipped_dvc_yaml_is_as_it_would_be_written(tmp_path: Path) -> None:
 
 def test_a_study_of_a_folder_watches_it(tmp_path: Path) -> None:
     images = small.two_classes(tmp_path / "images", healthy=4, tb=4)
-    begin.new(tmp_path / "new", None, [str(images)], published=False)
+    scaffold.new(tmp_path / "new", None, [str(images)], published=False)
     assert deps(tmp_path / "new") == ["code/source.txt", "${data.source}"]
     study = small.study(tmp_path / "study")
-    begin.init(study, [str(images)])
+    scaffold.init(study, [str(images)])
     assert deps(study) == ["code/source.txt", "${data.source}"]
 
 

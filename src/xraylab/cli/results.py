@@ -17,13 +17,14 @@ def show() -> None:
 
     from xraylab import files
     from xraylab.paths import Paths
-    from xraylab.report import shortcuts, terminal
+    from xraylab.report import summary
+    from xraylab.report.records import Summary
 
     paths = Paths.here()
-    summary = files.read_json(paths.evaluation / "summary.json")
+    evaluated = Summary.of(files.read_json(paths.evaluation / "summary.json"))
     others = (paths.audit, paths.explanation / "summary.json")
     audit, explained = (files.read_json(path) if path.is_file() else None for path in others)
-    Console().print(terminal.comparison(summary, shortcuts.warning(audit, explained)))
+    Console().print(summary.for_terminal(evaluated, summary.shortcut_warning(audit, explained)))
 
 
 @app.command(rich_help_panel=PANEL)

@@ -36,9 +36,9 @@ def new(
     recipe: Recipe = None,
 ) -> None:
     """Create a study in a new folder."""
-    from xraylab.studies import begin
+    from xraylab.studies import scaffold
 
-    print_lines(begin.new(folder, study, data or [], published, column or [], recipe))
+    print_lines(scaffold.new(folder, study, data or [], published, column or [], recipe))
 
 
 @app.command(rich_help_panel=PANEL)
@@ -50,9 +50,9 @@ def init(
     recipe: Recipe = None,
 ) -> None:
     """Fit params.yaml to the study's images: detect classes, positive class, patients and sizes."""
-    from xraylab.studies import begin
+    from xraylab.studies import scaffold
 
-    print_lines(begin.init(Path.cwd(), data or [], column or [], recipe))
+    print_lines(scaffold.init(Path.cwd(), data or [], column or [], recipe))
 
 
 @app.command(rich_help_panel=PANEL)
@@ -98,9 +98,9 @@ app.add_typer(study, name="study", rich_help_panel=PANEL, help="List, show or us
 @study.command("list")
 def list_studies() -> None:
     """List the published studies and what each needs."""
-    from xraylab.studies import tell
+    from xraylab.studies import describe
 
-    print_lines(tell.listed())
+    print_lines(describe.listed())
 
 
 @study.command("show")
@@ -110,9 +110,9 @@ def show_study(
     ] = None,
 ) -> None:
     """Show a published study: its data, values and their origin, and results."""
-    from xraylab.studies import presets, tell
+    from xraylab.studies import describe, presets
 
-    print_lines(tell.shown(presets.read(name)) if name else tell.listed())
+    print_lines(describe.shown(presets.read(name)) if name else describe.listed())
 
 
 @study.command("use")
@@ -123,9 +123,9 @@ def use_study(
     force: Annotated[bool, typer.Option("--force", help="Overwrite an edited params.yaml.")] = False,
 ) -> None:
     """Replace params.yaml by that of a published study; `xraylab study NAME` does the same."""
-    from xraylab.studies import begin
+    from xraylab.studies import scaffold
 
-    print_lines(begin.here(Path.cwd(), name, data, published, force))
+    print_lines(scaffold.here(Path.cwd(), name, data, published, force))
 
 
 images = typer.Typer(no_args_is_help=True)

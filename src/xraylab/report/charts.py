@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -11,6 +11,8 @@ from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from xraylab.report.records import Comparison
 
 INK = "#010101"  # stands for the page's text colour
 # Okabe and Ito, Color Universal Design, 2008: apart for every kind of colour vision
@@ -39,6 +41,7 @@ STYLE = {
     "ytick.major.width": 0.6,
 }
 
+BEFORE, AFTER = ("#0072B2", "o"), ("#D55E00", "s")  # the temperature
 MANY_SIZES = 300  # more different sizes than these are rounded to 32 pixels: the page need not hold a dot for each
 
 History = tuple[pd.DataFrame, int]  # one run's history.csv and its best epoch
@@ -85,14 +88,17 @@ def plot_repeats(
     curves: dict[int, list[pd.DataFrame]],
     x: str,
     y: str,
-    drawstyle: Literal["default", "steps-post"] = "default",
+    **how: Any,
 ) -> None:
-    """Column `y` over `x`, by the experiment's number, a line per repeat, thinner where there are several."""
+    """Column `y` over `x`, by the experiment's number, a line per repeat, thinner where there are several.
+
+    `how`: further settings of matplotlib's lines.
+    """
     for number, repeats in curves.items():
         colour, dash = line_style(number)
         for table in repeats:
             width = 1.4 if len(repeats) == 1 else 0.8
-            axes.plot(table[x], table[y], color=colour, linestyle=dash, linewidth=width, drawstyle=drawstyle)
+            axes.plot(table[x], _numbers(table[y]), color=colour, linestyle=dash, linewidth=width, **how)
 
 
 def roc(curves: dict[int, list[pd.DataFrame]], corner: float, alt: str) -> Markup:
@@ -108,6 +114,100 @@ def roc(curves: dict[int, list[pd.DataFrame]], corner: float, alt: str) -> Marku
         axes.set(xlim=(-edge, corner + edge), ylim=(1 - corner - edge, 1 + edge))
         axes.set(xlabel="false-positive rate (1 − specificity)", ylabel="true-positive rate (sensitivity)")
         return svg(figure, alt)
+
+
+def precision_recall(curves: dict[int, list[pd.DataFrame]], share: float, alt: str) -> Markup:
+    """Precision over recall, by the experiment's number, a line per repeat; `share`: of images of the class."""
+    with matplotlib.rc_context(style(alt)):
+        figure, axes = panel(2.9, 2.75)
+        axes.axhline(share, color=INK, alpha=0.3, linewidth=0.7, linestyle="dotted")
+        plot_repeats(axes, curves, "recall", "precision", drawstyle="steps-post")
+        axes.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), xlabel="recall (sensitivity)", ylabel="precision (PPV)")
+        return svg(figure, alt)
+
+
+def reliability(before: list[pd.DataFrame], after: list[pd.DataFrame], smooth: list[pd.DataFrame], alt: str) -> Markup:
+    """Observed share over probability: a point per bin, a smooth curve per repeat; the first one's has its band.
+
+    Bars below: how the images are spread.
+    """
+    with matplotlib.rc_context(style(alt)):
+        figure, axes = panel(2.9, 2.75)
+        axes.plot([0, 1], [0, 1], color=INK, alpha=0.35, linewidth=0.7, linestyle="dotted")
+        table = before[0]
+        heights = 0.16 * table["n"] / table["n"].max()
+        axes.bar(table["low"], heights, table["high"] - table["low"], align="edge", color=INK, alpha=0.13, linewidth=0)
+        for number, table in enumerate(smooth):
+            axes.plot(table["probability"], table["observed"], color=BEFORE[0], linewidth=1.3 if not number else 0.7)
+        for table in smooth[:1]:
+            low, high = table["ci_low"], table["ci_high"]
+            axes.fill_between(table["probability"], low, high, color=BEFORE[0], alpha=0.16, linewidth=0)
+        for tables, (colour, marker) in ((before, BEFORE), (after, AFTER)):
+            for table in tables:
+                axes.plot(
+                    table["probability"], table["observed"], marker, color=colour, markersize=3.6, markeredgewidth=0
+                )
+        axes.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), xlabel="predicted probability", ylabel="observed share")
+        return svg(figure, alt)
+
+
+def net_benefit(curves: dict[int, list[pd.DataFrame]], alt: str) -> Markup:
+    """Decision curves by the experiment's number, a line per repeat; dotted: acting on all; 0: on nobody."""
+    with matplotlib.rc_context(style(alt)):
+        figure, axes = panel(2.9, 2.75)
+        everyone = next(table for tables in curves.values() for table in tables)
+        axes.axhline(0, color=INK, alpha=0.35, linewidth=0.7)
+        axes.plot(everyone["threshold"], everyone["treat_all"], color=INK, alpha=0.4, linewidth=0.7, linestyle="dotted")
+        plot_repeats(axes, curves, "threshold", "net_benefit")
+        highest = max(table["net_benefit"].max() for tables in curves.values() for table in tables)
+        axes.set(xlim=(-0.015, 1.015), ylim=(-0.35 * highest, 1.08 * highest))
+        axes.set(xlabel="threshold probability", ylabel="net benefit")
+        return svg(figure, alt)
+
+
+def differences(rows: list[Comparison], confidence: float, alt: str) -> Markup:
+    """One figure's differences from the baseline with their intervals; a diamond where shown to differ."""
+    with matplotlib.rc_context(style(alt)):
+        figure, axes = panel(2.9, 0.5 + 0.19 * len(rows))
+        axes.axvline(0, color=INK, alpha=0.6, linewidth=0.7, linestyle="dotted")
+        for height, row in enumerate(rows):
+            if row.difference is not None:
+                _difference(axes, height, row, confidence)
+        _name_rows(axes, [row.first for row in rows])
+        return svg(figure, alt)
+
+
+def repeats(values: dict[str, list[float | None]], name: str) -> Markup:
+    """A figure of every repeat as a point, and each experiment's mean as a line."""
+    known = {experiment: [value for value in own if value is not None] for experiment, own in values.items()}
+    alt = "; ".join(f"{name} of {each}: {', '.join(f'{value:.3f}' for value in own)}" for each, own in known.items())
+    with matplotlib.rc_context(style(alt)):
+        figure, axes = panel(2.9, 0.5 + 0.19 * len(known))
+        for number, own in enumerate(known.values()):
+            axes.plot(own, [number] * len(own), "o", color=INK, alpha=0.55, markersize=3.6, markeredgewidth=0)
+            if own:
+                axes.plot([sum(own) / len(own)] * 2, [number - 0.32, number + 0.32], color=INK, linewidth=1.3)
+        _name_rows(axes, list(known))
+        return svg(figure, alt)
+
+
+def _name_rows(axes: Axes, names: list[str]) -> None:
+    """One row per name, from the top, without an axis line."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.margins(x=0.08)
+
+
+def _difference(axes: Axes, height: int, row: Comparison, confidence: float) -> None:
+    shown = row.is_shown(confidence)
+    colour = "#D55E00" if shown else INK
+    if row.ci_low is not None and row.ci_high is not None:
+        axes.plot([row.ci_low, row.ci_high], [height, height], color=colour, linewidth=1.2)
+    axes.plot([row.difference or 0], [height], "D" if shown else "o", color=colour, markersize=4.2, markeredgewidth=0)
 
 
 def balance(counts: dict[str, dict[str, int]], alt: str) -> Markup:
@@ -158,11 +258,10 @@ def style(salt: str) -> Any:  # matplotlib types the keys as literals
     return {**STYLE, "svg.hashsalt": salt}
 
 
-def panel(width: float, height: float, place: tuple[int, int, int] = (1, 1, 1)) -> tuple[Figure, Axes]:
-    """A figure of that size in inches, with one axes at `place` (rows, columns, number)."""
+def panel(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of that size in inches, with one axes."""
     figure = Figure(figsize=(width, height), facecolor="none", layout="constrained")
-    axes = figure.add_subplot(*place, facecolor="none")
-    return figure, axes
+    return figure, figure.add_subplot(facecolor="none")
 
 
 def svg(figure: Figure, alt: str) -> Markup:

@@ -20,6 +20,14 @@ class Item(NamedTuple):
     missing: str
 
 
+class Answer(NamedTuple):
+    """`known` is false where the authors must give the answer."""
+
+    item: Item
+    text: str
+    known: bool
+
+
 CLAIM = (
     Item("1", "Title and abstract", "Named as a study of AI, and of which kind", "kind", ""),
     Item("2", "Title and abstract", "Structured summary", "summary", ""),
@@ -125,13 +133,7 @@ TRIPOD_AI = (
 CHECKLISTS = {"CLAIM, 2024 update": CLAIM, "TRIPOD+AI": TRIPOD_AI}
 
 
-def filled(facts: Mapping[str, str | None]) -> dict[str, list[dict[str, object]]]:
-    """Each checklist's items with their answers. `facts`: by the items' names."""
-    return {name: [_answered(item, facts) for item in items] for name, items in CHECKLISTS.items()}
-
-
-def _answered(item: Item, facts: Mapping[str, str | None]) -> dict[str, object]:
-    """`known` is false where the authors must give the answer."""
-    answer = facts[item.fact] if item.fact else None
-    said = f"{UNKNOWN}: {item.missing}" if answer is None else answer
-    return {"number": item.number, "part": item.part, "asks": item.asks, "says": said, "known": answer is not None}
+def answered(item: Item, facts: Mapping[str, str | None]) -> Answer:
+    """`facts`: by the items' names."""
+    fact = facts[item.fact] if item.fact else None
+    return Answer(item, f"{UNKNOWN}: {item.missing}" if fact is None else fact, fact is not None)

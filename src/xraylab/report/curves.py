@@ -1,161 +1,175 @@
 """The charts of the report, from the tables of the evaluation."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from xraylab import tables
-from xraylab.report import answer, charts, diagrams, estimates
-from xraylab.report.comparison import place
-from xraylab.report.records import Record, chosen
+from xraylab.report import charts
+from xraylab.report.artefacts import Artefacts
+from xraylab.report.records import Metric, Run, Summary, Tree, where
+from xraylab.report.text import title
 
 MEASURES = {"loss": "Loss", "accuracy": "Accuracy", "f1": "F1"}
 FOREST = ("auroc", "accuracy", "f1")
 CORNER = 0.2  # of the ROC axes, shown larger
-Run = dict[str, Any]
 
 
-def by_experiment(summary: dict[str, Any]) -> dict[str, list[Run]]:
-    """experiment -> its runs, one per repeat."""
-    runs: dict[str, list[Run]] = {}
-    for run in summary["runs"]:
-        runs.setdefault(run["experiment"], []).append(run)
-    return runs
+@dataclass(frozen=True)
+class LearningCurve:
+    """An experiment's charts by their titles, and what its epochs tell, repeat by repeat."""
+
+    experiment: str
+    charts: dict[str, Markup]
+    best: str
+    gaps: list[Metric]
+    to_highest: str
 
 
-def name(run: Run) -> str:
-    """What the run's files are called."""
-    return f"{run['experiment']}-{run['repeat']}"
+@dataclass(frozen=True)
+class KeyLine:
+    """An experiment in the key of the charts."""
+
+    experiment: str
+    style: tuple[str, str]
+    auroc: float | None
+    mark: str
 
 
-def learning(
-    folder: Path, summary: dict[str, Any], figures: list[Record], epochs: list[Record]
-) -> list[dict[str, Any]]:
-    """Per experiment: its charts, all of one measure with the same limits; what the epochs tell, repeat by repeat."""
-    histories = {name(run): tables.read(folder / f"curves/{name(run)}.csv") for run in summary["runs"]}
+def learning(data: Artefacts) -> Tree:
+    """Per experiment its learning curves, all of one measure with the same limits."""
+    folder = data.paths.evaluation / "curves"
+    histories = {run.name: tables.read(folder / f"{run.name}.csv") for run in data.summary.runs}
     limits = {measure: charts.limits(histories.values(), measure) for measure in MEASURES}
-    gaps = chosen(figures, figure="train_test_gap", checkpoint="best", kind="repeat")
-    found = []
-    for experiment, runs in by_experiment(summary).items():
-        lines = [(histories[name(run)], run["best_epoch"]) for run in runs]
-        best = ", ".join(str(run["best_epoch"]) for run in runs)
-        drawn = {
-            title: charts.learning_curve(
-                lines,
-                measure,
-                runs[0]["select_on"],
-                limits[measure],
-                f"{experiment}: {title} per epoch; best epoch {best}",
+    gaps = where(data.metrics, metric="train_test_gap", checkpoint="best", kind="repeat")
+    to_highest = where(data.epochs, metric="epochs_to_highest_accuracy")
+    return {
+        "curves": [
+            LearningCurve(
+                experiment=experiment,
+                charts=_learning_charts(experiment, runs, histories, limits),
+                best=_best_epochs(runs),
+                gaps=where(gaps, experiment=experiment),
+                to_highest=", ".join(f"{row.value:g}" for row in where(to_highest, experiment=experiment)),
             )
-            for measure, title in MEASURES.items()
-        }
-        own = chosen(epochs, experiment=experiment, figure="epochs_to_highest_accuracy")
-        told = {
-            "gaps": chosen(gaps, experiment=experiment),
-            "to_highest": ", ".join(f"{row['value']:g}" for row in own),
-        }
-        found.append({"experiment": experiment, "charts": drawn, "best": best, **told})
-    return found
+            for experiment, runs in data.summary.experiments.items()
+        ]
+    }
 
 
-def rocs(folder: Path, summary: dict[str, Any], shares: dict[str, float]) -> list[dict[str, Any]]:
-    """Per class that has a curve: ROC, its upper left corner, precision and recall. `shares`: of the test images."""
-    shown = []
-    for label in [summary["positive"]] if summary["positive"] else summary["classes"]:
-        curves, precision = (_of_class(folder / kind, summary, label) for kind in ("roc", "pr"))
+def _learning_charts(
+    experiment: str, runs: list[Run], histories: dict[str, pd.DataFrame], limits: dict[str, tuple[float, float]]
+) -> dict[str, Markup]:
+    lines = [(histories[run.name], run.best_epoch) for run in runs]
+    return {
+        title: charts.learning_curve(
+            lines,
+            measure,
+            runs[0].select_on,
+            limits[measure],
+            f"{experiment}: {title} per epoch; best epoch {_best_epochs(runs)}",
+        )
+        for measure, title in MEASURES.items()
+    }
+
+
+def _best_epochs(runs: Sequence[Run]) -> str:
+    return ", ".join(str(run.best_epoch) for run in runs)
+
+
+def roc(data: Artefacts) -> Tree:
+    """ROC and precision-recall curves of each class that has any, and the decision curves."""
+    return {
+        "rocs": _rocs(data.paths.evaluation, data.summary, data.test_shares),
+        "net_benefit": _net_benefit(data.paths.evaluation, data.summary),
+        "key": [
+            KeyLine(
+                experiment,
+                charts.line_style(number),
+                data.summary.test_mean(experiment).auroc,
+                data.summary.mark(experiment),
+            )
+            for number, experiment in enumerate(data.summary.experiments)
+        ],
+    }
+
+
+def _rocs(folder: Path, summary: Summary, shares: dict[str, float]) -> dict[str, list[Markup]]:
+    """Class -> ROC, its upper left corner, precision and recall."""
+    shown = {}
+    for label in summary.drawn_classes:
+        curves, precision = (of_runs(folder / kind, summary, f"{label}.csv") for kind in ("roc", "pr"))
         if any(curves.values()):
             alt = f"ROC curves of {label} against the rest on the test images"
-            drawn = [
+            shown[label] = [
                 charts.roc(curves, 1, alt),
                 charts.roc(curves, CORNER, f"{alt}, upper left corner"),
-                diagrams.precision_recall(
+                charts.precision_recall(
                     precision, shares[label], f"Precision-recall curves of {label} on the test images"
                 ),
             ]
-            shown.append({"label": label, "charts": drawn})
     return shown
 
 
-def _of_class(folder: Path, summary: dict[str, Any], label: str) -> dict[int, list[pd.DataFrame]]:
-    found: dict[int, list[pd.DataFrame]] = {}
-    for number, runs in enumerate(by_experiment(summary).values()):
-        paths = [folder / name(run) / f"{label}.csv" for run in runs]
-        found[number] = _read(paths)
-    return found
+def of_runs(folder: Path, summary: Summary, name: str = "") -> dict[int, list[pd.DataFrame]]:
+    """Number of the experiment -> its runs' tables, of those that exist: <run>.csv, or <run>/<name>."""
+    return {
+        number: [
+            tables.read(path)
+            for run in runs
+            if (path := folder / run.name / name if name else folder / f"{run.name}.csv").is_file()
+        ]
+        for number, runs in enumerate(summary.experiments.values())
+    }
 
 
-def _read(paths: Iterable[Path]) -> list[pd.DataFrame]:
-    """The tables that exist."""
-    return [tables.read(path) for path in paths if path.is_file()]
-
-
-def key(summary: dict[str, Any], means: answer.Means) -> list[dict[str, Any]]:
-    """The key of the ROC charts."""
-    return [
-        {
-            "experiment": experiment,
-            "style": charts.line_style(number),
-            "auroc": means[experiment, "best", "test"]["auroc"],
-            "mark": answer.mark(summary, experiment),
-        }
-        for number, experiment in enumerate(by_experiment(summary))
-    ]
-
-
-def calibration(folder: Path, summary: dict[str, Any], experiment: str) -> Any:
+def calibration(folder: Path, summary: Summary, experiment: str) -> Markup:
     """The reliability diagram of the best epochs, before and after the temperature."""
-    names = [name(run) for run in by_experiment(summary)[experiment]]
-    found = {
-        kind: [table for table in _read(folder / kind / f"{each}.csv" for each in names) if len(table)]
+    number = list(summary.experiments).index(experiment)
+    before, after, smooth = (
+        [table for table in of_runs(folder / kind, summary)[number] if len(table)]
         for kind in ("reliability", "reliability_scaled", "calibration_curve")
-    }
+    )
     alt = f"{experiment}: observed share over predicted probability on the test images"
-    return diagrams.reliability(found["reliability"], found["reliability_scaled"], found["calibration_curve"], alt)
+    return charts.reliability(before, after, smooth, alt)
 
 
-def net_benefit(folder: Path, summary: dict[str, Any]) -> Any:
+def _net_benefit(folder: Path, summary: Summary) -> Markup | None:
     """The decision curves of the best epochs; None with more than two classes, or where the test images have one."""
-    paths = {
-        number: [folder / f"net_benefit/{name(run)}.csv" for run in runs]
-        for number, runs in enumerate(by_experiment(summary).values())
-    }
-    curves = {number: [table for table in _read(own) if len(table)] for number, own in paths.items()}
+    runs = of_runs(folder / "net_benefit", summary)
+    curves = {number: [table for table in own if len(table)] for number, own in runs.items()}
     if not any(curves.values()):
         return None
-    return diagrams.net_benefit(
-        curves, f"Net benefit of acting on {summary['positive']} over the threshold probability"
-    )
+    return charts.net_benefit(curves, f"Net benefit of acting on {summary.positive} over the threshold probability")
 
 
-def forest(summary: dict[str, Any], figures: list[Record]) -> dict[str, Any]:
-    """Figure -> every experiment's differences from the baseline; empty where there is no other experiment.
+def forest(summary: Summary, metrics: list[Metric]) -> dict[str, Markup]:
+    """Metric -> every experiment's differences from the baseline; empty where there is no other experiment.
 
-    The primary figure first; last, where there are several repeats, each experiment's as points.
+    The primary metric first; last, where there are several repeats, each experiment's as points.
     """
-    against = chosen(summary["comparisons"], kind="baseline")
-    found = {}
-    for figure in dict.fromkeys([summary["primary"], *FOREST]) if against else ():
-        rows = chosen(against, figure=figure)
-        alt = " ".join(row["sentence"] for row in rows)
-        name = estimates.title(figure) + ("" if figure == summary["primary"] else ", exploratory")
-        found[name] = diagrams.differences(rows, summary["intervals"]["confidence"], alt)
-    several = {name: [row["value"] for row in own] for name, own in _repeats(summary, figures).items()}
-    if against and any(len(values) > 1 for values in several.values()):
-        name = estimates.title(summary["primary"])
-        found[f"{name} of each {'fold' if summary['folds'] else 'repeat'}"] = diagrams.repeats(several, name)
-    return found
+    against = where(summary.comparisons, kind="baseline")
+    if not against:
+        return {}
+    drawn = {}
+    for metric in dict.fromkeys([summary.primary, *FOREST]):
+        rows = where(against, metric=metric)
+        name = title(metric) + ("" if metric == summary.primary else ", exploratory")
+        drawn[name] = charts.differences(rows, summary.confidence, " ".join(row.sentence for row in rows))
+    class_, metric = summary.key(summary.primary)
+    shown = {"kind": "repeat", "checkpoint": "best", "split": "test", "class_": class_, "metric": metric}
+    several = {name: [row.value for row in where(metrics, experiment=name, **shown)] for name in summary.experiments}
+    if any(len(values) > 1 for values in several.values()):
+        name = title(metric)
+        drawn[f"{name} of each {'fold' if summary.folds else 'repeat'}"] = charts.repeats(several, name)
+    return drawn
 
 
-def _repeats(summary: dict[str, Any], figures: list[Record]) -> dict[str, list[Record]]:
-    """The primary figure of every repeat's best epoch on the test images."""
-    whose, figure = place(summary, summary["primary"])
-    known = {"kind": "repeat", "checkpoint": "best", "side": "test", "of": whose, "figure": figure}
-    return {name: chosen(figures, experiment=name, **known) for name in by_experiment(summary)}
-
-
-def data(index: pd.DataFrame, classes: list[str], split: dict[str, Any]) -> dict[str, Any]:
+def images(index: pd.DataFrame, classes: list[str], split: Tree) -> dict[str, Any]:
     """How many images of each class, of which sizes, and the colour of each class in these charts."""
     counts = {
         title: {label: split["sides"][side][label]["images"] for label in classes}

@@ -1,61 +1,134 @@
-"""The page itself."""
+"""The page itself: its sections, in their order, and how they become HTML.
+
+To add a section: a function from `Artefacts` to the values of its template, in one of this package's modules; its
+template, templates/<id>.html.j2; and its entry in `SECTIONS`.
+"""
 
 import base64
 import hashlib
 import re
+from collections.abc import Callable
 from importlib.resources import files as packed
-from typing import Any
+from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from xraylab.report import answer, charts, estimates, shortcuts, text
-from xraylab.report.names import Names
+from xraylab.report import (
+    charts,
+    curves,
+    metric_tables,
+    participants,
+    pictures,
+    provenance,
+    search,
+    study_facts,
+    summary,
+    text,
+)
+from xraylab.report.artefacts import Artefacts
+from xraylab.report.pictures import Names
+from xraylab.report.records import DAGGER, Tree
 
 
-def render(names: Names, **sections: Any) -> str:
-    """page.html.j2 with these values. Everything that is not Markup is escaped; a value that is missing is an error.
+class Section(NamedTuple):
+    """`values`: of the section's template; None where the study has nothing for it, and the section is left out."""
+
+    heading: str
+    values: Callable[[Artefacts], Tree | None]
+
+
+SECTIONS = {
+    "data": Section("Data", participants.data_section),
+    "curves": Section("Learning curves", curves.learning),
+    "comparison": Section("Comparison", metric_tables.comparison),
+    "roc": Section("ROC, precision-recall and decision curves", curves.roc),
+    "experiments": Section("Experiment by experiment", metric_tables.experiments),
+    "pictures": Section("Pictures", pictures.samples),
+    "pair": Section("The two best", pictures.pair),
+    "explain": Section("Is it right for the right reason?", pictures.explanation),
+    "external": Section("External test", metric_tables.external),
+    "search": Section("The search", lambda data: search.read(data.paths.search)),
+    "published": Section("The published study", lambda data: data.published),
+    "made": Section("How it was made", provenance.made),
+    "checklist": Section("Checklists", study_facts.checklists),
+    "cards": Section("Model cards", study_facts.cards),
+}
+"""By id, which is also the name of the template and of the anchor."""
+
+
+def render(data: Artefacts) -> str:
+    """The page as HTML. Everything that is not Markup is escaped; a value that is missing is an error.
 
     The page's own policy lets it load nothing and run nothing but its one script, which sorts tables.
     """
-    script = packed("xraylab.report").joinpath("sort.js").read_text(encoding="utf-8")
+    names = Names.of(list(data.index["id"]), data.params.report.hide_names)
+    environment = _environment(names)
+    common = _common(data, names)
+    sections = {}
+    for name, (_, values) in SECTIONS.items():
+        own = values(data)
+        if own is not None:
+            template = environment.get_template(f"{name}.html.j2")
+            sections[name] = Markup(template.render(common, **own))  # noqa: S704 - escaped
+    script = packed("xraylab.report").joinpath("templates/sort.js").read_text(encoding="utf-8")
+    return environment.get_template("page.html.j2").render(
+        common,
+        sections=sections,
+        headings={name: SECTIONS[name].heading for name in sections},
+        script=Markup(script),  # noqa: S704 - our own file
+        script_hash=_hash(script),
+        shortcut_opening=summary.OPENING,
+        shortcut=summary.shortcut_warning(data.audit, data.explained),
+        headline=summary.headline(data.summary),
+        conclusions=summary.conclusions(data.summary),
+        answer=summary.answer(data.summary, data.tested),
+        forest=curves.forest(data.summary, data.metrics),
+        leaks=data.leaks,
+        tested=data.tested,
+    )
+
+
+def _common(data: Artefacts, names: Names) -> Tree:
+    """What every template may use."""
+    return {
+        "params": data.params,
+        "summary": data.summary,
+        "split": data.split,
+        "totals": data.totals,
+        "chosen_on_test": data.summary.chosen_on_test,
+        "several": len(data.params.study.repeats) > 1,
+        "binary": data.summary.positive is not None,
+        "confidence": f"{100 * data.summary.confidence:g} %",
+        "dagger": DAGGER,
+        "f1_name": summary.f1_name(data.summary),
+        "names_hidden": names.numbers is not None,
+    }
+
+
+def _environment(names: Names) -> Environment:
     environment = Environment(
-        loader=PackageLoader("xraylab.report", "."),
+        loader=PackageLoader("xraylab.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    numbers = (text.percent, text.decimal, text.grouped, text.duration, text.listed, text.plural, text.p_value)
+    metrics = (text.minus, text.signed, text.title, text.metric_name, text.unit, text.interval)
+    environment.filters.update({function.__name__: function for function in (*numbers, *metrics)})
     environment.filters.update(
         zip=zip,
-        percent=text.percent,
-        decimal=text.decimal,
-        grouped=text.grouped,
-        duration=text.duration,
-        listed=text.listed,
-        plural=text.plural,
-        p_value=text.p_value,
-        minus=text.minus,
+        metric=text.format_metric,
         colour=charts.css_colour,
-        title=estimates.title,
-        figure=estimates.figure,
-        unit=estimates.unit,
-        interval=estimates.interval,
-        name=names.of,
+        name=names.whole,
         file_name=names.file,
         finding=names.finding,
+        split_name=text.SIDE_NAMES.__getitem__,
         code=_code,
     )
-    return environment.get_template("page.html.j2").render(
-        dagger=answer.DAGGER,
-        shortcut_opening=shortcuts.OPENING,
-        side_names=answer.SIDE_NAMES,
-        script=Markup(script),  # noqa: S704 - our own file
-        script_hash=_hash(script),
-        names_hidden=names.numbers is not None,
-        **sections,
-    )
+    return environment
 
 
 def _code(sentence: str) -> Markup:

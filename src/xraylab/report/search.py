@@ -1,5 +1,6 @@
 """What a search found: a line per trial across its settings, and which settings mattered."""
 
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -9,12 +10,19 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from xraylab import files, tables
 from xraylab.report.charts import COLOURS, INK, panel, style, svg
 
 BELOW = -0.18  # where a setting is that did not apply
 SHOWN = 5  # the best trials, as a table
 BEST, OTHERS = COLOURS[2], COLOURS[1]
-FACTS = ("trial", "state", "figure", "epochs_seen", "seconds")
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """The last search; None where there was none."""
+    if not (folder / "trials.csv").is_file():
+        return None
+    return section(tables.read(folder / "trials.csv"), files.read_json(folder / "importance.json"))
 
 
 def section(trials: pd.DataFrame, facts: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,37 @@
-"""Numbers as people read them."""
+"""Numbers and metrics as people read them."""
 
 import re
 
+from xraylab.report.records import Estimate
+
 NOT_AVAILABLE = "not available"
+SIDE_NAMES = {"train": "training", "valid": "validation", "test": "test"}
+TITLES = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "ppv_at_prevalence": "PPV at the stated prevalence",
+    "npv_at_prevalence": "NPV at the stated prevalence",
+    "fpr": "False-positive rate",
+    "fnr": "False-negative rate",
+    "called_normal": "Called normal",
+    "f1": "F1",
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "mcc": "MCC",
+    "kappa": "Cohen’s kappa",
+    "brier": "Brier score",
+    "log_loss": "Log loss",
+    "train_test_gap": "Training minus test accuracy",
+    "epochs_to_highest_accuracy": "Epochs to the highest accuracy",
+}
+SHARES = {
+    "accuracy", "balanced_accuracy", "sensitivity", "specificity", "ppv", "npv", "fpr", "fnr", "called_normal",
+    "ppv_at_prevalence", "npv_at_prevalence", "train_test_gap",
+}  # fmt: skip
 
 
 def percent(share: float | None, digits: int = 2) -> str:
@@ -14,9 +43,9 @@ def decimal(value: float | None, digits: int = 4) -> str:
     return NOT_AVAILABLE if value is None else f"{value:.{digits}f}"
 
 
-def grouped(count: int) -> str:
+def grouped(count: float) -> str:
     """Thousands apart by a thin space that does not break: 23 512 130."""
-    return f"{count:,}".replace(",", "\u202f")
+    return f"{int(count):,}".replace(",", "\u202f")
 
 
 def duration(seconds: float) -> str:
@@ -51,3 +80,38 @@ def p_value(p: float | None, at_most: bool = False) -> str:
 def minus(sentence: str) -> str:
     """With a minus sign where a hyphen stands before a number."""
     return re.sub(r"(?<![\w-])-(?=\d)", "−", sentence)
+
+
+def signed(value: float | None) -> str:
+    """A difference with its sign: +0.012."""
+    return NOT_AVAILABLE if value is None else f"{value:+.3f}".replace("-", "−")
+
+
+def title(name: str) -> str:
+    """What a metric is called in a heading."""
+    return TITLES.get(name, name.replace("_", " "))
+
+
+def metric_name(name: str) -> str:
+    """What a metric is called within a sentence: AUROC, but accuracy."""
+    heading = title(name)
+    proper = heading[1:2].isupper() or heading.startswith(("F1", "Brier", "Cohen"))
+    return heading if proper else heading[0].lower() + heading[1:]
+
+
+def format_metric(value: float | None, name: str) -> str:
+    """In per cent with one digit where the metric is a share, else with three digits; without the sign."""
+    if name == "epochs_to_highest_accuracy":
+        return decimal(value, 0)
+    return percent(value, 1) if name in SHARES else decimal(value, 3)
+
+
+def unit(name: str) -> str:
+    return " %" if name in SHARES else ""
+
+
+def interval(estimate: Estimate, name: str) -> str:
+    """`97.1 to 99.6`; empty where there is none."""
+    if estimate.ci_low is None or estimate.ci_high is None:
+        return ""
+    return f"{format_metric(estimate.ci_low, name)} to {format_metric(estimate.ci_high, name)}".replace("-", "−")

@@ -3,7 +3,6 @@
 They are images, so DVC's page shows them without a network, and what a class is called is text that nothing runs.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from xraylab import files, tables
-from xraylab.report.charts import limits, line_style, style
-from xraylab.report.curves import by_experiment, name
+from xraylab import files
+from xraylab.report.charts import limits, line_style, plot_repeats, style
+from xraylab.report.curves import of_runs
+from xraylab.report.records import Summary, Tree
 
 WIDTH, HEIGHT = 3.0, 2.9  # inches, of each axes
 BELOW = 0.22  # inches, of each line of the key
 KEYED, ACROSS = 2, 3  # experiments in a line of the key, matrices in a row
 LONGEST, LONGEST_CLASS = 34, 16  # characters of an experiment's name in the key, of a class's beside a matrix
-REFERENCE: dict[str, Any] = {"color": "#808080", "linestyle": (0, (1, 2)), "linewidth": 1}
-SQUARE: dict[str, Any] = {"xlim": (-0.015, 1.015), "ylim": (-0.015, 1.015), "aspect": "equal"}
-Record = dict[str, Any]
-Styles = dict[str, Record]
+REFERENCE: Tree = {"color": "#808080", "linestyle": (0, (1, 2)), "linewidth": 1}
+SQUARE: Tree = {"xlim": (-0.015, 1.015), "ylim": (-0.015, 1.015), "aspect": "equal"}
+Curves = dict[int, list[pd.DataFrame]]  # number of the experiment -> a table per run
 
 
-def write(folder: Path, evaluation: Path, summary: Record, shares: dict[str, float]) -> None:
+def write(folder: Path, evaluation: Path, summary: Summary, shares: dict[str, float]) -> None:
     """Write <kind>.svg: loss, roc, precision_recall, calibration, confusion.
 
     `shares`: each class's, of the test images. Curves that these do not have (a class without images) are left out.
@@ -47,65 +46,61 @@ def write(folder: Path, evaluation: Path, summary: Record, shares: dict[str, flo
                     figure.savefig(temporary, format="svg", metadata={"Date": None})
 
 
-def _loss(evaluation: Path, summary: Record) -> Figure:
+def _loss(evaluation: Path, summary: Summary) -> Figure:
     """Training loss, and that of the images that choose the epoch, whose best one is marked."""
-    histories = {name(run): tables.read(evaluation / f"curves/{name(run)}.csv") for run in summary["runs"]}
-    chosen_on = summary["runs"][0]["select_on"]
-    figure, panels = _panels("Loss", 2, len(by_experiment(summary)))
-    for axes, side, title in zip(panels, ("train", chosen_on), ("training", _side(chosen_on)), strict=True):
-        for run, how in _styled(summary):
-            table = histories[name(run)]
-            loss = pd.to_numeric(table[f"{side}_loss"], errors="coerce")
-            axes.plot(table["epoch"], loss, **how)
-            if side == chosen_on:
-                best = run["best_epoch"]
-                axes.plot([best], [loss[best]], "o", color=how["color"], markersize=4.5, markeredgewidth=0)
-        axes.set(xlabel="epoch", ylabel=f"{title} loss", ylim=limits(histories.values(), "loss"))
+    histories = of_runs(evaluation / "curves", summary)
+    chosen_on = summary.runs[0].select_on
+    figure, panels = _panels("Loss", 2, summary)
+    lowest, highest = limits([table for own in histories.values() for table in own], "loss")
+    titles = {"train": "training", chosen_on: {"valid": "validation"}.get(chosen_on, chosen_on)}
+    for axes, (side, title) in zip(panels, titles.items(), strict=True):
+        plot_repeats(axes, histories, "epoch", f"{side}_loss")
+        axes.set(xlabel="epoch", ylabel=f"{title} loss", ylim=(lowest, highest))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    for number, runs in enumerate(summary.experiments.values()):
+        for run, table in zip(runs, histories[number], strict=True):
+            best = pd.to_numeric(table[f"{chosen_on}_loss"], errors="coerce")[run.best_epoch]
+            colour = line_style(number)[0]
+            panels[1].plot([run.best_epoch], [best], "o", color=colour, markersize=4.5, markeredgewidth=0)
     return _with_key(figure, summary, "the chosen epoch", {"marker": "o", "linestyle": "", "color": "#808080"})
 
 
-def _roc(evaluation: Path, summary: Record) -> Figure | None:
+def _roc(evaluation: Path, summary: Summary) -> Figure | None:
     drawn = _of_classes(evaluation / "roc", summary)
     if not drawn:
         return None
-    figure, panels = _panels("ROC on the test images, best epoch", len(drawn), len(by_experiment(summary)))
+    figure, panels = _panels("ROC on the test images, best epoch", len(drawn), summary)
     for axes, (label, curves) in zip(panels, drawn.items(), strict=True):
         axes.plot([0, 1], [0, 1], **REFERENCE)
-        for table, how in curves:
-            axes.plot(table["fpr"], table["tpr"], **how)
+        plot_repeats(axes, curves, "fpr", "tpr")
         axes.set(**SQUARE, title=label, xlabel="false-positive rate (1 − specificity)")
         axes.set(ylabel="true-positive rate (sensitivity)")
-    means = {row["experiment"]: row for row in summary["means"] if (row["checkpoint"], row["side"]) == ("best", "test")}
-    aurocs = {experiment: row["auroc"] for experiment, row in means.items()}
+    aurocs = {experiment: summary.test_mean(experiment).auroc for experiment in summary.experiments}
     return _with_key(figure, summary, "chance", REFERENCE, aurocs)
 
 
-def _precision_recall(evaluation: Path, summary: Record, shares: dict[str, float]) -> Figure | None:
+def _precision_recall(evaluation: Path, summary: Summary, shares: dict[str, float]) -> Figure | None:
     drawn = _of_classes(evaluation / "pr", summary)
     if not drawn:
         return None
-    title = "Precision and recall on the test images, best epoch"
-    figure, panels = _panels(title, len(drawn), len(by_experiment(summary)))
+    figure, panels = _panels("Precision and recall on the test images, best epoch", len(drawn), summary)
     for axes, (label, curves) in zip(panels, drawn.items(), strict=True):
         axes.axhline(shares[label], **REFERENCE)
-        for table, how in curves:
-            axes.plot(table["recall"], table["precision"], drawstyle="steps-post", **how)
+        plot_repeats(axes, curves, "recall", "precision", drawstyle="steps-post")
         axes.set(**SQUARE, title=label, xlabel="recall (sensitivity)", ylabel="precision (PPV)")
     return _with_key(figure, summary, "chance: the share of the class", REFERENCE)
 
 
-def _calibration(evaluation: Path, summary: Record) -> Figure:
-    figure, (axes,) = _panels("Calibration on the test images, best epoch", 1, len(by_experiment(summary)))
+def _calibration(evaluation: Path, summary: Summary) -> Figure:
+    figure, (axes,) = _panels("Calibration on the test images, best epoch", 1, summary)
     axes.plot([0, 1], [0, 1], **REFERENCE)
-    for run, how in _styled(summary):
-        table = tables.read(evaluation / f"reliability/{name(run)}.csv")
-        axes.plot(table["probability"], table["observed"], marker="o", markersize=3, **how)
+    curves = of_runs(evaluation / "reliability", summary)
+    plot_repeats(axes, curves, "probability", "observed", marker="o", markersize=3)
     axes.set(**SQUARE, xlabel="predicted probability", ylabel="observed share")
     return _with_key(figure, summary, "perfect calibration", REFERENCE)
 
 
-def _confusion(matrices: list[Record]) -> Figure:
+def _confusion(matrices: list[Tree]) -> Figure:
     """A matrix per run: counts, shaded by the share of the actual class."""
     across, down = min(ACROSS, len(matrices)), -(-len(matrices) // ACROSS)
     side = 1.6 + 0.3 * len(matrices[0]["classes"])
@@ -132,9 +127,9 @@ def _matrix(axes: Axes, classes: list[str], counts: Any, shares: Any) -> None:
     axes.grid(visible=False)
 
 
-def _panels(title: str, count: int, experiments: int) -> tuple[Figure, list[Axes]]:
+def _panels(title: str, count: int, summary: Summary) -> tuple[Figure, list[Axes]]:
     """A figure with so many axes side by side, and room for the key below."""
-    key = BELOW * -(-(experiments + 1) // KEYED)
+    key = BELOW * -(-(len(summary.experiments) + 1) // KEYED)
     size = (max(WIDTH * count, 5.6), HEIGHT + 0.3 + key)
     figure = Figure(figsize=size, facecolor="white", layout="constrained")
     figure.suptitle(title)
@@ -142,48 +137,26 @@ def _panels(title: str, count: int, experiments: int) -> tuple[Figure, list[Axes
 
 
 def _with_key(
-    figure: Figure, summary: Record, reference: str, how: Record, aurocs: dict[str, float | None] | None = None
+    figure: Figure, summary: Summary, reference: str, how: Tree, aurocs: dict[str, float | None] | None = None
 ) -> Figure:
     """The experiments below the axes, each with its AUROC where there are any, and what the other line or dot is."""
     lines = []
-    for experiment, line in _styles(summary).items():
-        short = _short(experiment, LONGEST)
+    for number, experiment in enumerate(summary.experiments):
+        short, (colour, dash) = _short(experiment, LONGEST), line_style(number)
         auroc = (aurocs or {}).get(experiment)
         label = short if auroc is None else f"{short}: AUROC {auroc:.3f}"
-        lines += figure.axes[0].plot([], [], **line, label=label)
+        width = 0.8 if summary.several else 1.4
+        lines += figure.axes[0].plot([], [], color=colour, linestyle=dash, linewidth=width, label=label)
     lines += figure.axes[0].plot([], [], **how, label=reference)
     figure.legend(handles=lines, loc="outside lower center", ncols=KEYED, frameon=False)
     return figure
 
 
-def _styles(summary: Record) -> Styles:
-    experiments = by_experiment(summary)
-    styles = (line_style(number) for number in range(len(experiments)))
-    several = any(len(runs) > 1 for runs in experiments.values())
-    return {
-        experiment: {"color": colour, "linestyle": dash, "linewidth": 0.8 if several else 1.4}
-        for experiment, (colour, dash) in zip(experiments, styles, strict=True)
-    }
-
-
-def _styled(summary: Record) -> Iterator[tuple[Record, Record]]:
-    styles = _styles(summary)
-    return ((run, styles[run["experiment"]]) for run in summary["runs"])
-
-
-def _of_classes(folder: Path, summary: Record) -> dict[str, list[tuple[pd.DataFrame, Record]]]:
-    """Class -> the table and the style of each run that has a curve of it."""
-    found = {}
-    for label in [summary["positive"]] if summary["positive"] else summary["classes"]:
-        paths = [(folder / name(run) / f"{label}.csv", how) for run, how in _styled(summary)]
-        if curves := [(tables.read(path), how) for path, how in paths if path.is_file()]:
-            found[label] = curves
-    return found
+def _of_classes(folder: Path, summary: Summary) -> dict[str, Curves]:
+    """Class -> its curves, of the classes that have any."""
+    drawn = {label: of_runs(folder, summary, f"{label}.csv") for label in summary.drawn_classes}
+    return {label: curves for label, curves in drawn.items() if any(curves.values())}
 
 
 def _short(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def _side(side: str) -> str:
-    return {"valid": "validation"}.get(side, side)

@@ -1,17 +1,22 @@
-"""How an experiment was trained, in sentences: from its resolved plan and from what its runs say of themselves."""
+"""How a study was made: how images were split, how networks were trained, on what machines, with which versions."""
 
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from platform import python_version
 
+from xraylab import files
 from xraylab.params.config import Plan
 from xraylab.params.loss import Loss
 from xraylab.params.model import Freeze
+from xraylab.params.split import Split
 from xraylab.params.train import Train, TrainPhase, phases
-from xraylab.report.answer import RANKED_BY, SIDE_NAMES
-from xraylab.report.text import grouped, listed, plural
+from xraylab.report.artefacts import Artefacts, Change, Experiment, flat
+from xraylab.report.records import Run, Tree
+from xraylab.report.text import SIDE_NAMES, duration, grouped, listed, metric_name, percent, plural
 
-Run = dict[str, Any]  # what model.json says
-
+PACKAGES = ("xraylab", "dvc", "fastai", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib")
 OPTIMIZERS = {
     "adam": "Adam",
     "adamw": "AdamW",
@@ -21,32 +26,157 @@ OPTIMIZERS = {
     "lamb": "LAMB",
 }
 WEIGHT_FILES = (".pth", ".pt", ".safetensors")
+TEST = {
+    "sorted-id": "within each class, ascending by name, the first {test} % are the test side",
+    "random": "about {test} % of each class, drawn by whole patients, are the test side",
+    "hash": "about {test} % of the patients, told by a hash of their id alone, are the test side",
+    "folds": "each of {folds} folds of whole patients is the test side of one repeat",
+    "leave-one-source-out": "each source that has every class is the test side of one repeat, in the order of their "
+    "names; sources without one of the classes are in training alone",
+    "given": "the data set's own sides were kept",
+    "files": "the sides were taken from the lists in {files}",
+}
 
 
-def training(plan: Plan, runs: list[Run], built_by: str) -> list[str]:
-    """One sentence per subject. `built_by`: the library that the network is of, and what it calls the network."""
+@dataclass(frozen=True)
+class Speed:
+    """A run's time, and its training images per second."""
+
+    time: str
+    rate: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An experiment as the table of what was trained shows it."""
+
+    name: str
+    plan: Plan
+    runs: list[Run]
+    schedule: str
+    changes: list[Change]
+    speed: list[Speed]
+
+
+def made(data: Artefacts) -> Tree:
+    """What was trained, by what code and machines, and with which parameters."""
+    trained = [_trained(each, data.totals["train"]) for each in data.experiments]
+    plans = [flat(each.plan.model_dump()) for each in data.experiments]
+    return {
+        "trained": trained,
+        "baseline": next(each for each in trained if each.name == data.summary.baseline),
+        "resolved": {key: [plan[key] for plan in plans] for key in plans[0]},
+        "params_text": data.paths.params.read_text(encoding="utf-8"),
+        "commit": commit(data.paths.root),
+        "index": files.sha256(data.paths.index),
+        "machines": machines(data.summary.runs),
+        "versions": versions(),
+    }
+
+
+def _trained(experiment: Experiment, images: int) -> Trained:
+    schedules = dict.fromkeys(phase.schedule for phase in phases(experiment.plan.train))
+    return Trained(
+        name=experiment.name,
+        plan=experiment.plan,
+        runs=experiment.runs,
+        schedule=", ".join(schedules),
+        changes=experiment.changes,
+        speed=[speed(run, images) for run in experiment.runs],
+    )
+
+
+def commit(root: Path) -> str:
+    """The commit that is checked out where the page is made, and whether files differ from it."""
+    head = _git(root, "rev-parse", "HEAD")
+    if head is None:
+        return "not known to the pipeline: the study lies in no git repository with a commit"
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return f"{head}{', with changes that were not committed' if changed else ''}"
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """What git says; None where it, or a repository, is not there."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, encoding="utf-8", check=False)  # noqa: S603, S607
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def versions() -> str:
+    """Of what made the figures and the page, here."""
+    found = [f"{name} {metadata.version(name)}" for name in PACKAGES]
+    return listed([f"Python {python_version()}", *found])
+
+
+def machines(runs: list[Run]) -> list[str]:
+    """Each machine with which the networks were trained, once."""
+    found = [run.hardware for run in runs]
+    return list(
+        dict.fromkeys(
+            f"{item['device']} ({item['name']}), {item['precision']}, {item['threads']} threads, torch {item['torch']}"
+            for item in found
+        )
+    )
+
+
+def speed(run: Run, images: int) -> Speed:
+    """A run's time, and training images per second of it, validation and checkpoints included."""
+    seen = images * (run.last_epoch + 1)
+    rate = f"{seen / run.train_seconds:.0f}" if run.train_seconds else "not available"
+    return Speed(duration(run.train_seconds), rate)
+
+
+def split_sentences(split: Split) -> str:
+    """What the strategy did with these parameters."""
+    strategy = "files" if split.files else split.strategy
+    test = "" if split.test is None else _shown(split.test)
+    said = [TEST[strategy].format(test=test, folds=split.folds, files=split.files) + "; " + _validation(split)]
+    if split.train_per_class == "smallest":
+        said.append("Of each class, no more training images were used than the smallest one has.")
+    elif split.train_per_class != "all":
+        said.append(f"Of each class, at most {grouped(split.train_per_class)} training images were used.")
+    return " ".join(said)
+
+
+def _validation(split: Split) -> str:
+    if split.valid is None:
+        return "the validation side too."
+    if split.valid == 0:
+        return "there is no validation side."
+    return f"of the rest, {_shown(split.valid)} % are the validation side, drawn by whole patients."
+
+
+def _shown(share: float) -> str:
+    """12.5, but 20."""
+    return percent(share, 1).removesuffix(".0")
+
+
+def training(plan: Plan, runs: list[Run], library: str) -> list[str]:
+    """One sentence per subject. `library`: which the network is of, and what it calls the network."""
     courses = phases(plan.train)
     steps = [_course(course, runs, SIDE_NAMES[plan.train.select_on]) for course in courses]
     numbered = [f"phase {number}: {step}" for number, step in enumerate(steps, 1)] if len(steps) > 1 else steps
     said = [
-        f"Starts from {start(plan.model.pretrained, built_by)}",
-        _frozen(plan.model.freeze, runs[0]["frozen"]),
+        f"Starts from {start(plan.model.pretrained, library)}",
+        _frozen(plan.model.freeze, runs[0].frozen),
         "; ".join(numbered),
         _loss(plan.loss),
         _batches(plan.train, runs),
         _averages(plan.train),
         _stopping(plan.train, courses, runs),
-        f"{'Seed' if len(runs) == 1 else 'Seeds'} {listed([str(run['repeat']) for run in runs])}",
+        f"{'Seed' if len(runs) == 1 else 'Seeds'} {listed([str(run.repeat) for run in runs])}",
     ]
     return [f"{sentence[0].upper()}{sentence[1:]}." for sentence in said if sentence]
 
 
-def start(pretrained: str, built_by: str) -> str:
+def start(pretrained: str, library: str) -> str:
     """What the weights were before training."""
     if pretrained == "none":
         return "random weights"
     if pretrained == "default":
-        return f"the ImageNet weights of {built_by}" if built_by == "torchvision" else f"the weights of {built_by}"
+        return f"the ImageNet weights of {library}" if library == "torchvision" else f"the weights of {library}"
     is_file = Path(pretrained).suffix in WEIGHT_FILES
     return f"the weights in {pretrained}" if is_file else f"the best weights of the earlier run {pretrained}"
 
@@ -54,7 +184,7 @@ def start(pretrained: str, built_by: str) -> str:
 def selection(train: Train) -> str:
     """Which epoch is the best."""
     best = "lowest" if train.select_by == "loss" else "best"
-    return f"the epoch with the {best} {RANKED_BY[train.select_by]} on the {SIDE_NAMES[train.select_on]} images"
+    return f"the epoch with the {best} {metric_name(train.select_by)} on the {SIDE_NAMES[train.select_on]} images"
 
 
 def _course(course: TrainPhase, runs: list[Run], side: str) -> str:
@@ -68,7 +198,7 @@ def _course(course: TrainPhase, runs: list[Run], side: str) -> str:
 def _rate(course: TrainPhase, runs: list[Run]) -> str:
     if course.lr != "find":
         return f"{course.lr:g}"
-    found = dict.fromkeys(f"{run['lr_found']:.2g}" for run in runs)
+    found = dict.fromkeys(f"{run.lr_found:.2g}" for run in runs)
     each = ", run by run" if len(found) > 1 else ""
     return f"{listed(list(found))} (from fastai’s learning rate finder{each})"
 
@@ -101,7 +231,7 @@ def _schedule(course: TrainPhase, rate: str, side: str) -> str:
     return said
 
 
-def _frozen(freeze: Freeze, counted: dict[str, Any]) -> str:
+def _frozen(freeze: Freeze, counted: Tree) -> str:
     """What was frozen; empty where nothing was."""
     if freeze.upto == "head":
         part = "all layers but the head were frozen"
@@ -134,7 +264,7 @@ def _loss(loss: Loss) -> str:
 
 
 def _batches(train: Train, runs: list[Run]) -> str:
-    precisions = dict.fromkeys(run["hardware"]["precision"] for run in runs)
+    precisions = dict.fromkeys(run.hardware["precision"] for run in runs)
     names = [{"bfloat16": "bfloat16 mixed precision"}.get(name, name) for name in precisions]
     images = train.batch_size * train.accumulate
     steps = f", gradients of {train.accumulate} batches summed into steps of {images} images"
@@ -155,12 +285,12 @@ def _stopping(train: Train, courses: list[TrainPhase], runs: list[Run]) -> str:
     if train.early_stop is None:
         return ""
     figure = "lower" if train.select_by == "loss" else "better"
-    planned, done = sum(course.all_epochs for course in courses), [run["last_epoch"] + 1 for run in runs]
+    planned, done = sum(course.all_epochs for course in courses), [run.last_epoch + 1 for run in runs]
     early = [str(count) for count in done if count < planned]
     outcome = (
         f"{'this run' if len(runs) == 1 else plural(len(early), 'run')} stopped after {listed(early)} of {planned}"
     )
     return (
         f"early stopping after {plural(train.early_stop, 'epoch')} without a {figure} {SIDE_NAMES[train.select_on]} "
-        f"{RANKED_BY[train.select_by]}; {outcome if early else f'all {planned} epochs were trained'}"
+        f"{metric_name(train.select_by)}; {outcome if early else f'all {planned} epochs were trained'}"
     )

@@ -1,8 +1,9 @@
 """What a study published, beside what was measured."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
+from xraylab.report.records import Spread
 from xraylab.studies.presets import Preset, Tree, leaves
 
 Place = tuple[str, str, str, str]  # experiment, checkpoint, class or overall, figure
@@ -12,17 +13,17 @@ Counts = dict[str, int]  # class -> images
 OWN = "row"  # in a preset's places: the class, or the experiment, that its row begins with
 
 
-def measured(spread: Iterable[Mapping[str, Any]]) -> Measured:
+def measured(spread: Iterable[Spread]) -> Measured:
     """The rows of reports/evaluation/spread.csv by what they measure; of pooled folds rather than of each.
 
     A figure that is not defined, whose mean is None, is left out.
     """
-    rows = [row for row in spread if row["side"] == "test" and row["mean"] is not None]
+    rows = [row for row in spread if row.split == "test"]
     return {
-        (row["experiment"], row["checkpoint"], row["of"], row["figure"]): float(row["mean"])
+        (row.experiment, row.checkpoint, row.class_, row.metric): row.mean
         for kind in ("repeat", "round")
         for row in rows
-        if row["kind"] == kind
+        if row.kind == kind and row.mean is not None
     }
 
 
@@ -33,6 +34,7 @@ def published(preset: Preset, images: Counts, found: Measured, tree: Tree) -> di
     columns, None where there is none, or no figures at all where these are other data.
     """
     theirs = preset.data["images"]
+    images = {label: images.get(label, 0) for label in theirs or {}}
     return {
         "name": preset.name,
         "summary": preset.summary,

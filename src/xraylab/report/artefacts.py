@@ -1,0 +1,175 @@
+"""Everything that the report reads, read once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from xraylab import files, tables
+from xraylab.params.config import Params, Plan, read_plan
+from xraylab.paths import Paths
+from xraylab.report.records import (
+    Demographics,
+    EpochMetric,
+    Metric,
+    OperatingPoint,
+    Run,
+    Spread,
+    SubgroupMetric,
+    Summary,
+    Tree,
+    operating_point,
+    record,
+)
+
+SPLITS = ("train", "valid", "test")
+WORDS = (
+    "experiment", "checkpoint", "chosen_on", "kind", "side", "of", "figure", "by", "point", "why", "grouping", "group",
+    "suppressed", "split", "reference",
+)  # fmt: skip
+TEXT = (*tables.TEXT, *WORDS)
+Change = tuple[str, Any, Any]  # dotted key, the baseline's value, the experiment's
+Images = npt.NDArray[np.uint8]
+Augment = Callable[[Plan, Images], list[list[Images]]]
+"""From images to the views of each that training shows; none where it changes nothing."""
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What was trained under one name; `library` builds its network."""
+
+    name: str
+    plan: Plan
+    runs: list[Run]
+    changes: list[Change]
+    library: str
+
+
+@dataclass(frozen=True)
+class Artefacts:
+    """What the stages before this one wrote, and params.yaml."""
+
+    params: Params
+    paths: Paths
+    summary: Summary
+    split: Tree
+    leaks: list[Tree]
+    audit: Tree
+    explained: Tree
+    index: pd.DataFrame
+    metrics: list[Metric]
+    spread: list[Spread]
+    operating_points: list[OperatingPoint]
+    subgroups: list[SubgroupMetric]
+    epochs: list[EpochMetric]
+    demographics: list[Demographics]
+    external: list[Tree]
+    experiments: list[Experiment]
+    augment: Augment
+    published: Tree | None
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """Split -> images; with folds, of the first one."""
+        return totals(self.split["sides"])
+
+    @property
+    def test_shares(self) -> dict[str, float]:
+        """Of the test images, each class's share; with folds, of the first one's."""
+        test = max(self.totals["test"], 1)
+        return {label: part["images"] / test for label, part in self.split["sides"]["test"].items()}
+
+    @property
+    def tested(self) -> int:
+        """How many images are tested; with folds, in all of those that the repeats test."""
+        folds = self.split["folds"]
+        if folds is None:
+            return self.totals["test"]
+        used = {repeat % folds for repeat in self.params.study.repeats}
+        return sum(totals(self.split["each_fold"][fold]["sides"])["test"] for fold in used)
+
+
+def read(
+    params: Params, paths: Paths, built_by: Callable[[str], str], augment: Augment, published: Tree | None
+) -> Artefacts:
+    """`built_by`: from an architecture to the library that builds it. Errors: MissingError."""
+    folder = paths.evaluation
+    summary = Summary.of(files.read_json(folder / "summary.json"))
+    return Artefacts(
+        params=params,
+        paths=paths,
+        summary=summary,
+        split=files.read_json(paths.split / "summary.json"),
+        leaks=files.read_json(paths.split / "audit.json"),
+        audit=files.read_json(paths.audit),
+        explained=files.read_json(paths.explanation / "summary.json"),
+        index=tables.read(paths.index),
+        metrics=records(folder / "figures.csv", Metric),
+        spread=records(folder / "spread.csv", Spread),
+        operating_points=[operating_point(row) for row in rows(tables.read(folder / "operating_points.csv", TEXT))],
+        subgroups=records(folder / "subgroups.csv", SubgroupMetric),
+        epochs=records(folder / "epochs.csv", EpochMetric),
+        demographics=records(folder / "demographics.csv", Demographics),
+        external=[files.read_json(path) for path in sorted(paths.external.glob("*.json"))],
+        experiments=_experiments(paths, summary, built_by),
+        augment=augment,
+        published=published,
+    )
+
+
+def records(path: Path, kind: type[Row]) -> list[Row]:
+    """One record per row of a CSV."""
+    return [record(kind, row) for row in rows(tables.read(path, TEXT))]
+
+
+def totals(sides: Tree) -> dict[str, int]:
+    return {side: sum(part["images"] for part in sides[side].values()) for side in SPLITS}
+
+
+def differences(plan: Tree, baseline: Tree) -> list[Change]:
+    """What `plan` sets otherwise than `baseline`, both nested."""
+    ours, theirs = flat(plan), flat(baseline)
+    return [(key, theirs[key], ours[key]) for key in ours if ours[key] != theirs[key]]
+
+
+def flat(tree: Tree, prefix: str = "") -> Tree:
+    """Dotted key -> value, with null, true and false as params.yaml has them."""
+    leaves: Tree = {}
+    for key, value in tree.items():
+        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": _as_written(value)}
+    return leaves
+
+
+def _as_written(value: Any) -> Any:
+    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else value
+
+
+def rows(table: pd.DataFrame) -> list[Tree]:
+    """One mapping per row of a table that was read with `TEXT`; None where a cell is empty or no number."""
+    numbers = {str(name): pd.to_numeric(table[name], errors="coerce") for name in table.columns if name not in TEXT}
+    mappings = table.assign(**numbers).to_dict("records")
+    return [{str(key): _known(value) for key, value in row.items()} for row in mappings]
+
+
+def _known(value: Any) -> Any:
+    return None if value == "" or value != value else value  # noqa: PLR0124 - NaN alone differs from itself
+
+
+def _experiments(paths: Paths, summary: Summary, built_by: Callable[[str], str]) -> list[Experiment]:
+    plans = {name: read_plan(paths.plan(name)) for name in summary.experiments}
+    baseline = plans[summary.baseline].model_dump()
+    return [
+        Experiment(
+            name=name,
+            plan=plans[name],
+            runs=runs,
+            changes=differences(plans[name].model_dump(), baseline),
+            library=built_by(plans[name].model.arch),
+        )
+        for name, runs in summary.experiments.items()
+    ]

@@ -1,0 +1,227 @@
+"""What is known of a study and of its experiments, in sentences: for the checklists and the model cards.
+
+Model cards after Mitchell et al., Model Cards for Model Reporting, 2019.
+"""
+
+from collections.abc import Mapping
+from html import escape
+
+from xraylab.params.config import Experiment as Plan
+from xraylab.params.config import Params
+from xraylab.report import metric_tables, participants, provenance
+from xraylab.report.artefacts import Artefacts, Experiment
+from xraylab.report.checklist import CHECKLISTS, UNKNOWN, answered
+from xraylab.report.metric_tables import COLUMNS
+from xraylab.report.records import Metric, Summary, Tree, keyed, where
+from xraylab.report.text import format_metric, grouped, interval, listed, metric_name, plural, title, unit
+
+ROLES = {
+    "primary": "the primary figure, {}, tested with Holm’s correction over experiments",
+    "exploratory": "exploratory tests with Holm’s correction over all figures and pairs",
+}
+Card = dict[str, list[str]]  # heading -> lines
+
+
+def checklists(data: Artefacts) -> Tree:
+    """Each checklist with its items, answered where the pipeline knows the answer."""
+    facts = study_facts(data)
+    return {"checklists": {name: [answered(item, facts) for item in items] for name, items in CHECKLISTS.items()}}
+
+
+def study_facts(data: Artefacts) -> dict[str, str | None]:
+    """The facts of the checklists, by the names that its items use; None where nothing is known."""
+    params, summary, audit, totals = data.params, data.summary, data.audit, data.totals
+    experiments = {each.name: each for each in data.experiments}
+    plans: dict[str, Plan] = {name: experiments[name].plan for name in params.experiments}
+    archs, used = sorted({str(plan.model.arch) for plan in plans.values()}), sum(totals.values())
+    starts = {provenance.start(each.plan.model.pretrained, each.library) for each in data.experiments}
+    external = metric_tables.external(data) or {"tests": []}
+    own: dict[str, str | None] = {
+        "kind": f"classification of radiographs by deep learning ({listed(archs)})",
+        "summary": "the opening of this page",
+        "goal": f"to tell {listed(summary.classes, 'or')} apart, and to compare {plural(len(plans), 'experiment')}",
+        "source": f"{params.data.source_text}, read as {audit['layout']}",
+        "excluded": f"{grouped(audit['images'] - used)} of {grouped(audit['images'])} images were not used"
+        if not summary.folds
+        else f"{grouped(audit['images'])} images, of which each fold takes its own sides",
+        "preprocessing": preprocessing(params),
+        "subsets": f"all images of the classes; of each, {params.split.train_per_class} for training",
+        "unreadable": f"files that cannot be read: {params.data.on_bad_image}; the audit counts them",
+        "labels": f"the labels of the data set, as its files hold them ({audit['why']})",
+        "split": provenance.split_sentences(params.split),
+        "disjoint": _disjoint(params, audit),
+        "model": listed([f"{name}: {_network(plan)}" for name, plan in plans.items()]),
+        "software": "listed under “How it was made”; exact versions in constraints.txt",
+        "start": listed(sorted(starts)),
+        "training": "in the model cards, and with every parameter under “How it was made”",
+        "selection": selection(plans, summary),
+        "ensembles": _ensembles(params),
+        "metrics": "listed for each experiment under “Experiment by experiment”",
+        "statistics": statistics(summary),
+        "robustness": f"{plural(len(params.study.repeats), 'repeat')}; subgroups where the data know them",
+        "explained": _explained(params),
+        "internal": f"{grouped(totals['test'])} test images of the same source",
+        "external": listed([f"{test.run} on {test.data_set}" for test in external["tests"]]) or None,
+        "numbers": f"{grouped(totals['train'])} training, {grouped(totals['valid'])} validation and "
+        f"{grouped(totals['test'])} test images" + (" in the first fold" if summary.folds else ""),
+        "predictors": "the image alone",
+        "output": _output(summary),
+        "imbalance": _imbalance(plans),
+        "performance": "the comparison table and each experiment’s figures",
+        "accuracy": "sensitivity, specificity, PPV and NPV with intervals for each experiment",
+        "failures": "confusion matrices, and the most confident mistakes with their images",
+        "limits": limits(params, summary, audit),
+        "protocol": "params.yaml, at the end of “How it was made”",
+        "available": "code and parameters: the commit named here; weights and figures: DVC’s cache; data: their source",
+    }
+    return own | participants.facts(data.demographics, data.subgroups)
+
+
+def preprocessing(params: Params) -> str:
+    """What was done to every image before the network."""
+    images = params.images
+    done = [f"{images.fit} to {images.pixels} × {images.pixels} pixels"]
+    done += ["uniform borders cut off"] if images.crop_border or images.crop_lungs else []
+    done += ["cropped to the lungs"] if images.crop_lungs else []
+    done += [f"window from percentile {images.window[0]:g} to {images.window[1]:g}"] if images.window else []
+    done += [f"CLAHE ({images.clahe:g})"] if images.clahe else []
+    done += [f"pyramid sharpening ({images.pyramid_sharpening:g})"] if images.pyramid_sharpening else []
+    return listed(done)
+
+
+def _network(plan: Plan) -> str:
+    model = plan.model
+    return f"{model.arch}, {plural(model.channels, 'channel')}, {model.pixels} × {model.pixels} pixels"
+
+
+def _disjoint(params: Params, audit: Tree) -> str:
+    known = "image" if audit["patients"] == "unknown" else "patient"
+    accepted = "; leakage was accepted" if params.split.on_leakage == "accept" else ""
+    unsure = ", since patients are unknown" if known == "image" else ""
+    return f"by {known}{unsure}; duplicates and near duplicates were looked for{accepted}"
+
+
+def selection(plans: dict[str, Plan], summary: Summary) -> str:
+    """How each experiment's epoch was chosen; the experiments are named where they differ."""
+    said = _where_they_differ({name: provenance.selection(plan.train) for name, plan in plans.items()})
+    warned = [f"on the TEST images for {listed(summary.chosen_on_test)}"] if summary.chosen_on_test else []
+    return "; ".join([said, *warned])
+
+
+def _explained(params: Params) -> str | None:
+    """What `explain` was asked for; None where it was asked for nothing."""
+    asked, methods = params.explain.experiments, listed([str(name) for name in params.explain.methods])
+    whose = "the two best experiments" if asked == "top-two" else listed(list(asked))
+    return f"{methods} of {whose}, and shortcut probes" if asked else None
+
+
+def _output(summary: Summary) -> str:
+    thresholds = "; the highest is the prediction, further thresholds were fixed on validation images"
+    return f"a probability of each class ({listed(summary.classes)}){thresholds}"
+
+
+def _imbalance(plans: dict[str, Plan]) -> str:
+    """What each experiment does about classes of unequal size; the experiments are named where they differ."""
+    measures = {}
+    for name, plan in plans.items():
+        done = [] if plan.sampling.strategy == "none" else [f"{plan.sampling.strategy} sampling"]
+        done += [] if plan.loss.class_weights == "none" else ["a loss with class weights"]
+        measures[name] = listed(done) if done else "nothing was done about it"
+    return _where_they_differ(measures)
+
+
+def _where_they_differ(said: Mapping[str, str]) -> str:
+    """What is said of each experiment, once; the experiments are named where they differ."""
+    alike: dict[str, list[str]] = {}
+    for name, how in said.items():
+        alike.setdefault(how, []).append(name)
+    return "; ".join(alike if len(alike) == 1 else [f"{listed(names)}: {how}" for how, names in alike.items()])
+
+
+def _ensembles(params: Params) -> str:
+    several = len(params.study.repeats) > 1
+    return (
+        "the mean probability over repeats, named as an ensemble; tests are of single networks" if several else "none"
+    )
+
+
+def statistics(summary: Summary) -> str:
+    """The rules that this study's intervals and tests were made by, the primary figure first."""
+    methods = listed(summary.interval_methods)
+    said = [f"{100 * summary.confidence:g} % intervals ({methods}): {summary.rests_on}"]
+    for role, what in ROLES.items():
+        tests = dict.fromkeys(row.test for row in where(summary.comparisons, role=role) if row.test)
+        if tests:
+            said.append(f"{what.format(metric_name(summary.primary))} ({listed(list(tests))})")
+    return "; ".join(said)
+
+
+def limits(params: Params, summary: Summary, audit: Tree) -> str:
+    """Those that the pipeline sees; the authors know more."""
+    found = ["all images are of one source, so nothing is said of other hospitals"]
+    found += ["the class is told from facts about the files"] if audit["shortcuts"]["warning"] else []
+    found += ["patients are unknown"] if audit["patients"] == "unknown" else []
+    found += ["epochs were chosen on test images"] if summary.chosen_on_test else []
+    found += ["leakage across splits was accepted"] if params.split.on_leakage == "accept" else []
+    found += (
+        ["a single repeat does not show how much chance in training matters"] if len(params.study.repeats) == 1 else []
+    )
+    return "; ".join(found)
+
+
+def cards(data: Artefacts) -> Tree:
+    return {"cards": {each.name: card(data, each) for each in data.experiments}}
+
+
+def card(data: Artefacts, experiment: Experiment) -> Card:
+    """What the network is, what it was trained and tested on, how well it did, and what it must not be used for."""
+    model, params, summary = experiment.plan.model, data.params, data.summary
+    caution = ["Not a medical device; not validated for clinical use."]
+    if experiment.name in summary.chosen_on_test:
+        caution.append("Its epoch was chosen on the test images: its figures are too favourable.")
+    limitations = limits(params, summary, data.audit)
+    split = provenance.split_sentences(params.split)
+    return {
+        "Network": [
+            f"{model.arch}, {grouped(experiment.runs[0].parameters)} parameters; {model.channels}-channel images of "
+            f"{model.pixels} × {model.pixels} pixels; puts out one probability each for {listed(summary.classes)}."
+        ],
+        "Training": [
+            *provenance.training(experiment.plan, experiment.runs, experiment.library),
+            f"Selected: {provenance.selection(experiment.plan.train)}.",
+        ],
+        "Intended use": [f"{UNKNOWN}: what it is for, who uses it, and on whom."],
+        "Data": [f"{params.data.source_text}; {split} Images: {preprocessing(params)}."],
+        "Figures on the test images": _test_metrics(summary, data.metrics, experiment.name),
+        "Cautions": [
+            *caution,
+            *shortcut_warnings(data.explained, experiment.name),
+            f"{limitations[:1].upper()}{limitations[1:]}.",
+        ],
+    }
+
+
+def shortcut_warnings(explained: Tree, experiment: str) -> list[str]:
+    """What `explain` warns of in this experiment's network."""
+    probes = [record["probes"] for record in explained["experiments"] if record["experiment"] == experiment]
+    return [text for own in probes for text in own["warnings"]]
+
+
+def _test_metrics(summary: Summary, metrics: list[Metric], experiment: str) -> list[str]:
+    own = keyed(where(metrics, experiment=experiment, checkpoint="best", split="test", kind="mean"))
+    rows = [own[summary.key(name)] for name in COLUMNS["best"] if summary.key(name) in own]
+    return [f"{title(row.metric)}: {_with_interval(row)}" for row in rows]
+
+
+def _with_interval(row: Metric) -> str:
+    if row.value is None:
+        return "not available"
+    between = interval(row, row.metric)
+    return f"{format_metric(row.value, row.metric)}{unit(row.metric)}" + (f" ({between})" if between else "")
+
+
+def markdown(experiment: str, study: str, card: Card) -> str:
+    """The card as a file; what users name is escaped, since Markdown may hold HTML."""
+    parts = [f"# {experiment}", escape(study)]
+    parts += [f"## {heading}\n\n" + "\n".join(f"- {escape(line)}" for line in lines) for heading, lines in card.items()]
+    return "\n\n".join(parts) + "\n"

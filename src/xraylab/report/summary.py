@@ -1,0 +1,262 @@
+"""The study's answer: what its tests allow to be said, who comes first, and the same for a terminal.
+
+Imports nothing that takes time, neither pandas nor matplotlib: `xraylab show` answers at once.
+"""
+
+from rich.console import Group, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
+
+from xraylab.report.records import DAGGER, Comparison, Result, Summary, Tree, where
+from xraylab.report.text import SIDE_NAMES, decimal, listed, metric_name, minus, p_value, percent, plural
+
+COMPARED = ("accuracy", "f1", "auroc")
+ONCE = "trained networks"  # what a comparison is about where every experiment was trained once
+PROBES = {  # a probe, and whether it warns where nearly all is kept, or where it is not
+    "border": (False, "with the border of every image black"),
+    "centre": (True, "with the centre of every image black"),
+    "metadata": (True, "by a model of facts about the files alone"),
+}
+NOTHING = {"warning": None, "remedy": ""}  # what audits of earlier versions say
+OPENING = "These figures may not hold elsewhere."
+
+
+def shortcut_warning(audit: Tree | None, explained: Tree | None) -> str | None:
+    """What in the data or in a network speaks for a shortcut, and what to do; None where nothing does.
+
+    `audit`: data/audit.json; `explained`: reports/explain/summary.json; None where there is none.
+    """
+    found = NOTHING | (audit["shortcuts"] if audit else {})
+    probes = [probe for probe in PROBES if not (probe == "metadata" and found["warning"])]  # that says as much
+    kept = [f"{shares} {PROBES[probe][1]}" for probe in probes if (shares := _kept(explained, probe))]
+    probed = f"Kept of the AUROC beyond chance: {'; '.join(kept)}." if kept else None
+    reasons = [reason for reason in (found["warning"], probed) if reason]
+    return " ".join([*reasons, found["remedy"]]).strip() if reasons else None
+
+
+def _kept(explained: Tree | None, probe: str) -> str:
+    """`42 % (baseline)` of each network for which the probe is a warning."""
+    networks = explained["experiments"] if explained else []
+    probed = {record["experiment"]: record["probes"][probe] for record in networks}
+    warned = {name: each for name, each in probed.items() if each["nearly"] is PROBES[probe][0]}
+    return listed([f"{percent(each['kept'], 0)} % ({name})" for name, each in warned.items()])
+
+
+def headline(summary: Summary) -> str:
+    """Which experiments are shown to be better than the baseline in the primary metric; else that none is, and why."""
+    rows, name = _primary(summary), metric_name(summary.primary)
+    if not rows:
+        return f"One experiment, {summary.ranking[0].experiment}: there is nothing to compare it with."
+    none = f"No experiment is shown to be better than {_baseline(summary)}"
+    if summary.chosen_on_test:
+        return f"{none}: the very test images chose, so they show nothing about new ones."
+    shown = [row for row in rows if row.is_shown(summary.confidence)]
+    better, worse = _above(shown), [row for row in shown if (row.difference or 0) < 0]
+    if rows[0].about == ONCE and better:
+        return f"{none}: each was trained once, and with another seed the difference in {name} may turn."
+    if better:
+        verb = "is" if len(better) == 1 else "are"
+        said = f"{_differences(better)} {verb} shown to be better than {_baseline(summary)} in {name}"
+        return f"{said}{_also_worse(worse, '; ')}."
+    return f"{none} in {name}{_why_not(rows, worse, summary.confidence)}."
+
+
+def conclusions(summary: Summary) -> list[str]:
+    """The sentences of what differs, else of the experiment that comes first; then of all others in one.
+
+    With one repeat it ends with what that leaves open, with several with the spread between them.
+    """
+    rows = _primary(summary)
+    if not rows:
+        return []
+    first = summary.top_two[0]
+    told = [row for row in rows if row.is_shown(summary.confidence) or row.not_worse or row.first == first] or rows[:1]
+    rest = len(rows) - len(told)
+    said = [row.sentence for row in told]
+    if rest:
+        who = "The other is not" if rest == 1 else f"None of the other {rest} is"
+        said.append(f"{who} shown to differ from {_baseline(summary)}.")
+    return [*said, *_detectable(rows), _seeds(summary, rows)]
+
+
+def _detectable(rows: list[Comparison]) -> list[str]:
+    """Which true differences this test would have shown."""
+    known = sorted(row.detectable for row in rows if row.detectable is not None)
+    if not known:
+        return []
+    span = " to ".join(dict.fromkeys([f"{known[0]:.3f}", f"{known[-1]:.3f}"]))
+    which = "" if len(known) == 1 else ", depending on the experiment"
+    return [f"This test had a power of 80 % for a true difference in {metric_name(rows[0].metric)} of {span}{which}."]
+
+
+def _why_not(rows: list[Comparison], worse: list[Comparison], confidence: float) -> str:
+    """The largest difference that may be chance; why there is no test; who is shown to be worse."""
+    undecided = [row for row in rows if row.p_holm is not None and not row.is_shown(confidence)]
+    above = _above(undecided)
+    if worse and not above:
+        return _also_worse(worse, ": ")
+    if above:
+        most = max(above, key=lambda row: row.difference or 0)
+        chance = f": the largest difference, {most.difference:+.3f} of {most.first}, may be chance"
+        return chance + _also_worse(worse, "; ")
+    if undecided:
+        return ": every one is level with it or below"
+    untested = next((row.why for row in rows if row.why), "no difference could be tested")
+    return f": {untested}"
+
+
+def _above(rows: list[Comparison]) -> list[Comparison]:
+    return [row for row in rows if row.difference is not None and row.difference > 0]
+
+
+def _also_worse(worse: list[Comparison], joint: str) -> str:
+    if not worse:
+        return ""
+    networks = f"the {'network' if len(worse) == 1 else 'networks'} of " if worse[0].about == ONCE else ""
+    return f"{joint}{networks}{_differences(worse)} {'is' if len(worse) == 1 else 'are'} shown to be worse"
+
+
+def _seeds(summary: Summary, rows: list[Comparison]) -> str:
+    if rows[0].about == ONCE:
+        return "Every experiment was trained once: this is about these trained networks, and another seed may turn it."
+    known = {summary.baseline: rows[0].second_sd} | {row.first: row.first_sd for row in rows}
+    spreads = [f"{experiment} {sd:.3f}" for experiment, sd in known.items() if sd is not None]
+    over = plural(len({run.repeat for run in summary.runs}), "fold" if summary.folds else "repeat")
+    return f"Over {over} the standard deviation of {metric_name(summary.primary)} is: {listed(spreads)}."
+
+
+def _primary(summary: Summary) -> list[Comparison]:
+    """The primary metric of every experiment against the baseline."""
+    return where(summary.comparisons, kind="baseline", role="primary")
+
+
+def _differences(rows: list[Comparison]) -> str:
+    return listed([f"{row.first} ({row.difference:+.3f})" for row in rows])
+
+
+def _baseline(summary: Summary) -> str:
+    return "the baseline" if summary.baseline == "baseline" else f"the baseline ({summary.baseline})"
+
+
+def answer(summary: Summary, test_images: int) -> list[str]:
+    """Who comes first, its test metrics, the baseline's, and which images chose."""
+    first = summary.top_two[0]
+    others = [name for name in (summary.baseline, *summary.top_two) if name != first][:1]
+    said = [_first(summary), _scores(summary, first, test_images)]
+    return [*said, *(_against(summary, first, other, test_images) for other in others), _chosen(summary)]
+
+
+def f1_name(summary: Summary) -> str:
+    return f"F1 of {summary.positive}" if summary.positive else "mean F1 over the classes"
+
+
+def _first(summary: Summary) -> str:
+    ranking, lowest = summary.ranking, summary.ranked_by == "loss"
+    if len(ranking) == 1:
+        return f"The study has one experiment, {ranking[0].experiment}."
+    first, second = ranking[:2]
+    values = [decimal(each.value) + summary.mark(each.experiment) for each in (first, second)]
+    name = f1_name(summary) if summary.ranked_by == "f1" else metric_name(summary.ranked_by)
+    images = f"On the {SIDE_NAMES[summary.ranked_on]} images"
+    best = f"{images}, {first.experiment} has the {'lowest' if lowest else 'highest'} {name}"
+    if first.value == second.value:
+        same = "the same" if lowest else "the same, and no lower loss"
+        return f"{best} ({values[0]}); {second.experiment} has {same}."
+    return f"{best} ({values[0]}), followed by {second.experiment} ({values[1]})."
+
+
+def _scores(summary: Summary, experiment: str, images: int) -> str:
+    mean, dagger = summary.test_mean(experiment), summary.mark(experiment)
+    wrong = _wrong(summary, mean, images, "; {} wrong")
+    auroc = "no AUROC" if mean.auroc is None else f"an AUROC of {decimal(mean.auroc)}{dagger}"
+    return (
+        f"On the {images} test images, {experiment} reaches an accuracy of {percent(mean.accuracy)} %{dagger}, "
+        f"an F1 of {decimal(mean.f1)}{dagger} and {auroc}{wrong}{_averaged(summary)}."
+    )
+
+
+def _against(summary: Summary, first: str, other: str, images: int) -> str:
+    """Every difference with its direction; whether it is more than chance, the tests say."""
+    ours, theirs = summary.test_mean(first), summary.test_mean(other)
+    dagger = summary.mark(other)
+    name = f"The next, {other},"
+    if other == summary.baseline:
+        name = f"T{_baseline(summary)[1:]}"
+    auroc = "no AUROC" if theirs.auroc is None else f"{decimal(theirs.auroc)}{dagger}"
+    return (
+        f"{name} reaches {percent(theirs.accuracy)} %{dagger}, {decimal(theirs.f1)}{dagger} and {auroc}"
+        f"{_wrong(summary, theirs, images, ' ({} wrong)')}: {first} has {_directions(ours, theirs)}."
+    )
+
+
+def _directions(ours: Result, theirs: Result) -> str:
+    """`a higher accuracy (+0.0125), a lower AUROC (-0.0210) and the same F1`."""
+    said, same = [], []
+    for metric in COMPARED:
+        value, other = getattr(ours, metric), getattr(theirs, metric)
+        if value is None or other is None:
+            continue
+        difference = round(value - other, 4)
+        if difference:
+            said.append(f"a {'higher' if difference > 0 else 'lower'} {metric_name(metric)} ({difference:+.4f})")
+        else:
+            same.append(metric_name(metric))
+    also = [f"the same {listed(same)}"] if same else []
+    return listed(said + also).replace("-", "−")
+
+
+def _wrong(summary: Summary, mean: Result, images: int, shown: str) -> str:
+    """How many images, in the words of `shown`; nothing of a mean over sources, which counts no images."""
+    return "" if summary.test_sources else shown.format(plural((1 - mean.accuracy) * images, "image"))
+
+
+def _averaged(summary: Summary) -> str:
+    if summary.test_sources:
+        return f" ({_tested_sources(summary)})"
+    if summary.folds:
+        tested = {repeat % summary.folds for repeat in summary.repeats}
+        return f" (the test sides of {plural(len(tested), 'fold')} taken together)"
+    return f" (every figure is the mean of {len(summary.repeats)} repeats)" if summary.several else ""
+
+
+def _tested_sources(summary: Summary) -> str:
+    """Which sources the repeats tested, and by what."""
+    sources = summary.test_sources
+    used = list(dict.fromkeys(sources[repeat % len(sources)] for repeat in summary.repeats))
+    if len(used) == 1:
+        return f"tested on {used[0]} alone, by networks that were trained without it"
+    many = f"{plural(len(used), 'source')}, {listed(used)}"
+    return f"the mean over {many}, each tested by networks that were trained without it"
+
+
+def _chosen(summary: Summary) -> str:
+    on_test = summary.chosen_on_test
+    if not on_test:
+        return "Every epoch was chosen on the validation images; the test images served once, for the figures above."
+    whose = "Every epoch" if set(on_test) == set(summary.experiments) else f"The epoch of {listed(on_test)}"
+    order = ", and so was the order of the experiments" if summary.ranked_on == "test" else ""
+    return f"{whose} was chosen on the test images themselves{order}: the figures marked {DAGGER} are too favourable."
+
+
+def for_terminal(summary: Summary, shortcut: str | None = None) -> RenderableType:
+    """The experiments in their order on validation: test metrics of the best epochs, and the test against the baseline.
+
+    `shortcut`: why its metrics may not hold elsewhere, said before them.
+    """
+    said = [headline(summary), *conclusions(summary)]
+    notes = [f"{DAGGER} chosen on the test images, and so too favourable"] if summary.chosen_on_test else []
+    lines = [Text(minus(sentence)) for sentence in [*said, *notes]]
+    before = [Text(f"warning: {OPENING} {shortcut}", style="bold")] if shortcut else []
+    return Group(*before, _table(summary), *lines)
+
+
+def _table(summary: Summary) -> Table:
+    p = {row.first: row.p_holm for row in where(summary.comparisons, role="primary")}
+    heads = (f"{summary.ranked_on} F1", "accuracy %", "F1", "AUROC", f"p of {metric_name(summary.primary)}")
+    table = Table("experiment", *(Column(head, justify="right") for head in heads))
+    for name, _ in summary.ranking:
+        test, ranked, dagger = summary.test_mean(name), summary.mean(name, summary.ranked_on), summary.mark(name)
+        values = [decimal(ranked.f1 if ranked else None), percent(test.accuracy), decimal(test.f1), decimal(test.auroc)]
+        tested = "baseline" if name == summary.baseline else p_value(p[name])
+        table.add_row(Text(name), *(value + dagger for value in values), tested)
+    return table
