@@ -1,6 +1,6 @@
 """A trained network with the test images that it is asked about."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,16 +9,23 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from xraylab.data import augment
+from xraylab import files, tables
+from xraylab.data import augment, image_cache
 from xraylab.data.image_cache import Images, Normalise, Rows, network_input
+from xraylab.errors import DataError
 from xraylab.explain.pictures import Gray
 from xraylab.explain.saliency import Method, Saliency
+from xraylab.model import hardware, weights
+from xraylab.model.create import create_recorded_model
 from xraylab.model.hardware import Hardware
+from xraylab.paths import Paths
+
+CHECKPOINT, SIDE = "best", "test"
 
 
 @dataclass(frozen=True)
 class Target:
-    """One run's network after one epoch; `record` is its model.json."""
+    """One run's network after its best epoch; `record` is its model.json."""
 
     name: str
     record: dict[str, Any]
@@ -30,6 +37,21 @@ class Target:
     """The image cache."""
     row_of: dict[str, int]
     """Each id's row in `images`."""
+
+    @classmethod
+    def load(cls, paths: Paths, name: str, repeat: int, tell: Callable[[str], object]) -> "Target":
+        """The best epoch of a finished run; `tell` hears what computes. Errors: DataError without test images."""
+        folder, predictions = paths.model(name, repeat), paths.prediction(name, repeat)
+        record, table = files.read_json(folder / "model.json"), tables.read(predictions)
+        tested = table[(table["checkpoint"] == CHECKPOINT) & (table["side"] == SIDE)].reset_index(drop=True)
+        if tested.empty:
+            raise DataError(f"{predictions} has no {SIDE} images, so there is nothing to explain")
+        machine, notes = hardware.choose_to_score(record["hardware"]["precision"])
+        for line in [*hardware.first_lines(f"{name}-{repeat}", machine), *notes]:
+            tell(line)
+        network = create_recorded_model(record)
+        weights.restore(network, folder / f"{CHECKPOINT}.safetensors")
+        return cls(name, record, network.eval().to(machine.device), machine, tested, *image_cache.load(paths.cache))
 
     @property
     def classes(self) -> list[str]:

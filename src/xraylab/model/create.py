@@ -5,17 +5,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from xraylab.data import image_cache
 from xraylab.data.image_cache import Normalise
 from xraylab.errors import ParamsError
-from xraylab.model import backbones, features, freezing, networks, pretrained, weights
+from xraylab.model import backbones, features, freezing, hardware, networks, pretrained, weights
 from xraylab.model.freezing import FreezeSpec, FrozenModel
 from xraylab.model.heads import Head
+from xraylab.params.config import Plan
 from xraylab.params.model import Freeze
 from xraylab.params.model import Model as ModelConfig
+from xraylab.paths import Paths
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,28 @@ def feature_key(cfg: ModelConfig, pretrained_id: str, image_hashes: list[str], p
     """A name for the cached features of the frozen backbone; `image_hashes` are those of the image cache's files."""
     cut = [cfg.head, cfg.freeze.upto, cfg.freeze.layers, cfg.freeze.blocks]
     return features.key(cfg.arch, cfg.channels, cfg.pixels, cut, pretrained_id, image_hashes, precision)
+
+
+def cache_features(
+    plan: Plan, classes: Sequence[str], paths: Paths, image_hashes: list[str], tell: Callable[[str], object]
+) -> str:
+    """The key of the features of all cached images for an experiment; they are computed unless they are there.
+
+    Errors: as `create_starting_model` and `features.write`.
+    """
+    cfg, weights_file, planned_sha256 = plan.model, paths.weights(plan.model.pretrained), plan.pretrained_sha256
+    machine = hardware.choose(plan.train.precision)
+    key = feature_key(cfg, pretrained_id(cfg, weights_file, planned_sha256), image_hashes, machine.precision)
+    path = paths.stored_features(key)
+    if not path.is_file():
+        for line in hardware.first_lines(f"features of {cfg.arch}", machine):
+            tell(line)
+        hardware.deterministic_algorithms()
+        images, _ = image_cache.load(paths.cache)
+        start = create_starting_model(cfg, classes, weights_file, planned_sha256, tell=lambda _: None)
+        rows = np.arange(len(images))
+        features.write(path, start.backbone, images, rows, normalization(cfg), cfg.pixels, machine, tell)
+    return key
 
 
 def describe_model(cfg: ModelConfig, n_classes: int) -> dict[str, Any]:

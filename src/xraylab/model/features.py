@@ -91,7 +91,7 @@ def write(
     normalise: Normalise,
     pixels: int,
     hardware: Hardware,
-    tell: Callable[[str], None],
+    tell: Callable[[str], object],
 ) -> None:
     """Write the features of `rows` of the image cache, channels last, batch by batch; `tell` hears the size before.
 

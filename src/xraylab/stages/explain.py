@@ -4,9 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from xraylab import files, tables
-from xraylab.data import image_cache
 from xraylab.data.prepare import Preparation
-from xraylab.errors import DataError
 from xraylab.explain import feature_maps, gallery, localization, probes, saliency
 from xraylab.explain.localization import Mask
 from xraylab.explain.target import Target
@@ -14,9 +12,6 @@ from xraylab.model import hardware
 from xraylab.params.config import Params
 from xraylab.params.evaluate import Explain
 from xraylab.paths import Paths
-from xraylab.predict.checkpoints import load_run
-
-CHECKPOINT, SIDE = "best", "test"
 
 
 def run(cfg: Params, paths: Paths) -> None:
@@ -25,7 +20,7 @@ def run(cfg: Params, paths: Paths) -> None:
     top_two = files.read_json(paths.evaluation / "top_two.json")
     ranked, repeat = cfg.explain.experiments == "top-two", cfg.study.repeats[0]
     names = top_two["top_two"] if ranked else cfg.explain.experiments
-    targets = [_target(paths, name, repeat) for name in names]
+    targets = [Target.load(paths, name, repeat, print) for name in names]
     preparation = Preparation.recorded(cfg.images.model_dump())
     masks = localization.find_masks(paths.raw, tables.read(paths.index), preparation, cfg.images.fit)
     metadata = files.read_json(paths.audit)["shortcuts"]["model"]
@@ -43,18 +38,6 @@ def run(cfg: Params, paths: Paths) -> None:
             print(f"warning: {record['experiment']}: {warning}")
 
 
-def _target(paths: Paths, name: str, repeat: int) -> Target:
-    model = load_run(paths, name, repeat)
-    table = tables.read(paths.prediction(name, repeat))
-    tested = table[(table["checkpoint"] == CHECKPOINT) & (table["side"] == SIDE)].reset_index(drop=True)
-    if tested.empty:
-        raise DataError(f"{paths.prediction(name, repeat)} has no {SIDE} images, so there is nothing to explain")
-    machine, notes = hardware.choose_to_score(model.record["hardware"]["precision"])
-    print(*hardware.first_lines(f"{name}-{repeat}", machine), *notes, sep="\n")
-    network = model.network(model.epoch(CHECKPOINT)).eval().to(machine.device)
-    return Target(name, model.record, network, machine, tested, *image_cache.load(paths.cache))
-
-
 def _explained(
     target: Target, cfg: Explain, repeat: int, masks: dict[str, Mask], metadata: dict[str, Any] | None, folder: Path
 ) -> dict[str, Any]:
@@ -62,7 +45,7 @@ def _explained(
     return {
         "experiment": target.name,
         "repeat": repeat,
-        "epoch": target.record[f"{CHECKPOINT}_epoch"],
+        "epoch": target.record["best_epoch"],
         **gallery.write(target, methods, cfg.images, masks, folder),
         "localisation": localization.measure(target, methods, cfg.masked_images, masks, repeat),
         "probes": probes.measure(target, cfg.centre, cfg.nearly, metadata),
