@@ -9,21 +9,13 @@ from refused import problems
 from xraylab.params import config
 
 CONTRADICTIONS = {
-    "a width without a hidden layer": (
-        {"head_width": 128},
-        ["model.head_width: only model.head: concat or dense uses it; set it to null"],
-    ),
     "a hidden layer without a width": (
-        {"head": "dense", "head_batch_norm": True},
+        {"head": "dense", "head_width": None},
         ["model.head_width: model.head is dense, which needs a number here"],
     ),
     "a dense head that leaves batch norm open": (
-        {"head": "dense", "head_width": 128},
+        {"head": "dense", "head_batch_norm": None},
         ["model.head_batch_norm: model.head is dense, which needs true or false here"],
-    ),
-    "batch norm of another head": (
-        {"head": "concat", "head_width": 512, "head_batch_norm": False},
-        ["model.head_batch_norm: only model.head: dense uses it; set it to null"],
     ),
     "frozen in two ways": (
         {"pretrained": "default", "freeze": {"upto": "layer2", "layers": 0.5}},
@@ -39,17 +31,6 @@ CONTRADICTIONS = {
     "no blocks": (
         {"pretrained": "default", "freeze": {"blocks": 0}},
         ["model.freeze.blocks: 0 blocks freeze nothing: set it to null"],
-    ),
-    "batch norm of nothing": (
-        {"freeze": {"batch_norm": "train"}},
-        ["model.freeze.batch_norm: nothing is frozen, so that it changes nothing: set it to eval"],
-    ),
-    "a cache of nothing": (
-        {"freeze": {"cache": True}},
-        [
-            "model.freeze.cache: nothing is frozen, so there is nothing to compute once: set model.freeze.upto, layers "
-            "or blocks, or this to false"
-        ],
     ),
     "a cache of what changes": (
         {"pretrained": "default", "freeze": {"upto": "head", "batch_norm": "train", "cache": True}},

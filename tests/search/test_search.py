@@ -132,8 +132,10 @@ def test_values_that_a_trial_would_choke_on_are_named_before_it_begins(tmp_path:
         "search.space.model.dropout: input should be less than 1, got 1.5",
         "search.space.train.batch_size: input should be a valid integer, got 32.0",
     ]
-    assert problems(tmp_path / "together", space={"train.optimizer": ["adam", "sgd"]}) == [
-        "search.space: train.momentum: train.optimizer is sgd, which needs a number here (with train.optimizer: sgd)"
+    together = {"train.optimizer": ["adam", "sgd"], "train.momentum": [0.9, None]}
+    assert problems(tmp_path / "together", space=together) == [
+        "search.space: train.momentum: train.optimizer is sgd, which needs a number here (with train.optimizer: sgd, "
+        "train.momentum: None)"
     ]
     unknown = {**SPACE, "train.momentum": {"low": 0.5, "high": 0.9, "when": {"train.optimizer": "rmsprop"}}}
     assert problems(tmp_path / "never", space=unknown) == [

@@ -1,43 +1,92 @@
 """params.yaml as a whole: read, checked, and each experiment resolved."""
 
-import difflib
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import (
-    Field,
-    ValidationError,
-)
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from xraylab import files
 from xraylab.errors import ParamsError
-from xraylab.params import messages
-from xraylab.params import model as of_model
-from xraylab.params import train as of_train
-from xraylab.params.data import Data, label_problems, source_problems
-from xraylab.params.evaluate import Evaluate, Explain, evaluate_problems
-from xraylab.params.images import NOT_IN_COPIES, Augment, Images, Sampling, changing
+from xraylab.params import messages, search
+from xraylab.params.data import Data
+from xraylab.params.evaluate import Evaluate, Explain
+from xraylab.params.images import BATCHWISE, NOT_IN_COPIES, Augment, Images, Sampling, changing
 from xraylab.params.loss import Loss
 from xraylab.params.model import Model
-from xraylab.params.search import JUDGES, Search, Values, condition_problems, corners, nested
-from xraylab.params.section import Section
-from xraylab.params.split import Split, split_problems
+from xraylab.params.search import Search, Values
+from xraylab.params.section import CONTRADICTION, Problem, Section, refusal
+from xraylab.params.split import Split
 from xraylab.params.study import Predict, Report, Study
-from xraylab.params.train import Train
+from xraylab.params.train import Train, phases
 
 EXPERIMENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-OVERRIDABLE = ("model", "augment", "sampling", "loss", "train")
+BAD_NAME = (
+    "a name is up to 64 lower-case letters, digits, - and _, and begins with a letter or digit; it becomes a folder "
+    "and part of a command"
+)
+HEAD = "head"  # of model.freeze.upto: all but the head
+Tree = dict[str, Any]
 
 
 class Experiment(Section):
-    """The sections that an experiment may override, resolved."""
+    """The sections that an experiment may override."""
 
     model: Model
     augment: Augment
     sampling: Sampling
     loss: Loss
     train: Train
+
+    def problems(self) -> Iterator[Problem]:
+        """What no single section can know."""
+        yield from self._of_sources()
+        yield from self._of_phases()
+        changed = [f"augment.{name}" for name in changing(self.augment)]
+        if self.model.freeze.chosen and self.model.freeze.cache and changed:
+            yield (
+                "model.freeze.cache",
+                f"{' and '.join(changed)} shows the frozen part another image in every epoch, so its output cannot be "
+                "computed once: switch that off, or set this to false",
+            )
+
+    def _of_sources(self) -> Iterator[Problem]:
+        """Losses that look at sources, which mixed images have two of."""
+        mixed = [f"augment.{name}" for name in BATCHWISE if getattr(self.augment, name) > 0]
+        for name in ("group_dro_step", "coral_weight"):
+            if getattr(self.loss, name) > 0 and mixed:
+                yield f"loss.{name}", f"{mixed[0]} mixes images of several sources: set one of the two to 0"
+        if self.loss.coral_weight > 0 and self.model.freeze.upto == HEAD:
+            yield (
+                "loss.coral_weight",
+                "model.freeze.upto: head freezes the features that it would align: set it to 0",
+            )
+
+    def _of_phases(self) -> Iterator[Problem]:
+        """Parts that are to be frozen, thawed or slowed, and are frozen otherwise, or have learnt nothing."""
+        for number, phase in enumerate(phases(self.train)):
+            where = f"train.{self.train.where(number)}"
+            if self.model.freeze.upto == HEAD and phase.schedule == "fine_tune":
+                yield (
+                    f"{where}schedule",
+                    "model.freeze.upto: head leaves nothing for fine_tune to unfreeze or to slow: take another, such "
+                    "as one_cycle, or set that to null",
+                )
+            if self.model.freeze.upto == HEAD and phase.frozen:
+                yield (
+                    f"{where}frozen",
+                    "model.freeze.upto: head freezes the same throughout: set one of the two to false or null",
+                )
+            if number == 0 and self.model.pretrained == "none" and (phase.frozen or phase.freeze_epochs):
+                yield (
+                    f"{where}{'frozen' if phase.frozen else 'freeze_epochs'}",
+                    "model.pretrained is none, so what would be frozen has learnt nothing: set model.pretrained to "
+                    "default or a file, or begin with a schedule that trains everything",
+                )
+
+
+OVERRIDABLE = tuple(Experiment.model_fields)
 
 
 class Params(Experiment):
@@ -52,43 +101,144 @@ class Params(Experiment):
     predict: Predict
     report: Report
     search: Search
-    experiments: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    experiments: Annotated[dict[str, Tree], Field(min_length=1)]
 
     def experiment(self, name: str, values: Values | None = None) -> Experiment:
-        """The base sections with one experiment's overrides, and then with `values` (dotted key -> value)."""
+        """The base sections with an experiment's overrides, then `values` (dotted key -> value), as they are used.
+
+        Options that the experiment's choices do not use are null. Errors: ValidationError.
+        """
         base = {section: getattr(self, section).model_dump() for section in OVERRIDABLE}
-        return Experiment.model_validate(merged(merged(base, self.experiments[name]), nested(values or {})))
+        overrides = merged(self.experiments[name], search.nested(values or {}))
+        return Experiment.model_validate(merged(base, overrides)).resolved()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_experiments(cls, tree: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Every problem at once: those of the sections and those of the experiments."""
+        found: list[Problem] = []
+        try:
+            params = handler(tree)
+        except ValidationError as error:
+            found = messages.problems(error, cls)
+        if isinstance(tree, dict):
+            found += _of_experiments(tree)
+        found = found or list(params.misfits()) or list(params.search_problems())
+        if found:
+            raise refusal(found)
+        return params
+
+    def misfits(self) -> Iterator[Problem]:
+        """What of the sections, and of each experiment, does not fit the others."""
+        if self.study.baseline not in self.experiments:
+            yield "study.baseline", f"{self.study.baseline!r} is not one of the experiments"
+        yield from self.evaluate.misfits(self.data)
+        for name in self.explain.experiments if isinstance(self.explain.experiments, list) else ():
+            if name not in self.experiments:
+                there = ", ".join(self.experiments)
+                yield "explain.experiments", f"{name!r} is not one of the experiments; there is {there}"
+        if self.predict.tta > 0 and not self._copies_differ():
+            yield (
+                "predict.tta",
+                "no experiment's augmentation changes a copy (noise, erasing, histogram matching, mixup and cutmix are "
+                "left out of them), so all would be alike: set it to 0",
+            )
+        base = list(self._of_data(self))
+        yield from base
+        for name in self.experiments:
+            own = self._of_data(self.experiment(name))
+            yield from ((f"experiments.{name}.{key}", text) for key, text in own if (key, text) not in base)
+
+    def search_problems(self) -> Iterator[Problem]:
+        """What a search would run into only after it has begun; nothing where there is no space."""
+        space, name = self.search.space, self.search.experiment
+        if not space:
+            return
+        if name not in self.experiments:
+            yield "search.experiment", f"{name!r} is not one of the experiments"
+            return
+        problems = [*search.key_problems(space, Experiment), *search.condition_problems(space)]
+        yield from problems or self._of_corners(name)
+
+    def _of_corners(self, name: str) -> Iterator[Problem]:
+        """Wrong types and contradictions of every choice with every other, each under its key and once."""
+        found: dict[Problem, Problem] = {}
+        for values in search.corners(self.search.space):
+            settings = ", ".join(f"{key}: {value}" for key, value in values.items())
+            try:
+                problems = list(self._of_data(self.experiment(name, values)))
+            except ValidationError as error:
+                problems = messages.problems(error, Experiment)
+                if any(item["type"] != CONTRADICTION for item in error.errors()):
+                    found |= {each: (f"search.space.{each[0]}", each[1]) for each in problems}
+                    continue
+            for key, text in problems:
+                found.setdefault((key, text), ("search.space", f"{key}: {text} (with {settings})"))
+        yield from found.values()
+
+    def _of_data(self, experiment: Experiment) -> Iterator[Problem]:
+        """What an experiment asks for and the data cannot give."""
+        weights, classes = experiment.loss.class_weights, self.data.classes
+        if isinstance(weights, list) and len(weights) != len(classes):
+            yield "loss.class_weights", f"{len(weights)} weights for the classes {', '.join(classes)}"
+        if experiment.model.pixels > self.images.pixels:
+            yield (
+                "model.pixels",
+                f"{experiment.model.pixels} is more than images.pixels ({self.images.pixels}): raise images.pixels",
+            )
+        if self.split.valid == 0 and experiment.train.select_on == "valid":
+            yield (
+                "train.select_on",
+                "there is no validation side to select on (split.valid is 0): set split.valid to a fraction such as "
+                "0.15, or train.select_on to test, the published mode",
+            )
+
+    def _copies_differ(self) -> bool:
+        """Whether any experiment would predict from other images than the cached ones."""
+        augments = [self.experiment(name).augment for name in self.experiments]
+        return any(set(changing(augment)) - set(NOT_IN_COPIES) for augment in augments)
 
 
 class Plan(Experiment):
-    """plans/<experiment>.yaml: an experiment, and what its pretrained file held when it was planned."""
+    """plans/<experiment>.yaml: an experiment as it is used, and what its pretrained file held when it was planned."""
 
     pretrained_sha256: str | None
 
 
-def read(path: Path, name: str | None = None) -> Params:
-    """Read and check the whole file. Errors: ParamsError with every problem, each under its dotted path.
+def read(path: Path) -> Params:
+    """Read and check the whole file. Errors: ParamsError with every problem, each under its dotted path."""
+    return checked(files.read_yaml(path), path.name)
 
-    `name` stands in errors instead of the path's own.
-    """
-    tree = files.read_yaml(path)
+
+def checked(tree: Any, name: str) -> Params:
+    """What a file `name` holds, with the split as it is used. Errors: ParamsError."""
     if not isinstance(tree, dict):
-        raise ParamsError(f"{name or path.name} holds no sections")
+        raise ParamsError(f"{name} holds no sections")
     try:
         params = Params.model_validate(tree)
     except ValidationError as error:
-        raise ParamsError(messages.headline(name or path.name), messages.problems(error, Params)) from None
-    problems = [*_study_problems(params), *_experiments_problems(params)] or _search_problems(params)
-    if problems:
-        raise ParamsError(messages.headline(name or path.name), problems)
-    return params
+        problems = [f"{key}: {text}" for key, text in messages.problems(error, Params)]
+        raise ParamsError(f"{name} cannot be used:", problems) from None
+    return params.model_copy(update={"split": params.split.resolved()})
 
 
 def read_plan(path: Path) -> Plan:
     return Plan.model_validate(files.read_yaml(path))
 
 
-def merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+def unused_overrides(params: Params) -> list[str]:
+    """What experiments set and their own choices do not use, in sentences."""
+    found: dict[str, None] = {}
+    for name, overrides in params.experiments.items():
+        base = {section: getattr(params, section).model_dump() for section in OVERRIDABLE}
+        for key, choice in Experiment.model_validate(merged(base, overrides)).unused().items():
+            shared = key.startswith("train.phases.") and _value(overrides, "train.phases") is None
+            if _value(base if shared else overrides, key) is not None:
+                found[f"{'' if shared else f'experiments.{name}.'}{key} is not used by {choice}"] = None
+    return list(found)
+
+
+def merged(base: Tree, overrides: Tree) -> Tree:
     """`base` with `overrides` laid over it, mapping by mapping."""
     result = dict(base)
     for key, value in overrides.items():
@@ -97,156 +247,32 @@ def merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _study_problems(params: Params) -> list[str]:
-    problems = []
-    data, study = params.data, params.study
-    if len(set(data.classes)) < len(data.classes):
-        problems.append("data.classes: names a class twice")
-    if len(data.classes) == 2 and data.positive not in data.classes:
-        problems.append(f"data.positive: must be one of {', '.join(data.classes)}, got {data.positive!r}")
-    if len(data.classes) > 2 and data.positive is not None:
-        problems.append("data.positive: must be null with more than two classes, whose F1 is the mean over classes")
-    if data.sha256 and data.source == "demo":
-        problems.append("data.sha256: belongs to an https address; set it to null with data.source: demo")
-    problems += label_problems(data)
-    problems += source_problems(data)
-    problems += split_problems(params.split)
-    problems += evaluate_problems(params.evaluate, data)
-    if params.images.window and params.images.window[0] >= params.images.window[1]:
-        problems.append(f"images.window: the lower percentile comes first, got {params.images.window}")
-    if params.predict.tta > 0 and not _augmented(params):
-        problems.append(
-            "predict.tta: no experiment's augmentation changes a copy (noise, erasing, histogram matching, mixup and "
-            "cutmix are left out of them), so all would be alike: set it to 0"
-        )
-    if study.baseline not in params.experiments:
-        problems.append(f"study.baseline: {study.baseline!r} is not one of the experiments")
-    if len(set(study.repeats)) < len(study.repeats):
-        problems.append("study.repeats: names a repeat twice")
-    return problems + _explain_problems(params)
+def _of_experiments(tree: Tree) -> Iterator[Problem]:
+    """What is wrong with each experiment and not with the sections that it overrides."""
+    base = {section: tree[section] for section in OVERRIDABLE if section in tree}
+    experiments = tree.get("experiments")
+    for name, overrides in experiments.items() if isinstance(experiments, dict) else ():
+        where = f"experiments.{name}"
+        if not EXPERIMENT_NAME.fullmatch(str(name)):
+            yield where, BAD_NAME
+        elif isinstance(overrides, dict):
+            known = _of_experiment(base, f"{where}.")
+            yield from (each for each in _of_experiment(merged(base, overrides), f"{where}.") if each not in known)
 
 
-def _explain_problems(params: Params) -> list[str]:
-    explain, problems = params.explain, []
-    for name in explain.experiments if isinstance(explain.experiments, list) else ():
-        if name not in params.experiments:
-            there = ", ".join(params.experiments)
-            problems.append(f"explain.experiments: {name!r} is not one of the experiments; there is {there}")
-    for key in ("experiments", "methods"):
-        names = getattr(explain, key)
-        if isinstance(names, list) and len(set(names)) < len(names):
-            problems.append(f"explain.{key}: names one twice")
-    if explain.occlusion_stride > explain.occlusion_patch:
-        problems.append(
-            f"explain.occlusion_stride: {explain.occlusion_stride} is more than explain.occlusion_patch "
-            f"({explain.occlusion_patch}), so that some pixels would never be covered"
-        )
-    return problems
+def _of_experiment(tree: Tree, prefix: str) -> list[Problem]:
+    try:
+        Experiment.model_validate(tree)
+    except ValidationError as error:
+        return messages.problems(error, Experiment, prefix)
+    return []
 
 
-def _augmented(params: Params) -> bool:
-    """Whether any experiment would predict from other images than the cached ones."""
-    own = [overrides.get("augment") or {} for overrides in params.experiments.values()]
-    changed = [merged(params.augment.model_dump(), part) for part in own if isinstance(part, dict)]
-    return any(set(changing(part)) - set(NOT_IN_COPIES) for part in changed)
-
-
-def _experiments_problems(params: Params) -> list[str]:
-    in_base = _contradictions(params, params)
-    problems: dict[str, None] = {f"{key}: {problem}": None for key, problem in in_base.items()}
-    for name in params.experiments:
-        prefix = f"experiments.{name}."
-        if not EXPERIMENT_NAME.fullmatch(name):
-            problems[
-                f"experiments.{name}: a name is up to 64 lower-case letters, digits, - and _, "
-                "and begins with a letter or digit; it becomes a folder and part of a command"
-            ] = None
-            continue
-        try:
-            experiment = params.experiment(name)
-        except ValidationError as error:
-            problems.update(dict.fromkeys(messages.problems(error, Experiment, prefix)))
-            continue
-        for key, problem in _contradictions(experiment, params).items():
-            problems[f"{'' if key in in_base else prefix}{key}: {problem}"] = None
-    return list(problems)
-
-
-def _search_problems(params: Params) -> list[str]:
-    """What a search would run into only after it has begun; nothing where there is no space."""
-    search = params.search
-    if not search.space:
-        return []
-    if search.experiment not in params.experiments:
-        return [f"search.experiment: {search.experiment!r} is not one of the experiments"]
-    keys = [problem for key in search.space if (problem := _key_problem(key))]
-    return keys + condition_problems(search.space) or _corner_problems(params)
-
-
-def _key_problem(dotted: str) -> str | None:
-    """Why this key of a space is no setting that can be varied."""
-    where = f"search.space.{dotted}"
-    if dotted in JUDGES:
-        return f"{where}: trials that are judged differently cannot be compared"
-    section: Any = Experiment
-    parents: list[str] = []
+def _value(tree: Any, dotted: str) -> Any:
+    """What stands at a dotted key of nested mappings and lists; None where nothing does."""
     for key in dotted.split("."):
-        fields = getattr(section, "model_fields", {})
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1, cutoff=0.7)
-            known = f"did you mean {'.'.join([*parents, *near])}?" if near else f"there is {', '.join(fields)}"
-            return f"{where}: unknown key; {known}" if fields else f"{where}: {'.'.join(parents)} is a single value"
-        section, parents = fields[key].annotation, [*parents, key]
-    return f"{where}: is a whole section; name one of {', '.join(section.model_fields)}" if _section(section) else None
-
-
-def _section(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Section)
-
-
-def _corner_problems(params: Params) -> list[str]:
-    """Wrong types and contradictions of every choice with every other, each under its key and once."""
-    problems: dict[str, None] = {}
-    for values in corners(params.search.space):
-        try:
-            experiment = params.experiment(params.search.experiment, values)
-        except ValidationError as error:
-            problems.update(dict.fromkeys(messages.problems(error, Experiment, "search.space.")))
-            continue
-        given = ", ".join(f"{key}: {value}" for key, value in values.items())
-        for key, problem in _contradictions(experiment, params).items():
-            if not any(known.startswith(f"search.space: {key}: {problem}") for known in problems):
-                problems[f"search.space: {key}: {problem} (with {given})"] = None
-    return list(problems)
-
-
-def _contradictions(experiment: Experiment, params: Params) -> dict[str, str]:
-    """What no single field can know: dotted key -> problem."""
-    model, train = experiment.model, experiment.train
-    found = of_train.contradictions(model, experiment.augment, experiment.loss, train, params.data.classes)
-    if model.pixels > params.images.pixels:
-        found["model.pixels"] = (
-            f"{model.pixels} is more than images.pixels ({params.images.pixels}): raise images.pixels"
-        )
-    found |= of_model.contradictions(model)
-    if model.freeze.cache and (problem := _not_exact(experiment)):
-        found["model.freeze.cache"] = problem
-    if params.split.valid == 0 and train.select_on == "valid":
-        found["train.select_on"] = (
-            "there is no validation side to select on (split.valid is 0): set split.valid to a fraction such as 0.15, "
-            "or train.select_on to test, the published mode"
-        )
-    return found
-
-
-def _not_exact(experiment: Experiment) -> str | None:
-    """Why the frozen part's output cannot be computed once and for all."""
-    if problem := of_model.uncacheable(experiment.model.freeze):
-        return problem
-    moving = [f"augment.{name}" for name in changing(experiment.augment.model_dump())]
-    if moving:
-        return (
-            f"{' and '.join(moving)} shows the frozen part another image in every epoch, so its output cannot be "
-            "computed once: switch that off, or set this to false"
-        )
-    return None
+        if isinstance(tree, list):
+            tree = tree[int(key)] if int(key) < len(tree) else None
+        else:
+            tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree

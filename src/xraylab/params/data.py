@@ -1,6 +1,7 @@
 """Where the images come from and what they are called."""
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -12,9 +13,11 @@ from pydantic import (
     Tag,
 )
 
-from xraylab.params.section import Section
+from xraylab.params.names import LayoutName
+from xraylab.params.section import Problem, Section
 
 SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+AVERAGES = ("overall", "macro", "weighted")  # what figures of all classes are called
 CLASS_NAME = re.compile(r"[\w][\w .()-]{0,63}")
 
 
@@ -48,9 +51,6 @@ Column = Literal["file", "label", "patient", "study", "side", "source", "sex", "
 Columns = dict[Column, str | None]
 Labels = dict[str, Annotated[list[str], Field(min_length=1)]]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-LayoutName = Literal[
-    "auto", "class-folders", "tbx11k", "covid-radiography", "covidx", "kermany", "acse4", "nih", "shenzhen", "table"
-]
 
 
 class Demo(Section):
@@ -72,6 +72,12 @@ class Source(Section):
     table: Text | list[str] | None = None
     columns: Columns | None = None
     patient: Pattern | None = None
+
+    @property
+    def listed(self) -> list[str]:
+        """All labels that it names, those that it leaves out included."""
+        labels = [label for several in (self.labels or {}).values() for label in several]
+        return labels + (self.ignore if isinstance(self.ignore, list) else [])
 
 
 def _kind_of_source(value: Any) -> str:
@@ -113,35 +119,44 @@ class Data(Section):
         """The source, or the names of several with where they are, for people."""
         return self.source if isinstance(self.source, str) else ", ".join(f"{s.name} ({s.path})" for s in self.source)
 
+    def problems(self) -> Iterator[Problem]:
+        if len(set(self.classes)) < len(self.classes):
+            yield "classes", "names a class twice"
+        for name in AVERAGES:
+            if name in self.classes:
+                yield "classes", f"{name} names figures of all classes; call the class otherwise"
+        if len(self.classes) == 2 and self.positive not in self.classes:
+            yield "positive", f"must be one of {', '.join(self.classes)}, got {self.positive!r}"
+        if len(self.classes) > 2 and self.positive is not None:
+            yield "positive", "must be null with more than two classes, whose F1 is the mean over classes"
+        if self.sha256 and self.source == "demo":
+            yield "sha256", "belongs to an https address; set it to null with data.source: demo"
+        yield from self._of_labels()
+        yield from self._of_sources() if isinstance(self.source, list) else ()
 
-def label_problems(data: Data) -> list[str]:
-    if data.labels is None:
-        return []
-    problems = []
-    if set(data.labels) != set(data.classes):
-        problems.append(f"data.labels: needs the keys {', '.join(data.classes)}, has {', '.join(data.labels)}")
-    listed = [label for labels in data.labels.values() for label in labels]
-    problems += [f"data.labels: {label!r} is listed twice" for label in set(listed) if listed.count(label) > 1]
-    return problems
+    def _of_labels(self) -> Iterator[Problem]:
+        if self.labels is None:
+            return
+        if set(self.labels) != set(self.classes):
+            yield "labels", f"needs the keys {', '.join(self.classes)}, has {', '.join(self.labels)}"
+        for label in _repeated([label for labels in self.labels.values() for label in labels]):
+            yield "labels", f"{label!r} is listed twice"
+
+    def _of_sources(self) -> Iterator[Problem]:
+        sources = [] if isinstance(self.source, str) else self.source
+        if self.sha256:
+            yield "sha256", "of several sources each has its own, below its name: set it to null"
+        names = [source.name.lower() for source in sources]
+        for number, source in enumerate(sources):
+            where = f"source.{number}"
+            if names[number] in names[:number]:
+                yield f"{where}.name", f"{source.name} is the name of another source, in upper or lower case"
+            for name in source.labels or {}:
+                if name not in self.classes:
+                    yield f"{where}.labels", f"{name} is none of data.classes ({', '.join(self.classes)})"
+            for label in _repeated(source.listed):
+                yield where, f"{label!r} is listed twice"
 
 
-def source_problems(data: Data) -> list[str]:
-    """What is wrong with the list of several sources."""
-    if isinstance(data.source, str):
-        return []
-    problems, names = [], [source.name.lower() for source in data.source]
-    if data.sha256:
-        problems.append("data.sha256: of several sources each has its own, below its name: set it to null")
-    for number, source in enumerate(data.source):
-        where, labels = f"data.source.{number}", source.labels or {}
-        if source.name.lower() in names[:number]:
-            problems.append(f"{where}.name: {source.name} is the name of another source, in upper or lower case")
-        problems += [
-            f"{where}.labels: {name} is none of data.classes ({', '.join(data.classes)})"
-            for name in labels
-            if name not in data.classes
-        ]
-        listed = [label for several in labels.values() for label in several]
-        listed += source.ignore if isinstance(source.ignore, list) else []
-        problems += [f"{where}: {label!r} is listed twice" for label in sorted(set(listed)) if listed.count(label) > 1]
-    return problems
+def _repeated(labels: list[str]) -> list[str]:
+    return sorted(label for label in set(labels) if labels.count(label) > 1)

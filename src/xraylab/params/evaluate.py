@@ -1,13 +1,13 @@
 """How predictions are evaluated and explained."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from xraylab.params.data import Data
-from xraylab.params.section import Section
+from xraylab.params.section import Problem, Section
 
-AVERAGES = ("overall", "macro", "weighted")
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Goal = Literal[
     "accuracy", "balanced_accuracy", "mcc", "kappa", "brier", "log_loss", "sensitivity", "specificity", "ppv", "npv",
@@ -18,6 +18,10 @@ Goal = Literal[
 class Goals(Section):
     at_least: dict[Goal, float]
     at_most: dict[Goal, float]
+
+    def problems(self) -> Iterator[Problem]:
+        for name in sorted(set(self.at_least) & set(self.at_most)):
+            yield "", f"{name} is in at_least and in at_most"
 
 
 class Evaluate(Section):
@@ -35,6 +39,30 @@ class Evaluate(Section):
     smallest_group: PositiveInt
     goals: Goals
 
+    def problems(self) -> Iterator[Problem]:
+        if self.age_bands != sorted(set(self.age_bands)):
+            yield "age_bands", f"must rise, got {self.age_bands}"
+        if isinstance(self.prevalence, list) and abs(sum(self.prevalence) - 1) > 1e-6:
+            yield "prevalence", f"must sum to 1, sums to {sum(self.prevalence):g}"
+
+    def misfits(self, data: Data) -> Iterator[Problem]:
+        """What does not fit the classes."""
+        classes = ", ".join(data.classes)
+        if self.primary in ("sensitivity", "specificity") and data.positive is None:
+            yield (
+                "evaluate.primary",
+                f"with more than two classes the mean {self.primary} is no figure of its own; set it to auroc, "
+                "accuracy, balanced_accuracy or f1",
+            )
+        if self.normal is not None and self.normal not in data.classes:
+            yield "evaluate.normal", f"must be one of {classes}, or null, got {self.normal!r}"
+        if self.normal is not None and self.normal == data.positive:
+            yield "evaluate.normal", "is data.positive, the class that is looked for; set it to null"
+        if isinstance(self.prevalence, float) and data.positive is None:
+            yield "evaluate.prevalence", "with more than two classes it needs a list, one per class in their order"
+        if isinstance(self.prevalence, list) and len(self.prevalence) != len(data.classes):
+            yield "evaluate.prevalence", f"{len(self.prevalence)} shares for the classes {classes}"
+
 
 class Explain(Section):
     experiments: Literal["top-two"] | list[str]
@@ -47,30 +75,13 @@ class Explain(Section):
     centre: Annotated[float, Field(gt=0, lt=1)]
     nearly: Annotated[float, Field(gt=0, le=1)]
 
-
-def evaluate_problems(evaluate: Evaluate, data: Data) -> list[str]:
-    problems = []
-    if evaluate.primary in ("sensitivity", "specificity") and data.positive is None:
-        problems.append(
-            f"evaluate.primary: with more than two classes the mean {evaluate.primary} is no figure of its own; "
-            "set it to auroc, accuracy, balanced_accuracy or f1"
-        )
-    if evaluate.normal is not None and evaluate.normal not in data.classes:
-        problems.append(f"evaluate.normal: must be one of {', '.join(data.classes)}, or null, got {evaluate.normal!r}")
-    if evaluate.normal is not None and evaluate.normal == data.positive:
-        problems.append("evaluate.normal: is data.positive, the class that is looked for; set it to null")
-    if isinstance(evaluate.prevalence, float) and data.positive is None:
-        problems.append("evaluate.prevalence: with more than two classes it needs a list, one per class in their order")
-    if isinstance(evaluate.prevalence, list) and len(evaluate.prevalence) != len(data.classes):
-        problems.append(
-            f"evaluate.prevalence: {len(evaluate.prevalence)} shares for the classes {', '.join(data.classes)}"
-        )
-    elif isinstance(evaluate.prevalence, list) and abs(sum(evaluate.prevalence) - 1) > 1e-6:
-        problems.append(f"evaluate.prevalence: must sum to 1, sums to {sum(evaluate.prevalence):g}")
-    if evaluate.age_bands != sorted(set(evaluate.age_bands)):
-        problems.append(f"evaluate.age_bands: must rise, got {evaluate.age_bands}")
-    both = sorted(set(evaluate.goals.at_least) & set(evaluate.goals.at_most))
-    problems += [f"evaluate.goals: {name} is in at_least and in at_most" for name in both]
-    averages = [name for name in AVERAGES if name in data.classes]
-    problems += [f"data.classes: {name} names figures of all classes; call the class otherwise" for name in averages]
-    return problems
+    def problems(self) -> Iterator[Problem]:
+        for key, names in (("experiments", self.experiments), ("methods", self.methods)):
+            if isinstance(names, list) and len(set(names)) < len(names):
+                yield key, "names one twice"
+        if self.occlusion_stride > self.occlusion_patch:
+            yield (
+                "occlusion_stride",
+                f"{self.occlusion_stride} is more than explain.occlusion_patch ({self.occlusion_patch}), so that some "
+                "pixels would never be covered",
+            )

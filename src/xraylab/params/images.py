@@ -1,12 +1,14 @@
 """What the network is shown: the cached images, their augmentation, and what an epoch shows of each class."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from xraylab.params.section import Fraction, Section, Share
+from xraylab.params.names import SamplerName
+from xraylab.params.section import Fraction, Problem, Section, Share
 
-STRENGTHS = ("sharpness_factor", "blur_sigma")  # of what a probability says how often it happens
+STRENGTHS = {"sharpness_factor": "sharpness_p", "blur_sigma": "p_blur"}  # of what happens so often
 UNCHANGING = {"crop_scale": 1.0}  # every other augmentation does nothing at 0
 BATCHWISE = ("mixup", "cutmix")  # augmentations that are not of single images
 NOT_IN_COPIES = (*BATCHWISE, "noise", "erase_p", "p_histogram_matching")  # those that predict.tta leaves out
@@ -20,6 +22,10 @@ class Images(Section):
     window: Annotated[list[Annotated[float, Field(ge=0, le=100)]], Field(min_length=2, max_length=2)] | None
     clahe: PositiveFloat | None
     pyramid_sharpening: NonNegativeFloat
+
+    def problems(self) -> Iterator[Problem]:
+        if self.window and self.window[0] >= self.window[1]:
+            yield "window", f"the lower percentile comes first, got {self.window}"
 
 
 class Augment(Section):
@@ -43,22 +49,25 @@ class Augment(Section):
     mixup: NonNegativeFloat
     cutmix: NonNegativeFloat
 
+    OFF: ClassVar = {"sharpness_factor": 1.0, "blur_sigma": 1.0}
+
+    def unused(self) -> dict[str, str]:
+        return {name: f"{often} 0" for name, often in STRENGTHS.items() if getattr(self, often) == 0}
+
+    def problems(self) -> Iterator[Problem]:
+        if self.mixup > 0 and self.cutmix > 0:
+            yield "cutmix", "augment.mixup mixes each batch already: set one of the two to 0"
+        if self.sharpness_p > 0 and self.sharpness_factor == 1:
+            yield (
+                "sharpness_factor",
+                "1 leaves every image as it is: set it to another factor, or augment.sharpness_p to 0",
+            )
+
 
 class Sampling(Section):
-    strategy: Literal["none", "weighted", "stratified", "downsample", "source_balanced"]
+    strategy: SamplerName
 
 
-def changing(augment: dict[str, Any]) -> list[str]:
+def changing(augment: Augment) -> list[str]:
     """The keys that show a network other images than the cached ones."""
-    return [name for name, value in augment.items() if name not in STRENGTHS and value != UNCHANGING.get(name, 0)]
-
-
-def augment_contradictions(augment: Augment) -> dict[str, str]:
-    found = {}
-    if augment.mixup > 0 and augment.cutmix > 0:
-        found["augment.cutmix"] = "augment.mixup mixes each batch already: set one of the two to 0"
-    if augment.sharpness_p > 0 and augment.sharpness_factor == 1:
-        found["augment.sharpness_factor"] = (
-            "1 leaves every image as it is: set it to another factor, or augment.sharpness_p to 0"
-        )
-    return found
+    return [name for name, value in augment if name not in STRENGTHS and value != UNCHANGING.get(name, 0)]

@@ -1,51 +1,60 @@
-"""What is wrong with params.yaml, in sentences."""
+"""What is wrong with params.yaml, in sentences: dotted paths, the nearest names, what would be valid."""
 
 import difflib
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from xraylab.params.data import Source
-from xraylab.params.search import Range
-from xraylab.params.section import Section
+from xraylab.params import section
+from xraylab.params.section import Problem
 
-
-def headline(name: str) -> str:
-    return f"{name} cannot be used:"
+UNSPOKEN = ("literal[", "list[", "constrained-")  # parts of pydantic's paths that are no keys
 
 
-def problems(error: ValidationError, root: type[Section], prefix: str = "") -> list[str]:
-    return list(dict.fromkeys(_sentence(problem, root, prefix) for problem in error.errors()))
+def problems(error: ValidationError, root: type[BaseModel], prefix: str = "") -> list[Problem]:
+    """Each once; `root` is the model whose validation failed, and `prefix` the dotted path to it with its last dot."""
+    return list(dict.fromkeys(_problem(item, root, prefix) for item in error.errors()))
 
 
-def _sentence(problem: Any, root: type[Section], prefix: str) -> str:
-    keys = [part for part in problem["loc"] if not str(part).startswith(("literal[", "list[", "constrained-"))]
-    where = prefix + ".".join(map(str, keys))
-    match problem["type"]:
-        case "extra_forbidden":
-            return f"{where}: unknown key{_suggestion(keys, root, prefix)}"
-        case "missing":
-            return f"{where}: missing; it has no default outside params.yaml"
-        case "value_error":
-            return f"{where}: {problem['ctx']['error']}, got {problem['input']!r}"
-        case _:
-            message = problem["msg"][0].lower() + problem["msg"][1:]
-            return f"{where}: {message}, got {problem['input']!r}"
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """The one or two known names that are nearest, or all where none is near."""
+    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.65)
+    paths = " or ".join(f"{prefix}{each}" for each in near)
+    return f"did you mean {paths}?" if near else f"there is {', '.join(known)}"
 
 
-def _suggestion(keys: list[Any], root: type[Section], prefix: str) -> str:
-    known = _known(keys[:-1], root)
-    near = difflib.get_close_matches(str(keys[-1]), known, n=1)
-    dotted = prefix + ".".join(map(str, [*keys[:-1], *near]))
-    return f"; did you mean {dotted}?" if near else f"; there is {', '.join(known)}"
-
-
-def _known(parents: list[Any], root: type[Section]) -> list[str]:
-    if parents[:2] == ["search", "space"]:
-        return list(Range.model_fields)
-    if parents[:2] == ["data", "source"]:
-        return list(Source.model_fields)
-    section: Any = root
+def section_at(parents: Iterable[str], root: type[BaseModel]) -> type[BaseModel]:
+    """The model that holds the keys below these; indices of lists and free names change nothing."""
+    model = root
     for key in parents:
-        section = section.model_fields[key].annotation
-    return list(section.model_fields)
+        field = model.model_fields.get(key)
+        model = (_model(field.annotation) if field else None) or model
+    return model
+
+
+def _problem(item: Any, root: type[BaseModel], prefix: str) -> Problem:
+    keys = [str(part) for part in item["loc"] if part != "" and not str(part).startswith(UNSPOKEN)]
+    return prefix + ".".join(keys), _text(item, keys, root, prefix)
+
+
+def _text(item: Any, keys: list[str], root: type[BaseModel], prefix: str) -> str:
+    match item["type"]:
+        case section.CONTRADICTION:
+            return str(item["msg"])
+        case "extra_forbidden":
+            where = prefix + "".join(f"{key}." for key in keys[:-1])
+            return f"unknown key; {nearest(keys[-1], section_at(keys[:-1], root).model_fields, where)}"
+        case "missing":
+            return "missing; it has no default outside params.yaml"
+        case "value_error":
+            return f"{item['ctx']['error']}, got {item['input']!r}"
+        case _:
+            return f"{item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    """The first model in an annotation such as list[Source] | str."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model(part))), None)

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 from itertools import islice, product
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, NonNegativeInt, PositiveInt, Tag, model_validator
+from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag, model_validator
+
+from xraylab.params import messages
+from xraylab.params.section import Problem, Section
 
 JUDGES = ("train.select_on", "train.select_by")
 COMBINATIONS = 4096  # as many are checked before a search begins
@@ -13,10 +16,8 @@ COMBINATIONS = 4096  # as many are checked before a search begins
 Values = dict[str, Any]  # dotted key -> value
 
 
-class Range(BaseModel):
+class Range(Section):
     """Numbers from `low` to `high`, both included."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     low: int | float
     high: int | float
@@ -25,7 +26,7 @@ class Range(BaseModel):
     when: dict[str, Any] | None = None  # drawn only where these keys are drawn so; null elsewhere
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _ends(self) -> Self:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ValueError("low must be less than high")
         if self.log and self.low <= 0:
@@ -50,10 +51,8 @@ Dimension = Annotated[
 ]
 
 
-class Search(BaseModel):
+class Search(Section):
     """What `xraylab search` tries; nothing, where the space is empty."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     experiment: str
     space: dict[str, Dimension]
@@ -98,16 +97,37 @@ def corners(space: dict[str, Dimension]) -> Iterator[Values]:
         yield drawn
 
 
-def condition_problems(space: dict[str, Dimension]) -> list[str]:
+def key_problems(space: dict[str, Dimension], root: type[Section]) -> list[Problem]:
+    """Keys of a space that are no setting of `root` that can be varied."""
+    problems = [(f"search.space.{key}", _key_problem(key, root)) for key in space]
+    return [(key, text) for key, text in problems if text]
+
+
+def _key_problem(dotted: str, root: type[Section]) -> str:
+    if dotted in JUDGES:
+        return "trials that are judged differently cannot be compared"
+    *parents, last = dotted.split(".")
+    model: Any = root
+    for number, key in enumerate([*parents, last]):
+        fields = getattr(model, "model_fields", {})
+        path = ".".join(dotted.split(".")[:number])
+        if not fields:
+            return f"{path} is a single value"
+        if key not in fields:
+            return f"unknown key; {messages.nearest(key, fields, f'{path}.' if path else '')}"
+        model = fields[key].annotation
+    section = isinstance(model, type) and issubclass(model, Section)
+    return f"is a whole section; name one of {', '.join(model.model_fields)}" if section else ""
+
+
+def condition_problems(space: dict[str, Dimension]) -> Iterator[Problem]:
     """A condition names another key of the space that has choices, and one of these."""
-    problems = []
     for key, dimension in space.items():
         condition = (dimension.when if isinstance(dimension, Range) else None) or {}
         for other, value in condition.items():
             choices = space.get(other)
             if not isinstance(choices, list):
-                problems.append(f"search.space.{key}.when: {other} is not a list of choices in search.space")
+                yield f"search.space.{key}.when", f"{other} is not a list of choices in search.space"
             elif value not in choices:
                 known = ", ".join(map(str, choices))
-                problems.append(f"search.space.{key}.when: {other} is never {value!r}; its choices are {known}")
-    return problems
+                yield f"search.space.{key}.when", f"{other} is never {value!r}; its choices are {known}"

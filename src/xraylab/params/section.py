@@ -1,8 +1,25 @@
-"""What every section of params.yaml has in common."""
+"""What every section of params.yaml has in common: options that only some choices use, and checks of keys together."""
 
-from typing import Annotated, Any
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+CONTRADICTION = "contradiction"  # the type of an error that no single key can know
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Problem = tuple[str, str]
+"""The dotted key, and what is wrong with it and would be valid."""
+
+
+class Option(NamedTuple):
+    """An option that only some choices of another key use."""
+
+    chooser: str  # dotted, such as train.schedule
+    choices: tuple[str, ...]
+    needs: str | None = "a number"  # None where null is a value of it too
 
 
 class Section(BaseModel):
@@ -10,13 +27,51 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    OPTIONS: ClassVar[dict[str, Option]] = {}
+    OFF: ClassVar[dict[str, Any]] = {}
+    """What an unused option is in a plan where that is not null."""
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
+    def problems(self) -> Iterator[Problem]:
+        """What contradicts what; sections add theirs."""
+        for name, (chooser, choices, needs) in self.OPTIONS.items():
+            if needs and (choice := self._choice(chooser)) in choices and getattr(self, name) is None:
+                yield name, f"{chooser} is {choice}, which needs {needs} here"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if problems := list(self.problems()):
+            raise refusal(problems)
+        return self
+
+    def unused(self) -> dict[str, str]:
+        """Dotted option -> the choice that has no use for it."""
+        found = {
+            name: f"{chooser.removesuffix('.name').rpartition('.')[2]} {choice}"
+            for name, (chooser, choices, _) in self.OPTIONS.items()
+            if (choice := self._choice(chooser)) not in choices
+        }
+        for name, inner in self._sections().items():
+            found |= {f"{name}.{key}": choice for key, choice in inner.unused().items()}
+        return found
+
+    def resolved(self) -> Self:
+        """The section without the options that it does not use: they are null, or what changes nothing."""
+        off = {name: self.OFF.get(name) for name in self.unused() if name in type(self).model_fields}
+        return self.model_copy(update=off | {name: inner.resolved() for name, inner in self._sections().items()})
+
+    def _choice(self, chooser: str) -> Any:
+        return getattr(self, chooser.rpartition(".")[2])
+
+    def _sections(self) -> dict[str, "Section"]:
+        return {name: value for name, value in self if isinstance(value, Section)}
 
 
-def belongs(chooser: str, choice: str, value: Any) -> str:
-    """What is wrong with an option that is null where `choice` needs it, or set where nothing uses it."""
-    if value is None:
-        return f"{chooser} is {choice}, which needs a number here"
-    return f"only {chooser}: {choice} uses it; set it to null"
+def refusal(problems: Iterable[Problem]) -> ValidationError:
+    """An error of one line per problem, which pydantic puts under the section's path."""
+    lines = [
+        InitErrorDetails(
+            type=PydanticCustomError(CONTRADICTION, "{problem}", {"problem": text}), loc=(key,), input=None, ctx={}
+        )
+        for key, text in problems
+    ]
+    return ValidationError.from_exception_data("params.yaml", lines)

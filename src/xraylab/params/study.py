@@ -1,10 +1,11 @@
-"""What is studied, what repeats are predicted from, and what the report shows: three short sections."""
+"""What is studied, what predictions are made from, and what the report shows: three short sections."""
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field, NonNegativeInt
 
-from xraylab.params.section import Section
+from xraylab.params.section import Problem, Section
 
 
 class Study(Section):
@@ -12,6 +13,10 @@ class Study(Section):
     preset: str | None
     baseline: str
     repeats: Annotated[list[NonNegativeInt], Field(min_length=1)]
+
+    def problems(self) -> Iterator[Problem]:
+        if len(set(self.repeats)) < len(self.repeats):
+            yield "repeats", "names a repeat twice"
 
 
 class Predict(Section):

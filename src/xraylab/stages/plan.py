@@ -1,4 +1,4 @@
-"""plan: each experiment's configuration, resolved; what removed experiments left is pruned."""
+"""plan: each experiment's configuration as it is used; what removed experiments left is pruned."""
 
 import shutil
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from xraylab import files
 from xraylab.errors import WeightsError
+from xraylab.params import config
 from xraylab.params.config import Params, Plan
 from xraylab.paths import Paths
 from xraylab.studies import presets
@@ -31,6 +32,8 @@ def run(params: Params, paths: Paths) -> None:
         raise WeightsError(
             "model.pretrained names weight files that are not there; put them there, or set it to none:", missing
         )
+    for line in config.unused_overrides(params):
+        print(f"warning: {line}")
     with files.replacing_folder(paths.plans) as folder:
         for name, plan in plans.items():
             files.write_yaml(plan.model_dump(), folder / f"{name}.yaml")

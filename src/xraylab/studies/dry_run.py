@@ -15,16 +15,19 @@ from xraylab.params import config
 from xraylab.params.config import Params
 from xraylab.studies.presets import leaves
 
+Tree = dict[str, Any]
 BEFORE_TRAINING = ("source", "index", "split", "cache")
 """Stages whose outputs every training reads; `plan` makes one for each."""
 
 
 def lines(root: Path, overrides: Sequence[str]) -> list[str]:
     """What the values would change in the params.yaml of `root`. Errors: ParamsError where one is refused."""
-    before, after = config.read(root / "params.yaml"), _overridden(root / "params.yaml", overrides)
-    changed = _changed(before, after)
-    stages = [name for name, stage in template.stages().items() if _reads(stage.get("params", []), changed)]
-    trained = _trained(before, after, stages)
+    path = root / "params.yaml"
+    old, new = files.read_yaml(path), _overridden(path, overrides)
+    before, after = config.checked(old, path.name), config.checked(new, path.name)
+    changed, stages = _changed(old, new)
+    _, used_by = _changed(before.model_dump(), after.model_dump())  # without what a split does not use
+    trained = _trained(before, after, used_by)
     return [
         f"changes: {', '.join(changed) or 'nothing'}",
         f"stages that read it: {', '.join(stages) or 'report' if changed else 'none'}",
@@ -32,8 +35,8 @@ def lines(root: Path, overrides: Sequence[str]) -> list[str]:
     ]
 
 
-def _overridden(path: Path, overrides: Sequence[str]) -> Params:
-    """As DVC sets the values, in a copy."""
+def _overridden(path: Path, overrides: Sequence[str]) -> Any:
+    """The file's content as DVC sets the values, in a copy."""
     from dvc.exceptions import DvcException  # type: ignore[import-untyped] # noqa: PLC0415 - slow
     from dvc.utils.hydra import apply_overrides  # type: ignore[import-untyped] # noqa: PLC0415
 
@@ -44,13 +47,14 @@ def _overridden(path: Path, overrides: Sequence[str]) -> Params:
             apply_overrides(str(copy), list(overrides))
         except DvcException as error:
             raise ParamsError(f"-S {' '.join(overrides)}: {error.__cause__ or error}") from None
-        return config.read(copy, path.name)
+        return files.read_yaml(copy)
 
 
-def _changed(before: Params, after: Params) -> list[str]:
-    """The dotted keys whose values differ."""
-    old, new = (dict(leaves(tree.model_dump())) for tree in (before, after))
-    return [key for key in dict.fromkeys([*old, *new]) if old.get(key, ...) != new.get(key, ...)]
+def _changed(before: Tree, after: Tree) -> tuple[list[str], list[str]]:
+    """The dotted keys whose values differ, and the stages that read one of them."""
+    old, new = dict(leaves(before)), dict(leaves(after))
+    changed = [key for key in dict.fromkeys([*old, *new]) if old.get(key, ...) != new.get(key, ...)]
+    return changed, [name for name, stage in template.stages().items() if _reads(stage.get("params", []), changed)]
 
 
 def _reads(names: list[str], changed: list[str]) -> bool:
@@ -71,5 +75,5 @@ def _trained(before: Params, after: Params, stages: list[str]) -> list[str]:
     ]
 
 
-def _config(given: Params, experiment: str) -> dict[str, Any]:
+def _config(given: Params, experiment: str) -> Tree:
     return given.experiment(experiment).model_dump()

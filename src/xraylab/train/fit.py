@@ -16,7 +16,7 @@ from xraylab.model import memory, networks, optimizers, schedules
 from xraylab.model.features import Features
 from xraylab.model.optimizers import create_optimizer
 from xraylab.model.schedules import Phase, Plateau
-from xraylab.params.train import OPTIONS, Train, TrainPhase
+from xraylab.params.train import Train, TrainPhase
 from xraylab.params.train import phases as phases_of
 from xraylab.train import averaging, callbacks, lr_find, trackers
 from xraylab.train.averaging import EMA
@@ -53,10 +53,9 @@ def create_phases(cfg: Train, found: float | None) -> list[Phase]:
 
 
 def _scheduled(cfg: TrainPhase, found: float | None) -> list[Phase]:
-    options = {name: getattr(cfg, name) for name, users in OPTIONS.items() if cfg.schedule in users}
     rate = found if cfg.lr == "find" else cfg.lr
-    cycle_momentum = cfg.momentum is None
-    phases = schedules.SCHEDULES[cfg.schedule](cfg.epochs, rate, networks.PARTS, cycle_momentum, **options)
+    make, cycle_momentum = schedules.SCHEDULES[cfg.schedule], cfg.momentum is None
+    phases = make(cfg.epochs, rate, networks.PARTS, cycle_momentum, **cfg.schedule_options)
     return [replace(phase, frozen=True) for phase in phases] if cfg.frozen else phases
 
 
