@@ -16,15 +16,17 @@ import numpy as np
 from measure import Gate
 from sklearn import metrics
 
-from xraylab.evaluate import comparisons, estimates, swaps, values
-from xraylab.evaluate.jackknife import cells_by_unit
-from xraylab.evaluate.runs import Run
-from xraylab.evaluate.units import Sample
-from xraylab.evaluate.values import Asked
+from xraylab.evaluate.comparisons import compare_experiments
+from xraylab.evaluate.config import EvalConfig
+from xraylab.evaluate.intervals import metrics_with_intervals
+from xraylab.evaluate.metrics import matrix_metrics
+from xraylab.evaluate.predictions import Run, Study
+from xraylab.evaluate.resampling import swap_units
+from xraylab.evaluate.samples import Sample, unit_matrices
 
 IMAGES, PATIENTS, CLASSES, SWAPS, ROUNDS = 20_000, 8_000, 4, 10_000, 3
 LOOP = 5  # swaps of the loop in one turn: each takes the same time
-FOUR = Asked(["A", "B", "C", "D"], None, 3, np.array([0.1, 0.2, 0.1, 0.6]), 0.95, "auroc", 0.0, SWAPS, 0)
+FOUR = EvalConfig(["A", "B", "C", "D"], None, 3, np.array([0.1, 0.2, 0.1, 0.6]), 0.95, "auroc", 0.0, SWAPS, 0)
 TWO = replace(FOUR, classes=["A", "B"], positive=1, normal=0, prevalence=None)
 SECONDS = {"20,000 images, independent": 5.0, "20,000 images, by patient": 5.0}
 STUDY = {"2,000 images, 5 experiments, 2 classes": 5.0, "2,000 images, 5 experiments, 4 classes": 5.0}
@@ -52,27 +54,27 @@ def seconds(work: Callable[[], object]) -> float:
     return statistics.median(taken)
 
 
-def study(rng: np.random.Generator, asked: Asked) -> Callable[[], None]:
+def study(rng: np.random.Generator, cfg: EvalConfig) -> Callable[[], None]:
     """What `evaluate` computes of 5 experiments on 2,000 images of 1,000 patients: both checkpoints, and the tests."""
-    samples = drawn(rng, 2_000, len(asked.classes), rng.integers(0, 1_000, 2_000), 5)
+    samples = drawn(rng, 2_000, len(cfg.classes), rng.integers(0, 1_000, 2_000), 5)
     ids = np.arange(2_000).astype(str)
     runs = [Run(f"e{number}", 0, "valid", ids, {"best": sample}, {}, None, {}) for number, sample in enumerate(samples)]
 
     def work() -> None:
         for sample in samples:
             for _ in range(2):
-                estimates.estimates(replace(sample), asked)
-        comparisons.rows(runs, "e0", ["e1", "e2"], "valid", asked, None)
+                metrics_with_intervals(replace(sample), cfg)
+        compare_experiments(Study(runs, "e0", None), ["e1", "e2"], "valid", cfg)
 
     return work
 
 
 def our_swaps(first: Sample, second: Sample) -> Callable[[], int]:
     def work() -> int:
-        cells = [cells_by_unit(each, each.predicted, CLASSES) for each in (first, second)]
-        outcomes = swaps.swaps(cells[0], cells[1], SWAPS, 0)
+        cells = [unit_matrices(each, each.predicted, CLASSES) for each in (first, second)]
+        outcomes = swap_units(cells[0], cells[1], SWAPS, 0)
         for matrices in (outcomes.first, outcomes.second):
-            values.of_matrices(matrices, FOUR)
+            matrix_metrics(matrices, FOUR)
         return SWAPS
 
     return work
@@ -82,7 +84,7 @@ def their_swaps(first: Sample, second: Sample) -> Callable[[], int]:
     def work() -> int:
         rng = np.random.default_rng(0)
         for _ in range(LOOP):
-            swapped = (rng.random(len(first.units.strata)) < 0.5)[first.units.of]
+            swapped = (rng.random(len(first.units.strata)) < 0.5)[first.units.of_image]
             for ours, theirs in ((first, second), (second, first)):
                 predicted = np.where(swapped, theirs.predicted, ours.predicted)
                 metrics.accuracy_score(first.actual, predicted)
@@ -98,8 +100,8 @@ def main() -> None:
     alone = drawn(rng, IMAGES, CLASSES, np.arange(IMAGES), 1)[0]
     first, second = drawn(rng, IMAGES, CLASSES, rng.integers(0, PATIENTS, IMAGES), 2)
     work: dict[str, Callable[[], object]] = {
-        "20,000 images, independent": lambda: estimates.estimates(replace(alone), FOUR),
-        "20,000 images, by patient": lambda: estimates.estimates(replace(first), FOUR),
+        "20,000 images, independent": lambda: metrics_with_intervals(replace(alone), FOUR),
+        "20,000 images, by patient": lambda: metrics_with_intervals(replace(first), FOUR),
         "2,000 images, 5 experiments, 2 classes": study(rng, TWO),
         "2,000 images, 5 experiments, 4 classes": study(rng, replace(FOUR, prevalence=None)),
     }

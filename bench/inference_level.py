@@ -6,7 +6,7 @@ studies, on which the very code of the stage `evaluate` decides. Writes bench/re
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -15,15 +15,18 @@ import numpy as np
 from measure import Gate
 from scipy import stats
 
-from xraylab.evaluate import comparisons, estimates, paired, recalibration, repeated
-from xraylab.evaluate.runs import Run
-from xraylab.evaluate.units import Sample
-from xraylab.evaluate.values import Asked
+from xraylab.evaluate.calibration import Judged, slope_and_intercept
+from xraylab.evaluate.comparisons import EXPLORATORY, PRIMARY, Comparison, compare_experiments
+from xraylab.evaluate.config import EvalConfig
+from xraylab.evaluate.intervals import Metric, metrics_with_intervals, metrics_without_intervals
+from xraylab.evaluate.predictions import Run, Study
+from xraylab.evaluate.samples import Sample
+from xraylab.evaluate.significance import Difference, compare_repeats, compare_runs
 
 SIMULATIONS = 2000
 LEVEL, LEAST = 0.05, 0.93
 THROUGHOUT, WILSON = "accuracy, every patient right or wrong throughout", 0.92
-TWO = Asked(["A", "B"], 1, 0, None, 0.95, "auroc", 0.0, 10_000, 0)
+TWO = EvalConfig(["A", "B"], 1, 0, None, 0.95, "auroc", 0.0, 10_000, 0)
 MONTE_CARLO = 2 * np.sqrt(LEVEL * (1 - LEVEL))  # two standard errors, over the root of the simulations
 
 Counts = dict[str, float]
@@ -53,9 +56,11 @@ def alike(rng: np.random.Generator, number: int, images: int, experiments: int =
 def rejections(rng: np.random.Generator, number: int, images: int) -> Counts:
     """Which figures of two equally good networks are called different."""
     first, second = alike(rng, number, images)
-    return {
-        row["figure"]: float(row["p"] is not None and row["p"] < LEVEL) for row in paired.compared(first, second, TWO)
-    }
+    return _rejected(compare_runs(first, second, TWO))
+
+
+def _rejected(results: Iterable[Difference]) -> Counts:
+    return {each.metric: float(each.p is not None and each.p < LEVEL) for each in results}
 
 
 def families(rng: np.random.Generator, number: int, images: int) -> Counts:
@@ -64,20 +69,20 @@ def families(rng: np.random.Generator, number: int, images: int) -> Counts:
     return _said(_rows([[sample] for sample in samples]))
 
 
-def _said(rows: list[dict]) -> Counts:
+def _said(rows: list[Comparison]) -> Counts:
     """Whether any sentence of either role says that two differ."""
-    shown = {row["role"] for row in rows if row["p_holm"] is not None and row["p_holm"] < LEVEL}
-    return {f"any {role}": float(role in shown) for role in (comparisons.PRIMARY, comparisons.EXPLORATORY)}
+    shown = {row.role for row in rows if row.p_holm is not None and row.p_holm < LEVEL}
+    return {f"any {role}": float(role in shown) for role in (PRIMARY, EXPLORATORY)}
 
 
-def _rows(experiments: list[list[Sample]]) -> list[dict]:
+def _rows(experiments: list[list[Sample]]) -> list[Comparison]:
     names = ["baseline", *(f"e{number}" for number in range(1, len(experiments)))]
     runs = [
         Run(name, repeat, "valid", np.arange(len(sample.actual)).astype(str), {"best": sample}, {}, None, {})
         for name, own in zip(names, experiments, strict=True)
         for repeat, sample in enumerate(own)
     ]
-    return comparisons.rows(runs, "baseline", names[1:3] if len(names) > 2 else names, "valid", TWO, None)
+    return compare_experiments(Study(runs, "baseline", None), names[1:3] if len(names) > 2 else names, "valid", TWO)
 
 
 def recipes(rng: np.random.Generator, number: int, images: int, repeats: int, seeds: float) -> list[list[Sample]]:
@@ -102,16 +107,14 @@ def recipes(rng: np.random.Generator, number: int, images: int, repeats: int, se
 
 def of_seeds(rng: np.random.Generator, number: int, images: int, repeats: int, seeds: float) -> Counts:
     """Which figures of one recipe under two names are called different, and which kind of sentence says so."""
-    rows = [row for row in _rows(recipes(rng, number, images, repeats, seeds)) if row["kind"] == "baseline"]
-    each = {row["figure"]: float(row["p"] is not None and row["p"] < LEVEL) for row in rows}
-    return each | _said(rows)
+    rows = [row for row in _rows(recipes(rng, number, images, repeats, seeds)) if row.kind == "baseline"]
+    return _rejected(row.result for row in rows) | _said(rows)
 
 
 def of_folds(rng: np.random.Generator, folds: int, number: int, seeds: float) -> Counts:
     """The same recipe twice, each fold tested on patients of its own."""
     pairs = [recipes(rng, number, 1, 1, seeds) for _ in range(folds)]
-    rows = repeated.compared([a[0] for a, _ in pairs], [b[0] for _, b in pairs], TWO, folds)
-    return {row["figure"]: float(row["p"] is not None and row["p"] < LEVEL) for row in rows}
+    return _rejected(compare_repeats([a[0] for a, _ in pairs], [b[0] for _, b in pairs], TWO, folds))
 
 
 def auroc(rng: np.random.Generator, m: int, n: int, images: int, truth: float, alike: float, spread: float) -> Counts:
@@ -155,7 +158,7 @@ def eight(rng: np.random.Generator, number: int = 60) -> Sample:
 
 def mixed(truths: dict[tuple[str, str], float]) -> Callable[[np.random.Generator], Counts]:
     def once(rng: np.random.Generator) -> Counts:
-        rows = {(row["of"], row["figure"]): row for row in estimates.estimates(eight(rng), EIGHT)}
+        rows = {(row.class_, row.name): row for row in metrics_with_intervals(eight(rng), EIGHT)}
         return {name: _inside(rows[of, name], truth) for (of, name), truth in truths.items()}
 
     return once
@@ -163,7 +166,7 @@ def mixed(truths: dict[tuple[str, str], float]) -> Callable[[np.random.Generator
 
 def eight_truths(patients: int = 50_000) -> dict[tuple[str, str], float]:
     """The figures of so many patients that they are the truth."""
-    rows = estimates.plain(eight(np.random.default_rng(1), patients), EIGHT)
+    rows = metrics_without_intervals(eight(np.random.default_rng(1), patients), EIGHT)
     wanted = [
         ("overall", "accuracy"),
         ("macro", "f1"),
@@ -172,7 +175,7 @@ def eight_truths(patients: int = 50_000) -> dict[tuple[str, str], float]:
         ("macro", "auprc"),
         ("overall", "brier"),
     ]
-    return {key: next(row["value"] for row in rows if (row["of"], row["figure"]) == key) for key in wanted}
+    return {key: next(row.value for row in rows if (row.class_, row.name) == key) for key in wanted}
 
 
 def f1(rng: np.random.Generator, number: int, images: int, alike: float) -> Counts:
@@ -191,22 +194,22 @@ def recalibrated(rng: np.random.Generator, number: int, images: int, same: float
     logit = rng.normal(-0.5, 1.5, number)[unit] + (0 if same else rng.normal(0, 0.9, len(unit)))
     drawn = rng.random(number)[unit] if same else rng.random(len(unit))
     probability = 1 / (1 + np.exp(-logit))
-    found = recalibration.slope_and_intercept(probability, (drawn < probability).astype(float), unit, 1 - LEVEL)
+    fit = slope_and_intercept(Judged(probability, (drawn < probability).astype(float), unit), 1 - LEVEL)
     return {
-        name: np.nan if found["why"] else float(found[f"{name}_ci_low"] <= truth <= found[f"{name}_ci_high"])
+        name: np.nan if fit.why else float(getattr(fit, f"{name}_ci_low") <= truth <= getattr(fit, f"{name}_ci_high"))
         for name, truth in (("slope", 1), ("intercept", 0))
     }
 
 
 def _held(sample: Sample, of: str, figure: str, truth: float) -> Counts:
     """Whether the figure's interval holds the truth, and how wide it is."""
-    row = next(row for row in estimates.estimates(sample, TWO) if (row["of"], row["figure"]) == (of, figure))
-    return {"holds": _inside(row, truth), "width": np.nan if row["low"] is None else row["high"] - row["low"]}
+    row = next(row for row in metrics_with_intervals(sample, TWO) if (row.class_, row.name) == (of, figure))
+    return {"holds": _inside(row, truth), "width": np.nan if row.ci_low is None else row.ci_high - row.ci_low}
 
 
-def _inside(row: dict, truth: float) -> float:
+def _inside(row: Metric, truth: float) -> float:
     """No interval holds nothing."""
-    return float(row["low"] is not None and row["low"] <= truth <= row["high"])
+    return float(row.ci_low is not None and row.ci_low <= truth <= row.ci_high)
 
 
 Setting = tuple[str, str, Callable[[np.random.Generator], Counts]]  # table, setting, and what draws one study of it

@@ -11,8 +11,7 @@ import pytest
 import small
 from conftest import load, run
 from sklearn import metrics
-from statistics_samples import asked as statistics_asked
-from statistics_samples import drawn
+from statistics_samples import config, drawn
 from test_several_sources import made, write
 
 from xraylab import files, tables
@@ -20,9 +19,10 @@ from xraylab.data.dataloaders import XrayDataLoaders
 from xraylab.data.sampling import EpochSampler
 from xraylab.data.split import strategies
 from xraylab.errors import DataError, TrainingError
-from xraylab.evaluate import estimates, influence
-from xraylab.evaluate.jackknife import Influences
-from xraylab.evaluate.units import joined
+from xraylab.evaluate.intervals import metrics_with_intervals
+from xraylab.evaluate.metrics import Key
+from xraylab.evaluate.resampling import Jackknife, variance
+from xraylab.evaluate.samples import concatenate
 from xraylab.paths import Paths
 from xraylab.stages import cache, evaluate, fetch, index, plan, report, source
 from xraylab.stages import split as stage
@@ -277,14 +277,14 @@ def test_one_repeat_alone_tests_one_source(tmp_path: Path, capsys: pytest.Captur
 def test_the_interval_of_a_mean_over_sources_is_as_wide_as_independent_sources_make_it(seed: int) -> None:
     """Its variance is that of the sum of independent AUROCs, over their number squared."""
     parts = [drawn(seed * 10 + at, 2, 150) for at in range(3)]
-    whole = joined([replace(part, sources=np.full(150, f"s{at}")) for at, part in enumerate(parts)])
-    asked_ = statistics_asked(2)
-    rows = {(row["of"], row["figure"]): row for row in estimates.estimates(whole, asked_)}
+    whole = concatenate([replace(part, sources=np.full(150, f"s{at}")) for at, part in enumerate(parts)])
+    cfg = config(2)
+    rows = {(row.class_, row.name): row for row in metrics_with_intervals(whole, cfg)}
     row = rows["B", "auroc"]
     each = [metrics.roc_auc_score(part.actual == 1, part.probabilities[:, 1]) for part in parts]
-    assert row["value"] == pytest.approx(np.mean(each))
-    moved = [Influences(sample, asked_).of(("B", "auroc")) for sample in [*parts, whole]]
-    variances = [influence.variance(own) for own in moved if own is not None]
+    assert row.value == pytest.approx(np.mean(each))
+    influences = [Jackknife(sample, cfg).influence(Key("B", "auroc")) for sample in [*parts, whole]]
+    variances = [variance(each) for each in influences if each is not None]
     assert variances[3] == pytest.approx(sum(variances[:3]) / 9)
-    assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * np.sqrt(variances[3]), rel=0.25)
-    assert rows["overall", "accuracy"]["by"] == "jackknife of images within each source, logit t"
+    assert row.ci_high - row.ci_low == pytest.approx(2 * 1.96 * np.sqrt(variances[3]), rel=0.25)
+    assert rows["overall", "accuracy"].method == "jackknife of images within each source, logit t"

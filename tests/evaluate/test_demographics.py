@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from xraylab.evaluate import demographics
+from xraylab.evaluate.subgroups import count_groups
+from xraylab.evaluate.tables import demographics
 from xraylab.report import participants
 from xraylab.report.artefacts import rows
 from xraylab.report.records import Demographics, record
@@ -22,7 +23,7 @@ SPLIT = pd.Series(["train"] * 40 + ["test"] * 20)
 
 
 def table() -> pd.DataFrame:
-    return demographics.table(INDEX, SPLIT, [18, 40, 65], 5)
+    return demographics(count_groups(INDEX, SPLIT, [18, 40, 65], 5))
 
 
 def demographics_of(table: pd.DataFrame) -> list[Demographics]:
@@ -54,7 +55,7 @@ def test_the_page_shows_shares_and_says_what_it_hides() -> None:
         participants.facts(demographics_of(table()), [])["people"]
         == "age and sex of the images of each split, under “Data”"
     )
-    nothing = demographics.table(INDEX.drop(columns=["sex", "age", "view"]), SPLIT, [18], 5)
+    nothing = demographics(count_groups(INDEX.drop(columns=["sex", "age", "view"]), SPLIT, [18], 5))
     assert participants.facts(demographics_of(nothing), [])["people"] is None
 
 

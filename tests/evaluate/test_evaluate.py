@@ -14,7 +14,12 @@ from statsmodels.stats.proportion import proportion_confint
 
 from xraylab import files, tables
 from xraylab.errors import DataError, MissingError
-from xraylab.evaluate import compare, counts, figures
+from xraylab.evaluate import confusion
+from xraylab.evaluate.confusion import confusion_matrix
+from xraylab.evaluate.metrics import auroc as auroc_of
+from xraylab.evaluate.metrics import log_loss
+from xraylab.evaluate.scores import MeanScores, rank
+from xraylab.evaluate.tables import roc as roc_of
 from xraylab.params.config import Params
 from xraylab.paths import Paths
 from xraylab.stages import evaluate
@@ -36,22 +41,22 @@ DRAWS = {
 def test_counts_agree_with_scikit_learn(draw: str, classes: int, seed: int) -> None:
     actual, predicted = DRAWS[draw](np.random.default_rng(seed), classes)
     labels = list(range(classes))
-    confusion = counts.confusion(actual, predicted, classes)
-    assert (confusion == metrics.confusion_matrix(actual, predicted, labels=labels)).all()
-    assert counts.accuracy(confusion) == metrics.accuracy_score(actual, predicted)
+    matrix = confusion_matrix(actual, predicted, classes)
+    assert (matrix == metrics.confusion_matrix(actual, predicted, labels=labels)).all()
+    assert confusion.accuracy(matrix) == metrics.accuracy_score(actual, predicted)
     for ours, theirs in [
-        (counts.precision, metrics.precision_score),
-        (counts.recall, metrics.recall_score),
-        (counts.f1, metrics.f1_score),
+        (confusion.precision, metrics.precision_score),
+        (confusion.recall, metrics.recall_score),
+        (confusion.f1, metrics.f1_score),
     ]:
         single = theirs(actual, predicted, labels=[1], average=None, zero_division=0)[0]
         macro = theirs(actual, predicted, labels=labels, average="macro", zero_division=0)
-        assert ours(confusion, 1) == pytest.approx(single)
-        assert ours(confusion, None) == pytest.approx(macro)
+        assert ours(matrix, 1) == pytest.approx(single)
+        assert ours(matrix, None) == pytest.approx(macro)
 
 
 def test_no_image_at_all_scores_zero() -> None:
-    assert counts.accuracy(np.zeros((2, 2), int)) == 0
+    assert confusion.accuracy(np.zeros((2, 2), int)) == 0
 
 
 def _drawn(seed: int, classes: int) -> tuple[Any, Any]:
@@ -67,8 +72,8 @@ def test_the_binary_auroc_is_the_mann_whitney_statistic_and_the_area_under_the_c
     scores = probabilities[:, 1]
     u = mannwhitneyu(scores[actual == 1], scores[actual == 0]).statistic
     expected = u / ((actual == 1).sum() * (actual == 0).sum())
-    curve = figures.roc(actual, probabilities, 1)
-    assert figures.auroc(actual, probabilities, 1) == pytest.approx(expected)
+    curve = roc_of(actual, probabilities, 1)
+    assert auroc_of(actual, probabilities, 1) == pytest.approx(expected)
     assert np.trapezoid(curve["tpr"], curve["fpr"]) == pytest.approx(expected)
 
 
@@ -76,28 +81,21 @@ def test_the_binary_auroc_is_the_mann_whitney_statistic_and_the_area_under_the_c
 def test_auroc_and_loss_of_three_classes_agree_with_scikit_learn(seed: int) -> None:
     actual, probabilities = _drawn(seed, 3)
     auroc = metrics.roc_auc_score(actual, probabilities, multi_class="ovr", average="macro")
-    assert figures.auroc(actual, probabilities, None) == pytest.approx(auroc)
-    assert figures.log_loss(actual, probabilities) == pytest.approx(metrics.log_loss(actual, probabilities))
+    assert auroc_of(actual, probabilities, None) == pytest.approx(auroc)
+    assert log_loss(actual, probabilities) == pytest.approx(metrics.log_loss(actual, probabilities))
 
 
 def test_auroc_is_none_where_a_class_has_no_image() -> None:
-    assert figures.auroc(np.array([1, 1]), np.array([[0.2, 0.8], [0.6, 0.4]]), 1) is None
-    assert figures.auroc(np.array([0, 1]), np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]]), None) is None
+    assert auroc_of(np.array([1, 1]), np.array([[0.2, 0.8], [0.6, 0.4]]), 1) is None
+    assert auroc_of(np.array([0, 1]), np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]]), None) is None
 
 
 def test_a_probability_of_zero_is_a_large_loss_and_not_an_infinite_one() -> None:
-    assert figures.log_loss(np.array([0]), np.array([[0.0, 1.0]])) == pytest.approx(87.336, abs=1e-3)
+    assert log_loss(np.array([0]), np.array([[0.0, 1.0]])) == pytest.approx(87.336, abs=1e-3)
 
 
-def _mean(experiment: str, f1: float, log_loss: float, side: str = "valid") -> dict[str, Any]:
-    return {
-        "experiment": experiment,
-        "checkpoint": "best",
-        "side": side,
-        "f1": f1,
-        "accuracy": f1 / 2,
-        "log_loss": log_loss,
-    }
+def _mean(experiment: str, f1: float, log_loss: float, split: str = "valid") -> MeanScores:
+    return MeanScores(experiment, "best", split, f1 / 2, None, None, f1, None, log_loss)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +105,7 @@ def _mean(experiment: str, f1: float, log_loss: float, side: str = "valid") -> d
 def test_equal_experiments_are_ordered_by_loss_and_then_as_they_come(select_by: str, order: list[str]) -> None:
     means = [_mean("a", 0.8, 0.1), _mean("b", 0.9, 0.3), _mean("c", 0.9, 0.2), _mean("d", 0.9, 0.3)]
     on_test = [_mean("d", 1.0, 0.0, "test")]
-    assert [row["experiment"] for row in compare.rank(on_test + means, "valid", select_by)] == order
+    assert [row.experiment for row in rank(on_test + means, "valid", select_by)] == order
 
 
 def _evaluated(root: Path, changes: dict[str, Any] | None = None, **more: Any) -> tuple[Params, Paths]:

@@ -8,14 +8,21 @@ import pytest
 import statsmodels.api as sm
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
-from statistics_samples import asked, drawn
+from statistics_samples import config, drawn
 from statsmodels.stats.proportion import proportion_confint
 
-from xraylab.evaluate import at_thresholds, calibration, goals, intervals, learning, operating, subgroups
-from xraylab.evaluate.runs import Run
-from xraylab.evaluate.units import Sample
+from xraylab.evaluate import calibration, subgroups
+from xraylab.evaluate import operating_points as operating
+from xraylab.evaluate.calibration import Judged, judged
+from xraylab.evaluate.comparisons import Comparison, compare_at_thresholds
+from xraylab.evaluate.intervals import Metric, difference_interval
+from xraylab.evaluate.predictions import Run, Study
+from xraylab.evaluate.samples import Sample
+from xraylab.evaluate.study import StudyMetric, epochs_to_highest, judge, judge_goals, train_test_gap
+from xraylab.evaluate.tables import GROUP_COLUMNS, to_row
+from xraylab.params.evaluate import Goals
 
-WANTED = operating.points([0.9, 0.95], [0.7])
+WANTED = operating.all_rules([0.9, 0.95], [0.7])
 POINTS = [
     "0.5",
     "highest Youden index on validation",
@@ -25,8 +32,8 @@ POINTS = [
 ]
 
 
-def curve(positive: list[int], scores: list[float]) -> operating.Curve:
-    found = operating.curve(np.array(positive) == 1, np.array(scores))
+def curve(positive: list[int], scores: list[float]) -> operating.ThresholdCurve:
+    found = operating.threshold_curve(np.array(positive) == 1, np.array(scores))
     assert found is not None
     return found
 
@@ -36,7 +43,7 @@ def curve(positive: list[int], scores: list[float]) -> operating.Curve:
 def test_thresholds_are_the_best_of_all_that_could_be_tried(seed: int, digits: int) -> None:
     sample = drawn(seed, 2)
     positive, scores = sample.actual == 1, sample.probabilities[:, 1].round(digits)
-    found = operating.curve(positive, scores)
+    found = operating.threshold_curve(positive, scores)
     assert found is not None
     rates = {}
     for threshold in np.unique(scores):
@@ -54,7 +61,7 @@ def test_youden_is_scikit_learns_curve_at_its_highest() -> None:
     sample = drawn(7, 2)
     scores = sample.probabilities[:, 1]
     fpr, tpr, thresholds = metrics.roc_curve(sample.actual, scores, drop_intermediate=False)
-    found = operating.curve(sample.actual == 1, scores)
+    found = operating.threshold_curve(sample.actual == 1, scores)
     assert found is not None
     assert operating.youden(found) == thresholds[np.argmax(np.round(tpr - fpr, 12))]
 
@@ -63,66 +70,71 @@ def test_a_specificity_that_no_threshold_reaches_is_not_available() -> None:
     same = curve([1, 0, 0], [0.9, 0.9, 0.9])
     assert operating.at_specificity(same, 0.7) is None
     valid = Sample(np.array([1, 0, 0]), np.full((3, 2), 0.5), np.full(3, ""))
-    rows = operating.rows(valid, valid, asked(2), WANTED)
-    assert rows[-1]["why"] == "not available: no threshold reaches it on the validation images"
-    assert "sensitivity" not in rows[-1]
+    rows = operating.operating_points(valid, valid, config(2), WANTED)
+    assert rows[-1].reason == "not available: no threshold reaches it on the validation images"
+    assert rows[-1].test is None
 
 
 def test_the_test_side_moves_no_threshold() -> None:
     valid, test = drawn(0, 2), drawn(1, 2)
-    rows = operating.rows(valid, test, asked(2), WANTED)
-    swapped = operating.rows(valid, drawn(2, 2), asked(2), WANTED)
-    assert [row["point"] for row in rows] == POINTS
-    assert [row["threshold"] for row in rows] == [row["threshold"] for row in swapped]
+    rows = operating.operating_points(valid, test, config(2), WANTED)
+    swapped = operating.operating_points(valid, drawn(2, 2), config(2), WANTED)
+    assert [row.point for row in rows] == POINTS
+    assert [row.threshold for row in rows] == [row.threshold for row in swapped]
     for row in rows:
-        called = test.probabilities[:, 1] >= row["threshold"]
+        called, on_test = test.probabilities[:, 1] >= row.threshold, row.test
         tn, fp, fn, tp = metrics.confusion_matrix(test.actual, called).ravel()
-        assert (row["tn"], row["fp"], row["fn"], row["tp"]) == (tn, fp, fn, tp)
+        assert (on_test.tn, on_test.fp, on_test.fn, on_test.tp) == (tn, fp, fn, tp)
         expected = proportion_confint(tp, tp + fn, method="wilson")
-        assert (row["sensitivity_low"], row["sensitivity_high"]) == pytest.approx(expected)
+        sensitivity = on_test.rates[0]
+        assert sensitivity.name == "sensitivity"
+        assert (sensitivity.ci_low, sensitivity.ci_high) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("valid", [None, drawn(0, 2)[drawn(0, 2).actual == 1]], ids=["no side", "one class"])
 def test_without_validation_there_is_one_half_alone(valid: Sample | None) -> None:
-    rows = operating.rows(valid, drawn(1, 2), asked(2), WANTED)
-    assert [row["threshold"] for row in rows] == [0.5, None, None, None, None]
+    rows = operating.operating_points(valid, drawn(1, 2), config(2), WANTED)
+    assert [row.threshold for row in rows] == [0.5, None, None, None, None]
     why = "not available: there are no validation images of the class and of the rest to fix it on"
-    assert {row["why"] for row in rows[1:]} == {why}
-    assert all("tp" not in row for row in rows[1:])
+    assert {row.reason for row in rows[1:]} == {why}
+    assert {row.test for row in rows[1:]} == {None}
 
 
 def test_of_more_classes_each_has_its_own_points_and_patients_are_drawn() -> None:
     valid, test = drawn(0, 3, patients=20), drawn(1, 3, patients=20)
-    rows = operating.rows(valid, test, asked(3), WANTED)
-    assert [row["of"] for row in rows] == [label for label in "ABC" for _ in POINTS]
-    called = rows[5]["tp"] + rows[5]["fn"]
-    wilson = proportion_confint(rows[5]["tp"], called, method="wilson")
-    assert rows[5]["sensitivity_low"] != pytest.approx(wilson[0], abs=1e-6)
+    rows = operating.operating_points(valid, test, config(3), WANTED)
+    assert [row.class_ for row in rows] == [label for label in "ABC" for _ in POINTS]
+    on_test = rows[5].test
+    wilson = proportion_confint(on_test.tp, on_test.tp + on_test.fn, method="wilson")
+    assert on_test.rates[0].ci_low != pytest.approx(wilson[0], abs=1e-6)
 
 
 def test_reliability_is_scikit_learns_curve_and_ece_a_sum_by_hand() -> None:
     sample = drawn(0, 2, images=300)
-    said, true = calibration.stated(sample.actual, sample.probabilities, 1)
-    table = calibration.reliability(said, true, 10)
+    said = judged(sample, sample.probabilities, 1)
+    table = calibration.reliability(said, 10)
     filled = table[table["n"] > 0]
-    observed, mean = calibration_curve(true, said, n_bins=10)
+    observed, mean = calibration_curve(said.outcome, said.probability, n_bins=10)
     np.testing.assert_allclose(filled["observed"], observed)
     np.testing.assert_allclose(filled["probability"], mean)
-    by_hand = calibration.reliability(np.array([0.1, 0.3, 0.7, 0.7, 1.0, 0.0]), np.array([0, 1, 1, 0, 1, 0.0]), 10)
+    by_hand = calibration.reliability(
+        Judged(np.array([0.1, 0.3, 0.7, 0.7, 1.0, 0.0]), np.array([0, 1, 1, 0, 1, 0.0]), np.arange(6)), 10
+    )
     assert by_hand["n"].tolist() == [2, 0, 1, 0, 0, 0, 2, 0, 0, 1]
     assert calibration.ece(by_hand) == pytest.approx((2 * 0.05 + 0.7 + 2 * 0.2) / 6)
 
 
 def test_of_more_classes_the_highest_probability_is_judged() -> None:
-    said, true = calibration.stated(np.array([0, 2]), np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]]), None)
-    assert (said.tolist(), true.tolist()) == ([0.5, 0.8], [1, 0])
+    sample = Sample(np.array([0, 2]), np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]]), np.full(2, ""))
+    said = judged(sample, sample.probabilities, None)
+    assert (said.probability.tolist(), said.outcome.tolist()) == ([0.5, 0.8], [1, 0])
 
 
 def test_the_temperature_is_the_slope_of_a_logistic_regression_upside_down() -> None:
     sample = drawn(0, 2, images=400)
     logits = np.log(sample.probabilities[:, 1] / sample.probabilities[:, 0])
     slope = sm.Logit(sample.actual, logits[:, None]).fit(disp=False).params[0]
-    assert calibration.temperature(sample.actual, sample.probabilities) == pytest.approx(1 / slope, rel=1e-4)
+    assert calibration.fit_temperature(sample.actual, sample.probabilities) == pytest.approx(1 / slope, rel=1e-4)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -130,18 +142,18 @@ def test_the_temperature_undoes_what_made_probabilities_too_sure(classes: int) -
     rng = np.random.default_rng(0)
     honest = rng.dirichlet(np.ones(classes), 4000)
     actual = (honest.cumsum(axis=1) < rng.random((4000, 1))).sum(axis=1)
-    sure = calibration.scaled(honest, 0.5)
+    sure = calibration.scale(honest, 0.5)
     valid, test = (Sample(actual[part], sure[part], np.full(2000, "")) for part in (slice(2000), slice(2000, None)))
-    found = calibration.report(valid, test, asked(classes), 10)
-    assert found["temperature"] == pytest.approx(2, rel=0.08)
-    assert found["after"]["ece"] < 0.03 < found["before"]["ece"]
-    assert (found["after"]["n"], found["after"]["bins"]) == (2000, 10)
-    assert found["after"]["log_loss"] == pytest.approx(metrics.log_loss(actual[2000:], honest[2000:]), rel=0.01)
+    found = calibration.calibrate(valid, test, config(classes), 10)
+    assert found.temperature == pytest.approx(2, rel=0.08)
+    assert found.after.ece < 0.03 < found.before.ece
+    assert (found.after.n, found.after.bins) == (2000, 10)
+    assert found.after.log_loss == pytest.approx(metrics.log_loss(actual[2000:], honest[2000:]), rel=0.01)
 
 
 def test_without_validation_no_temperature_is_fitted() -> None:
-    found = calibration.report(None, drawn(0, 2), asked(2), 10)
-    assert (found["temperature"], found["after"]) == (None, None)
+    found = calibration.calibrate(None, drawn(0, 2), config(2), 10)
+    assert (found.temperature, found.after) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +176,8 @@ def _grouped(sexes: list[str], actual: list[int] | None = None) -> pd.DataFrame:
     if actual is not None:
         sample = Sample(np.array(actual), sample.probabilities, sample.patients)
     images = pd.DataFrame({"sex": sexes, "view": "PA", "age": "50"})
-    return pd.DataFrame(subgroups.rows(sample, images, asked(2), [18, 40, 65], 10))
+    rows = subgroups.metrics_by_group(sample, images, config(2), [18, 40, 65], 10)
+    return pd.DataFrame([to_row(row) for row in rows], columns=list(GROUP_COLUMNS))
 
 
 def test_groups_have_the_figures_of_their_images() -> None:
@@ -204,7 +217,7 @@ def test_a_hidden_group_cannot_be_told_by_subtraction_from_all_images() -> None:
     ],
 )
 def test_what_is_suppressed_is_two_groups_and_ten_images_or_nothing(counts: dict[str, int], hidden: set[str]) -> None:
-    assert subgroups.suppressed(counts, 10, set()) == hidden
+    assert subgroups.suppress(counts, 10) == hidden
 
 
 def test_groups_are_compared_with_the_largest_by_newcombes_interval() -> None:
@@ -212,7 +225,7 @@ def test_groups_are_compared_with_the_largest_by_newcombes_interval() -> None:
     first, second = (
         (part / whole, *proportion_confint(part, whole, method="wilson")) for part, whole in [(56, 70), (48, 80)]
     )
-    assert intervals.of_difference(first, second) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+    assert difference_interval(first, second) == pytest.approx((0.0524, 0.3339), abs=5e-5)
     table = _grouped(["F"] * 35 + ["M"] * 25).set_index(["group", "figure"])
     assert set(table["reference"]) == {"F"}
     assert table.loc["F", "difference"].isna().all()
@@ -248,22 +261,29 @@ def test_a_figure_of_few_images_is_hidden_though_its_group_is_large() -> None:
 def test_goals_are_judged_on_the_interval(
     value: float, low: float | None, high: float | None, goal: float, at_least: bool, verdict: str
 ) -> None:
-    assert goals.judged(value, low, high, goal, at_least) == verdict
+    metric = Metric("overall", "accuracy", value, low, high, None, None, None)
+    assert judge(metric, goal, at_least) == verdict
 
 
 def test_repeats_that_disagree_leave_a_goal_undecided() -> None:
-    assert goals.together(["met", "met"]) == "met"
-    assert goals.together(["met", "not met"]) == "undecided"
+    goals = Goals(at_least={"accuracy": 0.5}, at_most={})
+    intervals = {"met": (0.6, 0.9), "not met": (0.1, 0.4)}
+    for each, verdict in ((("met", "met"), "met"), (("met", "not met"), "undecided")):
+        repeats = [Metric("overall", "accuracy", 0.5, *intervals[name], None, None, None) for name in each]
+        rows = [StudyMetric("l2", "best", "valid", "repeat", n, "test", metric) for n, metric in enumerate(repeats)]
+        (judged_goal,) = judge_goals(rows, goals, config(2))
+        assert (judged_goal.verdict, judged_goal.each) == (verdict, dict(enumerate(each)))
 
 
 def test_epochs_count_to_the_first_of_the_highest_and_the_gap_is_of_the_chosen_epoch() -> None:
     history = pd.DataFrame(
         {"epoch": range(4), "train_accuracy": [0.6, 0.8, 0.9, 0.95], "valid_accuracy": [0.5, 0.8, 0.8, 0.7]}
     )
-    assert learning.epochs_to_highest(history, "valid") == 2
-    row = learning.gap(history, 2, {"value": 0.85, "low": 0.8, "high": 0.89, "by": "Wilson"})
-    assert (row["value"], row["low"], row["high"]) == pytest.approx((0.05, 0.01, 0.1))
-    assert row["figure"] == "train_test_gap"
+    (row,) = epochs_to_highest([replace(_runs([0])[0], history=history)])
+    assert row.metric.interval == (2, 2, 2)
+    gap = train_test_gap(history, 2, Metric("overall", "accuracy", 0.85, 0.8, 0.89, "Wilson", 20, None))
+    assert gap.interval == pytest.approx((0.05, 0.01, 0.1))
+    assert gap.name == "train_test_gap"
 
 
 def _runs(seeds: list[int], select_on: str = "valid", images: int = 200) -> list[Run]:
@@ -278,11 +298,15 @@ def _runs(seeds: list[int], select_on: str = "valid", images: int = 200) -> list
     return [replace(run, test={"best": replace(run.test["best"], actual=actual)}) for run in made]
 
 
+def _at_thresholds(runs: list[Run], points: dict[str, operating.Rule], classes: int = 2) -> list[Comparison]:
+    return compare_at_thresholds(Study(runs, "a", None), points, config(classes))
+
+
 def test_experiments_are_compared_at_their_own_thresholds_by_what_these_call() -> None:
-    runs, points = _runs([0, 1]), operating.fixed([0.9], [0.7])
-    found = at_thresholds.rows(runs, "a", asked(2), points, None)
-    assert [(row["point"], row["figure"]) for row in found] == [
-        (point, figure) for point in points for figure in ("sensitivity", "specificity")
+    runs, points = _runs([0, 1]), operating.fixed_rules([0.9], [0.7])
+    found = _at_thresholds(runs, points)
+    assert [(row.point, row.result.metric) for row in found] == [
+        (point, metric) for point in points for metric in ("sensitivity", "specificity")
     ]
     rates = []
     for run in runs:
@@ -290,26 +314,26 @@ def test_experiments_are_compared_at_their_own_thresholds_by_what_these_call() -
         threshold = operating.at_sensitivity(curve(valid.actual.tolist(), valid.probabilities[:, 1].tolist()), 0.9)
         called = test.probabilities[:, 1] >= threshold
         rates.append((called[test.actual == 1].mean(), 1 - called[test.actual == 0].mean()))
-    assert [row["difference"] for row in found[:2]] == pytest.approx(np.subtract(rates[1], rates[0]))
-    assert {(row["role"], row["tests"], row["about"]) for row in found} == {("exploratory", 4, "trained networks")}
-    assert all(row["p"] <= row["p_holm"] <= 1 for row in found)
+    assert [row.result.difference for row in found[:2]] == pytest.approx(np.subtract(rates[1], rates[0]))
+    assert {(row.role, row.tests, row.about) for row in found} == {("exploratory", 4, "trained networks")}
+    assert all(row.result.p <= row.p_holm <= 1 for row in found)
 
 
 def test_a_comparison_at_a_threshold_knows_repeats_and_published_mode_and_needs_validation() -> None:
-    points = operating.fixed([0.9], [])
-    several = at_thresholds.rows(_runs([0, 1, 2, 3, 4, 5]), "a", asked(2), points, None)
-    assert {row["about"] for row in several} == {"settings"}
-    assert not any(row["chosen_on_test"] for row in several)
-    assert all(row["chosen_on_test"] for row in at_thresholds.rows(_runs([0, 1], "test"), "a", asked(2), points, None))
-    without = [replace(run, valid={}) for run in _runs([0, 1])]
-    assert at_thresholds.rows(without, "a", asked(2), points, None) == []
-    assert at_thresholds.rows(_runs([0, 1]), "a", asked(3), points, None) == []
+    points = operating.fixed_rules([0.9], [])
+    several = _at_thresholds(_runs([0, 1, 2, 3, 4, 5]), points)
+    assert {row.about for row in several} == {"settings"}
+    assert not any(row.chosen_on_test for row in several)
+    assert all(row.chosen_on_test for row in _at_thresholds(_runs([0, 1], "test"), points))
+    assert _at_thresholds([replace(run, valid={}) for run in _runs([0, 1])], points) == []
+    assert _at_thresholds([replace(_runs([0, 1])[0], valid={}), _runs([0, 1])[1]], points) == []
+    assert _at_thresholds(_runs([0, 1]), points, classes=3) == []
 
 
-def test_a_thresholds_validation_figures_stand_beside_it() -> None:
+def test_a_thresholds_validation_metrics_stand_beside_it() -> None:
     valid = drawn(0, 2)
-    row = operating.rows(valid, drawn(1, 2), asked(2), operating.fixed([0.9], []))[1]
-    called = valid.probabilities[:, 1] >= row["threshold"]
-    assert row["valid_sensitivity"] == pytest.approx(metrics.recall_score(valid.actual, called))
-    assert row["valid_sensitivity"] >= 0.9
-    assert row["valid_specificity"] == pytest.approx(metrics.recall_score(valid.actual, called, pos_label=0))
+    row = operating.operating_points(valid, drawn(1, 2), config(2), operating.fixed_rules([0.9], []))[1]
+    called = valid.probabilities[:, 1] >= row.threshold
+    assert row.valid_sensitivity == pytest.approx(metrics.recall_score(valid.actual, called))
+    assert row.valid_sensitivity >= 0.9
+    assert row.valid_specificity == pytest.approx(metrics.recall_score(valid.actual, called, pos_label=0))

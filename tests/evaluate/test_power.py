@@ -1,15 +1,18 @@
 """How many patients a study needs: planned sizes have the power they promise, and what cannot be planned says why."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
-from statistics_samples import asked
+from statistics_samples import config
 
 from xraylab.errors import MissingError, ParamsError
-from xraylab.evaluate import paired, power
-from xraylab.evaluate.units import Sample
+from xraylab.evaluate import power
+from xraylab.evaluate.power import Pilot
+from xraylab.evaluate.samples import Sample
+from xraylab.evaluate.significance import Difference, compare_runs
 
 ROW = {"kind": "baseline", "role": "primary", "about": "settings", "first": "l2", "tests": 1, "why": None}
 
@@ -26,35 +29,37 @@ def pair(rng: np.random.Generator, images: int, better: float) -> list[Sample]:
     return samples
 
 
-def compared(samples: list[Sample]) -> dict[str, Any]:
-    return next(row for row in paired.compared(*samples, asked(2, n_permutations=10)) if row["figure"] == "auroc")
+def compared(samples: list[Sample]) -> Difference:
+    return next(row for row in compare_runs(*samples, config(2, n_permutations=10)) if row.metric == "auroc")
 
 
 def test_a_planned_number_of_images_has_the_power_it_promises() -> None:
     rng = np.random.default_rng(0)
     # from one large sample: the truth, and what a pilot would see
-    pilot = compared(pair(rng, 40_000, 0.25)) | {"tests": 1}
-    difference = pilot["difference"]
-    size = power.required_units(40_000, pilot, difference, 0.95, 0.8)
+    pilot = compared(pair(rng, 40_000, 0.25))
+    tested = Pilot("l2", pilot.error, pilot.seeds_error, 1)
+    size = power.required_units(40_000, tested, pilot.difference, 0.95, 0.8)
     assert size is not None
     assert 100 < size < 3000
-    found = [compared(pair(rng, size, 0.25))["p"] < 0.05 for _ in range(300)]
+    found = [compared(pair(rng, size, 0.25)).p < 0.05 for _ in range(300)]
     assert np.mean(found) == pytest.approx(0.8, abs=0.07)  # three standard errors of 300 draws
-    now = power.detectable_difference(pilot["error"] * np.sqrt(40_000 / size), 0.95, 1)
-    assert now == pytest.approx(difference, rel=0.01)
+    now = power.detectable_difference(pilot.error * np.sqrt(40_000 / size), 0.95, 1)
+    assert now == pytest.approx(pilot.difference, rel=0.01)
 
 
 def test_the_size_of_a_difference_of_two_means_is_the_textbooks() -> None:
     """Standard deviation 1, difference 0.5, power 0.9: (1.95996 + 1.28155)^2 / 0.25 = 42.03 pairs."""
-    row = {"error": 0.1, "seeds_error": 0.0, "tests": 1}  # of 100 pairs
-    assert power.required_units(100, row, 0.5, 0.95, 0.9) == 43
-    assert power.required_units(100, row | {"tests": 5}, 0.5, 0.95, 0.9) == 60  # (2.57583 + 1.28155)^2 / 0.25 = 59.5
+    tested = Pilot("l2", 0.1, 0.0, 1)  # of 100 pairs
+    assert power.required_units(100, tested, 0.5, 0.95, 0.9) == 43
+    assert (
+        power.required_units(100, replace(tested, tests=5), 0.5, 0.95, 0.9) == 60
+    )  # (2.57583 + 1.28155)^2 / 0.25 = 59.5
 
 
 def test_where_seeds_alone_differ_as_much_no_number_of_patients_is_enough() -> None:
-    row = {"error": 0.02, "seeds_error": 0.01, "tests": 1}
-    assert power.required_units(100, row, 0.028, 0.95, 0.8) is None  # 2.8 standard errors of the seeds
-    many = power.required_units(100, row, 0.0285, 0.95, 0.8)
+    tested = Pilot("l2", 0.02, 0.01, 1)
+    assert power.required_units(100, tested, 0.028, 0.95, 0.8) is None  # 2.8 standard errors of the seeds
+    many = power.required_units(100, tested, 0.0285, 0.95, 0.8)
     assert many is not None
     assert many > 5000
 

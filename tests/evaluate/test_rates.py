@@ -5,11 +5,17 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn import metrics
-from statistics_samples import asked, drawn, matrix_of
+from statistics_samples import config, drawn, matrix_of
 
-from xraylab.evaluate import rates, values
-from xraylab.evaluate.ranking import areas, derivatives, ranking
-from xraylab.evaluate.units import Sample
+from xraylab.evaluate.metrics import (
+    auprc_derivatives,
+    auroc_and_auprc,
+    class_rates,
+    compute_metrics,
+    overall_rates,
+    row_shares,
+)
+from xraylab.evaluate.samples import Sample
 
 COVID4 = np.array([[61, 2, 1, 1], [1, 125, 1, 12], [0, 1, 136, 4], [3, 6, 8, 365]])
 
@@ -39,11 +45,11 @@ def test_the_figures_of_a_matrix_are_scikit_learns(classes: int, absent: int | N
     rng = np.random.default_rng(seed)
     actual, predicted = rng.integers(0 if absent is None else 1, classes, (2, 50))
     matrix = matrix_of(actual, predicted, classes)
-    found = rates.per_class(matrix)
+    found = class_rates(matrix)
     for label in range(classes):
         for name, value in _against_rest(actual, predicted, label).items():
             assert found[name][label] == pytest.approx(value, nan_ok=True), name
-    overall = rates.overall(matrix)
+    overall = overall_rates(matrix)
     assert overall["accuracy"] == metrics.accuracy_score(actual, predicted)
     assert overall["mcc"] == pytest.approx(metrics.matthews_corrcoef(actual, predicted))
     assert overall["kappa"] == pytest.approx(metrics.cohen_kappa_score(actual, predicted), nan_ok=True)
@@ -55,14 +61,14 @@ def test_the_figures_of_a_matrix_are_scikit_learns(classes: int, absent: int | N
 
 def test_a_stack_of_matrices_has_the_figures_of_each() -> None:
     stack = np.random.default_rng(0).integers(0, 9, (5, 3, 3))
-    for name, whole in (rates.per_class(stack, 1) | rates.overall(stack)).items():
-        each = [(rates.per_class(matrix, 1) | rates.overall(matrix))[name] for matrix in stack]
+    for name, whole in (class_rates(stack, 1) | overall_rates(stack)).items():
+        each = [(class_rates(matrix, 1) | overall_rates(matrix))[name] for matrix in stack]
         np.testing.assert_array_equal(whole, each)
 
 
 def test_one_image_has_the_figures_that_one_image_can_have() -> None:
     matrix = matrix_of(np.array([1]), np.array([1]), 2)
-    found, overall = rates.per_class(matrix), rates.overall(matrix)
+    found, overall = class_rates(matrix), overall_rates(matrix)
     assert [found[name][1] for name in ("sensitivity", "ppv", "f1")] == [1, 1, 1]
     assert np.isnan([found[name][1] for name in ("specificity", "npv", "fpr")]).all()
     assert (overall["accuracy"], overall["mcc"]) == (1, 0)
@@ -72,9 +78,9 @@ def test_one_image_has_the_figures_that_one_image_can_have() -> None:
 def test_at_another_prevalence_the_predictive_values_follow_bayes() -> None:
     """Altman and Bland, BMJ 309 (1994) 102: liver scans, sensitivity 231/258, specificity 54/86, prevalence 0.25."""
     liver = np.array([[54, 32], [27, 231]])
-    here = rates.per_class(liver, prevalence=np.array([86, 258]) / 344)
+    here = class_rates(liver, prevalence=np.array([86, 258]) / 344)
     assert here["ppv_at_prevalence"][1] == pytest.approx(231 / 263)
-    there = rates.per_class(liver, prevalence=np.array([0.75, 0.25]))
+    there = class_rates(liver, prevalence=np.array([0.75, 0.25]))
     sensitivity, specificity = 231 / 258, 54 / 86
     ppv = sensitivity * 0.25 / (sensitivity * 0.25 + (1 - specificity) * 0.75)
     assert there["ppv_at_prevalence"][1] == pytest.approx(ppv)
@@ -87,18 +93,18 @@ def test_with_more_classes_the_matrix_is_reweighted_row_by_row() -> None:
     actual = np.repeat(np.arange(4), COVID4.sum(axis=1))
     predicted = np.concatenate([np.repeat(np.arange(4), row) for row in COVID4])
     expected = metrics.precision_score(actual, predicted, average=None, sample_weight=weights)
-    found = rates.per_class(COVID4, prevalence=shares)
+    found = class_rates(COVID4, prevalence=shares)
     np.testing.assert_allclose(found["ppv_at_prevalence"], expected)
 
 
 def test_each_diseased_class_is_called_normal_at_its_rate() -> None:
-    found = rates.per_class(COVID4, normal=3)["called_normal"]
+    found = class_rates(COVID4, normal=3)["called_normal"]
     np.testing.assert_allclose(found[:3], [1 / 65, 12 / 139, 4 / 141])
     assert np.isnan(found[3])
 
 
 def test_rows_are_shares_and_an_absent_class_has_none() -> None:
-    shares = rates.row_shares(np.array([[3, 1], [0, 0]]))
+    shares = row_shares(np.array([[3, 1], [0, 0]]))
     assert shares[0].tolist() == [0.75, 0.25]
     assert np.isnan(shares[1]).all()
 
@@ -109,7 +115,7 @@ def test_areas_are_scikit_learns(seed: int, digits: int) -> None:
     rng = np.random.default_rng(seed)
     positive = rng.random(60) < 0.3
     scores = np.round(rng.random(60) + 0.3 * positive, digits)
-    auroc, auprc = areas(ranking(positive, scores))
+    auroc, auprc = auroc_and_auprc(positive, scores)
     assert auroc == pytest.approx(metrics.roc_auc_score(positive, scores))
     assert auprc == pytest.approx(metrics.average_precision_score(positive, scores))
 
@@ -128,18 +134,18 @@ def test_average_precision_changes_with_an_images_weight_as_its_derivative_says(
             for sign in (1, -1)
         ]
         expected.append((ends[0] - ends[1]) / (2 * step))
-    np.testing.assert_allclose(derivatives(positive, scores), expected, atol=1e-7)
+    np.testing.assert_allclose(auprc_derivatives(positive, scores), expected, atol=1e-7)
 
 
 @pytest.mark.parametrize("positive", [[True, True], [False, False], [True]])
 def test_without_a_positive_or_a_negative_there_is_no_area(positive: list[bool]) -> None:
-    assert np.isnan(areas(ranking(np.array(positive), np.full(len(positive), 0.5)))).all()
+    assert np.isnan(auroc_and_auprc(np.array(positive), np.full(len(positive), 0.5))).all()
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_the_probability_figures_of_two_classes_are_scikit_learns(seed: int) -> None:
     sample = drawn(seed, 2)
-    found = values.values(sample, asked(2))
+    found = compute_metrics(sample, config(2))
     scores, truth = sample.probabilities[:, 1], sample.actual == 1
     assert found["overall", "brier"] == pytest.approx(metrics.brier_score_loss(truth, scores))
     assert found["overall", "log_loss"] == pytest.approx(metrics.log_loss(sample.actual, sample.probabilities))
@@ -153,7 +159,7 @@ def test_the_probability_figures_of_two_classes_are_scikit_learns(seed: int) -> 
 def test_means_over_classes_are_scikit_learns(average: str) -> None:
     sample = drawn(5, 3)
     actual, predicted, probabilities = sample.actual, sample.predicted, sample.probabilities
-    found = values.values(sample, asked(3))
+    found = compute_metrics(sample, config(3))
     for name, theirs in [
         ("sensitivity", metrics.recall_score),
         ("ppv", metrics.precision_score),
@@ -171,6 +177,6 @@ def test_means_over_classes_are_scikit_learns(average: str) -> None:
 
 def test_a_class_without_images_has_no_mean() -> None:
     sample = Sample(np.array([0, 1, 1]), np.full((3, 3), 1 / 3), np.array(["", "", ""]))
-    found = values.values(sample, asked(3))
+    found = compute_metrics(sample, config(3))
     assert np.isnan([found["C", "sensitivity"], found["macro", "sensitivity"], found["macro", "auroc"]]).all()
     assert found["C", "f1"] == 0

@@ -1,14 +1,14 @@
-"""Generated predictions for the tests of figures, and what is asked of them."""
+"""Generated predictions for the tests of metrics, and how these are configured."""
 
 from typing import Any
 
 import numpy as np
 
-from xraylab.evaluate.units import Sample
-from xraylab.evaluate.values import Asked
+from xraylab.evaluate.config import EvalConfig
+from xraylab.evaluate.samples import Sample
 
 
-def asked(classes: int, **changes: Any) -> Asked:
+def config(classes: int, **changes: Any) -> EvalConfig:
     """Of the classes A, B, C ...; of two, B is the positive one and A the normal."""
     binary = classes == 2
     plain = {
@@ -22,7 +22,7 @@ def asked(classes: int, **changes: Any) -> Asked:
         "n_permutations": 10_000,
         "seed": 0,
     }
-    return Asked(**(plain | changes))
+    return EvalConfig(**(plain | changes))
 
 
 def drawn(seed: int, classes: int, images: int = 60, patients: int | None = None, skill: float = 1.0) -> Sample:

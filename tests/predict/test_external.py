@@ -112,8 +112,8 @@ def test_thresholds_and_temperature_are_the_runs_own(trained: Loaded, other: Pat
 
 def test_one_degree_changes_no_probability() -> None:
     p = np.random.default_rng(0).dirichlet(np.ones(4), 9)
-    assert calibration.scaled(p, 1.0) == pytest.approx(p)
-    assert (calibration.scaled(p, 3.0).argmax(axis=1) == p.argmax(axis=1)).all()
+    assert calibration.scale(p, 1.0) == pytest.approx(p)
+    assert (calibration.scale(p, 3.0).argmax(axis=1) == p.argmax(axis=1)).all()
 
 
 def write_fixed(folder: Path, temperature: float | None) -> None:

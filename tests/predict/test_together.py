@@ -16,7 +16,8 @@ from xraylab import tables
 from xraylab.data import augment
 from xraylab.data.image_cache import IMAGENET, ImageCache
 from xraylab.errors import DataError, MissingError, ParamsError
-from xraylab.evaluate import ensemble
+from xraylab.evaluate.config import EvalConfig
+from xraylab.evaluate.scores import score_ensemble
 from xraylab.model import networks, weights
 from xraylab.params import config
 from xraylab.predict import inference
@@ -91,8 +92,8 @@ def test_views_that_would_all_be_alike_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_ensemble_is_the_mean_of_its_runs(tmp_path: Path) -> None:
-    _, paths = finished_study.make(tmp_path, {"study": {"repeats": [0, 1]}})
-    figures = ensemble.figures(paths, ["baseline", "l2/1", "baseline/0"], CLASSES, "TB", "best", "valid")
+    given, paths = finished_study.make(tmp_path, {"study": {"repeats": [0, 1]}})
+    figures = score_ensemble(paths, ["baseline", "l2/1", "baseline/0"], EvalConfig.from_params(given), "best", "valid")
     runs = [tables.read(paths.prediction(*run)) for run in [("baseline", 0), ("baseline", 1), ("l2", 1)]]
     parts = [run[(run["checkpoint"] == "best") & (run["side"] == "valid")] for run in runs]
     mean = sum(part["p_TB"].to_numpy() for part in parts) / 3
@@ -106,12 +107,12 @@ def test_runs_that_cannot_be_taken_together_are_named(tmp_path: Path) -> None:
         tmp_path, {"study": {"repeats": [0, 1]}, "split": {"strategy": "folds", "folds": 2, "test": None}}
     )
     with pytest.raises(DataError) as caught:
-        ensemble.figures(paths, ["baseline"], given.data.classes, "TB", "best", "test")
+        score_ensemble(paths, ["baseline"], EvalConfig.from_params(given), "best", "test")
     assert str(caught.value) == (
         "baseline/0 and baseline/1 predict other test images, as runs of different folds do: name runs of one fold"
     )
     with pytest.raises(MissingError) as absent:
-        ensemble.figures(paths, ["dropout/0"], given.data.classes, "TB", "best", "test")
+        score_ensemble(paths, ["dropout/0"], EvalConfig.from_params(given), "best", "test")
     assert str(absent.value) == (
         "dropout/0 has no predictions: `dvc repro` makes those of the experiments in params.yaml"
     )

@@ -52,10 +52,11 @@ def ensemble(
     checkpoint: Annotated[Literal["best", "last"], typer.Option(help="The checkpoint of each run.")] = "best",
 ) -> None:
     """Score the mean of several runs' predicted probabilities; needs their predictions (`dvc repro`)."""
-    from xraylab.evaluate import ensemble
+    from xraylab.evaluate.config import EvalConfig
+    from xraylab.evaluate.scores import score_ensemble
 
     params, paths = read_study()
-    metrics = ensemble.figures(paths, runs, params.data.classes, params.data.positive, checkpoint, side)
+    metrics = score_ensemble(paths, runs, EvalConfig.from_params(params), checkpoint, side)
     warn_of_test(side, "ensembles")
     print_metrics(metrics)
 

@@ -1,100 +1,205 @@
-"""Every experiment against the baseline, the two best against each other: one primary figure, the rest exploratory."""
+"""Experiments against the baseline, and the two best against each other, in numbers and in words that claim no more."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 from scipy import stats
 
-from xraylab.evaluate import paired, power, repeated, sentences
-from xraylab.evaluate.paired import Row
-from xraylab.evaluate.runs import Run, by_experiment
-from xraylab.evaluate.values import Asked
+from xraylab.evaluate import power
+from xraylab.evaluate.config import EvalConfig
+from xraylab.evaluate.operating_points import Rule, threshold_curve
+from xraylab.evaluate.predictions import Run, Study
+from xraylab.evaluate.significance import METRICS, Difference, compare_repeats, compare_runs, holm
 
-COLUMNS = (
-    "kind", "role", "about", "first", "second", "chosen_on_test", "figure", "difference", "low", "high", "p", "p_holm",
-    "p_at_most", "tests", "test", "why", "error", "seeds_error", "detectable", "first_sd", "second_sd", "margin",
-    "margin_low", "margin_high", "not_worse", "equivalent", "first_alone_right", "second_alone_right", "sentence",
-)  # fmt: skip
 PRIMARY, EXPLORATORY = "primary", "exploratory"
+BASELINE, TOP_TWO = "baseline", "top two"
 NETWORKS, SETTINGS = "trained networks", "settings"
+AT_THRESHOLDS = ("sensitivity", "specificity")
+CHOSEN_ON_TEST = "; chosen on these very test images, so this proves nothing"
 
 
-def rows(
-    runs: Sequence[Run], baseline: str, top_two: list[str], ranked_on: str, asked: Asked, folds: int | None
-) -> list[Row]:
-    """One row per pair and figure, of the best epochs.
-
-    `role` is primary for `asked.primary` against the baseline, corrected over the experiments; everything else is
-    exploratory, corrected over all of its figures and pairs together. With one repeat a row is about the trained
-    networks, with several about the settings. Where the baseline is one of the two best, theirs are the rows that are
-    there already.
-    """
-    by = by_experiment(runs)
-    on_test = {name for name, own in by.items() if own[0].select_on == "test"}
-
-    def pair(first: str, second: str, kind: str) -> list[Row]:
-        marked = bool({first, second} & on_test) or (kind == "top two" and ranked_on == "test")
-        return of_pair(by[first], by[second], kind, marked, asked, folds)
-
-    found = [row for name in by if name != baseline for row in pair(name, baseline, "baseline")]
-    if baseline not in top_two:
-        found += pair(top_two[0], top_two[1], "top two")
-    parts: dict[str, list[Row]] = {PRIMARY: [], EXPLORATORY: []}
-    for row in found:
-        chief = (row["kind"], row["figure"]) == ("baseline", asked.primary)
-        parts[PRIMARY if chief else EXPLORATORY].append(row)
-    done = [describe(row, asked) for role, own in parts.items() for row in correct(own, role)]
-    if baseline in top_two:
-        done += [row | {"kind": "top two"} for row in done if {row["first"], row["second"]} == set(top_two)]
-    return done
-
-
-def of_pair(
-    first: list[Run], second: list[Run], kind: str, chosen_on_test: bool, asked: Asked, folds: int | None
-) -> list[Row]:
-    """One row per figure, not yet corrected. The runs of both experiments are of the same repeats, in one order."""
-    pair = [[run.test["best"] for run in own] for own in (first, second)]
-    once = len(first) == 1
-    known = {
-        "kind": kind,
-        "about": NETWORKS if once else SETTINGS,
-        "first": first[0].experiment,
-        "second": second[0].experiment,
-        "chosen_on_test": chosen_on_test,
-    }
-    ours, theirs = pair
-    found = paired.compared(ours[0], theirs[0], asked) if once else repeated.compared(ours, theirs, asked, folds)
-    return [known | row for row in found]
-
-
-def correct(rows: list[Row], role: str) -> list[Row]:
-    """With `p_holm`, corrected for all of `rows` that have a test, and how many these are."""
-    ps = paired.holm([float("nan") if row["p"] is None else row["p"] for row in rows])
-    tests = sum(row["p"] is not None for row in rows)
-    return [
-        row | {"role": role, "tests": tests, "p_holm": None if row["p"] is None else p}
-        for row, p in zip(rows, ps.tolist(), strict=True)
-    ]
-
-
-def describe(row: Row, asked: Asked) -> Row:
-    known = row | (_against_margin(row, asked) if row["role"] == PRIMARY and asked.margin > 0 else {})
-    if row.get("error") is not None and row["tests"]:
-        known["detectable"] = power.detectable_difference(row["error"], asked.confidence, row["tests"])
-    return {name: known.get(name) for name in COLUMNS} | {"sentence": sentences.difference(known, asked.confidence)}
-
-
-def _against_margin(row: Row, asked: Asked) -> Row:
-    """Whether the difference is shown to be above -margin, and within the margin on either side.
+@dataclass(frozen=True)
+class Margin:
+    """What is shown of the smallest difference that matters.
 
     From the interval that all primary differences keep together (Bonferroni): an experiment is not worse where its
     lower end is above -margin (ICH E9, section 3.3.2), and equivalent where it lies within the margin (Schuirmann, J
     Pharmacokinet Biopharm 15 (1987) 657).
     """
-    known: Row = {"margin": asked.margin}
-    if row.get("error") is None:
-        return known
-    level = (1 - asked.confidence) / row["tests"] / 2
-    half = float(stats.t.isf(level, row["freedom"])) * row["error"]
-    low, high = row["difference"] - half, row["difference"] + half
-    known |= {"margin_low": low, "margin_high": high, "not_worse": low > -asked.margin}
-    return known | {"equivalent": -asked.margin < low and high < asked.margin}
+
+    margin: float | None = None
+    margin_low: float | None = None
+    margin_high: float | None = None
+    not_worse: bool | None = None
+    equivalent: bool | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two experiments, `first` less `second`, in one metric of their best epochs.
+
+    With one repeat it is about the trained networks, with several about the settings.
+    """
+
+    kind: str
+    about: str
+    first: str
+    second: str
+    chosen_on_test: bool
+    result: Difference
+    point: str | None = None  # the operating point at which images were called
+    role: str = EXPLORATORY
+    p_holm: float | None = None  # corrected for `tests` differences
+    tests: int = 0
+    detectable: float | None = None
+    against_margin: Margin = Margin()
+    sentence: str = ""
+
+
+def compare_experiments(study: Study, top_two: Sequence[str], ranked_on: str, cfg: EvalConfig) -> list[Comparison]:
+    """One comparison per pair and metric, of the best epochs.
+
+    `role` is primary for `cfg.primary` against the baseline, corrected over the experiments; everything else is
+    exploratory, corrected over all of its metrics and pairs together. Where the baseline is one of the two best, theirs
+    are the comparisons that are there already.
+    """
+    runs = study.by_experiment
+    pairs = [(name, study.baseline, BASELINE) for name in runs if name != study.baseline]
+    if study.baseline not in top_two:
+        pairs.append((top_two[0], top_two[1], TOP_TWO))
+    rows = []
+    for first, second, kind in pairs:
+        on_test = kind == TOP_TWO and ranked_on == "test"
+        rows += [replace(row, chosen_on_test=row.chosen_on_test or on_test)
+                 for row in _compare(runs[first], runs[second], kind, study.folds, cfg)]  # fmt: skip
+    primary = [row for row in rows if (row.kind, row.result.metric) == (BASELINE, cfg.primary)]
+    rest = [row for row in rows if (row.kind, row.result.metric) != (BASELINE, cfg.primary)]
+    rows = _conclude(primary, PRIMARY, cfg) + _conclude(rest, EXPLORATORY, cfg)
+    if study.baseline in top_two:
+        rows += [replace(row, kind=TOP_TWO) for row in rows if {row.first, row.second} == set(top_two)]
+    return rows
+
+
+def compare_at_thresholds(study: Study, rules: dict[str, Rule], cfg: EvalConfig) -> list[Comparison]:
+    """Sensitivity and specificity against the baseline where each run fixed its threshold on its own validation images.
+
+    Every image is called by its own run's threshold, so the test is that of predictions: whole patients are swapped, or
+    with several repeats seeds count as readers. Thresholds are taken as they are. All are exploratory, and corrected
+    together. None with more than two classes, and none for a point that some run has no threshold for.
+    """
+    rows: list[Comparison] = []
+    for point, rule in rules.items() if cfg.positive is not None else ():
+        runs = {name: [_call(run, rule, cfg) for run in runs] for name, runs in study.by_experiment.items()}
+        complete = {name: called for name, each in runs.items() if len(called := _present(each)) == len(each)}
+        for name in complete if study.baseline in complete else ():
+            if name != study.baseline:
+                every = _compare(complete[name], complete[study.baseline], BASELINE, study.folds, cfg)
+                rows += [replace(row, point=point) for row in every if row.result.metric in AT_THRESHOLDS]
+    return _conclude(rows, EXPLORATORY, cfg)
+
+
+def _present(runs: Sequence[Run | None]) -> list[Run]:
+    return [run for run in runs if run is not None]
+
+
+def _call(run: Run, rule: Rule, cfg: EvalConfig) -> Run | None:
+    """The run with a probability of 0 or 1 for each test image: whether its threshold calls it positive."""
+    label, valid = cfg.positive or 0, run.valid.get("best")
+    curve = None if valid is None else threshold_curve(valid.actual == label, valid.probabilities[:, label])
+    threshold = None if curve is None else rule(curve)
+    if threshold is None:
+        return None
+    test = run.test["best"]
+    positive = (test.probabilities[:, label] >= threshold).astype(float)
+    columns = [positive if number == label else 1 - positive for number in range(2)]
+    return replace(run, test={"best": replace(test, probabilities=np.column_stack(columns))})
+
+
+def _compare(
+    first: Sequence[Run], second: Sequence[Run], kind: str, folds: int | None, cfg: EvalConfig
+) -> list[Comparison]:
+    """One comparison per metric, not yet corrected. The runs are of the same repeats, in one order."""
+    ours, theirs = ([run.test["best"] for run in runs] for runs in (first, second))
+    once = len(first) == 1
+    results = compare_runs(ours[0], theirs[0], cfg) if once else compare_repeats(ours, theirs, cfg, folds)
+    about, on_test = NETWORKS if once else SETTINGS, "test" in {run.select_on for run in (*first, *second)}
+    names = first[0].experiment, second[0].experiment
+    return [Comparison(kind, about, *names, on_test, result) for result in results]
+
+
+def _conclude(rows: list[Comparison], role: str, cfg: EvalConfig) -> list[Comparison]:
+    """With p corrected for all of `rows` that have a test, what could have been shown, and the sentence."""
+    ps = [row.result.p for row in rows]
+    corrected = holm([float("nan") if p is None else p for p in ps]).tolist()
+    tests = sum(p is not None for p in ps)
+    concluded = []
+    for row, p, p_holm in zip(rows, ps, corrected, strict=True):
+        done = replace(row, role=role, tests=tests, p_holm=None if p is None else p_holm)
+        if role == PRIMARY and cfg.margin > 0:
+            done = replace(done, against_margin=_against_margin(row.result, tests, cfg))
+        if row.result.error is not None and tests:
+            done = replace(done, detectable=power.detectable_difference(row.result.error, cfg.confidence, tests))
+        concluded.append(replace(done, sentence=describe(done, cfg.confidence)))
+    return concluded
+
+
+def _against_margin(result: Difference, tests: int, cfg: EvalConfig) -> Margin:
+    if result.error is None or result.difference is None:
+        return Margin(cfg.margin)
+    level = (1 - cfg.confidence) / tests / 2
+    half = float(stats.t.isf(level, result.freedom)) * result.error
+    low, high = result.difference - half, result.difference + half
+    return Margin(cfg.margin, low, high, low > -cfg.margin, -cfg.margin < low and high < cfg.margin)
+
+
+def describe(row: Comparison, confidence: float) -> str:
+    """The comparison as a sentence; shown to differ where the corrected p is under 1 - `confidence`.
+
+    With one repeat it is about the two trained networks, with several about the settings. What is exploratory says so.
+    """
+    begin = "Exploratory: " if row.role == EXPLORATORY else ""
+    name, once = METRICS[row.result.metric], row.about == NETWORKS
+    if row.result.difference is None:
+        return f"{begin}{row.first} and {row.second} have no {name} to compare."
+    first, second = (f"{each}’s" if once else each for each in (row.first, row.second))
+    differs = row.p_holm is not None and row.p_holm < 1 - confidence
+    higher = "higher" if row.result.difference > 0 else "lower"
+    claim = f"has a {higher} {name} than {second}" if differs else f"is not shown to differ from {second}"
+    networks = f"{'of' if begin else 'Of'} these two trained networks, " if once else ""
+    numbers = f"{name} {row.result.difference:+.3f}{_interval(row.result, confidence)}, {_p(row)}"
+    mark = CHOSEN_ON_TEST if row.chosen_on_test else ""
+    return f"{begin}{networks}{first} {claim}: {numbers}{_margin(row)}{mark}."
+
+
+def _interval(result: Difference, confidence: float) -> str:
+    if result.ci_low is None or result.ci_high is None:
+        return ", no interval"
+    return f", {100 * confidence:g} % CI {result.ci_low:+.3f} to {result.ci_high:+.3f}"
+
+
+def _p(row: Comparison) -> str:
+    if row.p_holm is None:
+        return f"no test ({row.result.reason})" if row.result.reason else "no test"
+    what = "experiments" if row.role == PRIMARY else "tests"
+    corrected = f" (corrected for {row.tests} {what})" if row.tests > 1 else ""
+    return f"p {format_p(row.p_holm, row.result.p_at_most)}{corrected}"
+
+
+def format_p(p: float, at_most: bool) -> str:
+    """`= 0.012`; `<= 0.0001` where no draw of the test was as extreme, so that p is known no better."""
+    if at_most:
+        return f"<= {p:.1g}" if p < 0.001 else f"<= {p:.3f}"
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
+
+
+def _margin(row: Comparison) -> str:
+    """What the interval that all experiments keep together says of the smallest difference that matters."""
+    known = row.against_margin
+    if not known.margin:
+        return ""
+    if known.equivalent:
+        return f"; equivalent within {known.margin:g}"
+    if known.not_worse:
+        return f"; not worse than {row.second} by {known.margin:g} or more"
+    return f"; a difference of {known.margin:g} for the worse is not excluded"

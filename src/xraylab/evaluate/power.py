@@ -6,15 +6,26 @@ holds how often the two networks agree, so nothing is assumed of that but that i
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from scipy import stats
 
 from xraylab.errors import MissingError, ParamsError
-from xraylab.evaluate.paired import FIGURES
+from xraylab.evaluate.significance import METRICS
 
 POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """A difference of an experiment from the baseline, one of `tests` that were tested together."""
+
+    experiment: str
+    error: float  # standard error
+    seeds_error: float  # the part of other seeds in it
+    tests: int
 
 
 def detectable_difference(error: float, confidence: float, tests: int, power: float = POWER) -> float:
@@ -25,18 +36,17 @@ def detectable_difference(error: float, confidence: float, tests: int, power: fl
     return _distance(confidence, tests, power) * error
 
 
-def required_units(units: int, row: dict[str, Any], difference: float, confidence: float, power: float) -> int | None:
+def required_units(n_units: int, tested: Pilot, difference: float, confidence: float, power: float) -> int | None:
     """The number of patients (of images where patients are unknown) with which a true `difference` would be shown.
 
-    `row` is one of comparisons.csv, from a test of `units`. None where no number is enough, since other seeds alone
-    make differences of that size by chance: more repeats are needed.
+    `tested` is from a test of `n_units`. None where no number is enough, since other seeds alone make differences of
+    that size by chance: more repeats are needed.
     """
-    seeds: float = row["seeds_error"] ** 2
-    most = (difference / _distance(confidence, row["tests"], power)) ** 2
-    if most <= seeds:
+    of_seeds = tested.seeds_error**2
+    most = (difference / _distance(confidence, tested.tests, power)) ** 2
+    if most <= of_seeds:
         return None
-    of_patients: float = row["error"] ** 2 - seeds
-    return math.ceil(units * of_patients / (most - seeds))
+    return math.ceil(n_units * (tested.error**2 - of_seeds) / (most - of_seeds))
 
 
 def plan(summary: dict[str, Any], difference: float, power: float) -> Iterator[str]:
@@ -46,40 +56,42 @@ def plan(summary: dict[str, Any], difference: float, power: float) -> Iterator[s
     has no test to plan by.
     """
     rows = [row for row in summary["comparisons"] if row["role"] == "primary" and row["kind"] == "baseline"]
-    known = [row for row in rows if row["error"] is not None and row["seeds_error"] is not None]
-    _refuse(rows, known, difference, power)
-    how, name = summary["intervals"], FIGURES[summary["primary"]]
-    unit = "images" if how["patients"] is None else "patients"
-    level = f"{100 * how['confidence']:g} % confidence"
-    yield f"This study: {how['units']:,} test {unit}, {name}, {level}, {_corrected(known[0])}."
+    tested = [
+        Pilot(row["first"], row["error"], row["seeds_error"], row["tests"])
+        for row in rows
+        if row["error"] is not None and row["seeds_error"] is not None
+    ]
+    _refuse(rows, tested, difference, power)
+    study, n_units = summary["intervals"], summary["intervals"]["units"]
+    unit, level = "images" if study["patients"] is None else "patients", study["confidence"]
+    tests = (
+        f"corrected for {tested[0].tests} experiments" if tested[0].tests > 1 else "one experiment against the baseline"
+    )
+    yield f"This study: {n_units:,} test {unit}, {METRICS[summary['primary']]}, {100 * level:g} % confidence, {tests}."
     yield f"{unit.capitalize()} needed to show a true difference of {difference:g} with a power of {100 * power:g} %:"
-    for row in known:
-        number = required_units(how["units"], row, difference, how["confidence"], power)
-        shown = (
-            f"{number:,}" if number is not None else "no number: other seeds alone differ by as much, take more repeats"
+    for each in tested:
+        number = required_units(n_units, each, difference, level, power)
+        needed = (
+            "no number: other seeds alone differ by as much, take more repeats" if number is None else f"{number:,}"
         )
-        could = detectable_difference(row["error"], how["confidence"], row["tests"], power)
-        yield f"    {row['first']:16} {shown:>10}    (these {how['units']:,}: a difference of {could:.3f})"
+        could = detectable_difference(each.error, level, each.tests, power)
+        yield f"    {each.experiment:16} {needed:>10}    (these {n_units:,}: a difference of {could:.3f})"
     yield "The shares of the classes, and how often two networks agree, are taken to stay as they are here."
-    if known[0]["about"] != "settings":
+    if any(row["about"] != "settings" for row in rows):
         yield "Each experiment was trained once: the numbers are for these networks and leave out other seeds."
 
 
-def _refuse(rows: list[dict[str, Any]], known: list[dict[str, Any]], difference: float, power: float) -> None:
+def _refuse(rows: list[dict[str, Any]], tested: Sequence[Pilot], difference: float, power: float) -> None:
     if not 0 < difference < 1:
         raise ParamsError(
             "say which difference matters, between 0 and 1: --difference 0.02, or evaluate.margin in params.yaml"
         )
     if not 0.5 <= power < 1:
         raise ParamsError(f"--power {power:g}: give a share from 0.5 to below 1, such as 0.8")
-    if not known:
+    if not tested:
         reasons = {row["why"] for row in rows if row["why"]}
         why = f": {reasons.pop()}" if len(reasons) == 1 else ""
         raise MissingError(f"no experiment was tested against the baseline in a way that a size can be planned by{why}")
-
-
-def _corrected(row: dict[str, Any]) -> str:
-    return f"corrected for {row['tests']} experiments" if row["tests"] > 1 else "one experiment against the baseline"
 
 
 def _distance(confidence: float, tests: int, power: float) -> float:

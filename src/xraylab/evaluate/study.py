@@ -1,163 +1,192 @@
-"""The tables of a whole study: what `evaluate` writes beside its summary."""
+"""Everything that is evaluated of a study: the metrics of all runs, the ranking, comparisons and goals."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
 
-from xraylab.evaluate import calibration, goals, learning, operating, rates, subgroups
-from xraylab.evaluate.estimates import Row, estimates, plain
-from xraylab.evaluate.operating import Curve
-from xraylab.evaluate.runs import Run, by_experiment, mean, pooled
-from xraylab.evaluate.values import MACRO, OVERALL, Asked, confusion
+from xraylab.evaluate.comparisons import Comparison, compare_at_thresholds, compare_experiments
+from xraylab.evaluate.config import OVERALL, EvalConfig
+from xraylab.evaluate.intervals import Metric, metrics_with_intervals, metrics_without_intervals
+from xraylab.evaluate.operating_points import fixed_rules
+from xraylab.evaluate.predictions import CHECKPOINTS, Run, Study, mean_over_repeats, pool_folds
+from xraylab.evaluate.scores import MeanScores, RoundScores, RunScores, average, rank, score_rounds, score_runs
+from xraylab.params.evaluate import Evaluate, Goals
 
 REPEAT, ROUND, MEAN = "repeat", "round", "mean"
-CHECKPOINTS = ("best", "last")
-GROUPED = (
-    "experiment", "chosen_on", "grouping", "group", "images", "patients", "suppressed",
-    "of", "figure", "value", "low", "high", "by", "n", "why",
-    "reference", "difference", "difference_ci_low", "difference_ci_high",
-)  # fmt: skip
+EPOCHS, GAP = "epochs_to_highest_accuracy", "train_test_gap"
+MET, NOT_MET, UNDECIDED = "met", "not met", "undecided"
 
 
-def figures(runs: Sequence[Run], asked: Asked, folds: int | None) -> list[Row]:
-    """Every figure of every repeat, checkpoint and side, with intervals on the test side.
+@dataclass(frozen=True)
+class StudyMetric:
+    """`kind` is repeat, round (the folds of one round pooled) or mean (the mean probability over repeats)."""
 
-    `kind` is repeat, round (the folds of one round pooled) or mean (the mean probability over repeats), `number` the
-    repeat or round.
-    """
-    found: list[Row] = []
-    for own in by_experiment(runs).values():
-        for checkpoint in CHECKPOINTS:
-            found += _repeats(own, checkpoint, asked)
-            found += _together(own, checkpoint, asked, folds, found)
-    return found
-
-
-def _repeats(runs: list[Run], checkpoint: str, asked: Asked) -> list[Row]:
-    found: list[Row] = []
-    for run in runs:
-        known = _known(run, checkpoint) | {"kind": REPEAT, "number": run.repeat}
-        if run.valid:
-            found += [known | {"side": "valid"} | row for row in plain(run.valid[checkpoint], asked)]
-        found += [known | {"side": "test"} | row for row in _tested(run, checkpoint, asked)]
-    return found
+    experiment: str
+    checkpoint: str
+    chosen_on: str
+    kind: str
+    number: int | None  # of the repeat or round
+    split: str
+    metric: Metric
 
 
-def _tested(run: Run, checkpoint: str, asked: Asked) -> list[Row]:
-    rows = estimates(run.test[checkpoint], asked)
-    accuracy = next(row for row in rows if (row["of"], row["figure"]) == (OVERALL, "accuracy"))
-    return [*rows, learning.gap(run.history, run.epochs[checkpoint], accuracy)]
+@dataclass(frozen=True)
+class GoalVerdict:
+    """Of an experiment, over its repeats (or rounds); `each` and `values` are each one's."""
+
+    experiment: str
+    metric: str
+    goal: str
+    chosen_on: str
+    verdict: str
+    each: dict[int | None, str]
+    values: list[float | None]
 
 
-def _together(runs: list[Run], checkpoint: str, asked: Asked, folds: int | None, so_far: list[Row]) -> list[Row]:
-    known = _known(runs[0], checkpoint) | {"side": "test"}
-    rounds = pooled(runs, folds, checkpoint) if folds else {}
-    found = [
-        known | {"kind": ROUND, "number": number} | row
-        for number, sample in rounds.items()
-        for row in estimates(sample, asked)
-    ]
-    of_mean = known | {"kind": MEAN, "number": None}
-    if len(runs) > 1:
-        return found + [of_mean | row for row in estimates(mean(runs, checkpoint)[1], asked)]
-    same = [row for row in so_far if all(row[key] == value for key, value in known.items())]
-    return found + [row | of_mean for row in same if row["figure"] != learning.GAP]
+@dataclass(frozen=True)
+class Evaluation:
+    results: list[RunScores]
+    rounds: list[RoundScores]
+    means: list[MeanScores]
+    ranked_on: str
+    ranking: list[MeanScores]
+    metrics: list[StudyMetric]
+    epochs: list[StudyMetric]
+    comparisons: list[Comparison]
+    at_thresholds: list[Comparison]
+    goals: list[GoalVerdict]
+
+    @property
+    def top_two(self) -> list[str]:
+        return [row.experiment for row in self.ranking[:2]]
 
 
-def _known(run: Run, checkpoint: str) -> dict[str, Any]:
-    return {"experiment": run.experiment, "checkpoint": checkpoint, "chosen_on": run.chosen_on(checkpoint)}
-
-
-def spread(rows: list[Row]) -> pd.DataFrame:
-    """Mean and standard deviation (n - 1) of every figure over repeats, and over rounds where folds are pooled."""
-    table = pd.DataFrame([row for row in rows if row["kind"] != MEAN])
-    keys = ["experiment", "checkpoint", "side", "chosen_on", "kind", "of", "figure"]
-    grouped = table.assign(value=table["value"].astype(float)).groupby(keys, sort=False)["value"]
-    return grouped.agg(["mean", "std", "count"]).reset_index().rename(columns={"std": "sd", "count": "n"})
-
-
-def operating_points(
-    runs: Sequence[Run], asked: Asked, wanted: dict[str, Callable[[Curve], float | None]]
-) -> pd.DataFrame:
-    """Each run's thresholds, fixed on its own validation images, and its test figures there; best epochs."""
-    return pd.DataFrame(
-        [
-            {"experiment": run.experiment, "repeat": run.repeat, "chosen_on": run.select_on} | row
-            for run in runs
-            for row in operating.rows(run.valid.get("best"), run.test["best"], asked, wanted)
-        ]
+def evaluate_study(study: Study, cfg: EvalConfig, params: Evaluate, select_by: str) -> Evaluation:
+    """Experiments are ranked by `select_by` on validation images, or on test images where there are none."""
+    results, rounds = score_runs(study.runs, cfg.positive), score_rounds(study, cfg.positive)
+    means = average(results, rounds)
+    ranked_on = "valid" if any(run.valid for run in study.runs) else "test"
+    ranking = rank(means, ranked_on, select_by)
+    metrics, epochs = study_metrics(study, cfg), epochs_to_highest(study.runs)
+    rules = fixed_rules(params.sensitivities, params.specificities)
+    return Evaluation(
+        results=results,
+        rounds=rounds,
+        means=means,
+        ranked_on=ranked_on,
+        ranking=ranking,
+        metrics=metrics,
+        epochs=epochs,
+        comparisons=compare_experiments(study, [row.experiment for row in ranking[:2]], ranked_on, cfg),
+        at_thresholds=compare_at_thresholds(study, rules, cfg),
+        goals=judge_goals([*metrics, *epochs], params.goals, cfg),
     )
 
 
-def calibrations(runs: Sequence[Run], asked: Asked, bins: int) -> list[dict[str, Any]]:
-    """Each run's temperature, and its calibration before and after; best epochs."""
+def study_metrics(study: Study, cfg: EvalConfig) -> list[StudyMetric]:
+    """Every metric of every repeat, checkpoint and split, of rounds and means, with intervals on the test split."""
+    rows: list[StudyMetric] = []
+    for runs in study.by_experiment.values():
+        for checkpoint in CHECKPOINTS:
+            of_repeats = [row for run in runs for row in _of_run(run, checkpoint, cfg)]
+            rows += of_repeats + _of_rounds(runs, study.folds, checkpoint, cfg)
+            rows += _of_mean(runs, checkpoint, cfg, of_repeats)
+    return rows
+
+
+def _of_run(run: Run, checkpoint: str, cfg: EvalConfig) -> list[StudyMetric]:
+    known = run.experiment, checkpoint, run.chosen_on(checkpoint), REPEAT, run.repeat
+    on_valid = metrics_without_intervals(run.valid[checkpoint], cfg) if run.valid else []
+    on_test = metrics_with_intervals(run.test[checkpoint], cfg)
+    accuracy = next(row for row in on_test if (row.class_, row.name) == (OVERALL, "accuracy"))
+    on_test.append(train_test_gap(run.history, run.epochs[checkpoint], accuracy))
+    return [StudyMetric(*known, split, row) for split, rows in (("valid", on_valid), ("test", on_test)) for row in rows]
+
+
+def _of_rounds(runs: Sequence[Run], folds: int | None, checkpoint: str, cfg: EvalConfig) -> list[StudyMetric]:
+    known = runs[0].experiment, checkpoint, runs[0].chosen_on(checkpoint), ROUND
+    pooled = pool_folds(runs, folds, checkpoint) if folds else {}
     return [
-        {"experiment": run.experiment, "repeat": run.repeat, "chosen_on": run.select_on}
-        | calibration.report(run.valid.get("best"), run.test["best"], asked, bins)
-        for run in runs
+        StudyMetric(*known, number, "test", row)
+        for number, sample in pooled.items()
+        for row in metrics_with_intervals(sample, cfg)
     ]
 
 
-def by_subgroup(
-    runs: Sequence[Run], index: pd.DataFrame, asked: Asked, bounds: list[int], smallest: int
-) -> pd.DataFrame:
-    """Every experiment's figures by sex, age band, view and source, of the mean probability over repeats."""
-    found = []
-    for experiment, own in by_experiment(runs).items():
-        ids, sample = mean(own, "best")
-        images = index.set_index("id").loc[ids.tolist()]
-        known = {"experiment": experiment, "chosen_on": own[0].select_on}
-        found += [known | row for row in subgroups.rows(sample, images, asked, bounds, smallest)]
-    return pd.DataFrame(found, columns=list(GROUPED))
+def _of_mean(runs: Sequence[Run], checkpoint: str, cfg: EvalConfig, of_repeats: list[StudyMetric]) -> list[StudyMetric]:
+    """Of one run they are its own."""
+    if len(runs) > 1:
+        known = runs[0].experiment, checkpoint, runs[0].chosen_on(checkpoint), MEAN, None, "test"
+        _, sample = mean_over_repeats(runs, checkpoint)
+        return [StudyMetric(*known, row) for row in metrics_with_intervals(sample, cfg)]
+    own = [row for row in of_repeats if row.split == "test" and row.metric.name != GAP]
+    return [replace(row, kind=MEAN, number=None) for row in own]
 
 
-def learnt(runs: Sequence[Run]) -> list[Row]:
-    """How many epochs each run took to its highest accuracy: a count, which is its own interval."""
-    found = []
+def train_test_gap(history: pd.DataFrame, epoch: int, accuracy: Metric) -> Metric:
+    """Training accuracy of the epoch less test accuracy, with the interval that the latter gives it.
+
+    Training accuracy is the running mean over the epoch's batches, augmentation and dropout at work.
+    """
+    train = float(history.loc[history["epoch"] == epoch, "train_accuracy"].iloc[0])
+    value, low, high = (
+        None if end is None else train - end for end in (accuracy.value, accuracy.ci_high, accuracy.ci_low)
+    )
+    return replace(accuracy, name=GAP, value=value, ci_low=low, ci_high=high)
+
+
+def epochs_to_highest(runs: Sequence[Run]) -> list[StudyMetric]:
+    """How many epochs each run took to the first with the highest accuracy on the split that chose the epoch.
+
+    It is a count, and so its own interval.
+    """
+    rows = []
     for run in runs:
-        epochs = learning.epochs_to_highest(run.history, run.select_on)
-        known = {"experiment": run.experiment, "repeat": run.repeat, "chosen_on": run.select_on}
-        found.append(known | {"figure": learning.HIGHEST, "value": epochs, "low": epochs, "high": epochs})
-    return found
+        accuracy = pd.to_numeric(run.history[f"{run.select_on}_accuracy"], errors="coerce")
+        epochs = int(accuracy.to_numpy().argmax()) + 1
+        metric = Metric(OVERALL, EPOCHS, epochs, epochs, epochs, None, None, None)
+        rows.append(StudyMetric(run.experiment, "best", run.select_on, REPEAT, run.repeat, run.select_on, metric))
+    return rows
 
 
-def goal_rows(
-    rows: list[Row], counts: list[Row], asked: Asked, at_least: dict[str, float], at_most: dict[str, float]
-) -> list[dict[str, Any]]:
-    """The goals judged on the best epoch of every repeat, or of every round where folds are pooled."""
-    whose = MACRO if asked.positive is None else asked.classes[asked.positive]
-    chosen = [row for row in rows if (row["checkpoint"], row["side"]) == ("best", "test")]
-    kind = ROUND if any(row["kind"] == ROUND for row in chosen) else REPEAT
-    overall = {row["figure"] for row in chosen if row["of"] == OVERALL}
-    judged = [
-        row | {"repeat": row["number"]}
+def judge_goals(metrics: Sequence[StudyMetric], goals: Goals, cfg: EvalConfig) -> list[GoalVerdict]:
+    """Per experiment and goal, on the best epoch of every repeat, or of every round where folds are pooled.
+
+    Metrics are overall where there is such a one, else of the positive class or the mean over classes.
+    """
+    chosen = [row for row in metrics if row.checkpoint == "best" and (row.split == "test" or row.metric.name == EPOCHS)]
+    kind = ROUND if any(row.kind == ROUND for row in chosen) else REPEAT
+    overall = {row.metric.name for row in chosen if row.metric.class_ == OVERALL}
+    rows = [
+        row
         for row in chosen
-        if row["kind"] == (REPEAT if row["figure"] == learning.GAP else kind)
-        and row["of"] == (OVERALL if row["figure"] in overall else whose)
+        if row.kind == (REPEAT if row.metric.name in (GAP, EPOCHS) else kind)
+        and row.metric.class_ == (OVERALL if row.metric.name in overall else cfg.main_class)
     ]
-    return goals.rows([*judged, *counts], at_least, at_most)
+    verdicts = []
+    for experiment in dict.fromkeys(row.experiment for row in rows):
+        for limits, at_least in ((goals.at_least, True), (goals.at_most, False)):
+            for name, goal in limits.items():
+                own = [row for row in rows if (row.experiment, row.metric.name) == (experiment, name)]
+                verdicts.append(_verdict(own, goal, at_least))
+    return verdicts
 
 
-def matrices(runs: Sequence[Run], asked: Asked) -> list[dict[str, Any]]:
-    """Each best epoch's confusion on the test side: counts, and each row as shares of its class."""
-    found = []
-    for run in runs:
-        counted = confusion(run.test["best"], asked)
-        shares = [[None if np.isnan(cell) else cell for cell in row] for row in rates.row_shares(counted).tolist()]
-        known = {"experiment": run.experiment, "repeat": run.repeat, "chosen_on": run.select_on}
-        found.append(known | {"classes": list(asked.classes), "counts": counted.tolist(), "row_shares": shares})
-    return found
+def _verdict(rows: Sequence[StudyMetric], goal: float, at_least: bool) -> GoalVerdict:
+    """`rows`: one metric of one experiment, of each repeat. What all repeats say, else undecided."""
+    each = {row.number: judge(row.metric, goal, at_least) for row in rows}
+    verdict = next(iter(each.values())) if len(set(each.values())) == 1 else UNDECIDED
+    text = f"at {'least' if at_least else 'most'} {goal:g}"
+    values = [row.metric.value for row in rows]
+    return GoalVerdict(rows[0].experiment, rows[0].metric.name, text, rows[0].chosen_on, verdict, each, values)
 
 
-def rests_on(runs: Sequence[Run], asked: Asked) -> dict[str, Any]:
-    """What the intervals take for independent."""
-    units = runs[0].test["best"].units
-    return {
-        "units": len(units.strata),
-        "confidence": asked.confidence,
-        "n_permutations": asked.n_permutations,
-        "patients": units.patients,
-        "rests_on": units.why,
-    }
+def judge(metric: Metric, goal: float, at_least: bool) -> str:
+    """Met where the whole interval keeps the goal, not met where none of it does, undecided without an interval."""
+    if metric.interval is None:
+        return UNDECIDED
+    _, low, high = metric.interval
+    worst, best = (low, high) if at_least else (-high, -low)
+    limit = goal if at_least else -goal
+    return MET if worst >= limit else NOT_MET if best < limit else UNDECIDED

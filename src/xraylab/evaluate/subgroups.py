@@ -1,115 +1,178 @@
-"""The figures of groups of test images, where the index knows sex, age, view or source."""
+"""Metrics of groups of test images where the index knows sex, age, view or source, and who is in each split."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from xraylab.evaluate import intervals
-from xraylab.evaluate.estimates import Row, estimates
-from xraylab.evaluate.units import Sample
-from xraylab.evaluate.values import MACRO, OVERALL, Asked
+from xraylab.evaluate.config import OVERALL, EvalConfig
+from xraylab.evaluate.intervals import Metric, difference_interval, metrics_with_intervals
+from xraylab.evaluate.samples import Sample, Texts
 
 BY = ("sex", "age", "view", "source")
 UNKNOWN = "unknown"
+COMPARED = ("sensitivity", "specificity", "f1", "auroc")
+AGE_QUARTILES = ("age_q1", "age_median", "age_q3")
+ALL_IMAGES = "all"
+
+
+@dataclass(frozen=True)
+class DifferenceFromReference:
+    difference: float | None = None
+    difference_ci_low: float | None = None
+    difference_ci_high: float | None = None
+
+
+@dataclass(frozen=True)
+class GroupMetric:
+    """A metric of one group, with its difference from the grouping's largest group, the `reference`.
+
+    Of a suppressed group nothing is known; of a suppressed metric no number is.
+    """
+
+    grouping: str
+    group: str
+    reference: str
+    images: int | None
+    patients: int | None
+    suppressed: bool
+    metric: Metric | None
+    difference: DifferenceFromReference = DifferenceFromReference()
+
+
+@dataclass(frozen=True)
+class GroupSize:
+    """Images and known patients of a group in a split; of all of a split's images the ages, too."""
+
+    split: str
+    grouping: str
+    group: str
+    images: int | None
+    patients: int | None
+    suppressed: bool
+    age_q1: float | None = None
+    age_median: float | None = None
+    age_q3: float | None = None
 
 
 def age_band(age: str, bounds: list[int]) -> str:
     """The band that holds an age in whole years: `under 18`, `18 to 39`, `65 and over` for the bounds 18, 40, 65."""
     if not age:
         return UNKNOWN
-    years, above = int(age), [bound for bound in bounds if int(age) < bound]
-    below = [bound for bound in bounds if bound <= years]
+    years = int(age)
+    below, above = [bound for bound in bounds if bound <= years], [bound for bound in bounds if bound > years]
     if not below:
         return f"under {above[0]}"
     return f"{below[-1]} to {above[0] - 1}" if above else f"{below[-1]} and over"
 
 
-def groups(images: pd.DataFrame, bounds: list[int]) -> dict[str, npt.NDArray[np.str_]]:
+def group_images(images: pd.DataFrame, bounds: list[int]) -> dict[str, Texts]:
     """What to group by -> each image's group; only what tells at least two known groups apart."""
-    found = {}
-    for name in BY:
-        if name in images:
-            texts = images[name].astype(str)
-            named = texts.map(lambda text: age_band(text, bounds)) if name == "age" else texts.replace("", UNKNOWN)
-            if named[named != UNKNOWN].nunique() > 1:
-                found[name] = named.to_numpy(str)
-    return found
+    groups = {}
+    for name in (name for name in BY if name in images):
+        texts = images[name].astype(str)
+        named = texts.map(lambda text: age_band(text, bounds)) if name == "age" else texts.replace("", UNKNOWN)
+        if named[named != UNKNOWN].nunique() > 1:
+            groups[name] = named.to_numpy(str)
+    return groups
 
 
-def in_order(names: Iterable[str]) -> list[str]:
+def sort_groups(names: Iterable[str]) -> list[str]:
     """Age bands from the youngest on, other groups by name, the unknown last."""
     return sorted(names, key=lambda name: (name == UNKNOWN, not name.startswith("under "), name))
 
 
-def rows(sample: Sample, images: pd.DataFrame, asked: Asked, bounds: list[int], smallest: int) -> list[Row]:
-    """One row per grouping, group and figure, with its difference from the grouping's largest group.
-
-    What speaks of fewer than `smallest` images is suppressed, and so is what would give it away: see `suppressed`.
-    A suppressed group has one row, without numbers; a suppressed figure has no value.
-    """
-    found = []
-    for grouping, each in groups(images, bounds).items():
-        members = {group: sample[each == group] for group in in_order({str(group) for group in each})}
-        sizes = {group: len(own.actual) for group, own in members.items()}
-        hidden = suppressed(sizes, smallest, set())
-        figures = {group: _figures(own, asked) for group, own in members.items()}
-        _suppress(figures, hidden, smallest)
-        reference = max(sizes.keys() - hidden, key=lambda group: (sizes[group], group), default="")
-        for group, own in members.items():
-            known: Row = {"grouping": grouping, "group": group, "reference": reference}
-            if group in hidden:
-                found.append(known | {"images": None, "patients": None, "suppressed": True})
-            else:
-                counts = {"images": sizes[group], "patients": own.units.patients}
-                found += [known | counts | row for row in _compared(figures[group], figures[reference])]
-    return found
-
-
-def suppressed(counts: dict[str, int], smallest: int, hidden: set[str]) -> set[str]:
+def suppress(counts: dict[str, int], min_size: int, suppressed: Iterable[str] = ()) -> set[str]:
     """The groups whose counts must not be shown: small ones, and as many more as hide these from subtraction.
 
-    The sum over all groups is known, so at least two groups are suppressed, with at least `smallest` images in all
-    (complementary suppression: Hundepool et al., Statistical Disclosure Control, 2012, section 4).
+    The sum over all groups is known, so at least two groups are suppressed, with at least `min_size` images in all
+    (complementary suppression: Hundepool et al., Statistical Disclosure Control, 2012, section 4). `suppressed`: those
+    that are already.
     """
-    small = hidden | {group for group, count in counts.items() if count < smallest}
-    rest = sorted(counts.keys() - small, key=lambda group: (counts[group], group))
-    while small and rest and (len(small) == 1 or sum(counts[group] for group in small) < smallest):
-        small.add(rest.pop(0))
-    return small
+    hidden = {*suppressed, *(group for group, count in counts.items() if count < min_size)}
+    rest = sorted(counts.keys() - hidden, key=lambda group: (counts[group], group))
+    while hidden and rest and (len(hidden) == 1 or sum(counts[group] for group in hidden) < min_size):
+        hidden.add(rest.pop(0))
+    return hidden
 
 
-def _figures(sample: Sample, asked: Asked) -> list[Row]:
-    wanted = _wanted(asked)
-    return [row | {"suppressed": False} for row in estimates(sample, asked) if (row["of"], row["figure"]) in wanted]
+def metrics_by_group(
+    sample: Sample, images: pd.DataFrame, cfg: EvalConfig, bounds: list[int], min_size: int
+) -> list[GroupMetric]:
+    """What speaks of fewer than `min_size` images is suppressed, and so is what would give it away: see `suppress`.
+
+    `images`: the rows of the index, in the order of the sample. `bounds`: of age bands.
+    """
+    rows = []
+    for grouping, group_of_image in group_images(images, bounds).items():
+        members = {group: sample[group_of_image == group] for group in sort_groups(set(group_of_image.tolist()))}
+        rows += _one_grouping(grouping, members, cfg, min_size)
+    return rows
 
 
-def _suppress(figures: dict[str, list[Row]], hidden: set[str], smallest: int) -> None:
-    """Blank each figure of the groups that must not show it; those of `hidden` show none."""
-    for rows in zip(*figures.values(), strict=True):
-        counts = {group: row["n"] for group, row in zip(figures, rows, strict=True)}
-        unseen = suppressed(counts, smallest, hidden)
-        for group, row in zip(figures, rows, strict=True):
-            if group in unseen:
-                row.update(dict.fromkeys(("value", "low", "high", "by", "n", "why")), suppressed=True)
+def _one_grouping(grouping: str, members: dict[str, Sample], cfg: EvalConfig, min_size: int) -> list[GroupMetric]:
+    sizes = {group: len(part.actual) for group, part in members.items()}
+    hidden = suppress(sizes, min_size)
+    reference = max(sizes.keys() - hidden, key=lambda group: (sizes[group], group), default="")
+    metrics = {group: _compared_metrics(part, cfg) for group, part in members.items()}
+    unseen = [
+        suppress({group: metric.n or 0 for group, metric in zip(metrics, column, strict=True)}, min_size, hidden)
+        for column in zip(*metrics.values(), strict=True)
+    ]
+    rows = []
+    for group, part in members.items():
+        if group in hidden:
+            rows.append(GroupMetric(grouping, group, reference, None, None, True, None))
+            continue
+        row = GroupMetric(grouping, group, reference, sizes[group], part.units.patients, False, None)
+        for metric, other, without in zip(metrics[group], metrics[reference], unseen, strict=True):
+            if group in without:
+                rows.append(replace(row, suppressed=True, metric=Metric(metric.class_, metric.name, *[None] * 6)))
+            else:
+                compared = group != reference and reference not in without
+                rows.append(replace(row, metric=metric, difference=_difference(metric, other if compared else metric)))
+    return rows
 
 
-def _compared(rows: list[Row], reference: list[Row]) -> list[Row]:
-    """The rows with their differences from the reference's; without, where either is unknown or they are the same."""
-    made = []
-    for row, other in zip(rows, reference, strict=True):
-        known = rows is not reference and None not in (row["low"], other["low"])
-        difference = row["value"] - other["value"] if known else None
-        low, high = intervals.of_difference(_interval(row), _interval(other)) if known else (None, None)
-        made.append(row | {"difference": difference, "difference_ci_low": low, "difference_ci_high": high})
-    return made
+def _compared_metrics(sample: Sample, cfg: EvalConfig) -> list[Metric]:
+    keys = [(OVERALL, "accuracy"), *((cfg.main_class, name) for name in COMPARED)]
+    return [metric for metric in metrics_with_intervals(sample, cfg) if (metric.class_, metric.name) in keys]
 
 
-def _interval(row: Row) -> tuple[float, float, float]:
-    return row["value"], row["low"], row["high"]
+def _difference(metric: Metric, reference: Metric) -> DifferenceFromReference:
+    """None where either has no interval, and of the reference itself."""
+    if metric is reference or metric.interval is None or reference.interval is None:
+        return DifferenceFromReference()
+    difference = metric.interval[0] - reference.interval[0]
+    return DifferenceFromReference(difference, *difference_interval(metric.interval, reference.interval))
 
 
-def _wanted(asked: Asked) -> list[tuple[str, str]]:
-    whose = MACRO if asked.positive is None else asked.classes[asked.positive]
-    return [(OVERALL, "accuracy"), *((whose, name) for name in ("sensitivity", "specificity", "f1", "auroc"))]
+def count_groups(index: pd.DataFrame, split: pd.Series, bounds: list[int], min_size: int) -> list[GroupSize]:
+    """Images and patients of each split by class, sex, age band, view and source; ages in years of those that have one.
+
+    `split` names each image's split. Groups of fewer than `min_size` images in a split are suppressed there, with what
+    would give them away; classes are not, since they are no secret.
+    """
+    groupings = {"class": index["label"].to_numpy(str)} | group_images(index, bounds)
+    rows = []
+    for name, of_split in index.groupby(split, sort=False):
+        rows.append(GroupSize(str(name), ALL_IMAGES, "", *_count(of_split), False, **_age_quartiles(of_split)))
+        for grouping, group_of_image in groupings.items():
+            members = {str(group): part for group, part in of_split.groupby(group_of_image[split == name])}
+            sizes = {group: len(part) for group, part in members.items()}
+            hidden = suppress(sizes, min_size) if grouping != "class" else set()
+            for group in sort_groups(members):
+                images, patients = (None, None) if group in hidden else _count(members[group])
+                rows.append(GroupSize(str(name), grouping, group, images, patients, group in hidden))
+    return rows
+
+
+def _age_quartiles(images: pd.DataFrame) -> dict[str, Any]:
+    ages = pd.to_numeric(images["age"], errors="coerce").dropna() if "age" in images else pd.Series(dtype=float)
+    return dict(zip(AGE_QUARTILES, ages.quantile([0.25, 0.5, 0.75]), strict=True)) if len(ages) else {}
+
+
+def _count(images: pd.DataFrame) -> tuple[int, int | None]:
+    """Images and known patients; no number of patients where none is known."""
+    return len(images), images.loc[images["patient"] != "", "patient"].nunique() or None

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from xraylab.data.image_cache import Images, Rows
-from xraylab.evaluate import figures
+from xraylab.evaluate import metrics
 from xraylab.explain.target import Target
 from xraylab.model import scoring
 
@@ -43,9 +43,9 @@ def measure(target: Target, centre: float, nearly: float, metadata: dict[str, An
     classes, predictions = target.classes, target.predictions
     positive = classes.index(target.record["positive"]) if target.record["positive"] else None
     actual = predictions["label"].map(classes.index).to_numpy(int)
-    real = figures.auroc(actual, predictions[[f"p_{label}" for label in classes]].to_numpy(float), positive)
+    real = metrics.auroc(actual, predictions[[f"p_{label}" for label in classes]].to_numpy(float), positive)
     verdicts = {
-        part: verdict(real, figures.auroc(actual, p.double().numpy(), positive), nearly)
+        part: verdict(real, metrics.auroc(actual, p.double().numpy(), positive), nearly)
         for part, p in probabilities(target, list(predictions["id"]), centre).items()
     }
     verdicts["metadata"] = {

@@ -17,8 +17,8 @@ from xraylab.data import cache
 from xraylab.data.names import some
 from xraylab.data.prepare import Preparation
 from xraylab.errors import DataError, MissingError, WeightsError
-from xraylab.evaluate import counts
-from xraylab.evaluate.counts import Floats
+from xraylab.evaluate import confusion
+from xraylab.evaluate.confusion import Floats
 from xraylab.model import weights
 from xraylab.model.create import create_recorded_model
 from xraylab.paths import Paths, parse_run
@@ -158,16 +158,16 @@ def evaluate_checkpoint(
     (table,), notes = run.predict_cached([chosen], images, paths.cache, tta)
     actual = np.array([classes.index(label) for label in table["label"]], np.int64)
     predicted = table[[f"p_{label}" for label in classes]].to_numpy().argmax(axis=1)
-    confusion = counts.confusion(actual, predicted, len(classes))
+    matrix = confusion.confusion_matrix(actual, predicted, len(classes))
     positive = classes.index(run.record["positive"]) if run.record["positive"] else None
     return {
         "epoch": chosen,
         "images": len(images),
-        "accuracy": counts.accuracy(confusion),
-        "precision": counts.precision(confusion, positive),
-        "recall": counts.recall(confusion, positive),
-        "f1": counts.f1(confusion, positive),
-        "confusion": confusion.tolist(),
+        "accuracy": confusion.accuracy(matrix),
+        "precision": confusion.precision(matrix, positive),
+        "recall": confusion.recall(matrix, positive),
+        "f1": confusion.f1(matrix, positive),
+        "confusion": matrix.tolist(),
         "computed": "; ".join([*inference.first_lines(run.record), *notes]),
     }
 

@@ -9,7 +9,7 @@ import pandas as pd
 from xraylab import tables
 from xraylab.data.layouts.listing import is_image, walk
 from xraylab.errors import DataError
-from xraylab.evaluate.counts import Floats
+from xraylab.evaluate.confusion import Floats
 from xraylab.params.config import Params
 from xraylab.paths import Paths
 from xraylab.predict import checkpoints

@@ -15,11 +15,14 @@ from xraylab.data.audit import folder as folder_audit
 from xraylab.data.layouts.labels import describe_counts, nearest, same_spelling
 from xraylab.data.names import some
 from xraylab.errors import DataError
-from xraylab.evaluate import calibration, figures, operating, wanted
-from xraylab.evaluate.counts import Floats
-from xraylab.evaluate.estimates import estimates
-from xraylab.evaluate.units import Sample
-from xraylab.evaluate.values import Asked, confusion
+from xraylab.evaluate import calibration
+from xraylab.evaluate.config import EvalConfig
+from xraylab.evaluate.confusion import Floats, confusion_matrix
+from xraylab.evaluate.intervals import metrics_with_intervals
+from xraylab.evaluate.metrics import log_loss
+from xraylab.evaluate.operating_points import apply_threshold
+from xraylab.evaluate.samples import Sample
+from xraylab.evaluate.tables import threshold_row, to_row
 from xraylab.params.config import Params
 from xraylab.paths import Paths
 from xraylab.predict import checkpoints, thresholds
@@ -61,7 +64,9 @@ def run(
     preparation = cfg.images.model_dump()
     (p,), (how,) = checkpoints.predict_files([model], external.table, folder, preparation, cfg.predict.tta)
     record = {"predictions": _predictions(paths.prediction(experiment, repeat)), "computed": how}
-    record |= _record(model, folder, external, p, thresholds.read(paths.evaluation, experiment, repeat), wanted.of(cfg))
+    record |= _record(
+        model, folder, external, p, thresholds.read(paths.evaluation, experiment, repeat), EvalConfig.from_params(cfg)
+    )
     where = target or paths.external / f"{experiment}-{repeat}-{folder.resolve().name}.json"
     files.write_json(record, where)
     yield from summary(record)
@@ -164,7 +169,7 @@ def _read(
 
 
 def _record(
-    model: TrainedModel, folder: Path, external: ExternalData, p: Floats, chosen: Thresholds, cfg: Asked
+    model: TrainedModel, folder: Path, external: ExternalData, p: Floats, chosen: Thresholds, cfg: EvalConfig
 ) -> Record:
     labels, classes, sides = external.table["label"], model.classes, external.overlap["side"]
     sample = Sample(labels.map(classes.index).to_numpy(np.int64), p, external.table["patient"].to_numpy(str))
@@ -184,9 +189,9 @@ def _record(
             "examples": external.overlap.head(EXAMPLES).to_dict("records"),
         },
         "confidence": cfg.confidence,
-        "intervals": sample.units.why,
-        "figures": estimates(sample, cfg),
-        "confusion": confusion(sample, cfg).tolist(),
+        "intervals": sample.units.description,
+        "figures": [to_row(metric) for metric in metrics_with_intervals(sample, cfg)],
+        "confusion": confusion_matrix(sample.actual, sample.predicted, len(classes)).tolist(),
         "temperature": chosen.temperature,
         "log_loss_calibrated": _calibrated(sample, chosen.temperature),
         "operating_points": [_applied(point, sample, cfg) for point in chosen.points],
@@ -196,10 +201,11 @@ def _record(
 def _calibrated(sample: Sample, temperature: float | None) -> float | None:
     if temperature is None:
         return None
-    return figures.log_loss(sample.actual, calibration.scaled(sample.probabilities, temperature))
+    return log_loss(sample.actual, calibration.scale(sample.probabilities, temperature))
 
 
-def _applied(point: OperatingPoint, sample: Sample, cfg: Asked) -> Record:
+def _applied(point: OperatingPoint, sample: Sample, cfg: EvalConfig) -> Record:
     """tn, fp, fn, tp and figures at a threshold, None where there is no image to have them of."""
     facts = {"of": point.of, "point": point.name, "threshold": point.threshold}
-    return facts | operating.applied(sample, list(cfg.classes).index(point.of), point.threshold, cfg)
+    label = cfg.classes.index(point.of)
+    return facts | threshold_row(apply_threshold(sample, label, point.threshold, cfg.confidence))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from xraylab import progress
 from xraylab.errors import TrainingError
-from xraylab.evaluate import counts
+from xraylab.evaluate.confusion import accuracy, confusion_matrix, f1
 from xraylab.train.state import Row
 
 CHECK_EVERY = 64  # batches
@@ -26,7 +26,7 @@ WIDTH, TITLE = 100, 40  # columns of a line, and at most so many for the run's n
 
 def confusion(logits: Tensor, labels: Tensor, classes: int) -> NDArray[np.int64]:
     """Images of class i that were predicted as class j, at [i, j]."""
-    return counts.confusion(labels.numpy(), logits.argmax(dim=1).numpy(), classes)
+    return confusion_matrix(labels.numpy(), logits.argmax(dim=1).numpy(), classes)
 
 
 class SplitMetric(Metric):  # type: ignore[misc]
@@ -138,8 +138,8 @@ class History(Callback):  # type: ignore[misc]
         matrix = confusion(logits, labels, self.dls.c)
         return {
             "loss": float(self.loss_func(logits.to(self.pred.device), labels.to(self.pred.device))),
-            "accuracy": counts.accuracy(matrix),
-            "f1": counts.f1(matrix, self.dls.positive),
+            "accuracy": accuracy(matrix),
+            "f1": f1(matrix, self.dls.positive),
         }
 
 

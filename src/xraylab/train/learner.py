@@ -25,7 +25,7 @@ from xraylab.data.image_cache import SCORING_BATCH, ImageCache, Images, Rows, lo
 from xraylab.data.prepare import Preparation
 from xraylab.data.sampling import BY_GROUP, EpochSampler
 from xraylab.errors import TrainingError
-from xraylab.evaluate import counts
+from xraylab.evaluate import confusion
 from xraylab.model import create, features, losses, memory, networks
 from xraylab.model.create import StartingModel, create_starting_model
 from xraylab.model.features import Features
@@ -235,9 +235,9 @@ def _refuse_one_source(key: str, remedy: str, train: Subset) -> None:
 
 def _metrics(dls: XrayDataLoaders) -> list[SplitMetric]:
     """Accuracy and F1 of each split that is scored, under the names of the history."""
-    of: dict[str, Callable[[counts.Ints], float]] = {
-        "accuracy": counts.accuracy,
-        "f1": partial(counts.f1, positive=dls.positive),
+    of: dict[str, Callable[[confusion.Ints], float]] = {
+        "accuracy": confusion.accuracy,
+        "f1": partial(confusion.f1, positive=dls.positive),
     }
     splits = dict.fromkeys(dls.valid_ds.items["split"].tolist())
     return [SplitMetric(split, name, dls.c, make) for split in splits for name, make in of.items()]

@@ -1,0 +1,289 @@
+"""What `evaluate` writes: records become rows of CSV and JSON files here, under the names of their columns."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from xraylab import files, tables
+from xraylab.evaluate import calibration, subgroups
+from xraylab.evaluate.comparisons import Comparison
+from xraylab.evaluate.config import OVERALL, EvalConfig
+from xraylab.evaluate.confusion import Floats, Ints, confusion_matrix
+from xraylab.evaluate.intervals import Metric
+from xraylab.evaluate.metrics import has_both, row_shares
+from xraylab.evaluate.operating_points import AtThreshold, all_rules, operating_points
+from xraylab.evaluate.predictions import Run, Study, mean_over_repeats
+from xraylab.evaluate.samples import Sample
+from xraylab.evaluate.study import MEAN, REPEAT, Evaluation, StudyMetric
+from xraylab.params.evaluate import Evaluate
+
+COLUMN_OF = {
+    "class_": "of",
+    "name": "figure",
+    "metric": "figure",
+    "split": "side",
+    "ci_low": "low",
+    "ci_high": "high",
+    "method": "by",
+    "reason": "why",
+}
+"""Field -> column, where these differ."""
+
+COMPARISON_COLUMNS = (
+    "kind", "role", "about", "first", "second", "chosen_on_test", "figure", "difference", "low", "high", "p", "p_holm",
+    "p_at_most", "tests", "test", "why", "error", "seeds_error", "detectable", "first_sd", "second_sd", "margin",
+    "margin_low", "margin_high", "not_worse", "equivalent", "first_alone_right", "second_alone_right", "sentence",
+)  # fmt: skip
+GROUP_COLUMNS = (
+    "experiment", "chosen_on", "grouping", "group", "images", "patients", "suppressed",
+    "of", "figure", "value", "low", "high", "by", "n", "why",
+    "reference", "difference", "difference_ci_low", "difference_ci_high",
+)  # fmt: skip
+WITH_INTERVAL = {"accuracy": "accuracy", "precision": "ppv", "recall": "sensitivity", "f1": "f1", "auroc": "auroc"}
+WITHOUT_INTERVAL = ("balanced_accuracy", "specificity", "npv", "mcc", "kappa", "auprc", "brier")
+
+
+def to_row(record: Any) -> dict[str, Any]:
+    """Column -> value of a record; those of the records that it holds stand in their place."""
+    row: dict[str, Any] = {}
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if isinstance(value, AtThreshold):
+            row |= threshold_row(value)
+        else:
+            row |= to_row(value) if is_dataclass(value) else {COLUMN_OF.get(field.name, field.name): value}
+    return row
+
+
+def threshold_row(at: AtThreshold) -> dict[str, Any]:
+    """Counts, and each rate with its limits."""
+    row: dict[str, Any] = {"tn": at.tn, "fp": at.fp, "fn": at.fn, "tp": at.tp}
+    for rate in at.rates:
+        row |= {rate.name: rate.value, f"{rate.name}_low": rate.ci_low, f"{rate.name}_high": rate.ci_high}
+    return row
+
+
+def comparison_row(comparison: Comparison) -> dict[str, Any]:
+    row = to_row(comparison)
+    return {name: row[name] for name in COMPARISON_COLUMNS}
+
+
+def at_threshold_row(comparison: Comparison) -> dict[str, Any]:
+    return {"point": comparison.point} | comparison_row(comparison)
+
+
+def write_curves(folder: Path, run: Run, cfg: EvalConfig, bins: int) -> None:
+    """The history of one run, and the images and curves of its best epoch on the test split."""
+    name, test = f"{run.experiment}-{run.repeat}", run.test["best"]
+    tables.write(run.history, folder / f"curves/{name}.csv")
+    tables.write(_images(run, cfg.classes), folder / f"images/{name}.csv")
+    for label in cfg.reported:
+        if has_both(test.actual == label):
+            file = f"{name}/{cfg.classes[label]}.csv"
+            tables.write(roc(test.actual, test.probabilities, label), folder / "roc" / file)
+            tables.write(precision_recall(test.actual, test.probabilities, label), folder / "pr" / file)
+    said = calibration.judged(test, test.probabilities, cfg.positive)
+    tables.write(_filled_bins(said, bins), folder / f"reliability/{name}.csv")
+    tables.write(calibration.calibration_curve(said, cfg.confidence), folder / f"calibration_curve/{name}.csv")
+    if cfg.positive is not None:
+        decision_curve = calibration.net_benefit(test, cfg.positive, cfg.prevalence)
+        tables.write(decision_curve, folder / f"net_benefit/{name}.csv")
+    if run.valid:
+        valid = run.valid["best"]
+        scaled = calibration.scale(test.probabilities, calibration.fit_temperature(valid.actual, valid.probabilities))
+        said = calibration.judged(test, scaled, cfg.positive)
+        tables.write(_filled_bins(said, bins), folder / f"reliability_scaled/{name}.csv")
+
+
+def _images(run: Run, classes: list[str]) -> pd.DataFrame:
+    """Of each test image the actual and predicted class, and the probability of the predicted one."""
+    test, names = run.test["best"], np.array(classes)
+    highest = test.probabilities.max(axis=1)
+    return pd.DataFrame(
+        {"id": run.ids, "actual": names[test.actual], "predicted": names[test.predicted], "probability": highest}
+    )
+
+
+def roc(actual: Ints, probabilities: Floats, label: int) -> pd.DataFrame:
+    """The ROC curve of one class against the rest: fpr, tpr, and the probability from which an image counts as it."""
+    fpr, tpr, threshold = roc_curve(actual == label, probabilities[:, label])
+    return pd.DataFrame({"fpr": fpr, "tpr": tpr, "threshold": threshold})
+
+
+def precision_recall(actual: Ints, probabilities: Floats, label: int) -> pd.DataFrame:
+    """One class against the rest: recall, precision, and the probability from which an image counts as it."""
+    precision, recall, threshold = precision_recall_curve(actual == label, probabilities[:, label])
+    return pd.DataFrame({"recall": recall, "precision": precision, "threshold": np.append(threshold, np.inf)})
+
+
+def _filled_bins(said: calibration.Judged, bins: int) -> pd.DataFrame:
+    table = calibration.reliability(said, bins)
+    return table[table["n"] > 0]
+
+
+def write_tables(folder: Path, study: Study, evaluation: Evaluation, cfg: EvalConfig, params: Evaluate) -> None:
+    """Metrics, comparisons, operating points, calibration, goals and epochs, as docs/evaluation.md lists them."""
+    metrics = pd.DataFrame([to_row(row) for row in evaluation.metrics]).astype({"number": "Int64"})
+    tables.write(metrics, folder / "figures.csv")
+    tables.write(_spread(metrics), folder / "spread.csv")
+    points = list(_operating_points(study.runs, cfg, params))
+    tables.write(pd.DataFrame(points), folder / "operating_points.csv")
+    compared = [comparison_row(row) for row in evaluation.comparisons]
+    tables.write(pd.DataFrame(compared, columns=list(COMPARISON_COLUMNS)), folder / "comparisons.csv")
+    compared = [at_threshold_row(row) for row in evaluation.at_thresholds]
+    tables.write(pd.DataFrame(compared, columns=["point", *COMPARISON_COLUMNS]), folder / "at_thresholds.csv")
+    tables.write(pd.DataFrame([_epoch_row(row) for row in evaluation.epochs]), folder / "epochs.csv")
+    files.write_json([to_row(row) for row in evaluation.goals], folder / "goals.json")
+    files.write_json(list(_calibrations(study.runs, cfg, params.bins)), folder / "calibration.json")
+    files.write_json([_matrix(run, cfg) for run in study.runs], folder / "confusion_matrices.json")
+
+
+def _best_epoch_of(run: Run) -> dict[str, Any]:
+    return {"experiment": run.experiment, "repeat": run.repeat, "chosen_on": run.select_on}
+
+
+def _spread(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation (n - 1) of every metric over repeats, and over rounds where folds are pooled."""
+    table = metrics[metrics["kind"] != MEAN]
+    keys = ["experiment", "checkpoint", "side", "chosen_on", "kind", "of", "figure"]
+    grouped = table.assign(value=table["value"].astype(float)).groupby(keys, sort=False)["value"]
+    return grouped.agg(["mean", "std", "count"]).reset_index().rename(columns={"std": "sd", "count": "n"})
+
+
+def _operating_points(runs: Iterable[Run], cfg: EvalConfig, params: Evaluate) -> Iterator[dict[str, Any]]:
+    """Each run's thresholds, fixed on its own validation images, and its test metrics there; best epochs."""
+    rules = all_rules(params.sensitivities, params.specificities)
+    for run in runs:
+        for point in operating_points(run.valid.get("best"), run.test["best"], cfg, rules):
+            row = to_row(point)
+            yield _best_epoch_of(run) | {column: value for column, value in row.items() if column != "test"}
+
+
+def _epoch_row(row: StudyMetric) -> dict[str, Any]:
+    cells = to_row(row)
+    known = {"experiment": row.experiment, "repeat": row.number, "chosen_on": row.chosen_on}
+    return known | {name: cells[name] for name in ("figure", "value", "low", "high")}
+
+
+def _calibrations(runs: Iterable[Run], cfg: EvalConfig, bins: int) -> Iterator[dict[str, Any]]:
+    """Each run's temperature, and its calibration before and after; best epochs."""
+    for run in runs:
+        scaling = calibration.calibrate(run.valid.get("best"), run.test["best"], cfg, bins)
+        before, after = (None if each is None else to_row(each) for each in (scaling.before, scaling.after))
+        yield _best_epoch_of(run) | {"temperature": scaling.temperature, "before": before, "after": after}
+
+
+def _matrix(run: Run, cfg: EvalConfig) -> dict[str, Any]:
+    """The best epoch's confusion on the test split: counts, and each row as shares of its class."""
+    test = run.test["best"]
+    counts = confusion_matrix(test.actual, test.predicted, len(cfg.classes))
+    shares = [[None if np.isnan(share) else share for share in row] for row in row_shares(counts).tolist()]
+    return _best_epoch_of(run) | {"classes": cfg.classes, "counts": counts.tolist(), "row_shares": shares}
+
+
+def write_groups(folder: Path, study: Study, index: pd.DataFrame, cfg: EvalConfig, params: Evaluate) -> None:
+    """The metrics of every experiment by sex, age band, view and source, of the mean probability over repeats."""
+    rows = []
+    for experiment, runs in study.by_experiment.items():
+        ids, sample = mean_over_repeats(runs, "best")
+        images = index.set_index("id").loc[ids.tolist()]
+        known = {"experiment": experiment, "chosen_on": runs[0].select_on}
+        groups = subgroups.metrics_by_group(sample, images, cfg, params.age_bands, params.smallest_group)
+        rows += [known | to_row(row) for row in groups]
+    tables.write(pd.DataFrame(rows, columns=list(GROUP_COLUMNS)), folder / "subgroups.csv")
+
+
+def write_demographics(folder: Path, index: pd.DataFrame, split: pd.Series, params: Evaluate) -> None:
+    """Who is in each split; `split` names each image's."""
+    rows = subgroups.count_groups(index, split, params.age_bands, params.smallest_group)
+    tables.write(demographics(rows), folder / "demographics.csv")
+
+
+def demographics(rows: Sequence[subgroups.GroupSize]) -> pd.DataFrame:
+    table = pd.DataFrame([vars(row) for row in rows])
+    return table.astype({"images": "Int64", "patients": "Int64"})
+
+
+def comparison_table(evaluation: Evaluation, cfg: EvalConfig) -> pd.DataFrame:
+    """reports/comparison.csv, for people: the chief metrics of every run, checkpoint and split side by side."""
+    table = pd.DataFrame([to_row(row) for row in evaluation.results]).drop(columns="confusion")
+    by_run = _by_run(evaluation.metrics, cfg)
+    rows = [by_run[row.experiment, row.repeat, row.checkpoint, row.split] for row in evaluation.results]
+    for name in WITHOUT_INTERVAL:
+        table[name] = pd.Series([row[name].value for row in rows], dtype=float)
+    for name, metric in WITH_INTERVAL.items():
+        table[f"{name}_low"] = pd.Series([row[metric].ci_low for row in rows], dtype=float)
+        table[f"{name}_high"] = pd.Series([row[metric].ci_high for row in rows], dtype=float)
+    if cfg.positive is None:
+        return table
+    cells = np.array([row.scores.confusion for row in evaluation.results])
+    order = [1 - cfg.positive, cfg.positive]
+    (tn, fp), (fn, tp) = np.moveaxis(cells[:, order][:, :, order], 0, -1)
+    return table.assign(tn=tn, fp=fp, fn=fn, tp=tp)
+
+
+def _by_run(
+    metrics: Iterable[StudyMetric], cfg: EvalConfig
+) -> dict[tuple[str, int | None, str, str], dict[str, Metric]]:
+    """(experiment, repeat, checkpoint, split) -> name -> the metric, overall, or of the main class."""
+    by_run: dict[tuple[str, int | None, str, str], dict[str, Metric]] = {}
+    for row in metrics:
+        metric = row.metric
+        if row.kind == REPEAT and metric.class_ in (OVERALL, cfg.main_class):
+            of_run = by_run.setdefault((row.experiment, row.number, row.checkpoint, row.split), {})
+            if metric.class_ == OVERALL or metric.name not in of_run:
+                of_run[metric.name] = metric
+    return by_run
+
+
+def summary(study: Study, evaluation: Evaluation, cfg: EvalConfig, select_by: str) -> dict[str, Any]:
+    """What the report needs besides the tables and curves."""
+    ranking = [to_row(row) for row in evaluation.ranking]
+    return {
+        "classes": cfg.classes,
+        "positive": None if cfg.positive is None else cfg.classes[cfg.positive],
+        "baseline": study.baseline,
+        "chosen_on_test": list(dict.fromkeys(run.experiment for run in study.runs if run.select_on == "test")),
+        "ranked_on": evaluation.ranked_on,
+        "ranked_by": select_by,
+        "ranking": [{name: row[name] for name in ("experiment", "f1", "accuracy", "log_loss")} for row in ranking],
+        "top_two": evaluation.top_two,
+        "means": [to_row(row) for row in evaluation.means],
+        "runs": study.models,
+        "results": [to_row(row) for row in evaluation.results],
+        "folds": study.folds,
+        "pooled": [to_row(row) for row in evaluation.rounds],
+        "test_sources": study.sources,
+        "comparisons": [comparison_row(row) for row in evaluation.comparisons],
+        "at_thresholds": [at_threshold_row(row) for row in evaluation.at_thresholds],
+        "goals": [to_row(row) for row in evaluation.goals],
+        "intervals": _independence(study.runs[0].test["best"], cfg),
+        "primary": cfg.primary,
+        "predictions": {f"{run.experiment}/{run.repeat}": run.predictions_sha256 for run in study.runs},
+        "mean_figures": _mean_rows(evaluation.metrics),
+    }
+
+
+def _independence(sample: Sample, cfg: EvalConfig) -> dict[str, Any]:
+    """What the intervals take for independent."""
+    return {
+        "units": len(sample.units.strata),
+        "confidence": cfg.confidence,
+        "n_permutations": cfg.n_permutations,
+        "patients": sample.units.patients,
+        "rests_on": sample.units.description,
+    }
+
+
+def _mean_rows(metrics: Sequence[StudyMetric]) -> list[dict[str, Any]]:
+    """With several repeats the split stands before what it is a mean of, as readers of the file are used to."""
+    rows = [to_row(row) for row in metrics if row.kind == MEAN]
+    if len({row.number for row in metrics if row.kind == REPEAT}) > 1:
+        first = ("experiment", "checkpoint", "chosen_on", "side")
+        rows = [{name: row[name] for name in first} | row for row in rows]
+    return rows
