@@ -7,7 +7,7 @@ import small
 from conftest import to_the_report
 
 from xraylab import files
-from xraylab.data.audit import folder
+from xraylab.data.audit.audit import audit_folders
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -44,7 +44,7 @@ def test_covid3_whose_patients_are_in_two_classes(tmp_path: Path, real_data: Pat
         "No_findings": {"images": 500, "patients": 332},
         "Pneumonia": {"images": 500, "patients": 371},
     }
-    found = {each["kind"]: each for each in record["findings"]}
+    found = {each.kind: each for each in record.findings}
     assert found["patients_in_two_classes"]["count"] == 21
     assert record["shortcuts"]["cramers_v"]["source"] > 0.99
     (leak,) = files.read_json(study / "data/split/audit.json")
@@ -59,10 +59,10 @@ def test_covid3_whose_patients_are_in_two_classes(tmp_path: Path, real_data: Pat
 
 
 def test_kermany_has_thirty_groups_of_duplicates_and_no_patient_on_two_given_sides(real_data: Path) -> None:
-    audited = folder.any_folder(real_data / "kermany", "auto", None)
-    record = folder.with_given_sides(audited)
-    found = {each["kind"]: each for each in record["findings"]}
-    assert (record["layout"], record["sides"]) == ("kermany", {"test": 624, "train": 5216})
-    assert found["duplicates"]["count"] == found["duplicate_files"]["count"] == 30
+    audited = audit_folders([real_data / "kermany"], "auto", None)
+    record = audited.record
+    found = {each.kind: each for each in record.findings}
+    assert (record.layout, record.sides) == ("kermany", {"test": 624, "train": 5216})
+    assert found["duplicates"].count == found["duplicate_files"].count == 30
     assert "patients_across_splits" not in found
     assert (audited.index["patient"] != "").all()

@@ -15,7 +15,7 @@ from test_dicom import dataset
 from xraylab import tables
 from xraylab.cli import app
 from xraylab.data import headers, index, layouts
-from xraylab.data.audit import folder
+from xraylab.data.audit.audit import audit
 from xraylab.paths import Paths
 from xraylab.stages import cache, fetch, report, source, split
 from xraylab.stages import index as stage
@@ -80,7 +80,7 @@ def test_the_index_groups_by_header_where_nothing_else_tells_and_ranks_dates(tmp
     assert one != two
     assert table["source"].nunique() == 1
     assert table["source"][0].startswith("site-")
-    assert folder.look(tmp_path, found, SALT).record["patients"] == "DICOM's PatientID"
+    assert audit(tmp_path, found, SALT).record.patients == "DICOM's PatientID"
     (tmp_path / "who.csv").write_text("image,patient\n1,x\n2,y\n3,z\n")
     found = layouts.read(tmp_path, "auto", None, None, None)
     table, *_ = index.measure(tmp_path, found.table, SALT)

@@ -64,11 +64,11 @@ def test_resolving_takes_out_all_that_leaks_and_nothing_of_the_test_split(seed: 
         name: before for name, before, after in zip(index["id"], split, kept, strict=True) if before != after
     }
     stayed = kept.set_axis(index["id"])[removed["of"]]
-    order = [leakage.SPLITS.index(name) for name in stayed]
-    assert all(at < leakage.SPLITS.index(was) for at, was in zip(order, removed["split"], strict=True))
+    order = [leakage.PRIORITY.index(name) for name in stayed]
+    assert all(at < leakage.PRIORITY.index(was) for at, was in zip(order, removed["split"], strict=True))
     for name in index["id"][kept.isin(["train", "valid"])]:  # nothing that could have stayed has left
         rest = split[(unit == unit[index["id"] == name].iloc[0]) & (split != "unused")]
-        assert leakage.SPLITS.index(kept[index["id"] == name].iloc[0]) == min(map(leakage.SPLITS.index, rest))
+        assert leakage.PRIORITY.index(kept[index["id"] == name].iloc[0]) == min(map(leakage.PRIORITY.index, rest))
 
 
 def test_each_image_that_leaves_has_its_reason() -> None:
@@ -90,7 +90,7 @@ def test_each_image_that_leaves_has_its_reason() -> None:
         ("further", "linked", "t3"),
         ("of-v", "patient", "v1"),
     ]
-    assert list(leakage.said(removed)) == [
+    assert list(leakage.sentences(removed)) == [
         "2 training images show patients of another split",
         "1 training image is pixel for pixel the same as one of another split",
         "1 training image is a near duplicate of another split",

@@ -12,7 +12,7 @@ from refused import problems
 from test_headers import film
 
 from xraylab import files, tables
-from xraylab.data.audit import folder
+from xraylab.data.audit.audit import audit_folders
 from xraylab.errors import XraylabError
 from xraylab.paths import Paths
 from xraylab.stages import fetch, index, source, split
@@ -245,14 +245,14 @@ def test_folders_are_audited_together(tmp_path: Path) -> None:
     write(tmp_path / "one/films", {"Healthy": 3, "TB": 3}, seed=1)
     write(tmp_path / "two/films", {"healthy": 3, "TB": 3}, seed=2)
     (tmp_path / "two/films/TB/0.png").write_bytes((tmp_path / "one/films/Healthy/2.png").read_bytes())
-    found = folder.any_folders([tmp_path / "one/films", tmp_path / "two/films"], "auto", None)
+    found = audit_folders([tmp_path / "one/films", tmp_path / "two/films"], "auto", None)
     assert found.index.groupby(["source", "label"]).size().to_dict() == {
         ("films", "Healthy"): 3, ("films", "TB"): 3, ("films-2", "TB"): 3, ("films-2", "healthy"): 3,
     }  # fmt: skip
-    conflict = [each["examples"] for each in found.record["findings"] if each["kind"] == "label_conflict"]
+    conflict = [each.examples for each in found.record.findings if each.kind == "label_conflict"]
     assert conflict == [["films/Healthy/2.png = films-2/TB/0.png"]]
     with pytest.raises(XraylabError, match=r"none: .* is not a folder"):
-        folder.any_folders([tmp_path / "one", tmp_path / "none"], "auto", None)
+        audit_folders([tmp_path / "one", tmp_path / "none"], "auto", None)
 
 
 def test_what_dvc_watches_is_each_source_of_this_machine(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_an_archive_that_did_not_change_is_not_looked_into_again(
 ) -> None:
     study = small.study(tmp_path / "study", small.use(zipped(images, tmp_path / "films.zip"), ["A", "B"], "A"))
     source.run(*load(study))
-    monkeypatch.delattr(sources, "looked_at")
+    monkeypatch.delattr(sources, "previewed")
     source.run(*load(study))
 
 
@@ -237,8 +237,8 @@ def test_a_path_is_read_from_home_and_an_address_is_kept(tmp_path: Path, monkeyp
         "~/images": Path("/users/me/images"),
         "file:///data/images": Path("/data/images"),
     }
-    assert {name: sources.placed(name, tmp_path, None) for name in paths} == paths
-    address = sources.placed("https://example.org/a%20set/x.zip?download=1", tmp_path, "0" * 64)
+    assert {name: sources.locate(name, tmp_path, None) for name in paths} == paths
+    address = sources.locate("https://example.org/a%20set/x.zip?download=1", tmp_path, "0" * 64)
     assert isinstance(address, sources.Address)
     assert (address.scheme, address.name) == ("https", "x.zip")
 
@@ -280,7 +280,7 @@ def test_an_address_that_cannot_be_right_is_refused_at_once(
     source_: str, digest: str | None, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError) as caught:
-        sources.placed(source_, tmp_path, digest)
+        sources.locate(source_, tmp_path, digest)
     assert str(caught.value) == message
 
 

@@ -89,13 +89,13 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_description_is_what_was_declared_and_needs_no_network(tmp_path: Path) -> None:
-    address = sources.placed(f"{ADDRESS}?download=1", tmp_path, "ab" * 32)
+    address = sources.locate(f"{ADDRESS}?download=1", tmp_path, "ab" * 32)
     described = sources.describe(address, tmp_path / "hashes.json")
     assert described == {"kind": "https", "name": "x.zip", "sha256": "ab" * 32}
 
 
 def test_without_a_declared_hash_it_is_refused(tmp_path: Path) -> None:
-    address = sources.placed(ADDRESS, tmp_path, None)
+    address = sources.locate(ADDRESS, tmp_path, None)
     for act in (sources.describe, lambda *arguments: sources.copy(*arguments, tmp_path / "downloads")):
         with pytest.raises(DataError) as caught:
             act(address, tmp_path)

@@ -67,12 +67,12 @@ def install(monkeypatch: pytest.MonkeyPatch, make: Callable[[], object]) -> None
 
 
 def describe(source: str, folder: Path) -> dict[str, Any]:
-    return sources.describe(sources.placed(source, folder, None), folder / "hashes.json")
+    return sources.describe(sources.locate(source, folder, None), folder / "hashes.json")
 
 
 def fetch(source: str, folder: Path) -> str:
     (folder / "raw").mkdir()
-    sources.copy(sources.placed(source, folder, None), folder / "raw", folder / "downloads")
+    sources.copy(sources.locate(source, folder, None), folder / "raw", folder / "downloads")
     return (folder / "raw/A/1.png").read_text()
 
 

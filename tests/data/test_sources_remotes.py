@@ -48,13 +48,13 @@ def keep(files: dict[str, bytes]) -> None:
 
 
 def describe(source: str, home: Path) -> dict[str, Any]:
-    return sources.describe(sources.placed(source, home, None), home / "hashes.json")
+    return sources.describe(sources.locate(source, home, None), home / "hashes.json")
 
 
 def fetch(source: str, home: Path) -> dict[str, bytes]:
     raw = home / "raw"
     raw.mkdir()
-    sources.copy(sources.placed(source, home, None), raw, home / "downloads")
+    sources.copy(sources.locate(source, home, None), raw, home / "downloads")
     return {path.relative_to(raw).as_posix(): path.read_bytes() for path in raw.rglob("*") if path.is_file()}
 
 
@@ -187,7 +187,7 @@ def test_a_remote_of_dvc_on_this_disk_is_a_folder(home: Path, tmp_path: Path) ->
         home, f"['remote \"Disk\"']\n    url = {tmp_path}/storage\n['remote \"over\"']\n    url = remote://disk/set\n"
     )
     for name in ("remote://disk/set", "remote://over"):
-        assert sources.placed(name, home, None) == tmp_path / "storage/set"
+        assert sources.locate(name, home, None) == tmp_path / "storage/set"
     assert describe("remote://disk/set", home) == describe(f"file://{tmp_path}/storage/set", home)
     assert sorted(fetch("remote://disk/set", home)) == ["A/1.png", "B/1.png"]
 
@@ -221,7 +221,7 @@ def test_outside_of_a_dvc_project_there_are_no_remotes(tmp_path: Path) -> None:
 def test_a_broken_configuration_of_dvc_is_said(home: Path) -> None:
     configure(home, "no section\n")
     with pytest.raises(DataError, match=r"^data.source: DVC's configuration cannot be read \(.*\): mend it$"):
-        sources.placed("remote://disk/x", home, None)
+        sources.locate("remote://disk/x", home, None)
 
 
 def test_while_a_remote_is_unreachable_its_recorded_version_stays(

@@ -13,7 +13,7 @@ from conftest import load
 
 from xraylab import files, tables
 from xraylab.data.names import natural
-from xraylab.data.split import sides, strategies
+from xraylab.data.split import strategies
 from xraylab.errors import DataError
 from xraylab.paths import Paths
 from xraylab.stages import fetch, index, source
@@ -50,7 +50,7 @@ def test_tbx11k_gives_the_published_sides() -> None:
         ("tb", "test"): 160,
         ("tb", "train"): 640,
     }
-    summary = sides.held(index_, side)["sides"]
+    summary = strategies.summarize(index_, side)["sides"]
     assert summary["test"]["h"] == {"images": 760, "first": "h0.png", "last": "h759.png"}
     assert summary["train"]["tb"] == {"images": 640, "first": "tb160.png", "last": "tb799.png"}
     assert summary["valid"]["tb"] == {"images": 0, "first": None, "last": None}
@@ -230,19 +230,19 @@ def test_drawing_names_the_classes_that_leave_a_side_empty(draw: str) -> None:
 def test_training_images_are_limited_and_no_others(per_class: int | str, left: tuple[int, int]) -> None:
     index_ = table({"h": 120, "tb": 60})
     (whole,) = strategies.by_sorted_id(index_, test=0.2, valid=0, seed=0)
-    side = sides.limited(index_, whole, per_class, seed=0)
+    side = strategies.limit_training(index_, whole, per_class, seed=0)
     training = index_["label"][side == "train"].value_counts()
     assert (training["h"], training["tb"]) == left
     assert side[whole != "train"].equals(whole[whole != "train"])
-    assert sides.held(index_, side)["unused"] == {"h": 96 - left[0], "tb": 48 - left[1]}
+    assert strategies.summarize(index_, side)["unused"] == {"h": 96 - left[0], "tb": 48 - left[1]}
 
 
 def test_which_training_images_are_left_out_depends_on_the_seed_alone() -> None:
     index_ = table({"h": 120, "tb": 60})
     (whole,) = strategies.by_sorted_id(index_, test=0.2, valid=0.1, seed=0)
-    one, other = (sides.limited(index_, whole, "smallest", seed=seed) for seed in (0, 1))
+    one, other = (strategies.limit_training(index_, whole, "smallest", seed=seed) for seed in (0, 1))
     shuffled = index_.sample(frac=1, random_state=1)
-    assert one.equals(sides.limited(shuffled, whole[shuffled.index], "smallest", seed=0).sort_index())
+    assert one.equals(strategies.limit_training(shuffled, whole[shuffled.index], "smallest", seed=0).sort_index())
     assert not one.equals(other)
 
 
@@ -284,7 +284,7 @@ def test_the_stage_writes_three_tables_and_says_who_is_where(
 ) -> None:
     study = leaky_study(tmp_path, on_leakage="accept")
     stage.run(*load(study))
-    drawn = {name: tables.read(study / f"data/split/{name}_data.csv") for name in sides.SIDES}
+    drawn = {name: tables.read(study / f"data/split/{name}_data.csv") for name in strategies.SPLITS}
     assert {name: len(side) for name, side in drawn.items()} == {"train": 41, "valid": 7, "test": 12}
     assert list(drawn["test"].columns) == ["id", "path", "label", "patient", "source"]
     printed = capsys.readouterr().out

@@ -8,7 +8,8 @@ import small
 from conftest import load
 
 from xraylab import files, tables
-from xraylab.data.split import listed, strategies
+from xraylab.data.split import lists as split_lists
+from xraylab.data.split import strategies
 from xraylab.errors import DataError, MissingError
 from xraylab.paths import Paths
 from xraylab.stages import source, split
@@ -49,9 +50,9 @@ def test_images_without_a_given_side_are_named() -> None:
     with pytest.raises(DataError) as caught:
         strategies.as_given(INDEX.assign(side=INDEX["side"].replace("valid", "")), valid=0.2, seed=0)
     assert str(caught.value) == (
-        "split.strategy given: the data give no side for Healthy/valid0.png, Healthy/valid1.png, Healthy/valid2.png, "
+        "split.strategy given: the data give no split for Healthy/valid0.png, Healthy/valid1.png, Healthy/valid2.png, "
         "Healthy/valid3.png, TB/valid0.png and 3 more; name a folder with your own lists in split.files, "
-        "or draw the sides with another strategy"
+        "or take another strategy"
     )
 
 
@@ -61,8 +62,8 @@ def test_a_class_without_a_given_side_is_named() -> None:
     with pytest.raises(DataError) as caught:
         strategies.as_given(INDEX.assign(side=side), valid=None, seed=0)
     assert str(caught.value) == (
-        "a class has no image on a side that was given (split.valid: null); "
-        "add images there, draw validation with a fraction in split.valid, or take another strategy:\n"
+        "a class has no image in a split of the data (split.valid: null); "
+        "add images there, sample validation with a fraction in split.valid, or take another strategy:\n"
         "  - Healthy: 22 images leave valid and test without one\n"
         "  - TB: 22 images leave valid without one"
     )
@@ -121,7 +122,7 @@ def test_the_splits_own_tables_serve_as_lists(tmp_path: Path) -> None:
     first.split.rename(tmp_path / "frozen")
     again = study(tmp_path / "again", tmp_path / "frozen")
     run(again)
-    for name in listed.FILES.values():
+    for name in split_lists.FILES.values():
         assert (again.split / name).read_bytes() == (tmp_path / "frozen" / name).read_bytes()
 
 
@@ -141,7 +142,10 @@ def test_what_a_spreadsheet_writes_is_read(tmp_path: Path) -> None:
     for side, several in names("id").items():
         text = "\r\n".join(["ID;class", *(f'"{name}";x' for name in several), ";"])
         (tmp_path / f"{side}_data.csv").write_text(text, encoding="utf-8-sig", newline="")
-    assert listed.read(tmp_path) == ("id", [(name, side) for side, several in names("id").items() for name in several])
+    assert split_lists.read(tmp_path) == (
+        "id",
+        [(name, side) for side, several in names("id").items() for name in several],
+    )
 
 
 def test_everything_wrong_with_the_names_is_said_at_once(tmp_path: Path) -> None:
@@ -162,7 +166,7 @@ def test_everything_wrong_with_the_names_is_said_at_once(tmp_path: Path) -> None
 def test_a_file_name_of_several_images_says_nothing() -> None:
     rows = [("train0.png", "train"), ("other.png", "test")]
     with pytest.raises(DataError) as caught:
-        listed.sides("image", rows, ["a/train0.png", "b/train0.png"], ["a/train0.png", "b/train0.png"], "unused")
+        split_lists.assign("image", rows, ["a/train0.png", "b/train0.png"], ["a/train0.png", "b/train0.png"], "unused")
     assert str(caught.value) == (
         "split.files: the lists do not fit the images (column image):\n"
         "  - not an image of the index: other.png\n"
@@ -172,7 +176,7 @@ def test_a_file_name_of_several_images_says_nothing() -> None:
 
 def test_missing_lists_are_named_together(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        listed.read(tmp_path)
+        split_lists.read(tmp_path)
     assert str(caught.value) == (
         "split.files: the folder needs train_data.csv and test_data.csv; there is no\n"
         f"  - {tmp_path}/train_data.csv\n"
@@ -184,7 +188,7 @@ def test_lists_without_a_common_column_are_refused(tmp_path: Path) -> None:
     (tmp_path / "train_data.csv").write_text("id,path\n1,2\n")
     (tmp_path / "test_data.csv").write_text("image\n1\n")
     with pytest.raises(DataError) as caught:
-        listed.read(tmp_path)
+        split_lists.read(tmp_path)
     assert str(caught.value) == (
         "split.files: the lists need one common column out of id, path, image, which names the images:\n"
         f"  - {tmp_path}/train_data.csv has id, path\n"
@@ -197,14 +201,14 @@ def test_lists_without_a_common_column_are_refused(tmp_path: Path) -> None:
     [
         ("id,class\n1,a\n,b\n", "split.files: {}/train_data.csv: row 2 below the header names no image"),
         ("id\n", "split.files: the lists in {} name no image"),
-        (f'id\n"{"x" * 200_000}"\n', "{}/train_data.csv cannot be read: field larger than field limit (131072)"),
+        (f'id\n"{"x" * 200_000}"\n', "train_data.csv, line 2: field larger than field limit (131072)"),
     ],
 )
 def test_a_list_that_names_nothing_is_refused(train: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "train_data.csv").write_text(train)
     (tmp_path / "test_data.csv").write_text("id\n")
     with pytest.raises(DataError) as caught:
-        listed.read(tmp_path)
+        split_lists.read(tmp_path)
     assert str(caught.value) == message.format(tmp_path)
 
 

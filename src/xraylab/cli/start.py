@@ -76,12 +76,12 @@ def audit(
 ) -> None:
     """Check folders of X-rays: what is in them, duplicates, labels, patients, shortcuts; needs no study."""
     from xraylab import files
-    from xraylab.data.audit import folder as any_folder
+    from xraylab.data.audit.audit import audit_folders, lines
 
-    record = any_folder.with_given_sides(any_folder.any_folders(folders, layout, patient))
+    record = audit_folders(folders, layout, patient).record
     if json:
-        files.write_json(record, json)
-    print_lines(any_folder.lines(record))
+        files.write_json(record.to_json(), json)
+    print_lines(lines(record))
 
 
 class Studies(TyperGroup):

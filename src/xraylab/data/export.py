@@ -8,13 +8,13 @@ import pandas as pd
 
 from xraylab import files, progress, tables
 from xraylab.data.names import some
-from xraylab.data.split.sides import SIDES
+from xraylab.data.split.strategies import SPLITS
 from xraylab.errors import DataError, MissingError
 from xraylab.paths import Paths
 
 
 def write(folder: Path, paths: Paths, link: bool, fold: int) -> dict[str, int]:
-    """Write <folder>/<side>/<class>/<file name> of data/split, and say how many images each side has.
+    """Write <folder>/<split>/<class>/<file name> of data/split, and say how many images each split has.
 
     `fold` is 0 where the split has no folds. The images are copies, or with `link` symbolic links to data/raw. Where
     two of one folder share a file name, both get their id, with `__` for `/`. `folder` is written wholly or not at all.
@@ -26,15 +26,15 @@ def write(folder: Path, paths: Paths, link: bool, fold: int) -> dict[str, int]:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} is not an empty folder: export to a new one")
     _refuse_unknown_fold(fold, paths.folds)
-    read = {side: tables.read(paths.split_of(fold) / f"{side}_data.csv") for side in SIDES}
-    images = pd.concat([table.assign(side=side) for side, table in read.items()], ignore_index=True)
+    by_split = {split: tables.read(paths.split_of(fold) / f"{split}_data.csv") for split in SPLITS}
+    images = pd.concat([table.assign(split=split) for split, table in by_split.items()], ignore_index=True)
     _refuse_missing(images, paths.raw)
-    places = _places(images)
+    targets = _targets(images)
     with files.replacing_folder(folder) as target:
-        pairs = zip(images["path"], places, strict=True)
-        for path, place in progress.bar(pairs, len(places), "exporting images"):
-            _put(paths.raw.absolute() / path, target / place, link)
-    return {side: len(table) for side, table in read.items()}
+        pairs = zip(images["path"], targets, strict=True)
+        for path, name in progress.bar(pairs, len(targets), "exporting images"):
+            _put(paths.raw.absolute() / path, target / name, link)
+    return {split: len(table) for split, table in by_split.items()}
 
 
 def _refuse_unknown_fold(fold: int, folds: int | None) -> None:
@@ -52,9 +52,9 @@ def _refuse_missing(images: pd.DataFrame, raw: Path) -> None:
         )
 
 
-def _places(images: pd.DataFrame) -> list[str]:
-    """<side>/<class>/<name> of every image; names are compared as file systems do that ignore case."""
-    folder = images["side"] + "/" + images["label"] + "/"
+def _targets(images: pd.DataFrame) -> list[str]:
+    """<split>/<class>/<name> of every image; names are compared as file systems do that ignore case."""
+    folder = images["split"] + "/" + images["label"] + "/"
     plain = folder + images["path"].str.rpartition("/")[2]
     suffix = images["path"].map(lambda path: Path(path).suffix)
     flat = pd.Series(
@@ -63,19 +63,19 @@ def _places(images: pd.DataFrame) -> list[str]:
             for name, end in zip(images["id"], suffix, strict=True)
         ]
     )
-    places = plain.where(~plain.str.casefold().duplicated(keep=False), folder + flat)
-    twice = [place for place, count in Counter(places.str.casefold()).items() if count > 1]
+    targets = plain.where(~plain.str.casefold().duplicated(keep=False), folder + flat)
+    twice = [target for target, count in Counter(targets.str.casefold()).items() if count > 1]
     if twice:
         raise DataError(f"several images would be written to {some(twice)}: rename them in the source")
-    return list(places)
+    return list(targets)
 
 
-def _put(image: Path, place: Path, link: bool) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
+def _put(image: Path, target: Path, link: bool) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
     if link:
         try:
-            place.symlink_to(image)
+            target.symlink_to(image)
         except OSError as error:  # Windows lets only administrators and developers make links
-            raise DataError(f"{place}: no link can be made there ({error.strerror}): leave out --link") from None
+            raise DataError(f"{target}: no link can be made there ({error.strerror}): leave out --link") from None
     else:
-        shutil.copyfile(image, place)
+        shutil.copyfile(image, target)

@@ -11,7 +11,7 @@ import pandas as pd
 from xraylab import files, tables
 from xraylab.data import index, layouts
 from xraylab.data.audit import duplicates
-from xraylab.data.audit import folder as folder_audit
+from xraylab.data.audit.audit import describe_patients
 from xraylab.data.layouts.labels import describe_counts, nearest, same_spelling
 from xraylab.data.names import some
 from xraylab.errors import DataError
@@ -179,7 +179,7 @@ def _record(
         "epoch": model.epoch(),
         "folder": str(folder),
         "layout": external.dataset.layout,
-        "patients": folder_audit.told_by(external.dataset, external.table),
+        "patients": describe_patients(external.dataset, external.table),
         "images": len(labels),
         "classes": {label: int((labels == label).sum()) for label in classes},
         "left_out": external.dataset.left_out,

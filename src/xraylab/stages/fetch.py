@@ -26,4 +26,4 @@ def _fetch(address: str, sha256: str | None, raw: Path, cfg: Demo, paths: Paths)
     if address == "demo":
         demo.write(raw, **cfg.model_dump())
     else:
-        sources.copy(sources.placed(address, paths.home, sha256), raw, paths.state / "downloads")
+        sources.copy(sources.locate(address, paths.home, sha256), raw, paths.state / "downloads")

@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from xraylab.data import index, layouts, pixels
-from xraylab.data.audit import findings
+from xraylab.data.audit import confounding
 from xraylab.data.layouts.labels import UNLABELLED
 from xraylab.data.layouts.listing import walk
 from xraylab.data.layouts.records import ALL_TABLES, Dataset, TableConfig
@@ -188,10 +188,10 @@ def sampled(source: Path, table: pd.DataFrame, grouped: dict[str, list[str]]) ->
 
 def warned(measured: pd.DataFrame) -> Iterator[str]:
     """What the audit of these images warns of, before anything is trained."""
-    _, shortcuts = findings.of_shortcuts(measured)
-    if shortcuts["warning"]:
+    shortcuts = confounding.find_shortcuts(measured)
+    if shortcuts.warning:
         yield f"warning: figures of these images may not hold elsewhere (from {len(measured)} of them)."
-        yield f"    {shortcuts['warning']} {shortcuts['remedy']}"
+        yield f"    {shortcuts.warning} {shortcuts.remedy}"
 
 
 def _holds(table: pd.DataFrame, several: list[str]) -> pd.Series:

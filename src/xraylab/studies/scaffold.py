@@ -168,7 +168,7 @@ def _detected_together(listed: dict[str, str], home: Path, fetched: Path | None)
     with ExitStack() as opened:
         for name, path in listed.items():
             source = _source(path, home)
-            seen = opened.enter_context(sources.looked_at(source, detect.UNPACKED)) if source else None
+            seen = opened.enter_context(sources.previewed(source, detect.UNPACKED)) if source else None
             place = seen or (fetched / name if fetched else None)
             if place and place.is_dir():
                 places[name] = place
@@ -190,14 +190,14 @@ def _source(data: str | None, home: Path) -> Path | None:
     """The path that `data` names, None for an address or the demo. Errors: DataError where nothing is there."""
     if data in (None, "demo"):
         return None
-    placed = sources.placed(data, home, None)
+    placed = sources.locate(data, home, None)
     if isinstance(placed, Path) and not placed.exists():
         raise DataError(f"--data {data}: {placed} is not there: name a folder, an archive, an address, or demo")
     return placed if isinstance(placed, Path) else None
 
 
 def _detected(source: Path, tables: TableConfig = ALL_TABLES) -> Detected | None:
-    with sources.looked_at(source, detect.UNPACKED) as folder:
+    with sources.previewed(source, detect.UNPACKED) as folder:
         return detect.folder(folder, str(source), tables) if folder else None
 
 

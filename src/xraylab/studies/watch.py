@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from xraylab import files
 from xraylab.data import sources
-from xraylab.data.sources import listed
+from xraylab.data.sources import local
 from xraylab.errors import MissingError
 from xraylab.params.config import Params
 
@@ -72,11 +72,11 @@ def _of_address(key: str, name: str, sha256: str | None, home: Path) -> Iterator
     """The local files that `key` of params.yaml names."""
     if name == "demo":
         return
-    place = sources.placed(name, home, sha256)
+    place = sources.locate(name, home, sha256)
     if isinstance(place, Path):
         yield _dependency(key, name, place)
-        if listed.is_table(place):
-            images = os.path.commonpath([path.parent for path in listed.places(place) if path != place])
+        if local.is_table(place):
+            images = os.path.commonpath([path.parent for path in local.table_files(place) if path != place])
             yield from [] if home.resolve().is_relative_to(images) else [images]
 
 

@@ -1,6 +1,6 @@
-"""What the class can be told from besides the picture: a network would use it too."""
+"""Confounding: what the class can be told from besides the picture, which a network would use too."""
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,34 @@ REMEDY = (
     "Test on films from elsewhere (`xraylab external-test RUN FOLDER`); what can help: `xraylab init --recipe robust`, "
     "`images.crop_border`, several sources in `data.source`, `split.strategy: leave-one-source-out`."
 )
+
+
+@dataclass(frozen=True)
+class FileModel:
+    """How well facts about the files tell the classes."""
+
+    auroc: float
+    images: int
+    facts: list[str]
+
+
+@dataclass(frozen=True)
+class Shortcuts:
+    """What a network could tell the class from besides the anatomy."""
+
+    cramers_v: dict[str, float]
+    """Cramér's V of each fact with the class, the highest first."""
+    model: FileModel | None
+    warning: str | None
+    """For whoever is to see a figure of these images; None where there is nothing to say."""
+    remedy: str = REMEDY
+
+
+def find_shortcuts(index: pd.DataFrame) -> Shortcuts:
+    """Measure whether the class can be told without looking at the anatomy."""
+    v = {str(name): round(cramers_v(fact, index["label"]), 3) for name, fact in facts(index).items()}
+    ordered, model = dict(sorted(v.items(), key=lambda item: -item[1])), auroc(index)
+    return Shortcuts(ordered, model, warning(ordered, model, len(index)))
 
 
 def facts(index: pd.DataFrame) -> pd.DataFrame:
@@ -53,13 +81,13 @@ def cramers_v(fact: pd.Series, label: pd.Series) -> float:
     expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / total
     phi2 = float(((counts - expected) ** 2 / expected).sum() / total)
     phi2 = max(0.0, phi2 - (rows - 1) * (columns - 1) / (total - 1))
-    rows_, columns_ = rows - (rows - 1) ** 2 / (total - 1), columns - (columns - 1) ** 2 / (total - 1)
-    smaller = min(rows_, columns_) - 1
+    corrected_rows, corrected_columns = rows - (rows - 1) ** 2 / (total - 1), columns - (columns - 1) ** 2 / (total - 1)
+    smaller = min(corrected_rows, corrected_columns) - 1
     return float(min(1.0, np.sqrt(phi2 / smaller))) if smaller > 0 else 0.0
 
 
-def auroc(index: pd.DataFrame) -> dict[str, Any] | None:
-    """How well a random forest that sees only `facts` tells the classes: cross-validated AUROC, by patient if known.
+def auroc(index: pd.DataFrame) -> FileModel | None:
+    """Cross-validate how well a random forest that sees only `facts` tells the classes: AUROC, by patient if known.
 
     With more than two classes, the mean over classes of each against the rest. None where a class has fewer than
     10 images (or 5 patients), or nothing varies.
@@ -80,10 +108,10 @@ def auroc(index: pd.DataFrame) -> dict[str, Any] | None:
     p = cross_val_predict(forest, _encoded(known), label, groups=group, cv=folds, method="predict_proba")
     truth = pd.get_dummies(label).to_numpy(bool)
     each = {name: float(roc_auc_score(truth[:, at], p[:, at])) for at, name in enumerate(sorted(label.unique()))}
-    return {"auroc": round(float(np.mean(list(each.values()))), 3), "images": len(sample), "facts": list(known)}
+    return FileModel(round(float(np.mean(list(each.values()))), 3), len(sample), list(map(str, known)))
 
 
-def warning(v: dict[str, float], model: dict[str, Any] | None, images: int) -> str | None:
+def warning(v: dict[str, float], model: FileModel | None, images: int) -> str | None:
     """Why figures of these images may not hold elsewhere; None where no fact tells the class, or of a few images.
 
     `v`: Cramér's V of each fact, the highest first; `model`: what `auroc` returned.
@@ -91,13 +119,13 @@ def warning(v: dict[str, float], model: dict[str, Any] | None, images: int) -> s
     if images < LEAST_IMAGES:
         return None
     telling = [f"{name} (Cramér's V {value:.2f})" for name, value in v.items() if value >= TELLING_V]
-    goes = telling[0] + (f" and {len(telling) - 1} more" if telling[1:] else "") if telling else ""
-    if not model or model["auroc"] < TELLING_AUROC:
-        return f"The class goes with {goes}." if telling else None
-    told = f"tell {'it' if telling else 'the class'} with an AUROC of {model['auroc']:.2f}."
+    fact = telling[0] + (f" and {len(telling) - 1} more" if telling[1:] else "") if telling else ""
+    if not model or model.auroc < TELLING_AUROC:
+        return f"The class goes with {fact}." if telling else None
+    tell = f"tell {'it' if telling else 'the class'} with an AUROC of {model.auroc:.2f}."
     if telling:
-        return f"The class goes with {goes}; facts about the files alone {told}"
-    return f"Facts about the files alone ({', '.join(model['facts'])}) {told}"
+        return f"The class goes with {fact}; facts about the files alone {tell}"
+    return f"Facts about the files alone ({', '.join(model.facts)}) {tell}"
 
 
 def _encoded(known: pd.DataFrame) -> NDArray[np.float64]:

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from xraylab.data.audit import confounding, duplicates, hashes
-
-Finding = dict[str, Any]  # kind, severity, count, says, examples
+from xraylab.data.audit.confounding import Shortcuts
 
 SEVERITIES = ("stop", "accepted", "warning", "note")
 """`stop`: leakage across splits, which ends the stage `split`; `accepted` with split.on_leakage: accept."""
@@ -43,6 +43,7 @@ SAYS = {  # kind -> severity, and the sentence after the count: {for one|for mor
     "hardly_told_from_the_file": ("note", "{fact|facts} about the files (%s) hardly tell the class: AUROC %.2f"),
 }
 EXAMPLES = 20
+SPLITS = ("train", "valid", "test")
 SUFFIXES = {
     "PNG": (".png",),
     "JPEG": (".jpg", ".jpeg"),
@@ -56,9 +57,20 @@ FLAT = 0.004  # contrast: one gray level
 IMBALANCED = 3  # times the smallest class
 
 
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong or worth knowing: a sentence `says` it after the count."""
+
+    kind: str
+    severity: str
+    count: int
+    says: str
+    examples: list[str]
+
+
 def of_files(index: pd.DataFrame, unreadable: list[str], missing: list[str], left_out: dict[str, int]) -> list[Finding]:
     """What is wrong with single files, and which were not used. `index` has the columns of data/index.csv."""
-    found = {
+    examples_of = {
         "unreadable": unreadable,
         "missing": missing,
         "constant": _ids(index, index["contrast"] < FLAT),
@@ -67,7 +79,7 @@ def of_files(index: pd.DataFrame, unreadable: list[str], missing: list[str], lef
         "wrong_extension": _wrong_extensions(index),
         "unused_window": _ids(index, index["window"] == "unused"),
     }
-    findings = [_finding(kind, examples) for kind, examples in found.items() if examples]
+    findings = [_finding(kind, examples) for kind, examples in examples_of.items() if examples]
     return findings + [_finding("left_out", [], count, why) for why, count in left_out.items()]
 
 
@@ -76,13 +88,13 @@ def of_pictures(index: pd.DataFrame, near: pd.DataFrame) -> list[Finding]:
     label = index.set_index("id")["label"]
     same = duplicates.groups(index, "pixel_hash")
     alike = [[a, b] for a, b in zip(near["id"], near["other"], strict=True)]
-    found = {
+    examples_of = {
         "duplicate_files": _joined(duplicates.groups(index, "file_hash")),
         "duplicates": _joined(same),
         "near_duplicates": _pairs(near),
         "label_conflict": _joined([group for group in same + alike if label[group].nunique() > 1]),
     }
-    return [_finding(kind, examples) for kind, examples in found.items() if examples]
+    return [_finding(kind, examples) for kind, examples in examples_of.items() if examples]
 
 
 def of_people(index: pd.DataFrame, known_by: str) -> Iterator[Finding]:
@@ -100,54 +112,46 @@ def of_people(index: pd.DataFrame, known_by: str) -> Iterator[Finding]:
         yield _finding("imbalance", [], round(sizes.iloc[0] / sizes.iloc[-1]), *ends)
 
 
-def of_shortcuts(index: pd.DataFrame) -> tuple[list[Finding], dict[str, Any]]:
-    """Whether the class can be told without looking at the anatomy; and Cramér's V of each fact, the AUROC of all.
-
-    The record's `warning` is for whoever is to see a figure of these images, None where there is nothing to say.
-    """
-    known = confounding.facts(index)
-    v = {str(name): round(confounding.cramers_v(fact, index["label"]), 3) for name, fact in known.items()}
-    ordered = dict(sorted(v.items(), key=lambda item: -item[1]))
-    telling = [f"{name}: Cramér's V {value:.2f}" for name, value in ordered.items() if value >= confounding.TELLING_V]
-    findings = [_finding("confounding", telling)] if telling else []
-    model = confounding.auroc(index)
-    if model:
-        kind = "told_from_the_file" if model["auroc"] >= confounding.TELLING_AUROC else "hardly_told_from_the_file"
-        findings.append(_finding(kind, [], len(model["facts"]), ", ".join(model["facts"]), model["auroc"]))
-    warning = confounding.warning(ordered, model, len(index))
-    return findings, {"cramers_v": ordered, "model": model, "warning": warning, "remedy": confounding.REMEDY}
+def of_shortcuts(shortcuts: Shortcuts) -> Iterator[Finding]:
+    """Facts about the files that go with the class, each and together."""
+    v = shortcuts.cramers_v
+    if telling := [f"{name}: Cramér's V {value:.2f}" for name, value in v.items() if value >= confounding.TELLING_V]:
+        yield _finding("confounding", telling)
+    if model := shortcuts.model:
+        kind = "told_from_the_file" if model.auroc >= confounding.TELLING_AUROC else "hardly_told_from_the_file"
+        yield _finding(kind, [], len(model.facts), ", ".join(model.facts), model.auroc)
 
 
-def across_splits(index: pd.DataFrame, near: pd.DataFrame, side: pd.Series, accepted: bool = False) -> list[Finding]:
-    """Leakage: patients and pictures in two splits. `side`: each image's; not train, valid or test is unused."""
-    used = index.assign(side=side)[side.isin(["train", "valid", "test"])]
-    people = used[used["patient"] != ""].groupby("patient")["side"].agg(_sides)
-    pictures = used.groupby("pixel_hash", sort=False)["side"].agg(_sides)
+def across_splits(index: pd.DataFrame, near: pd.DataFrame, split: pd.Series, accepted: bool = False) -> list[Finding]:
+    """Leakage: patients and pictures in two splits. `split`: each image's; not train, valid or test is unused."""
+    used = index.assign(split=split)[split.isin(SPLITS)]
+    people = used[used["patient"] != ""].groupby("patient")["split"].agg(_join_splits)
+    pictures = used.groupby("pixel_hash", sort=False)["split"].agg(_join_splits)
     ids = used.groupby("pixel_hash", sort=False)["id"].agg(" = ".join)
-    side_of = used.set_index("id")["side"].reindex([*near["id"], *near["other"]]).to_numpy()
-    one, other = side_of[: len(near)], side_of[len(near) :]
+    split_of = used.set_index("id")["split"].reindex([*near["id"], *near["other"]]).to_numpy()
+    one, other = split_of[: len(near)], split_of[len(near) :]
     crossing = near[pd.notna(one) & pd.notna(other) & (one != other)]
-    found = {
-        "patients": [f"{name} ({sides})" for name, sides in people.items() if "+" in sides],
-        "duplicates": [f"{same} ({sides})" for same, sides in zip(ids, pictures, strict=True) if "+" in sides],
+    examples_of = {
+        "patients": [f"{name} ({splits})" for name, splits in people.items() if "+" in splits],
+        "duplicates": [f"{same} ({splits})" for same, splits in zip(ids, pictures, strict=True) if "+" in splits],
         "near-duplicates": _pairs(crossing),
     }
-    return [_leak(kind, examples, accepted) for kind, examples in found.items() if examples]
-
-
-def _leak(kind: str, examples: list[str], accepted: bool) -> Finding:
     severity = "accepted" if accepted else "stop"
-    return {"kind": f"{kind}_across_splits", "severity": severity, **_counted(LEAKS[kind], examples, len(examples))}
+    return [
+        _counted(f"{kind}_across_splits", severity, LEAKS[kind], examples, len(examples))
+        for kind, examples in examples_of.items()
+        if examples
+    ]
 
 
 def _finding(kind: str, examples: list[str], count: int | None = None, *words: str | float) -> Finding:
     severity, says = SAYS[kind]
-    return {"kind": kind, "severity": severity, **_counted(says % words, examples, count or len(examples))}
+    return _counted(kind, severity, says % words, examples, count or len(examples))
 
 
-def _counted(says: str, examples: list[str], count: int) -> dict[str, Any]:
-    said = re.sub(r"\{(.*?)\|(.*?)\}", r"\1" if count == 1 else r"\2", says)
-    return {"count": count, "says": said, "examples": examples[:EXAMPLES]}
+def _counted(kind: str, severity: str, says: str, examples: list[str], count: int) -> Finding:
+    sentence = re.sub(r"\{(.*?)\|(.*?)\}", r"\1" if count == 1 else r"\2", says)
+    return Finding(kind, severity, count, sentence, examples[:EXAMPLES])
 
 
 def _ids(index: pd.DataFrame, which: pd.Series) -> list[str]:
@@ -160,8 +164,8 @@ def _wrong_extensions(index: pd.DataFrame) -> list[str]:
     return [name for name, kind in rows if "." in name and not name.lower().endswith(SUFFIXES[kind])]
 
 
-def _sides(sides: pd.Series) -> str:
-    return "+".join(name for name in ("train", "valid", "test") if name in set(sides))
+def _join_splits(splits: pd.Series) -> str:
+    return "+".join(name for name in SPLITS if name in set(splits))
 
 
 def _joined(groups: list[list[str]]) -> list[str]:
@@ -169,10 +173,10 @@ def _joined(groups: list[list[str]]) -> list[str]:
 
 
 def _pairs(near: pd.DataFrame) -> list[str]:
-    return [f"{row.id} ~ {row.other} ({_told(str(row.change), row.bits)})" for row in near.itertuples()]
+    return [f"{row.id} ~ {row.other} ({_describe_change(str(row.change), row.bits)})" for row in near.itertuples()]
 
 
-def _told(change: str, bits: Any) -> str:
-    """What the audit knows of a pair: of one that was cropped the bits say nothing."""
+def _describe_change(change: str, bits: Any) -> str:
+    """How a picture was changed, and how far its hash is off: of a cropped one the bits say nothing."""
     differing = f"{bits} bits of {hashes.BITS}"
     return {duplicates.ENCODED: differing, duplicates.CROP: change}.get(change, f"{change}, {differing}")

@@ -8,11 +8,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from xraylab.data.sources import archives, https, kaggle, listed, local, remotes
+from xraylab.data.sources import archives, https, kaggle, local, remotes
 from xraylab.data.sources.address import Address, UnreachableError
 from xraylab.errors import DataError
 
-__all__ = ["KINDS", "Address", "UnreachableError", "copy", "describe", "looked_at", "placed"]
+__all__ = ["KINDS", "Address", "UnreachableError", "copy", "describe", "locate", "previewed"]
 
 
 class Kind(Protocol):
@@ -29,18 +29,18 @@ KINDS: dict[str, Kind] = {"https": https, "kaggle": kaggle}
 """By what the address begins with; every other kind of address that DVC or fsspec knows is one of `remotes`."""
 
 
-def placed(source: str, home: Path, sha256: str | None) -> Path | Address:
-    """What `data.source` names: a path on this machine, relative ones read from `home`, or an address.
+def locate(source: str, home: Path, sha256: str | None) -> Path | Address:
+    """Resolve `data.source`: a path on this machine, relative ones read from `home`, or an address.
 
     Errors: DataError for an address that is refused, and for a `sha256` where none belongs.
     """
     address = Address(source, sha256, home)
-    elsewhere = bool(re.match(r"kaggle:|[a-z][a-z0-9+.-]*://", source.lower()))
-    if elsewhere:
+    is_address = bool(re.match(r"kaggle:|[a-z][a-z0-9+.-]*://", source.lower()))
+    if is_address:
         _refuse_address(address)
-    if sha256 and not (elsewhere and address.scheme == "https"):
+    if sha256 and not (is_address and address.scheme == "https"):
         raise DataError(f"data.sha256 belongs to an https address: set it to null while data.source is {source}")
-    path = (None if address.scheme in KINDS else remotes.local_folder(address)) if elsewhere else Path(source)
+    path = (None if address.scheme in KINDS else remotes.local_folder(address)) if is_address else Path(source)
     return address if path is None else home / path.expanduser()
 
 
@@ -55,8 +55,8 @@ def describe(source: Path | Address, known_hashes: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def looked_at(source: Path, sample: int = 0) -> Iterator[Path | None]:
-    """A folder that holds what `source` would bring, for a look before it is copied; None where nothing is there.
+def previewed(source: Path, sample: int = 0) -> Iterator[Path | None]:
+    """Preview a source before it is copied: a folder that holds what it would bring; None where nothing is there.
 
     For a table it is a temporary one, of links; for an archive one of all its names, in which only tables, texts and
     `sample` images, evenly spread, have their contents.
@@ -66,8 +66,8 @@ def looked_at(source: Path, sample: int = 0) -> Iterator[Path | None]:
         return
     with TemporaryDirectory() as name:
         folder = Path(name)
-        if listed.is_table(source):
-            listed.copy(source, folder, link=True)
+        if local.is_table(source):
+            local.copy_table(source, folder, link=True)
         else:
             archives.unpack(local.kind(source), source, folder, source, sample)
         yield folder
@@ -84,7 +84,7 @@ def copy(source: Path | Address, target: Path, downloads: Path) -> None:
 def _refuse_address(address: Address) -> None:
     if address.scheme == "http":
         raise DataError(f"data.source: {address.url} is refused, since http can be changed on its way: write https://")
-    if address.scheme not in KINDS and not remotes.known(address.scheme):
+    if address.scheme not in KINDS and not remotes.is_known(address.scheme):
         raise DataError(
             f"data.source: {address.url}: neither DVC nor fsspec knows {address.scheme}://; name a folder, an archive, "
             "https://..., kaggle:..., or a remote such as s3://, gs://, azure://, ssh://, webdavs:// and remote://"

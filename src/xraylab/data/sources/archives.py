@@ -1,4 +1,4 @@
-"""Unpacking archives without trusting them: neither their names, nor their links, nor the sizes they state."""
+"""Unpack archives, and name downloaded files, without trusting them: neither names, nor links, nor stated sizes."""
 
 import gzip
 import lzma
@@ -6,9 +6,11 @@ import shutil
 import stat
 import struct
 import tarfile
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +19,6 @@ from typing import IO
 
 from xraylab import progress
 from xraylab.data.layouts.listing import TABLE_SUFFIXES, is_image
-from xraylab.data.sources import members
 from xraylab.errors import DataError
 
 SUFFIXES = {"zip": (".zip",), "tar": (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")}
@@ -26,6 +27,7 @@ RATIO = 200
 FLOOR = 100_000_000
 MEMBERS = 5_000_000
 BLOCK = 1 << 20
+MAX_NAMED = 20
 TEXTS = (*TABLE_SUFFIXES, ".txt")
 """What a layout reads of a source, besides the names of its files."""
 DAMAGED = (
@@ -61,8 +63,8 @@ def bring(file: Path, name: str, target: Path, source: str) -> None:
     if what:
         unpack(what, file, target, source)
         return
-    [place] = members.places(source, [name])
-    shutil.copyfile(file, target / place)
+    [path] = safe_paths(source, [name])
+    shutil.copyfile(file, target / path)
 
 
 def unpack(what: str, file: Path, target: Path, source: Path | str, sample: int | None = None) -> None:
@@ -84,12 +86,12 @@ def unpack(what: str, file: Path, target: Path, source: Path | str, sample: int 
 
 def _unpack_zip(file: Path, target: Path, source: Path | str, sample: int | None) -> None:
     with zipfile.ZipFile(file) as archive:
-        found = [
+        members = [
             Member(entry.filename, entry.file_size, _plain(entry), partial(archive.open, entry))
             for entry in archive.infolist()
             if not entry.is_dir()
         ]
-        _write_all(found, file, target, source, sample)
+        _write_all(members, file, target, source, sample)
 
 
 def _plain(entry: zipfile.ZipInfo) -> bool:
@@ -98,15 +100,15 @@ def _plain(entry: zipfile.ZipInfo) -> bool:
 
 
 def _unpack_tar(file: Path, target: Path, source: Path | str, sample: int | None) -> None:
-    found: list[Member] = []
+    members: list[Member] = []
     size, allowed = 0, _allowed(file)
     with tarfile.open(file) as archive:
         for entry in archive:  # read as far as the limits, since a tar has no table of contents
             size += entry.size
-            _refuse_bomb(source, len(found), size, allowed)
+            _refuse_bomb(source, len(members), size, allowed)
             if not entry.isdir():
-                found.append(Member(entry.name, entry.size, entry.isfile(), partial(_opened, archive, entry)))
-        _write_all(found, file, target, source, sample)
+                members.append(Member(entry.name, entry.size, entry.isfile(), partial(_opened, archive, entry)))
+        _write_all(members, file, target, source, sample)
 
 
 def _opened(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
@@ -119,35 +121,35 @@ def _opened(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
 OPENERS = {"zip": _unpack_zip, "tar": _unpack_tar}
 
 
-def _write_all(found: list[Member], file: Path, target: Path, source: Path | str, sample: int | None) -> None:
+def _write_all(members: list[Member], file: Path, target: Path, source: Path | str, sample: int | None) -> None:
     """Check everything that the archive says of itself, then write, counting what really comes."""
     allowed = _allowed(file)
-    _refuse_bomb(source, len(found), sum(member.size for member in found), allowed)
-    places = members.places(source, [member.name for member in found])
-    members.refuse("are neither files nor folders", source, [member.name for member in found if not member.plain])
-    wanted = [pair for pair in zip(found, places, strict=True) if not members.hidden(pair[1])]
-    filled = _filled([place for _, place in wanted], sample)
-    refuse_overfull(source, sum(member.size for member, place in wanted if place in filled), target)
+    _refuse_bomb(source, len(members), sum(member.size for member in members), allowed)
+    paths = safe_paths(source, [member.name for member in members])
+    refuse_members("are neither files nor folders", source, [member.name for member in members if not member.plain])
+    visible = [(member, path) for member, path in zip(members, paths, strict=True) if not is_hidden(path)]
+    filled = _sampled([path for _, path in visible], sample)
+    refuse_overfull(source, sum(member.size for member, path in visible if path in filled), target)
     written = 0
-    for member, place in progress.bar(wanted, len(wanted), "unpacking the source"):
-        (target / place).parent.mkdir(parents=True, exist_ok=True)
-        if place not in filled:
-            (target / place).touch(exist_ok=False)
+    for member, path in progress.bar(visible, len(visible), "unpacking the source"):
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        if path not in filled:
+            (target / path).touch(exist_ok=False)
             continue
-        with member.open() as packed, (target / place).open("xb") as plain:
+        with member.open() as packed, (target / path).open("xb") as plain:
             while block := packed.read(BLOCK):
                 written += len(block)
-                _refuse_bomb(source, len(found), written, allowed)
+                _refuse_bomb(source, len(members), written, allowed)
                 plain.write(block)
 
 
-def _filled(places: list[PurePosixPath], sample: int | None) -> set[PurePosixPath]:
-    """Those whose contents are wanted."""
+def _sampled(paths: list[PurePosixPath], sample: int | None) -> set[PurePosixPath]:
+    """Those that get their contents."""
     if sample is None:
-        return set(places)
-    images = [place for place in places if is_image(place.name)]
+        return set(paths)
+    images = [path for path in paths if is_image(path.name)]
     spread = images[:: -(-len(images) // sample)] if sample and images else []
-    return {*spread, *(place for place in places if place.name.lower().endswith(TEXTS))}
+    return {*spread, *(path for path in paths if path.name.lower().endswith(TEXTS))}
 
 
 def _allowed(file: Path) -> int:
@@ -173,3 +175,55 @@ def refuse_overfull(source: Path | str, size: int, folder: Path) -> None:
         raise DataError(
             f"data.source: {source} needs {size} bytes, but the disk of {folder.parent} has {free} free: make room"
         )
+
+
+def safe_paths(source: Path | str, names: Sequence[str]) -> list[PurePosixPath]:
+    """The relative path of each file. Errors: DataError if any would leave the folder or overwrite another."""
+    refuse_members(
+        "have names that are not UTF-8", source, [_printable(name) for name in names if _printable(name) != name]
+    )
+    paths = [PurePosixPath(name.replace("\\", "/")) for name in names]
+    refuse_members("would be written outside the study", source, [str(path) for path in paths if _escapes(path)])
+    _refuse_collisions(source, [path for path in paths if not is_hidden(path)])
+    return paths
+
+
+def is_hidden(path: PurePosixPath) -> bool:
+    """Hidden files, and what macOS adds to its archives, are left out."""
+    return any(part.startswith((".", "__MACOSX")) for part in path.parts)
+
+
+def refuse_members(what: str, source: Path | str, members: Sequence[str]) -> None:
+    """Errors: DataError that names the first of `members`, if there are any."""
+    if members:
+        more = [f"and {len(members) - MAX_NAMED} more"] if len(members) > MAX_NAMED else []
+        raise DataError(f"data.source: {source} is refused, since members of it {what}:", [*members[:MAX_NAMED], *more])
+
+
+def _printable(name: str) -> str:
+    return name.encode(errors="backslashreplace").decode()
+
+
+def _escapes(path: PurePosixPath) -> bool:
+    return not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
+
+
+def _refuse_collisions(source: Path | str, paths: list[PurePosixPath]) -> None:
+    """Names that differ in case or Unicode form alone are one file on the disks of macOS and Windows."""
+    keys = [unicodedata.normalize("NFC", str(path)).casefold() for path in paths]
+    times = Counter(keys)
+    twice = [str(path) for path, key in zip(paths, keys, strict=True) if times[key] > 1]
+    refuse_members("would overwrite one another (on a disk that ignores case, at least)", source, twice)
+    folders = _folders_of(keys)
+    both = [str(path) for path, key in zip(paths, keys, strict=True) if key in folders]
+    refuse_members("are files where other members need a folder", source, both)
+
+
+def _folders_of(keys: list[str]) -> set[str]:
+    folders: set[str] = set()
+    for key in keys:
+        folder = key.rpartition("/")[0]
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition("/")[0]
+    return folders

@@ -28,7 +28,7 @@ REMEDIES = {
 
 
 def describe(address: Address) -> dict[str, Any]:
-    """The file's name and the SHA-256 that it must have: nothing is asked of the network."""
+    """The file's name and the SHA-256 that it must have: no network is needed."""
     return {"kind": "https", "name": address.name, "sha256": _sha256(address)}
 
 
@@ -38,16 +38,16 @@ def copy(address: Address, target: Path, downloads: Path) -> None:
     What an interrupted download left there is continued. Errors: DataError, also for a file of another SHA-256.
     """
     downloads.mkdir(parents=True, exist_ok=True)
-    kept = downloads / _sha256(address)
-    with FileLock(f"{kept}.lock"):
-        if kept.exists():
-            _verify(kept, address)
+    file = downloads / _sha256(address)
+    with FileLock(f"{file}.lock"):
+        if file.exists():
+            _verify(file, address)
         else:
-            part = Path(f"{kept}.part")
+            part = Path(f"{file}.part")
             _download(address.url, part)
             _verify(part, address)
-            part.rename(kept)
-    archives.bring(kept, address.name, target, address.url)
+            part.rename(file)
+    archives.bring(file, address.name, target, address.url)
 
 
 def _sha256(address: Address) -> str:
@@ -61,12 +61,12 @@ def _sha256(address: Address) -> str:
 
 
 def _verify(file: Path, address: Address) -> None:
-    found = files.sha256(file)
-    if found != address.sha256:
+    digest = files.sha256(file)
+    if digest != address.sha256:
         file.unlink()
         raise DataError(
             f"data.source: {address.url} is not the file that data.sha256 names; it was deleted, and nothing unpacked",
-            [f"data.sha256: {address.sha256}", f"downloaded:  {found}"],
+            [f"data.sha256: {address.sha256}", f"downloaded:  {digest}"],
         )
 
 
@@ -124,5 +124,5 @@ def _refuse_status(response: "Response", url: str) -> None:
 
 def _first_byte(response: "Response") -> int:
     """Where in the file the answer begins: 0 unless it is a part of it (status 206)."""
-    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return int(found[1]) if found and response.status_code == 206 else 0
+    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return int(match[1]) if match and response.status_code == 206 else 0

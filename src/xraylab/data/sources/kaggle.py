@@ -37,11 +37,11 @@ REMEDIES = {
 
 
 def describe(address: Address) -> dict[str, Any]:
-    """A dataset's version, or the hash of a competition's list of files. A version in the address asks nobody."""
+    """A dataset's version, or the hash of a competition's list of files. A version in the address needs no network."""
     owner, name, version = _parts(address)
     about = {"kind": "kaggle", "name": address.url}
     if owner == "competitions":
-        with _asking(address) as api:
+        with _connected(address) as api:
             return about | {"files": _files(api, name)}
     return about | {"version": version or _version(address, owner, name)}
 
@@ -54,24 +54,24 @@ def copy(address: Address, target: Path, downloads: Path) -> None:
     folder = downloads.joinpath("kaggle", owner, name, version or "")
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        with _asking(address) as api:
+        with _connected(address) as api:
             _download(api, owner, name, version, folder)
         archives.bring(_downloaded(folder, name, address), f"{name}.zip", target, address.url)
 
 
 def _parts(address: Address) -> tuple[str, str, str | None]:
-    found = re.fullmatch(rf"kaggle:({SLUG})/({SLUG})(?:/(\d+))?", address.url)
-    if not found or (found[1] == "competitions" and found[3]):
+    match = re.fullmatch(rf"kaggle:({SLUG})/({SLUG})(?:/(\d+))?", address.url)
+    if not match or (match[1] == "competitions" and match[3]):
         raise DataError(
             f"data.source: {address.url} is none of kaggle:owner/dataset, kaggle:owner/dataset/version and "
             "kaggle:competitions/name"
         )
-    return found[1], found[2], found[3]
+    return match[1], match[2], match[3]
 
 
 @contextlib.contextmanager
-def _asking(address: Address) -> Iterator[Any]:
-    """The client, logged in; what goes wrong while it is asked becomes an UnreachableError."""
+def _connected(address: Address) -> Iterator[Any]:
+    """The client, logged in; what goes wrong while it is used becomes an UnreachableError."""
     from requests import RequestException  # noqa: PLC0415 - slow, and seldom needed
 
     try:
@@ -110,7 +110,7 @@ def _client(address: Address) -> Any:
 
 def _version(address: Address, owner: str, name: str) -> str:
     """The number of the dataset's newest version."""
-    with _asking(address) as api:
+    with _connected(address) as api:
         if "format" not in inspect.signature(api.dataset_status).parameters:
             what = f"{address.url} needs a newer client of Kaggle"
             raise UnreachableError(what, "`pip install --upgrade kaggle`", address.url)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xraylab import progress
-from xraylab.data.sources import archives, members
+from xraylab.data.sources import archives
 from xraylab.data.sources.address import Address, UnreachableError
 from xraylab.errors import DataError, XraylabError
 
@@ -28,30 +28,30 @@ Listing = dict[str, dict[str, Any]]
 
 def describe(address: Address) -> dict[str, Any]:
     """Number of files, bytes, and one SHA-256 over names, sizes and checksums or times. Nothing is downloaded."""
-    with _reaching(address):
-        system, path = _opened(address)
-        listed = _listed(system, path, address)
-    rows = [[name, info["size"], _stamp(info)] for name, info in sorted(listed.items())]
+    with _reach(address):
+        system, path = _open(address)
+        infos = _list(system, path, address)
+    rows = [[name, info["size"], _stamp(info)] for name, info in sorted(infos.items())]
     return {
         "kind": "remote",
         "name": address.url,
         "files": len(rows),
-        "bytes": _size(listed),
+        "bytes": _size(infos),
         "sha256": sha256(json.dumps(rows).encode()).hexdigest(),
     }
 
 
 def copy(address: Address, target: Path, downloads: Path) -> None:
     """Bring the files into the existing folder `target`; one that is an archive is unpacked, and not kept."""
-    with _reaching(address):
-        system, path = _opened(address)
-        listed = _listed(system, path, address)
-        if [info["name"].strip("/") for info in listed.values()] != [path.strip("/")]:
-            _download(address, system, listed, target)
+    with _reach(address):
+        system, path = _open(address)
+        infos = _list(system, path, address)
+        if [info["name"].strip("/") for info in infos.values()] != [path.strip("/")]:
+            _download(address, system, infos, target)
             return
         downloads.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=downloads) as folder:
-            _download(address, system, listed, Path(folder))
+            _download(address, system, infos, Path(folder))
             archives.bring(Path(folder, address.name), address.name, target, address.url)
 
 
@@ -67,8 +67,8 @@ def local_folder(address: Address) -> Path | None:
     return local_folder(replace(address, url=f"{url}/{below}")) if "://" in url else Path(url, below)
 
 
-def known(scheme: str) -> bool:
-    """Whether DVC or fsspec has heard of the scheme; what it needs may still be missing."""
+def is_known(scheme: str) -> bool:
+    """Whether DVC or fsspec knows the scheme; what it needs may still be missing."""
     from dvc.config_schema import REMOTE_SCHEMAS  # type: ignore[import-untyped] # noqa: PLC0415 - slow, and seldom needed
     from fsspec.registry import known_implementations  # type: ignore[import-untyped] # noqa: PLC0415
 
@@ -76,7 +76,7 @@ def known(scheme: str) -> bool:
 
 
 @contextmanager
-def _reaching(address: Address) -> Iterator[None]:
+def _reach(address: Address) -> Iterator[None]:
     """What goes wrong becomes an UnreachableError. The file systems' errors have no class in common but Exception."""
     try:
         yield
@@ -113,7 +113,7 @@ def _config(home: Path) -> Any:
         raise DataError(f"data.source: DVC's configuration cannot be read ({error}): mend it") from None
 
 
-def _opened(address: Address) -> tuple[Any, str]:
+def _open(address: Address) -> tuple[Any, str]:
     """A file system of fsspec's kind, and the path on it."""
     from dvc.config_schema import REMOTE_SCHEMAS  # noqa: PLC0415
     from dvc.fs import parse_external_url  # type: ignore[import-untyped] # noqa: PLC0415
@@ -128,45 +128,47 @@ def _opened(address: Address) -> tuple[Any, str]:
     return system, path
 
 
-def _listed(system: Any, path: str, address: Address) -> Listing:
+def _list(system: Any, path: str, address: Address) -> Listing:
     """What the file system says of every file that is not hidden, by its name below `path`, or by its own name."""
     info = system.info(path)
     if info["type"] != "directory":
         return {address.name: info}
     base = path.strip("/")
-    found = {
+    infos = {
         name.strip("/").removeprefix(base).lstrip("/"): info
         for name, info in system.find(path, detail=True).items()
         if info["type"] == "file" and not name.endswith("/")
     }
-    places = members.places(address.url, list(found))
-    shown = {name: found[name] for name, place in zip(found, places, strict=True) if not members.hidden(place)}
-    if not shown:
+    paths = archives.safe_paths(address.url, list(infos))
+    visible = {name: infos[name] for name, each in zip(infos, paths, strict=True) if not archives.is_hidden(each)}
+    if not visible:
         raise FileNotFoundError(path)
-    return shown
+    return visible
 
 
 def _stamp(info: dict[str, Any]) -> str:
     return next((str(info[key]) for key in (*CHECKSUMS, *TIMES) if info.get(key)), "")
 
 
-def _size(listed: Listing) -> int:
+def _size(infos: Listing) -> int:
     """Bytes of all files; those that a server does not tell count nothing."""
-    return sum(info["size"] or 0 for info in listed.values())
+    return sum(info["size"] or 0 for info in infos.values())
 
 
-def _download(address: Address, system: Any, listed: Listing, target: Path) -> None:
-    archives.refuse_overfull(address.url, _size(listed), target)
-    places = members.places(address.url, list(listed))
+def _download(address: Address, system: Any, infos: Listing, target: Path) -> None:
+    archives.refuse_overfull(address.url, _size(infos), target)
+    paths = archives.safe_paths(address.url, list(infos))
 
-    def bring(job: tuple[Path, dict[str, Any]]) -> None:
-        place, info = job
-        place.parent.mkdir(parents=True, exist_ok=True)
-        system.get_file(info["name"], str(place))
-        if info["size"] not in (None, place.stat().st_size):
-            raise DataError(f"data.source: {address.url}: {place.name} came in part: run it again")
+    def download(job: tuple[Path, dict[str, Any]]) -> None:
+        path, info = job
+        path.parent.mkdir(parents=True, exist_ok=True)
+        system.get_file(info["name"], str(path))
+        if info["size"] not in (None, path.stat().st_size):
+            raise DataError(f"data.source: {address.url}: {path.name} came in part: run it again")
 
-    jobs = [(target / place, info) for place, info in zip(places, listed.values(), strict=True)]
+    jobs = [(target / path, info) for path, info in zip(paths, infos.values(), strict=True)]
     text = "downloading the source"
     one_by_one = address.scheme in ONE_BY_ONE
-    deque(map(bring, progress.bar(jobs, len(jobs), text)) if one_by_one else progress.mapped(bring, jobs, text), 0)
+    deque(
+        map(download, progress.bar(jobs, len(jobs), text)) if one_by_one else progress.mapped(download, jobs, text), 0
+    )

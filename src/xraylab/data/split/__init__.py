@@ -1,1 +1,1 @@
-"""Who trains, who chooses the epoch, and who is only tested."""
+"""Assign images to train, validation and test."""

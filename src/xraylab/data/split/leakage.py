@@ -1,4 +1,4 @@
-"""Patients and copies of one picture across splits: what must stay together, and what leaves so that nothing leaks."""
+"""Patients and copies of one picture across splits: what stays together, and what leaves so that nothing leaks."""
 
 from collections.abc import Iterator
 
@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from xraylab.data.split.sides import UNUSED
-from xraylab.data.split.strategies import groups
+from xraylab.data.split.strategies import UNUSED, groups
 from xraylab.errors import DataError
 
-SPLITS = ("test", "valid", "train")
+PRIORITY = ("test", "valid", "train")
 """From the one that keeps all its images to the one that gives way."""
 COLUMNS = ["id", "label", "split", "reason", "of"]
 NONE = pd.DataFrame(columns=COLUMNS)
@@ -49,7 +48,7 @@ def _to_first(values: pd.Series) -> NDArray[np.int64]:
     return np.stack([rows, rows.groupby(values).transform("min")])
 
 
-def leaving(split: pd.Series, unit: pd.Series) -> pd.Series:
+def find_leaving(split: pd.Series, unit: pd.Series) -> pd.Series:
     """Which images have to leave so that no unit has images in two splits: (n,) bool.
 
     The test split loses none. Of units with a test image, all training and validation images leave; of those with a
@@ -62,12 +61,12 @@ def leaving(split: pd.Series, unit: pd.Series) -> pd.Series:
 def resolve(
     index: pd.DataFrame, near: pd.DataFrame, split: pd.Series, unit: pd.Series, most: float
 ) -> tuple[pd.Series, pd.DataFrame]:
-    """`split` without the images that leave, which are unused; and those, as `explained` has them.
+    """`split` without the images that leave, which are unused; and those, as `explain` has them.
 
     Errors: DataError where more than the share `most` of training and validation would leave, or a class would be left
     without a training or a validation image.
     """
-    leaves = leaving(split, unit)
+    leaves = find_leaving(split, unit)
     share = leaves.sum() / max(split.isin(["train", "valid"]).sum(), 1)
     if share > most:
         raise DataError(
@@ -78,7 +77,7 @@ def resolve(
         )
     kept = split.mask(leaves, UNUSED)
     _refuse_emptied(index["label"], split, kept)
-    return kept, explained(index, near, split, unit, leaves)
+    return kept, explain(index, near, split, unit, leaves)
 
 
 def _refuse_emptied(label: pd.Series, before: pd.Series, after: pd.Series) -> None:
@@ -97,16 +96,16 @@ def _refuse_emptied(label: pd.Series, before: pd.Series, after: pd.Series) -> No
         )
 
 
-def explained(
+def explain(
     index: pd.DataFrame, near: pd.DataFrame, split: pd.Series, unit: pd.Series, leaves: pd.Series
 ) -> pd.DataFrame:
     """One row per image that leaves: id, label, split, reason, and the image `of` another split that it repeats."""
-    stays = split.isin(SPLITS) & ~leaves & unit.isin(unit[leaves])
+    stays = split.isin(PRIORITY) & ~leaves & unit.isin(unit[leaves])
     staying = dict(iter(index[stays].groupby(unit[stays])))
     alike = _alike(near)
     columns = (index["id"], index["label"], index["patient"], index["pixel_hash"], split, unit)
     rows = []
-    for name, label, patient, pixels, place, own in zip(*(column[leaves] for column in columns), strict=True):
+    for name, label, patient, pixels, name_of_split, own in zip(*(column[leaves] for column in columns), strict=True):
         others = staying[own]
         ways = {
             "patient": (others["patient"] == patient) & (patient != ""),
@@ -115,11 +114,11 @@ def explained(
             "linked": others["id"] != "",
         }
         reason, applies = next((reason, applies) for reason, applies in ways.items() if applies.any())
-        rows.append((name, label, place, reason, others["id"][applies].iloc[0]))
+        rows.append((name, label, name_of_split, reason, others["id"][applies].iloc[0]))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def said(removed: pd.DataFrame) -> Iterator[str]:
+def sentences(removed: pd.DataFrame) -> Iterator[str]:
     """How many images left each split, and why, in sentences without names."""
     counts = removed.groupby(["split", "reason"], sort=False).size()
     for (split, reason), count in zip(counts.index, counts, strict=True):
@@ -129,7 +128,7 @@ def said(removed: pd.DataFrame) -> Iterator[str]:
 
 def _rank(split: pd.Series) -> pd.Series:
     """0 for test, 1 for validation, 2 for training; NaN for an image that is not used."""
-    return split.map({name: number for number, name in enumerate(SPLITS)}).astype(float)
+    return split.map({name: number for number, name in enumerate(PRIORITY)}).astype(float)
 
 
 def _alike(near: pd.DataFrame) -> dict[str, set[str]]:

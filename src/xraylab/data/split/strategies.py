@@ -1,93 +1,96 @@
-"""Ways to draw the sides: each yields one series of sides, like the index, per fold; without folds, one."""
+"""Ways to split the images: each yields one series of splits, like the index, per fold; without folds, one."""
 
 import math
 from collections.abc import Callable
 from decimal import Decimal
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from xraylab.data.names import natural, some
-from xraylab.data.split.sides import SIDES
 from xraylab.errors import DataError
+
+SPLITS = ("train", "valid", "test")
+UNUSED = "unused"
 
 
 def by_sorted_id(index: pd.DataFrame, test: float, valid: float, seed: int) -> list[pd.Series]:
-    """As the `tb` study drew it.
+    """Split as the `tb` study did.
 
     Within each class, ascending by id in natural order, the first `test` of the images (rounded down, counted by
-    image) is the test side; of the rest, about `valid` is the validation side, by whole patients, stratified by the
+    image) is the test split; of the rest, about `valid` is the validation split, by whole patients, stratified by the
     classes that a patient has.
 
-    Errors: DataError naming every class that leaves a side empty, as for every strategy.
+    Errors: DataError naming every class that leaves a split empty, as for every strategy.
     """
-    side = pd.Series("train", index=index.index)
+    split = pd.Series("train", index=index.index)
     for _, rows in index.groupby("label", sort=False):
         ordered = sorted(rows["id"], key=natural)
-        side[index["id"].isin(ordered[: share(test, len(ordered))])] = "test"
-    _move(index, side, "valid", valid, np.random.default_rng(seed), carry=False)
-    _refuse_empty_sides(index, [side], _few(test, valid), valid > 0)
-    return [side]
+        split[index["id"].isin(ordered[: share(test, len(ordered))])] = "test"
+    _move(index, split, "valid", valid, np.random.default_rng(seed), carry=False)
+    _refuse_empty_splits(index, [split], _too_few(test, valid), valid > 0)
+    return [split]
 
 
 def at_random(index: pd.DataFrame, test: float, valid: float, seed: int) -> list[pd.Series]:
-    """Whole patients, stratified by the classes that a patient has: `test` of the images, then `valid` of the rest."""
-    side, rng = pd.Series("train", index=index.index), np.random.default_rng(seed)
-    _move(index, side, "test", test, rng)
-    _move(index, side, "valid", valid, rng)
-    _refuse_empty_sides(index, [side], _few(test, valid), valid > 0)
-    return [side]
+    """Sample whole patients, stratified by their classes: `test` of the images, then `valid` of the rest."""
+    split, rng = pd.Series("train", index=index.index), np.random.default_rng(seed)
+    _move(index, split, "test", test, rng)
+    _move(index, split, "valid", valid, rng)
+    _refuse_empty_splits(index, [split], _too_few(test, valid), valid > 0)
+    return [split]
 
 
 def as_given(index: pd.DataFrame, valid: float | None, seed: int) -> list[pd.Series]:
-    """The column `side`; with a fraction `valid`, validation is drawn anew from the given train and valid sides."""
+    """Keep the column `side`; with a fraction `valid`, sample validation anew from its train and valid images."""
     unknown = list(index["id"][index["side"] == ""])
     if unknown:
         raise DataError(
-            f"split.strategy given: the data give no side for {some(unknown)}; "
-            "name a folder with your own lists in split.files, or draw the sides with another strategy"
+            f"split.strategy given: the data give no split for {some(unknown)}; "
+            "name a folder with your own lists in split.files, or take another strategy"
         )
-    side = index["side"].copy()
+    split = index["side"].copy()
     if valid is not None:
-        side[side == "valid"] = "train"
-        _move(index, side, "valid", valid, np.random.default_rng(seed))
+        split[split == "valid"] = "train"
+        _move(index, split, "valid", valid, np.random.default_rng(seed))
     headline = (
-        f"a class has no image on a side that was given (split.valid: {'null' if valid is None else valid}); "
-        "add images there, draw validation with a fraction in split.valid, or take another strategy:"
+        f"a class has no image in a split of the data (split.valid: {'null' if valid is None else valid}); "
+        "add images there, sample validation with a fraction in split.valid, or take another strategy:"
     )
-    _refuse_empty_sides(index, [side], headline, valid is None or valid > 0)
-    return [side]
+    _refuse_empty_splits(index, [split], headline, valid is None or valid > 0)
+    return [split]
 
 
 def by_hash(index: pd.DataFrame, test: float, valid: float, seed: int) -> list[pd.Series]:
-    """A patient's side depends on its own id and the seed alone, so nobody moves when images are added.
+    """Split by a hash of the patient's id and the seed alone, so that nobody moves when images are added.
 
     The shares are those of patients, and reached only on average.
     """
-    places = groups(index).map(lambda group: int(sha256(f"{seed} {group}".encode()).hexdigest()[:16], 16) / 16**16)
-    side = pd.Series("train", index=index.index)
-    side[places < test + (1 - test) * valid] = "valid"
-    side[places < test] = "test"
-    _refuse_empty_sides(index, [side], _few(test, valid), valid > 0)
-    return [side]
+    u = groups(index).map(lambda group: int(sha256(f"{seed} {group}".encode()).hexdigest()[:16], 16) / 16**16)
+    split = pd.Series("train", index=index.index)
+    split[u < test + (1 - test) * valid] = "valid"
+    split[u < test] = "test"
+    _refuse_empty_splits(index, [split], _too_few(test, valid), valid > 0)
+    return [split]
 
 
 def by_folds(index: pd.DataFrame, folds: int, valid: float, seed: int) -> list[pd.Series]:
     """Stratified k-fold over whole patients: every image is tested in one fold, and `valid` of the rest validates."""
     tested = _test_folds(index, folds, seed)
-    sides = []
+    splits = []
     for fold in range(folds):
-        side = pd.Series(np.where(tested == fold, "test", "train"), index=index.index)
-        _move(index, side, "valid", valid, np.random.default_rng([seed, fold]))
-        sides.append(side)
+        split = pd.Series(np.where(tested == fold, "test", "train"), index=index.index)
+        _move(index, split, "valid", valid, np.random.default_rng([seed, fold]))
+        splits.append(split)
     headline = (
         f"a class has fewer images than the split needs (split.folds: {folds}, split.valid: {valid}); "
         "add images or lower split.folds:"
     )
-    _refuse_empty_sides(index, sides, headline, valid > 0)
-    return sides
+    _refuse_empty_splits(index, splits, headline, valid > 0)
+    return splits
 
 
 def by_source(index: pd.DataFrame, valid: float, seed: int) -> list[pd.Series]:
@@ -95,15 +98,15 @@ def by_source(index: pd.DataFrame, valid: float, seed: int) -> list[pd.Series]:
 
     Validation is `valid` of the training images, by whole patients, stratified by source and class.
     """
-    sides = []
+    splits = []
     for fold, source in enumerate(tested_sources(index)):
-        side = pd.Series(np.where(index["source"] == source, "test", "train"), index=index.index)
+        split = pd.Series(np.where(index["source"] == source, "test", "train"), index=index.index)
         strata = index.assign(label=index["source"] + "|" + index["label"])
-        _move(strata, side, "valid", valid, np.random.default_rng([seed, fold]))
-        sides.append(side)
+        _move(strata, split, "valid", valid, np.random.default_rng([seed, fold]))
+        splits.append(split)
     headline = f"a class has fewer images than the split needs (split.valid: {valid}); add images or lower split.valid:"
-    _refuse_empty_sides(index, sides, headline, valid > 0)
-    return sides
+    _refuse_empty_splits(index, splits, headline, valid > 0)
+    return splits
 
 
 def tested_sources(index: pd.DataFrame) -> list[str]:
@@ -117,14 +120,14 @@ def tested_sources(index: pd.DataFrame) -> list[str]:
             f"split.strategy {LEAVE_ONE_SOURCE_OUT}: {len(unknown)} of {len(index)} images have no source, such as "
             f"{some(unknown)}: write data.source as a list, or give their source in a table"
         )
-    held = {str(name): list(rows.unique()) for name, rows in index.groupby("source")["label"]}
+    labels_of = {str(name): list(rows.unique()) for name, rows in index.groupby("source")["label"]}
     classes = list(index["label"].unique())
-    whole = sorted((name for name, labels in held.items() if len(labels) == len(classes)), key=natural)
+    whole = sorted((name for name, labels in labels_of.items() if len(labels) == len(classes)), key=natural)
     if len(whole) < 2:
         raise DataError(
             f"split.strategy {LEAVE_ONE_SOURCE_OUT}: needs two sources or more with images of every class "
             f"({', '.join(classes)}); there is",
-            [f"{name}: {', '.join(held[name])}" for name in sorted(held, key=natural)],
+            [f"{name}: {', '.join(labels_of[name])}" for name in sorted(labels_of, key=natural)],
         )
     return whole
 
@@ -153,28 +156,28 @@ def groups(table: pd.DataFrame) -> pd.Series:
 
 
 def _move(
-    index: pd.DataFrame, side: pd.Series, to: str, fraction: float, rng: np.random.Generator, carry: bool = True
+    index: pd.DataFrame, split: pd.Series, to: str, fraction: float, rng: np.random.Generator, carry: bool = True
 ) -> None:
-    """Bring about `fraction` of the training images to another side, by whole patients, drawn in each stratum.
+    """Move about `fraction` of the training images to another split, by whole patients sampled in each stratum.
 
     `carry`: what one stratum falls short of its share is owed by the next larger one, so that small strata count
     together.
     """
-    rest = index[side == "train"]
+    rest = index[split == "train"]
     ids_of = rest.groupby(groups(rest))["id"].agg(list)
     stratum_of = rest.groupby(groups(rest))["label"].agg(lambda labels: "|".join(sorted(set(labels))))
     strata = [members for _, members in ids_of.groupby(stratum_of)]
     if carry:
         strata.sort(key=lambda members: members.map(len).sum())
-    drawn, owed = [], 0.0
+    moved, owed = [], 0.0
     for members in strata:
         owed = fraction * members.map(len).sum() + (owed if carry else 0)
         room = round(owed)
         for ids in members.iloc[rng.permutation(len(members))]:
             if len(ids) <= room:
                 room, owed = room - len(ids), owed - len(ids)
-                drawn += ids
-    side[index["id"].isin(drawn)] = to
+                moved += ids
+    split[index["id"].isin(moved)] = to
 
 
 def _test_folds(index: pd.DataFrame, folds: int, seed: int) -> NDArray[np.int64]:
@@ -191,27 +194,61 @@ def _test_folds(index: pd.DataFrame, folds: int, seed: int) -> NDArray[np.int64]
             few,
         )
     tested = np.empty(len(index), np.int64)
-    drawn = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(index, index["label"], group)
-    for fold, (_, rows) in enumerate(drawn):
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    for fold, (_, rows) in enumerate(splitter.split(index, index["label"], group)):
         tested[rows] = fold
     return tested
 
 
-def _few(test: float, valid: float) -> str:
+def _too_few(test: float, valid: float) -> str:
     return (
         f"a class has fewer images than the split needs (split.test: {test}, split.valid: {valid}); "
         "add images or change the fractions:"
     )
 
 
-def _refuse_empty_sides(index: pd.DataFrame, sides: list[pd.Series], headline: str, needs_valid: bool) -> None:
-    needed = [name for name in SIDES if name != "valid" or needs_valid]
+def _refuse_empty_splits(index: pd.DataFrame, splits: list[pd.Series], headline: str, needs_valid: bool) -> None:
+    needed = [name for name in SPLITS if name != "valid" or needs_valid]
     problems = []
-    for fold, side in enumerate(sides):
-        where = f"fold {fold}, " if len(sides) > 1 else ""
+    for fold, split in enumerate(splits):
+        where = f"fold {fold}, " if len(splits) > 1 else ""
         for label, rows in index.groupby("label", sort=False):
-            empty = [name for name in needed if not (side[rows.index] == name).any()]
+            empty = [name for name in needed if not (split[rows.index] == name).any()]
             if empty:
                 problems.append(f"{where}{label}: {len(rows)} images leave {' and '.join(empty)} without one")
     if problems:
         raise DataError(headline, problems)
+
+
+def limit_training(index: pd.DataFrame, split: pd.Series, per_class: int | str, seed: int) -> pd.Series:
+    """`split` with at most `per_class` training images of each class, sampled at random; the others are unused.
+
+    `all` leaves every image where it is, `smallest` counts those of the smallest class.
+    """
+    if per_class == "all":
+        return split
+    training = index[split == "train"]
+    sizes = training["label"].value_counts()
+    most = int(sizes.min()) if per_class == "smallest" else int(per_class)
+    rng = np.random.default_rng(seed)
+    limited = split.copy()
+    for label in sorted(sizes.index):
+        ids = np.sort(training["id"][training["label"] == label].to_numpy(str))
+        limited[index["id"].isin(rng.permutation(ids)[most:])] = UNUSED
+    return limited
+
+
+def summarize(index: pd.DataFrame, split: pd.Series) -> dict[str, Any]:
+    """`sides`: split -> class -> number of images, first and last name; `unused`: class -> number of images."""
+    classes = list(index["label"].unique())
+    splits = {
+        name: {label: _range(index["id"][(split == name) & (index["label"] == label)]) for label in classes}
+        for name in SPLITS
+    }
+    unused = {label: int(((split == UNUSED) & (index["label"] == label)).sum()) for label in classes}
+    return {"sides": splits, "unused": unused}
+
+
+def _range(ids: pd.Series) -> dict[str, Any]:
+    names = [name.split("/", 1)[-1] for name in sorted(ids, key=natural)]
+    return {"images": len(names), "first": names[0] if names else None, "last": names[-1] if names else None}

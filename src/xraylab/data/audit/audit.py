@@ -1,0 +1,151 @@
+"""Audit images: what a folder holds and what is wrong with it, as a record and as people read it."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+
+from xraylab.data import index, layouts
+from xraylab.data.audit import confounding, duplicates, findings
+from xraylab.data.audit.confounding import Shortcuts
+from xraylab.data.audit.findings import Finding
+from xraylab.data.layouts import multi_source
+from xraylab.data.layouts.records import UNKNOWN, Dataset
+from xraylab.data.names import natural
+from xraylab.errors import DataError, speaking_of
+from xraylab.params.data import pattern
+
+MAX_EXAMPLES = 3  # in the log; the record has more
+
+
+@dataclass(frozen=True)
+class Record:
+    """What data/audit.json holds."""
+
+    images: int
+    layout: str
+    why: str
+    tables: list[str]
+    patients: str  # how they are known
+    classes: dict[str, dict[str, int]]  # class -> its images and its known patients
+    findings: list[Finding]
+    shortcuts: Shortcuts
+    sides: dict[str, int] | None = None
+    """The images of each split that the data set itself gives; a study splits them anew and has none here."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as a file has it."""
+        return {name: value for name, value in asdict(self).items() if name != "sides" or value is not None}
+
+
+@dataclass(frozen=True)
+class Audit:
+    """data/index.csv, near_duplicates.csv and audit.json, and why each file that is not in them cannot be read."""
+
+    index: pd.DataFrame
+    near: pd.DataFrame
+    record: Record
+    unreadable: list[str]
+
+
+def audit(raw: Path, dataset: Dataset, salt: bytes | None = None, keep_names: bool = False) -> Audit:
+    """Read every image of the data set, and say what is wrong with them."""
+    table, unreadable, thumbnails = index.measure(
+        raw, dataset.table, salt, keep_names, bool(dataset.patients_by_source)
+    )
+    patients = describe_patients(dataset, table)
+    near = duplicates.near(table, thumbnails)
+    shortcuts = confounding.find_shortcuts(table)
+    every = [
+        *findings.of_files(table, unreadable, dataset.missing, dataset.left_out),
+        *findings.of_pictures(table, near),
+        *findings.of_people(table, patients),
+        *findings.of_shortcuts(shortcuts),
+    ]
+    record = Record(
+        images=len(table),
+        layout=dataset.layout,
+        why=dataset.why,
+        tables=dataset.tables,
+        patients=patients,
+        classes={
+            str(label): {"images": len(rows), "patients": rows["patient"][rows["patient"] != ""].nunique()}
+            for label, rows in table.groupby("label", sort=False)
+        },
+        findings=sorted(every, key=lambda each: findings.SEVERITIES.index(each.severity)),
+        shortcuts=shortcuts,
+    )
+    return Audit(table, near, record, unreadable)
+
+
+def describe_patients(dataset: Dataset, table: pd.DataFrame) -> str:
+    """How patients are known, when files have been read as well."""
+    if dataset.patients_by_source:
+        return multi_source.describe_patients(dataset, table)
+    by_header = dataset.patients == UNKNOWN and (table["patient"] != "").any()
+    return "DICOM's PatientID" if by_header else dataset.patients
+
+
+def audit_folders(folders: list[Path], layout: str, patient: str | None) -> Audit:
+    """Audit folders without a study: every label counts as a class, and so do the splits that the data set gives.
+
+    Several folders are sources of one data set: copies in two of them are found too. Errors: DataError.
+    """
+    if len(folders) == 1:
+        return _with_given_splits(audit(folders[0], _read(folders[0], layout, patient)))
+    with TemporaryDirectory() as temporary:  # of links, so that all have one top
+        top, datasets = Path(temporary), {}
+        names = multi_source.source_names([str(folder.resolve()) for folder in folders])
+        for name, folder in zip(names, folders, strict=True):
+            (top / name).symlink_to(folder.resolve(), target_is_directory=True)
+            with speaking_of(str(folder)):
+                datasets[name] = _read(folder, layout, patient)
+        labels = sorted({label for each in datasets.values() for label in each.table["label"]}, key=natural)
+        return _with_given_splits(audit(top, multi_source.concat(datasets, labels, top)))
+
+
+def _read(folder: Path, layout: str, patient: str | None) -> Dataset:
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder: name the folder that holds the images")
+    try:
+        return layouts.read(folder, layout, None, None, patient and pattern(patient))
+    except ValueError as error:
+        raise DataError(f"--patient {patient!r} {error}") from None
+
+
+def _with_given_splits(audited: Audit) -> Audit:
+    """The audit, and what crosses the splits that the data set itself gives."""
+    table = audited.index
+    counts = table["side"][table["side"] != ""].value_counts(sort=False)
+    if counts.empty:
+        return audited
+    crossing = findings.across_splits(table, audited.near, table["side"])
+    splits = {str(split): int(count) for split, count in counts.items()}
+    record = replace(audited.record, sides=splits, findings=[*crossing, *audited.record.findings])
+    return replace(audited, record=record)
+
+
+def lines(record: Record) -> Iterator[str]:
+    """The record as people read it in a log."""
+    yield f"layout: {record.layout} ({record.why})"
+    yield from record.tables
+    yield f"{record.images} images; patients: {record.patients}"
+    for label, count in record.classes.items():
+        patients = f", {count['patients']} patients" if count["patients"] else ""
+        yield f"    {label}: {count['images']} images{patients}"
+    if record.shortcuts.warning:
+        yield f"warning: figures of these images may not hold elsewhere. {record.shortcuts.warning}"
+        yield f"    {record.shortcuts.remedy}"
+    if record.sides:
+        crossing = {each.kind: each.count for each in record.findings}
+        counts = [f"{crossing.get(f'{kind}_across_splits', 0)} {kind}" for kind in findings.LEAKS]
+        given = ", ".join(f"{name} {count}" for name, count in record.sides.items())
+        yield f"splits of the data set: {given}; in two of them: {', '.join(counts)}"
+    for finding in record.findings:
+        yield f"{finding.severity}: {finding.count} {finding.says}"
+        yield from (f"    {example}" for example in finding.examples[:MAX_EXAMPLES])
+        if len(finding.examples) > MAX_EXAMPLES:
+            yield f"    and {finding.count - MAX_EXAMPLES} more"

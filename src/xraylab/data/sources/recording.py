@@ -1,0 +1,108 @@
+"""What data/source.json records of the sources, after a look whether what they hold fits the study."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xraylab.data import layouts, sources
+from xraylab.data.layouts import multi_source
+from xraylab.data.sources import archives
+from xraylab.errors import DataError, speaking_of
+from xraylab.params.data import Data
+
+Record = dict[str, Any]
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Locations:
+    """Where a study keeps things: its home, its hashes of source files, and the folders that its stages write."""
+
+    home: Path
+    known_hashes: Path
+    written: list[Path]
+
+    def refuse_own_files(self, key: str, what: str, source: Path) -> None:
+        """Errors: DataError where `source` is written by the stages, which make it anew, and cannot be what they read.
+
+        Before DVC deletes it.
+        """
+        path = source.resolve()
+        for folder in (each.resolve() for each in self.written):
+            if path.is_relative_to(folder) or folder.is_relative_to(path):
+                raise DataError(
+                    f"{key}: {source} and {folder}, which the study itself writes, lie one in the other: "
+                    f"keep the {what} in a folder of their own"
+                )
+
+
+def describe(data: Data, recorded: Record, locations: Locations, warn: Warn) -> Record:
+    """What the source holds now, or each of several; `recorded` is what was recorded of it the last time.
+
+    `warn` is told of a source that cannot be reached, of which the recorded version stays.
+
+    Errors: DataError for a source that is refused, or whose classes, labels, tables and patients do not fit.
+    """
+    if not isinstance(data.source, str):
+        return {"kind": "several", "sources": _describe_each(data, recorded.get("sources", {}), locations, warn)}
+    source = _locate(data.source, data.sha256, locations)
+    is_archive = isinstance(source, Path) and archives.kind(source.name)
+    if isinstance(source, Path) and not is_archive:
+        _refuse_unfit(data, source)
+    described = _describe(source, data, recorded, locations, warn)
+    if isinstance(source, Path) and is_archive and described != recorded:
+        _refuse_unfit(data, source)  # an unchanged archive was unpacked already, and `index` looks at that
+    return described
+
+
+def _describe_each(data: Data, recorded: Record, locations: Locations, warn: Warn) -> Record:
+    """Name -> what that source of the list holds now, after a look whether its labels fit the classes."""
+    described: Record = {}
+    datasets: dict[str, layouts.Dataset] = {}
+    configs = multi_source.source_configs(data)
+    for key, each in data.sources.items():
+        with speaking_of(key):
+            source = _locate(each.path, each.sha256, locations)
+        if isinstance(source, Path):
+            with sources.previewed(source) as folder:
+                if folder:
+                    datasets[each.name] = multi_source.read_source(folder, configs[each.name], data.classes)
+        with speaking_of(key):
+            described[each.name] = _describe(source, data, recorded.get(each.name, {}), locations, warn)
+    if len(datasets) == len(configs):
+        multi_source.refuse_absent_classes(datasets, data.classes)
+    return described
+
+
+def _locate(address: str, sha256: str | None, locations: Locations) -> Path | sources.Address | None:
+    """The source's path or address, None for the demo."""
+    if address == "demo":
+        return None
+    source = sources.locate(address, locations.home, sha256)
+    if isinstance(source, Path):
+        locations.refuse_own_files("data.source", "images", source)
+    return source
+
+
+def _describe(
+    source: Path | sources.Address | None, data: Data, recorded: Record, locations: Locations, warn: Warn
+) -> Record:
+    """What the source holds now; what was recorded of it, where it cannot be reached from this machine."""
+    if source is None:
+        return {"kind": "demo", **data.demo.model_dump()}
+    try:
+        return sources.describe(source, locations.known_hashes)
+    except sources.UnreachableError as error:
+        if recorded.get("name") != error.name:
+            raise
+        warn(f"warning: {error.what}; going on with the version in source.json")
+        return recorded
+
+
+def _refuse_unfit(data: Data, source: Path) -> None:
+    """Classes, labels, tables and patients that do not fit the source, before anything of it is copied."""
+    tables = layouts.TableConfig.of(data.table, data.columns)
+    with sources.previewed(source) as folder:
+        if folder:
+            layouts.read(folder, data.layout, data.classes, data.labels, data.patient, tables)
