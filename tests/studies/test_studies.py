@@ -1,6 +1,7 @@
 """Presets and new studies: whose values they are, that they can be read, and that the installed package runs them."""
 
 import difflib
+import itertools
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import small
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
+from statsmodels.stats.contingency_tables import mcnemar
 
 from xraylab import code, files, tables, template
 from xraylab.errors import DataError, MissingError, ParamsError
@@ -80,6 +82,32 @@ def test_the_published_figures_of_tb_stand_in_its_preset() -> None:
     for row in presets.read("tb").results["rows"]:
         right = sum(int(part.split()[place]) for place, part in enumerate(str(row[4]).split(" / ")))
         assert round(right / 920, 6) == row[2]
+
+
+def test_no_experiment_of_the_published_tb_table_is_shown_to_differ() -> None:
+    sentences = comparison.published_tests(presets.read("tb").results)
+    assert sentences[1] == (
+        "dropout against baseline: 913 against 910 of 920 images right, p at least 0.38: not shown to differ."
+    )
+    assert len(sentences) == 4
+    assert all("not shown to differ" in sentence for sentence in sentences)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [([[6, 6], [5, 7]], [[11, 1], [6, 6]]), ([[20, 5], [9, 6]], [[8, 17], [9, 6]])]
+)
+def test_no_pairing_of_the_images_has_a_smaller_p(first: list[list[int]], second: list[list[int]]) -> None:
+    """Every number of images of each class that both got right is tried."""
+    pairings = []
+    shared = [
+        range(max(0, a[label] + b[label] - sum(a)), min(a[label], b[label]) + 1)
+        for label, (a, b) in enumerate(zip(first, second, strict=True))
+    ]
+    for both in itertools.product(*shared):
+        alone = [sum(m[label][label] - both[label] for label in range(2)) for m in (first, second)]
+        pairings.append(mcnemar([[0, alone[0]], [alone[1], 0]], exact=True).pvalue)
+    assert comparison.smallest_p(first, second) == pytest.approx(min(pairings))
+    assert len(set(pairings)) > 1
 
 
 def test_an_unknown_study_is_named_with_those_there_are() -> None:

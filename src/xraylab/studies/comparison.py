@@ -1,7 +1,9 @@
 """What a study published, beside what was measured."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+from scipy.stats import binomtest
 
 from xraylab.report.records import Spread
 from xraylab.studies.presets import Preset, Tree, leaves
@@ -45,10 +47,49 @@ def published(preset: Preset, images: Counts, found: Measured, tree: Tree) -> di
             {"cells": row, "here": [] if theirs and images != theirs else _here(preset.results, str(row[0]), found)}
             for row in preset.results["rows"]
         ],
+        "tests": published_tests(preset.results),
         "pivot": _pivot(preset.pivot, found) if preset.pivot else None,
         "deviations": preset.deviations,
         "changed": _changed(preset, tree),
     }
+
+
+def published_tests(results: dict[str, Any], level: float = 0.05) -> list[str]:
+    """Sentences on the published confusion matrices: could the first row's experiment differ from each other in accuracy?
+
+    Empty where the table has no column "confusion", whose cells hold one row of counts per class, parted by " / ".
+    """
+    if "confusion" not in results["columns"]:
+        return []
+    column = results["columns"].index("confusion")
+    matrices = {row[0]: [list(map(int, line.split())) for line in row[column].split(" / ")] for row in results["rows"]}
+    (baseline, first), *others = matrices.items()
+    images = sum(map(sum, first))
+    sentences = []
+    for experiment, second in others:
+        p = smallest_p(first, second)
+        verdict = "not shown to differ" if p >= level else "may differ, which only the single images can tell"
+        sentences.append(
+            f"{experiment} against {baseline}: {_right(second)} against {_right(first)} of {images:,} images right, "
+            f"p at least {p:.2g}: {verdict}."
+        )
+    return sentences
+
+
+def smallest_p(first: Sequence[Sequence[int]], second: Sequence[Sequence[int]]) -> float:
+    """The smallest p of an exact McNemar test (Psychometrika 12 (1947) 153) on accuracy that two confusion matrices allow.
+
+    Both are (classes, classes) counts of the same images, rows the actual class. Which images both got right is not
+    known, but in each class one of the two got at least so many more right than the other; any further image that only
+    one got right needs a partner that only the other did, which raises p.
+    """
+    gains = [mine[label] - theirs[label] for label, (theirs, mine) in enumerate(zip(first, second, strict=True))]
+    more, fewer = sum(gain for gain in gains if gain > 0), -sum(gain for gain in gains if gain < 0)
+    return float(binomtest(more, more + fewer).pvalue) if more + fewer else 1.0
+
+
+def _right(matrix: Sequence[Sequence[int]]) -> str:
+    return f"{sum(row[label] for label, row in enumerate(matrix)):,}"
 
 
 def _changed(preset: Preset, tree: Tree) -> list[tuple[str, Any, Any]]:
