@@ -55,7 +55,7 @@ def published(preset: Preset, images: Counts, found: Measured, tree: Tree) -> di
 
 
 def published_tests(results: dict[str, Any], level: float = 0.05) -> list[str]:
-    """Sentences on the published confusion matrices: could the first row's experiment differ from each other in accuracy?
+    """Could the first row's experiment differ from the others in accuracy? One sentence each, from confusion matrices.
 
     Empty where the table has no column "confusion", whose cells hold one row of counts per class, parted by " / ".
     """
@@ -77,7 +77,7 @@ def published_tests(results: dict[str, Any], level: float = 0.05) -> list[str]:
 
 
 def smallest_p(first: Sequence[Sequence[int]], second: Sequence[Sequence[int]]) -> float:
-    """The smallest p of an exact McNemar test (Psychometrika 12 (1947) 153) on accuracy that two confusion matrices allow.
+    """The smallest p of an exact McNemar test (Psychometrika 12 (1947) 153) that two confusion matrices allow.
 
     Both are (classes, classes) counts of the same images, rows the actual class. Which images both got right is not
     known, but in each class one of the two got at least so many more right than the other; any further image that only
