@@ -22,12 +22,28 @@ def class_weights(chosen: str | Sequence[float], labels: NDArray[np.int64], clas
     return torch.tensor(chosen, dtype=torch.float32)
 
 
-def cross_entropy(weights: Tensor | None, label_smoothing: float) -> nn.CrossEntropyLoss:
-    """Cross-entropy over logits (batch, classes) and labels int64 (batch,); weighted mean where there are weights."""
-    return nn.CrossEntropyLoss(weight=weights, label_smoothing=label_smoothing)
+class OfLogits:
+    """What fastai asks of a loss: what to make of the logits it is for, as probabilities and as predicted classes."""
+
+    def activation(self, logits: Tensor) -> Tensor:
+        """Probabilities."""
+        return logits.softmax(dim=-1)
+
+    def decodes(self, logits: Tensor) -> Tensor:
+        """Class numbers."""
+        return logits.argmax(dim=-1)
 
 
-class Focal(nn.Module):
+class CrossEntropy(OfLogits, nn.CrossEntropyLoss):
+    """torch's, over logits (batch, classes) and labels int64 (batch,); weighted mean where there are weights."""
+
+
+def cross_entropy(weights: Tensor | None, label_smoothing: float) -> CrossEntropy:
+    """Cross-entropy, with labels smoothed by so much."""
+    return CrossEntropy(weight=weights, label_smoothing=label_smoothing)
+
+
+class Focal(OfLogits, nn.Module):
     """Cross-entropy of each image times (1 - p of its class) ** gamma: what is easy counts less.
 
     Lin et al. 2017, arXiv:1708.02002, for several classes; the weighted mean is taken as cross-entropy takes it, and
@@ -38,16 +54,16 @@ class Focal(nn.Module):
 
     def __init__(self, gamma: float, weight: Tensor | None) -> None:
         super().__init__()
-        self.gamma = gamma
+        self.gamma, self.reduction = gamma, "mean"
         self.register_buffer("weight", weight)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         entropy = F.cross_entropy(logits, labels, reduction="none")
         losses = (1 - torch.exp(-entropy)).clamp(min=0) ** self.gamma * entropy
         if self.weight is None:
-            return losses.mean()
+            return losses if self.reduction == "none" else losses.mean()
         weights = self.weight[labels]
-        return (weights * losses).sum() / weights.sum()
+        return weights * losses if self.reduction == "none" else (weights * losses).sum() / weights.sum()
 
 
 def focal(weights: Tensor | None, gamma: float) -> Focal:

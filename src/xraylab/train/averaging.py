@@ -28,7 +28,8 @@ def warmed_up(decay: float, updates: int) -> float:
 class EMA(Callback):  # type: ignore[misc]
     """Keeps an exponential moving average of weights and statistics, which is what is scored and kept.
 
-    The network itself goes on training; `trained` is that network. The number of updates is part of the state.
+    The network itself goes on training; `trained` is that network. The number of updates is part of the state. Where
+    weights are loaded, as by fastai's SaveModelCallback, the average begins anew with these.
     """
 
     saved_as = "average"
@@ -37,6 +38,7 @@ class EMA(Callback):  # type: ignore[misc]
     def __init__(self, trained: nn.Module, decay: float) -> None:
         self.trained, self.decay = trained, decay
         self.average = AveragedModel(trained, multi_avg_fn=self._move, use_buffers=True)
+        self.checksum = self._sum()
 
     def before_fit(self) -> None:
         self.run = not hasattr(self.learn, "lr_finder")  # whose steps are taken back
@@ -55,11 +57,20 @@ class EMA(Callback):  # type: ignore[misc]
     def before_train(self) -> None:
         self.learn.model = self.trained  # also where an error ended the last epoch within its validation
 
+    def after_train(self) -> None:
+        self.checksum = self._sum()
+
     def before_validate(self) -> None:
+        if self._sum() != self.checksum:
+            self.average.module.load_state_dict(self.trained.state_dict())
+            self.average.n_averaged.zero_()
         self.learn.model = self.average.module.eval()
 
     def after_epoch(self) -> None:
         self.learn.model = self.trained
+
+    def _sum(self) -> float:
+        return float(torch.stack([p.detach().double().sum() for p in self.trained.parameters()]).sum())
 
     def state(self) -> dict[str, Any]:
         return dict(self.average.state_dict())
