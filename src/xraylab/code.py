@@ -10,7 +10,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from xraylab import files, template
+from xraylab import files, plugins, template
 from xraylab.errors import DataError
 
 # those that decode images and compute with them
@@ -18,6 +18,15 @@ LIBRARIES = (
     "fastai", "imagehash", "numpy", "opencv-python-headless", "pandas", "pillow", "pydicom", "pylibjpeg",
     "pylibjpeg-openjpeg", "python-gdcm", "safetensors", "scikit-learn", "scipy", "timm", "torch", "torchvision",
 )  # fmt: skip
+PLUGIN = "plugin"
+LOADERS = {
+    "architecture": "xraylab/model/backbones.py",
+    "callback": "xraylab/train/learner.py",
+    "layout": "xraylab/data/layouts/__init__.py",
+    "loss": "xraylab/model/losses.py",
+    "sampler": "xraylab/data/sampling.py",
+}
+"""Kind of plugin -> the module that loads it: the stages that run this module depend on the plugin's source."""
 VERSIONS = "constraints.txt"  # how the shipped dvc.yaml names the versions of libraries
 CARRIERS = {f"xraylab.{name}" for name in ("errors", "files", "paths", "progress", "tables")} | {
     f"xraylab.params.{path.stem}" for path in (template.PACKAGE / "params").glob("*.py")
@@ -34,19 +43,36 @@ def write(folder: Path, libraries: bool) -> None:
 
 
 def fingerprint(stage: str, libraries: bool) -> str:
-    """One line per file that the stage runs or reads, with its SHA-256, and one per library, with its version."""
+    """One line per file that the stage runs or reads, with its SHA-256, one per library, and one per plugin."""
     names = [path.relative_to(template.PACKAGE.parent).as_posix() for path in modules(stage)]
-    return "".join(f"{_line(name)}\n" for name in [*names, *(LIBRARIES if libraries else ())])
+    lines = [_line(name) for name in [*names, *(LIBRARIES if libraries else ())]]
+    return "".join(f"{line}\n" for line in [*lines, *_plugins(names)])
 
 
-def check(stage: str, folder: Path) -> None:
-    """Stop where the installed package is not the one of the stage's fingerprint. Errors: DataError.
+def _plugins(names: list[str]) -> list[str]:
+    """Version and source hash of the plugins that these modules may load."""
+    kinds = [kind for kind, name in LOADERS.items() if name in names]
+    return [
+        f"{PLUGIN} {name} {version}"
+        for name, version in plugins.fingerprints(
+            plugin for plugin in plugins.installed() if plugin.kind in kinds
+        ).items()
+    ]
+
+
+def check(stage: str, folder: Path, own_code: bool = False) -> None:
+    """Stop where a plugin, or without `own_code` the package, is not that of the fingerprint. Errors: DataError.
 
     A module that joined the imports since shows in the module that imports it.
     """
     path = folder / f"{stage}.txt"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    changed = [name for line in lines if _line(name := line.split()[0]) != line]
+    noted = [line for line in lines if line.startswith(f"{PLUGIN} ")]
+    files_and_libraries = [line for line in lines if line not in noted]
+    changed = [] if own_code else [name for line in files_and_libraries if _line(name := line.split()[0]) != line]
+    if lines:
+        now = _plugins([line.split()[0] for line in files_and_libraries])
+        changed += [" ".join(line.split()[:2]) for line in sorted({*noted} ^ {*now})]
     if changed:
         raise DataError(
             f"code/{path.name} is the fingerprint of another version ({changed[0]} differs): run "

@@ -45,3 +45,7 @@ class WeightsError(XraylabError):
 
 class TrainingError(XraylabError):
     """A training run cannot start or cannot go on."""
+
+
+class PluginError(XraylabError):
+    """An installed plugin cannot be loaded, takes a name that is taken, or is not there."""

@@ -52,7 +52,7 @@ def refusal(raw: Path, name: str = "auto", classes: list[str] | None = None, **o
 
 
 def test_the_layouts_are_those_of_params() -> None:
-    first, *others = names.ALLOWED["layout"]
+    first, *others = names.BUILT_IN["layout"]
     assert ("auto", *sorted(layouts.LAYOUTS)) == (first, *sorted(others))
     assert list(layouts.LAYOUTS)[-1] == "class-folders"
 

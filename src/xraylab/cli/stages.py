@@ -69,8 +69,7 @@ def _touch_params() -> None:
 
 def _announced(stage: str, *arguments: str | int) -> None:
     params, paths = read_study()
-    if not paths.has_code:
-        code.check(stage, paths.code)
+    code.check(stage, paths.code, own_code=paths.has_code)
     run = "-".join(map(str, arguments))
     progress.say(f"{stage} {run}".rstrip() + ": starting")
     import_module(f"xraylab.stages.{stage}").run(params, paths, *arguments)

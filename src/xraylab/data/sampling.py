@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from xraylab import plugins
+
 Positions = NDArray[np.int64]
 Labels = NDArray[np.int64]
 STREAM = 1  # keeps these draws apart from those of the augmentation
@@ -62,7 +64,7 @@ class EpochSampler:
         """Draw the epoch."""
         if self.ordered:
             rng = np.random.default_rng([self.seed, epoch, STREAM])
-            self.positions = SAMPLINGS[self.strategy](self.labels, rng)
+            self.positions = plugins.find("sampler", self.strategy, SAMPLINGS)(self.labels, rng)
 
     def __len__(self) -> int:
         """How many images an epoch shows."""

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from xraylab import plugins
 from xraylab.data.image_cache import IMAGENET, Normalise
 from xraylab.errors import ParamsError
 from xraylab.model import names
@@ -64,6 +65,18 @@ ARCHITECTURES: dict[str, Backbone] = {"densenet121": densenet121, "inception_v3"
 """Besides ResNets and what timm builds: from the number of channels to a module that puts out (n, features, h, w)."""
 
 
+def own(arch: str) -> Backbone | None:
+    """The backbone of that name in ARCHITECTURES or of a plugin. Errors: PluginError where timm has one so called."""
+    if arch not in plugins.of_kind("architecture", names.TABLE):
+        return ARCHITECTURES.get(arch)
+    from timm import is_model  # noqa: PLC0415
+
+    if is_model(arch):
+        plugins.of_kind("architecture", [arch])  # refuses it
+    backbone = plugins.find("architecture", arch, ARCHITECTURES)
+    return lambda channels: plugins.call("architecture", arch, backbone, channels)
+
+
 def timm(arch: str, pixels: int | None, maps: bool) -> Backbone:
     """timm's network without its last layer; with `maps` without its pool too.
 
@@ -87,7 +100,7 @@ def normalization(arch: str, channels: int) -> Normalise:
     std: tuple[float, ...]
     if arch == "inception_v3":
         mean, std = HALVES, HALVES
-    elif arch in names.RESNETS or arch in ARCHITECTURES:
+    elif arch in names.RESNETS or own(arch):
         return IMAGENET[channels]
     else:
         config = timm_config(arch)
@@ -106,7 +119,7 @@ def timm_name(arch: str) -> str:
     name = names.TIMM.get(arch, arch)
     base, _, tag = name.partition(".")
     if not is_model(base):
-        raise unknown(arch, [*names.TABLE, *list_models()])
+        raise unknown(arch, [*names.TABLE, *plugins.of_kind("architecture"), *list_models()])
     if tag and name not in list_pretrained(f"{base}.*"):
         raise unknown(arch, [base, *list_pretrained(f"{base}.*")])
     return name

@@ -1,12 +1,15 @@
 """The loss, and what may be added to it."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from xraylab import plugins
 
 
 def class_weights(chosen: str | Sequence[float], labels: NDArray[np.int64], classes: int) -> Tensor | None:
@@ -73,9 +76,18 @@ def focal(weights: Tensor | None, gamma: float) -> Focal:
 LOSSES: dict[str, Callable[..., nn.Module]] = {"cross_entropy": cross_entropy, "focal": focal}
 
 
-def divisor(loss: nn.CrossEntropyLoss | Focal, labels: Tensor) -> Tensor | float:
+def create_loss(name: str, weights: Tensor | None, options: dict[str, Any]) -> nn.Module:
+    """A loss of this package or of a plugin. Errors: PluginError."""
+    if name in LOSSES:
+        return LOSSES[name](weights, **options)
+    loss: nn.Module = plugins.call("loss", name, plugins.find("loss", name, LOSSES), weights, **options)
+    return loss
+
+
+def divisor(loss: nn.Module, labels: Tensor) -> Tensor | float:
     """What the sum over a batch's images is divided by, in their weighted mean: the sum of their classes' weights."""
-    return len(labels) if loss.weight is None else loss.weight[labels].sum()
+    weights: Tensor | None = getattr(loss, "weight", None)  # a plugin's loss may have none
+    return len(labels) if weights is None else weights[labels].sum()
 
 
 def l2_penalty(parameters: Iterable[nn.Parameter], strength: float) -> Tensor:

@@ -1,5 +1,7 @@
 """What the names of architectures stand for; no torch in here, so that a stage can ask without waiting for it."""
 
+from xraylab import plugins
+
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 TORCHVISION = (*RESNETS, "densenet121", "inception_v3")
 TIMM = {
@@ -23,5 +25,7 @@ def surely_fits(arch: str, upto: str | None, blocks: int | None) -> bool:
 
 
 def built_by(arch: str) -> str:
-    """The library that builds a network, and whose weights are its default ones; with timm's own name for it."""
+    """The package that builds a network, and whose weights are its default ones; with timm's own name for it."""
+    if plugin := plugins.of_kind("architecture").get(arch):
+        return plugin.distribution
     return "torchvision" if arch in TORCHVISION else f"timm’s {TIMM.get(arch, arch)}"

@@ -44,8 +44,8 @@ def build(
     """
     if arch in NETWORKS:
         return _resnet(NETWORKS[arch](), classes, channels, dropout, head)
-    if arch in backbones.ARCHITECTURES:
-        backbone, size = backbones.ARCHITECTURES[arch], pixels or DEFAULT_PIXELS
+    if own := backbones.own(arch):
+        backbone, size = own, pixels or DEFAULT_PIXELS
     else:
         backbone = backbones.timm(arch, pixels, maps=head.kind == "concat")
         size = pixels or backbones.timm_config(arch)["input_size"][-1]

@@ -47,7 +47,7 @@ def default_file(arch: str) -> Path:
     """
     if arch in names.TORCHVISION:
         return _torchvision_file(arch)
-    if arch in backbones.ARCHITECTURES:
+    if backbones.own(arch):
         raise WeightsError(f"model.pretrained: {arch} has no default weights: name a file, or set it to none")
     return _timm_file(arch)
 

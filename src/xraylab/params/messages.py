@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from xraylab.params import section
 from xraylab.params.section import Problem
 
-UNSPOKEN = ("literal[", "list[", "constrained-")  # parts of pydantic's paths that are no keys
+UNSPOKEN = ("literal[", "list[", "constrained-", "[key]")  # parts of pydantic's paths that are no keys
 
 
 def problems(error: ValidationError, root: type[BaseModel], prefix: str = "") -> list[Problem]:

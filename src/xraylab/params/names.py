@@ -1,12 +1,14 @@
-"""Names of choices that others may add to, such as the losses of a plugin."""
+"""Names of choices to which plugins add theirs."""
 
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated
 
 from pydantic import AfterValidator
 
-Kind = Literal["layout", "loss", "sampler"]
+from xraylab import plugins
 
-ALLOWED: dict[Kind, list[str]] = {
+BUILT_IN: dict[str, list[str]] = {
+    "callback": [],
     "layout": [
         "auto", "class-folders", "tbx11k", "covid-radiography", "covidx", "kermany", "acse4", "nih", "shenzhen",
         "table",
@@ -14,23 +16,18 @@ ALLOWED: dict[Kind, list[str]] = {
     "loss": ["cross_entropy", "focal"],
     "sampler": ["none", "weighted", "stratified", "downsample", "source_balanced"],
 }  # fmt: skip
-"""Which names params.yaml may hold; any name of `model.arch` is asked for when the stage `features` runs."""
+"""Which names params.yaml may hold besides those of plugins; `model.arch` is checked when the stage `features` runs."""
 
 
-def allow(kind: Kind, name: str) -> None:
-    """Let params.yaml hold one name more. Errors: ValueError where it is taken."""
-    if name in ALLOWED[kind]:
-        raise ValueError(f"there is a {kind} {name!r} already")
-    ALLOWED[kind].append(name)
-
-
-def _checked(kind: Kind, name: str) -> str:
-    if name not in ALLOWED[kind]:
-        *others, last = (repr(each) for each in ALLOWED[kind])
-        raise ValueError(f"should be {', '.join(others)} or {last}")
+def _checked(kind: str, name: str) -> str:
+    names = [*BUILT_IN[kind], *plugins.of_kind(kind, BUILT_IN[kind])]
+    if name not in names:
+        *others, last = map(repr, names) if names else [f"a {kind} of a plugin, and none is installed"]
+        raise ValueError(f"should be {', '.join(others)} or {last}" if others else f"should be {last}")
     return name
 
 
-LayoutName = Annotated[str, AfterValidator(lambda name: _checked("layout", name))]
-LossName = Annotated[str, AfterValidator(lambda name: _checked("loss", name))]
-SamplerName = Annotated[str, AfterValidator(lambda name: _checked("sampler", name))]
+CallbackName = Annotated[str, AfterValidator(partial(_checked, "callback"))]
+LayoutName = Annotated[str, AfterValidator(partial(_checked, "layout"))]
+LossName = Annotated[str, AfterValidator(partial(_checked, "loss"))]
+SamplerName = Annotated[str, AfterValidator(partial(_checked, "sampler"))]

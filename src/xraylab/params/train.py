@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
 from xraylab.params import messages
+from xraylab.params.names import CallbackName
 from xraylab.params.section import Fraction, Option, Problem, Section
 
 ScheduleName = Literal["constant", "one_cycle", "flat_cos", "cosine_restarts", "step", "plateau", "fine_tune"]
@@ -97,6 +98,7 @@ class Train(Course):
     select_on: Literal["valid", "test"]
     select_by: Literal["f1", "accuracy", "loss"]
     keep: Literal["best_and_last", "all"]
+    callbacks: dict[CallbackName, dict[str, Any]]
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 
     def where(self, number: int) -> str:

@@ -250,7 +250,7 @@ def _frozen(freeze: Freeze, counted: Tree) -> str:
 
 
 def _loss(loss: Loss) -> str:
-    said = ["focal loss" if loss.name == "focal" else "cross-entropy"]
+    said = ["cross-entropy" if loss.name == "cross_entropy" else f"{loss.name} loss"]
     said += [f"gamma {loss.focal_gamma:g}"] if loss.focal_gamma is not None else []
     said += [f"label smoothing {loss.label_smoothing:g}"] if loss.label_smoothing else []
     if loss.class_weights == "balanced":

@@ -17,7 +17,7 @@ from fastai.learner import Learner
 from numpy.typing import NDArray
 from torch import nn
 
-from xraylab import files, tables
+from xraylab import files, plugins, tables
 from xraylab.data import prepare
 from xraylab.data.augment import Augmentation, Gray
 from xraylab.data.dataloaders import ScoringLoader, Subset, TrainLoader, XrayDataLoaders, build_dataloaders
@@ -99,6 +99,7 @@ def learner(run: TrainingRun, dls: XrayDataLoaders, cbs: Sequence[Callback] = ()
     start = create_starting_model(cfg.model, run.classes, place, cfg.pretrained_sha256, print)
     loss = create_loss(cfg.loss, dls.train_ds.labels, len(run.classes)).to(device)
     own = [*_step_callbacks(run, dls, start), *_source_losses(run, dls)]
+    own += plugins.create_callbacks(cfg.train.callbacks)
     if cfg.train.ema is not None:
         own.append(EMA(start.trainable.to(device), cfg.train.ema))
     first = phases(cfg.train)[0]
@@ -141,8 +142,12 @@ def build_learner(
 
 def create_loss(cfg: Loss, labels: NDArray[np.int64], n_classes: int) -> nn.Module:
     """From logits and labels to a mean, weighted by the training labels where the configuration says so."""
-    own = {"gamma": cfg.focal_gamma} if cfg.name == "focal" else {"label_smoothing": cfg.label_smoothing}
-    return losses.LOSSES[cfg.name](losses.class_weights(cfg.class_weights, labels, n_classes), **own)
+    own: dict[str, dict[str, Any]] = {
+        "cross_entropy": {"label_smoothing": cfg.label_smoothing},
+        "focal": {"gamma": cfg.focal_gamma},
+    }
+    weights = losses.class_weights(cfg.class_weights, labels, n_classes)
+    return losses.create_loss(cfg.name, weights, own.get(cfg.name, cfg.options))
 
 
 def all_but_the_head(learn: Learner) -> callbacks.FreezeModules:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from xraylab import files, tables
+from xraylab import files, plugins, tables
 from xraylab.model import create, weights
 from xraylab.train import lr_find
 from xraylab.train.fit import LR_CURVE
@@ -43,6 +43,7 @@ def describe(run: TrainingRun) -> dict[str, Any]:
         "augment": run.augmentation,
         "select_on": run.cfg.train.select_on,
         "select_by": run.cfg.train.select_by,
+        "plugins": plugins.fingerprints(run.plugins),
     }
 
 

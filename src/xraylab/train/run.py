@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from xraylab import files
+from xraylab import files, plugins
 from xraylab.data.dataloaders import Inputs
 from xraylab.model import hardware
 from xraylab.model.features import Features
@@ -14,6 +14,7 @@ from xraylab.params import config
 from xraylab.params.config import Params, Plan
 from xraylab.params.images import BATCHWISE
 from xraylab.paths import Paths
+from xraylab.plugins import Plugin
 from xraylab.train.state import CheckpointPolicy, TrainingState, key
 
 
@@ -68,6 +69,14 @@ class TrainingRun:
         monitor = f"{train.select_on}_{train.select_by}"
         return CheckpointPolicy(monitor, train.min_epochs, train.soup or 0, train.swa or 0, train.keep == "all")
 
+    @property
+    def plugins(self) -> list[Plugin]:
+        """Those that the configuration names."""
+        cfg = self.cfg
+        names = {("architecture", cfg.model.arch), ("loss", cfg.loss.name), ("sampler", cfg.sampling.strategy)}
+        names |= {("callback", name) for name in cfg.train.callbacks}
+        return [plugin for plugin in plugins.installed() if (plugin.kind, plugin.name) in names]
+
     @cached_property
     def image_hashes(self) -> list[str]:
         """Of the files of the image cache."""
@@ -77,7 +86,8 @@ class TrainingRun:
         """Where the run stands. A change in whatever it reads and is made of starts it anew."""
         code = _hashes(Path(files.__file__).parent.rglob("*.py"))
         features = inputs.sha256 if isinstance(inputs, Features) else None
-        sources = [*self.image_hashes, *_hashes(self.split.glob("*.csv")), *code, features]
+        installed = plugins.fingerprints(plugins.installed()).items()
+        sources = [*self.image_hashes, *_hashes(self.split.glob("*.csv")), *code, features, *installed]
         data, machine = self.params.data, self.hardware.record()
         name = key(self.cfg.model_dump(), data.classes, data.positive, sources, machine, self.repeat)
         return TrainingState(self.paths.state / "runs" / f"{self.name}-{name}", self.policy)

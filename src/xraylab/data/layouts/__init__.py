@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from xraylab import plugins
 from xraylab.data.layouts import annotations, covid, folders, label_tables, patients, tuberculosis
 from xraylab.data.layouts.labels import UNLABELLED, advice, assign_classes, mismatch
 from xraylab.data.layouts.listing import Listing, last, relative, walk
@@ -27,6 +28,13 @@ LAYOUTS: dict[str, Layout] = {
 }
 """In the order in which they are tried. To add one: a `Layout` in the file of its family (or in one of its own), its
 entry here and its test in tests/data/test_layouts.py."""
+
+
+def layouts() -> dict[str, Layout]:
+    """Those of plugins and of this package, in the order in which they are tried."""
+    return plugins.everything("layout", LAYOUTS)
+
+
 HOW_TO_LABEL = (
     "put the images of each class into a folder of its name; or lay a table (.csv, .tsv, .xlsx, .parquet) beside them "
     "that names each image and its label (data.table and data.columns say which, where it is not seen); "
@@ -48,11 +56,11 @@ def read(
     expression with the group patient; `tables` are data.table and data.columns.
     Errors: MissingError without `raw`, DataError for all that does not fit.
     """
-    if name not in ("auto", *LAYOUTS):
-        raise DataError(f"there is no layout {name!r}: there is auto, {', '.join(LAYOUTS)}")
+    if name not in ("auto", *layouts()):
+        raise DataError(f"there is no layout {name!r}: there is auto, {', '.join(layouts())}")
     listing, cfg = walk(raw), LayoutConfig.of(classes, labels, tables)
     name, why = _detect(listing, cfg) if name == "auto" else (name, "named by data.layout")
-    layout = LAYOUTS[name]
+    layout = layouts()[name]
     entries, lines = layout.read(listing, cfg), list[str]()
     if entries is None:
         raise DataError(f"data.layout: {name} needs {layout.needs}; the source has", listing.summary())
@@ -85,7 +93,7 @@ def no_classes(listing: Listing, tables: TableConfig) -> DataError:
 
 def _detect(listing: Listing, cfg: LayoutConfig) -> tuple[str, str]:
     """The first layout that fits, and why."""
-    for name, layout in LAYOUTS.items():
+    for name, layout in layouts().items():
         if why := layout.detect(listing, cfg):
             return name, why
     if not listing.images:
