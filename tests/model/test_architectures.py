@@ -9,8 +9,8 @@ import torch
 from fastai.vision.learner import create_head
 from torch import Tensor, nn
 
-from xraylab.errors import ParamsError
-from xraylab.model import backbones, compiling, features, freezing, heads, names, networks
+from xraylab.errors import ParamsError, WeightsError
+from xraylab.model import backbones, compiling, features, freezing, heads, names, networks, pretrained
 from xraylab.model.freezing import FreezeSpec, FrozenModel
 from xraylab.model.heads import Head
 
@@ -253,3 +253,21 @@ def test_scoring_gives_the_networks_own_logits(arch: str, how: str) -> None:
     assert said.startswith(how)
     with torch.no_grad():
         torch.testing.assert_close(ours(images), network(images), rtol=1e-4, atol=1e-5)
+
+
+def test_an_architecture_of_ones_own_gets_pool_head_and_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function from channels to maps is enough; weights come from a file, for there are no default ones."""
+
+    def backbone(channels: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(channels, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 6, 3))
+
+    monkeypatch.setitem(backbones.ARCHITECTURES, "mine", backbone)
+    network = small("mine", head=CONCAT)
+    assert network(torch.randn(3, 1, 32, 32)).shape == (3, 2)
+    assert networks.layers(network) == ["body.0", "body.1", "body.3", "head.0", "head.2", "head.4", "head.6"]
+    assert backbones.normalization("mine", 1) == backbones.Normalise((0.449,), (0.226,))
+    parts = frozen(network, until="1")
+    assert [type(part) for part in parts.backbone] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
+    with pytest.raises(WeightsError) as caught:
+        pretrained.default_file("mine")
+    assert str(caught.value) == "model.pretrained: mine has no default weights: name a file, or set it to none"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from xraylab import cli, files, tables
 from xraylab.errors import DataError, MissingError
 from xraylab.model import hardware, weights
-from xraylab.predict import classify
+from xraylab.predict import checkpoints, classify
 from xraylab.predict.checkpoints import TrainedModel
 from xraylab.stages import predict
 
@@ -54,6 +54,22 @@ def test_the_studys_own_images_get_the_probabilities_that_its_stage_gives_them(t
         rows = tables.read(run(two, paths.raw, *names)).set_index("id")
         assert rows["p_TB"][expected.index].to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-6)
         assert (rows["predicted"] == rows[["p_Healthy", "p_TB"]].idxmax(axis=1).str[2:]).all()
+
+
+def test_a_finished_run_predicts_for_one_file(two: Loaded) -> None:
+    """As its table has it, and prepared as its own images were; one that is no image is named."""
+    _, paths = two
+    run = checkpoints.load_run(paths, "baseline", 1)
+    assert (run.name, run.classes, run.epoch("last")) == ("baseline/1", ["Healthy", "TB"], 1)
+    table = tables.read(paths.prediction("baseline", 1))
+    row = table[(table["checkpoint"] == "best") & (table["side"] == "test")].iloc[0]
+    p = run.predict(paths.raw / row["id"])
+    assert list(p) == run.classes
+    assert list(p.values()) == pytest.approx([row["p_Healthy"], row["p_TB"]], abs=1e-6)
+    with pytest.raises(DataError, match=r"nothing\.png"):
+        run.predict(paths.raw / "nothing.png")
+    with pytest.raises(MissingError, match=r"^baseline/7 is not trained; did you mean baseline/[01]\?"):
+        checkpoints.load_run(paths, "baseline", 7)
 
 
 def test_images_are_prepared_as_those_that_the_run_was_trained_on(two: Loaded, unlabelled: Path) -> None:

@@ -15,7 +15,7 @@ from xraylab.model.heads import LINEAR, Head
 NETWORKS: dict[str, Callable[[], nn.Module]] = {name: partial(backbones.torchvision, name) for name in names.RESNETS}
 
 PARTS = 3
-RATES = (("conv1", "bn1", "layer1", "layer2"), ("layer3", "layer4"), ("fc",))
+SECOND_GROUP = ("layer3.", "layer4.")  # of ResNets
 DEFAULT_PIXELS = 224  # of a network that is built for no size in particular
 COUNTED = "multiply-adds of convolutions, fully connected layers and the matrix products of attention"
 
@@ -103,29 +103,21 @@ def layers(network: nn.Module) -> list[str]:
 
 
 def groups(network: nn.Module) -> list[list[nn.Module]]:
-    """The network in `PARTS` parts with rates of their own; the last is the head.
+    """The layers in `PARTS` groups with learning rates of their own; the last is the head.
 
-    ResNets are split as fastai splits them. Of any other body the first half of the layers is the first part. Of a
-    trained rest, parts that are frozen are empty: what is left keeps its rate.
+    ResNets are split as fastai splits them. Of any other body the first half of the layers is the first group. Where a
+    frozen backbone is left out its groups are empty or shorter: what is left keeps its rate.
     """
-    if not isinstance(network, Network):
-        modules = dict(network.named_children())
-        return [[modules[name] for name in part if name in modules] for part in RATES]
-    modules = dict(network.named_modules())
-    half = len(network.layers) // 2
-    body = [
-        [modules[name] for name in part if name in modules] for part in (network.layers[:half], network.layers[half:])
-    ]
-    return [*body, [network.get_submodule("head")]]
+    modules, head = dict(network.named_modules()), head_of(network)
+    body = [name for name in layers(network) if name.split(".")[0] != head]
+    second = body[len(body) // 2 :] if isinstance(network, Network) else [n for n in body if n.startswith(SECOND_GROUP)]
+    parts = [name for name in body if name not in second], second, [n for n in layers(network) if n not in body]
+    return [[modules[name] for name in part if name in modules] for part in parts]
 
 
 def parameter_groups(network: nn.Module) -> list[list[nn.Parameter]]:
-    """The parameters of each part: fastai's `splitter`. A module that holds others in another part gives its own."""
-    if not isinstance(network, Network):
-        return [[p for module in modules for p in module.parameters()] for modules in groups(network)]
-    *body, head = groups(network)
-    own = [[p for module in modules for p in module.parameters(recurse=False)] for modules in body]
-    return [*own, [p for module in head for p in module.parameters()]]
+    """The parameters of each group: fastai's `splitter`. A layer that holds others in another group gives its own."""
+    return [[p for layer in group for p in layer.parameters(recurse=False)] for group in groups(network)]
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -84,7 +84,7 @@ class Coral(Callback):  # type: ignore[misc]
         self.sources, self.weight = sources, weight
 
     def before_fit(self) -> None:
-        (head,) = networks.groups(self.model)[-1]
+        head = self.model.get_submodule(networks.head_of(self.model))
         self.hook = head.register_forward_pre_hook(self._keep)
 
     def after_fit(self) -> None:
