@@ -18,7 +18,7 @@ from xraylab.evaluate import confusion
 from xraylab.evaluate.confusion import confusion_matrix
 from xraylab.evaluate.metrics import auroc as auroc_of
 from xraylab.evaluate.metrics import log_loss
-from xraylab.evaluate.scores import MeanScores, rank
+from xraylab.evaluate.scores import Averages, MeanScores, rank
 from xraylab.evaluate.tables import roc as roc_of
 from xraylab.params.config import Params
 from xraylab.paths import Paths
@@ -95,7 +95,7 @@ def test_a_probability_of_zero_is_a_large_loss_and_not_an_infinite_one() -> None
 
 
 def _mean(experiment: str, f1: float, log_loss: float, split: str = "valid") -> MeanScores:
-    return MeanScores(experiment, "best", split, f1 / 2, None, None, f1, None, log_loss)
+    return MeanScores(experiment, "best", split, Averages(f1 / 2, None, None, f1, None, log_loss))
 
 
 @pytest.mark.parametrize(

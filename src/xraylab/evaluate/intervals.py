@@ -6,7 +6,7 @@ metric's own scale. bench/inference_level.py counts how often each holds the tru
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,30 +103,24 @@ def _n_patients(sample: Sample, key: Key, cfg: EvalConfig) -> dict[str, int]:
 def _counts_by_unit(sample: Sample, cfg: EvalConfig) -> dict[Key, Counts]:
     """The metrics that are a count out of a count, as these two, by unit (units,)."""
     matrices = unit_matrices(sample, sample.predicted, len(cfg.classes))
-    per_class = metrics.proportions(matrices)
-    if cfg.normal is not None:
-        per_class["called_normal"] = metrics.called_normal(matrices, cfg.normal)
     correct, images = np.trace(matrices, axis1=1, axis2=2), matrices.sum(axis=(1, 2))
     counts = {Key(OVERALL, "accuracy"): (correct.astype(float), images.astype(float))}
     for label in cfg.reported:
-        for name, (part, whole) in per_class.items():
+        for name, (part, whole) in metrics.proportions(matrices, cfg.normal).items():
             counts[Key(cfg.classes[label], name)] = part[:, label], whole[:, label]
     return counts
 
 
-def _n_images(sample: Sample, cfg: EvalConfig, keys: Iterable[Key]) -> dict[Key, int]:
+def _n_images(sample: Sample, cfg: EvalConfig, keys: Collection[Key]) -> dict[Key, int]:
     """How many images each metric speaks of."""
     matrix = confusion_matrix(sample.actual, sample.predicted, len(cfg.classes))
-    images = matrix.sum(axis=1)
-    wholes = {name: whole for name, (_, whole) in metrics.proportions(matrix).items()} | {"called_normal": images}
-    numbers: dict[Key, int] = {}
-    for key in keys:
-        if key.class_ in cfg.classes:
-            label = cfg.classes.index(key.class_)
-            rarer = min(images[label], len(sample.actual) - images[label])
-            numbers[key] = int(wholes[key.name][label] if key.name in wholes else rarer)
-        else:
-            numbers[key] = len(sample.actual) if key.class_ == OVERALL else int(images.min())
+    images, of_all = matrix.sum(axis=1), len(sample.actual)
+    numbers = {key: of_all if key.class_ == OVERALL else int(images.min()) for key in keys}
+    wholes = {name: whole for name, (_, whole) in metrics.proportions(matrix, cfg.normal).items()}
+    for key in (key for key in keys if key.class_ in cfg.classes):
+        label = cfg.classes.index(key.class_)
+        rarer = min(images[label], of_all - images[label])
+        numbers[key] = int(wholes[key.name][label] if key.name in wholes else rarer)
     return numbers
 
 

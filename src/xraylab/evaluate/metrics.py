@@ -98,10 +98,14 @@ def ratio(part: Floats, whole: Floats) -> Floats:
         return np.where(whole != 0, np.true_divide(part, whole), np.nan)
 
 
-def proportions(matrix: Matrices) -> dict[str, tuple[Floats, Floats]]:
-    """Per class against the rest: the metrics that are a count out of a count, both (..., C)."""
+def proportions(matrix: Matrices, normal: int | None = None) -> dict[str, tuple[Floats, Floats]]:
+    """Per class against the rest: the metrics that are a count out of a count, both (..., C).
+
+    `normal` adds how many images of each class were called that class.
+    """
     tp, fp, fn, tn = _one_vs_rest(matrix)
-    return {
+    called = {} if normal is None else {"called_normal": (np.asarray(matrix, float)[..., normal], tp + fn)}
+    return called | {
         "accuracy": (tp + tn, tp + fp + fn + tn),
         "sensitivity": (tp, tp + fn),
         "specificity": (tn, tn + fp),
@@ -112,12 +116,6 @@ def proportions(matrix: Matrices) -> dict[str, tuple[Floats, Floats]]:
     }
 
 
-def called_normal(matrix: Matrices, normal: int) -> tuple[Floats, Floats]:
-    """Of the images of each class, how many were called the class `normal`, and of how many; both (..., C)."""
-    counts = np.asarray(matrix, float)
-    return counts[..., :, normal], counts.sum(axis=-1)
-
-
 def class_rates(matrix: Matrices, normal: int | None = None, prevalence: Floats | None = None) -> Named:
     """Name -> (..., C), of each class against the rest.
 
@@ -125,12 +123,12 @@ def class_rates(matrix: Matrices, normal: int | None = None, prevalence: Floats 
     the rate at which each other class is called normal.
     """
     tp, fp, fn, tn = _one_vs_rest(matrix)
-    rates = {name: ratio(*counts) for name, counts in proportions(matrix).items()}
+    rates = {name: ratio(*counts) for name, counts in proportions(matrix, normal).items()}
     spread = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
     rates["f1"] = np.nan_to_num(ratio(2 * tp, 2 * tp + fp + fn))
     rates["mcc"] = np.nan_to_num(ratio(tp * tn - fp * fn, spread))
     if normal is not None:
-        rates["called_normal"] = ratio(*called_normal(matrix, normal))
+        rates["called_normal"] = rates.pop("called_normal")  # last, as tables list it
         rates["called_normal"][..., normal] = np.nan
     if prevalence is not None:
         reweighted = proportions(row_shares(matrix) * prevalence[:, None])

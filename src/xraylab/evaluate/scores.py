@@ -1,7 +1,8 @@
 """The few scores by which experiments are ranked: of each run, pooled over folds, and averaged over repeats."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +12,32 @@ from xraylab import tables
 from xraylab.errors import DataError, MissingError
 from xraylab.evaluate import confusion
 from xraylab.evaluate.config import EvalConfig
-from xraylab.evaluate.confusion import Floats, Ints, confusion_matrix
+from xraylab.evaluate.confusion import confusion_matrix
 from xraylab.evaluate.metrics import auroc, log_loss
 from xraylab.evaluate.predictions import CHECKPOINTS, Run, Study, pool_folds, rounds, select, to_arrays
 from xraylab.evaluate.samples import Sample
 from xraylab.paths import Paths
 
-AVERAGED = ("accuracy", "precision", "recall", "f1", "auroc", "log_loss")
 HEADLINE = ("accuracy", "f1", "auroc")
 DECIMALS = 6
 
 
 @dataclass(frozen=True)
-class Scores:
+class Averages:
     """precision, recall, f1 and auroc are of the positive class, or the mean over classes; None where not defined."""
 
-    n: int
     accuracy: float | None
     precision: float | None
     recall: float | None
     f1: float | None
     auroc: float | None
     log_loss: float | None
+
+
+@dataclass(frozen=True)
+class Scores:
+    n: int
+    averages: Averages
     confusion: list[list[int]]
 
 
@@ -64,52 +69,38 @@ class MeanScores:
     experiment: str
     checkpoint: str
     split: str
-    accuracy: float | None
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    auroc: float | None
-    log_loss: float | None
+    averages: Averages
 
 
-def score(actual: Ints, probabilities: Floats, positive: int | None) -> Scores:
-    """The scores of n images, from their classes (n,) and class probabilities (n, classes).
-
-    The prediction is the class with the highest probability, the first of equals. `positive` None: means over classes.
-    """
-    matrix = confusion_matrix(actual, probabilities.argmax(axis=1), probabilities.shape[1])
-    return Scores(
-        n=len(actual),
+def score(sample: Sample, positive: int | None) -> Scores:
+    """The scores of the images, or their mean over sources; `positive` None: means over classes."""
+    matrix = confusion_matrix(sample.actual, sample.predicted, sample.probabilities.shape[1])
+    averages = Averages(
         accuracy=confusion.accuracy(matrix),
         precision=confusion.precision(matrix, positive),
         recall=confusion.recall(matrix, positive),
         f1=confusion.f1(matrix, positive),
-        auroc=auroc(actual, probabilities, positive),
-        log_loss=log_loss(actual, probabilities),
-        confusion=matrix.tolist(),
+        auroc=auroc(sample.actual, sample.probabilities, positive),
+        log_loss=log_loss(sample.actual, sample.probabilities),
     )
+    if sample.by_source:
+        averages = _mean([score(part, positive).averages for part in sample.by_source])
+    return Scores(len(sample.actual), averages, matrix.tolist())
 
 
 def score_runs(runs: Sequence[Run], positive: int | None) -> list[RunScores]:
-    return [
-        RunScores(
-            run.experiment,
-            run.repeat,
-            checkpoint,
-            split,
-            run.epochs[checkpoint],
-            run.chosen_on(checkpoint),
-            score(samples[checkpoint].actual, samples[checkpoint].probabilities, positive),
-        )
-        for run in runs
-        for checkpoint in CHECKPOINTS
-        for split, samples in (("valid", run.valid), ("test", run.test))
-        if samples
-    ]
+    rows = []
+    for run, checkpoint in product(runs, CHECKPOINTS):
+        for split, samples in (("valid", run.valid), ("test", run.test)):
+            if samples:
+                epoch, chosen_on = run.epochs[checkpoint], run.chosen_on(checkpoint)
+                scores = score(samples[checkpoint], positive)
+                rows.append(RunScores(run.experiment, run.repeat, checkpoint, split, epoch, chosen_on, scores))
+    return rows
 
 
 def score_rounds(study: Study, positive: int | None) -> list[RoundScores]:
-    """Of each experiment, round and checkpoint, over its folds; their mean over rounds is `average` of them."""
+    """Of each experiment, round and checkpoint, over its folds."""
     rows = []
     for experiment, runs in study.by_experiment.items() if study.folds else ():
         folds = study.folds or 1
@@ -117,15 +108,9 @@ def score_rounds(study: Study, positive: int | None) -> list[RoundScores]:
         for number, repeats in rounds([run.repeat for run in runs], folds).items():
             tested = [repeat % folds for repeat in repeats]
             for checkpoint, samples in pooled.items():
-                scores = _over_sources(samples[number], positive)
+                scores = score(samples[number], positive)
                 rows.append(RoundScores(experiment, number, tested, checkpoint, "test", scores))
     return rows
-
-
-def _over_sources(sample: Sample, positive: int | None) -> Scores:
-    pooled = score(sample.actual, sample.probabilities, positive)
-    parts = [score(part.actual, part.probabilities, positive) for part in sample.by_source]
-    return replace(pooled, **_means(parts)) if parts else pooled
 
 
 def average(results: Sequence[RunScores], rounds: Sequence[RoundScores]) -> list[MeanScores]:
@@ -133,17 +118,17 @@ def average(results: Sequence[RunScores], rounds: Sequence[RoundScores]) -> list
 
     With folds, on the test split over the rounds of pooled folds.
     """
-    groups: dict[tuple[str, str, str], list[Scores]] = {}
+    groups: dict[tuple[str, str, str], list[Averages]] = {}
     apart = [row for row in results if row.split != "test" or not rounds]
     rows: Sequence[RunScores | RoundScores] = [*apart, *rounds]
     for row in rows:
-        groups.setdefault((row.experiment, row.checkpoint, row.split), []).append(row.scores)
-    return [MeanScores(*key, **_means(group)) for key, group in groups.items()]
+        groups.setdefault((row.experiment, row.checkpoint, row.split), []).append(row.scores.averages)
+    return [MeanScores(*key, _mean(group)) for key, group in groups.items()]
 
 
-def _means(scores: Sequence[Scores]) -> dict[str, Any]:
-    values = {name: [getattr(each, name) for each in scores] for name in AVERAGED}
-    return {name: None if None in each else sum(each) / len(each) for name, each in values.items()}
+def _mean(scores: Sequence[Averages]) -> Averages:
+    values = zip(*(astuple(each) for each in scores), strict=True)
+    return Averages(*(None if None in each else sum(each) / len(each) for each in values))
 
 
 def rank(means: Sequence[MeanScores], split: str, select_by: str) -> list[MeanScores]:
@@ -153,7 +138,7 @@ def rank(means: Sequence[MeanScores], split: str, select_by: str) -> list[MeanSc
     """
     name, sign = ("log_loss", 1) if select_by == "loss" else (select_by, -1)
     of_split = [row for row in means if (row.checkpoint, row.split) == ("best", split)]
-    return sorted(of_split, key=lambda row: (sign * getattr(row, name), row.log_loss))
+    return sorted(of_split, key=lambda row: (sign * getattr(row.averages, name), row.averages.log_loss))
 
 
 def dvc_metrics(results: Sequence[RunScores], means: Sequence[MeanScores]) -> dict[str, Any]:
@@ -167,7 +152,7 @@ def dvc_metrics(results: Sequence[RunScores], means: Sequence[MeanScores]) -> di
             shown[row.experiment]["chosen_on"] = "test"
     for mean in means:
         if (mean.checkpoint, mean.split) == ("best", "test"):
-            values = {name: getattr(mean, name) for name in HEADLINE}
+            values = {name: getattr(mean.averages, name) for name in HEADLINE}
             rounded = {name: None if value is None else round(value, DECIMALS) for name, value in values.items()}
             shown[mean.experiment]["test"] = rounded
     return shown
@@ -190,7 +175,8 @@ def score_ensemble(paths: Paths, runs: list[str], cfg: EvalConfig, checkpoint: s
         raise DataError(f"the {split} side has no images: score the other side")
     arrays = [to_arrays(rows, cfg.classes) for rows in every]
     mean = np.mean([probabilities for _, probabilities in arrays], axis=0)
-    return {"runs": len(files), **asdict(score(arrays[0][0], mean, cfg.positive))}
+    scores = score(Sample(arrays[0][0], mean, every[0]["id"].to_numpy(str)), cfg.positive)
+    return {"runs": len(files), "n": scores.n, **asdict(scores.averages), "confusion": scores.confusion}
 
 
 def _prediction_files(paths: Paths, run: str) -> list[Path]:

@@ -121,19 +121,19 @@ def compare_repeats(
     jackknives = [[Jackknife(sample, cfg) for sample in runs] for runs in (first, second)]
     rows = []
     for name, key in compared_metrics(cfg).items():
-        ours, theirs = (np.array([each[key] for each in runs]) for runs in values)
-        row = _untested(name, float(ours.mean() - theirs.mean()))
+        one, other = (np.array([each[key] for each in runs]) for runs in values)
+        row = _untested(name, float(one.mean() - other.mean()))
         if row.difference is not None:
-            if len(ours) > 1:
-                row = replace(row, first_sd=float(ours.std(ddof=1)), second_sd=float(theirs.std(ddof=1)))
+            if len(one) > 1:
+                row = replace(row, first_sd=float(one.std(ddof=1)), second_sd=float(other.std(ddof=1)))
             reason = next(filter(None, (too_few_patients(sample, key, cfg) for sample in first)), None)
             if reason:
                 row = replace(row, reason=reason)
             elif folds:
-                row = _test_over_folds(row, ours - theirs, folds, cfg.confidence)
+                row = _test_over_folds(row, one - other, folds, cfg.confidence)
             else:
                 influences = [[each.influence(key) for each in runs] for runs in jackknives]
-                row = _test_over_seeds(row, [ours, theirs], influences, cfg.confidence)
+                row = _test_over_seeds(row, [one, other], influences, cfg.confidence)
         rows.append(row)
     return rows
 
@@ -170,12 +170,12 @@ def _delong_test(row: Difference, apart: Influence | None, clustered: bool, conf
 
 def _mcnemar_test(row: Difference, first: Sample, second: Sample) -> Difference:
     """Of accuracy, with how many images one of the two alone gets right."""
-    ours, theirs = first.predicted == first.actual, second.predicted == second.actual
-    net = np.bincount(first.units.of_image, ours.astype(float) - theirs)
+    right = [sample.predicted == sample.actual for sample in (first, second)]
+    net = np.bincount(first.units.of_image, right[0].astype(float) - right[1])
     test = "exact McNemar" + (", signs of whole patients" if first.units.clustered else "")
-    alone = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    first_alone, second_alone = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
     p = sign_test(net.astype(np.int64))
-    return replace(row, p=p, test=test, first_alone_right=alone[0], second_alone_right=alone[1])
+    return replace(row, p=p, test=test, first_alone_right=first_alone, second_alone_right=second_alone)
 
 
 def _permutation_test(row: Difference, differences: Floats, swaps: Swaps) -> Difference:

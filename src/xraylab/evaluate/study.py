@@ -120,8 +120,8 @@ def _of_mean(runs: Sequence[Run], checkpoint: str, cfg: EvalConfig, of_repeats: 
         known = runs[0].experiment, checkpoint, runs[0].chosen_on(checkpoint), MEAN, None, "test"
         _, sample = mean_over_repeats(runs, checkpoint)
         return [StudyMetric(*known, row) for row in metrics_with_intervals(sample, cfg)]
-    own = [row for row in of_repeats if row.split == "test" and row.metric.name != GAP]
-    return [replace(row, kind=MEAN, number=None) for row in own]
+    on_test = [row for row in of_repeats if row.split == "test" and row.metric.name != GAP]
+    return [replace(row, kind=MEAN, number=None) for row in on_test]
 
 
 def train_test_gap(history: pd.DataFrame, epoch: int, accuracy: Metric) -> Metric:
@@ -168,8 +168,8 @@ def judge_goals(metrics: Sequence[StudyMetric], goals: Goals, cfg: EvalConfig) -
     for experiment in dict.fromkeys(row.experiment for row in rows):
         for limits, at_least in ((goals.at_least, True), (goals.at_most, False)):
             for name, goal in limits.items():
-                own = [row for row in rows if (row.experiment, row.metric.name) == (experiment, name)]
-                verdicts.append(_verdict(own, goal, at_least))
+                repeats = [row for row in rows if (row.experiment, row.metric.name) == (experiment, name)]
+                verdicts.append(_verdict(repeats, goal, at_least))
     return verdicts
 
 

@@ -1,7 +1,7 @@
 """Metrics of groups of test images where the index knows sex, age, view or source, and who is in each split."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -18,13 +18,6 @@ ALL_IMAGES = "all"
 
 
 @dataclass(frozen=True)
-class DifferenceFromReference:
-    difference: float | None = None
-    difference_ci_low: float | None = None
-    difference_ci_high: float | None = None
-
-
-@dataclass(frozen=True)
 class GroupMetric:
     """A metric of one group, with its difference from the grouping's largest group, the `reference`.
 
@@ -38,7 +31,9 @@ class GroupMetric:
     patients: int | None
     suppressed: bool
     metric: Metric | None
-    difference: DifferenceFromReference = DifferenceFromReference()
+    difference: float | None = None
+    difference_ci_low: float | None = None
+    difference_ci_high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -125,13 +120,14 @@ def _one_grouping(grouping: str, members: dict[str, Sample], cfg: EvalConfig, mi
         if group in hidden:
             rows.append(GroupMetric(grouping, group, reference, None, None, True, None))
             continue
-        row = GroupMetric(grouping, group, reference, sizes[group], part.units.patients, False, None)
+        key = grouping, group, reference, sizes[group], part.units.patients
         for metric, other, without in zip(metrics[group], metrics[reference], unseen, strict=True):
             if group in without:
-                rows.append(replace(row, suppressed=True, metric=Metric(metric.class_, metric.name, *[None] * 6)))
+                rows.append(GroupMetric(*key, True, Metric(metric.class_, metric.name, *[None] * 6)))
             else:
                 compared = group != reference and reference not in without
-                rows.append(replace(row, metric=metric, difference=_difference(metric, other if compared else metric)))
+                limits = _difference(metric, other) if compared else (None, None, None)
+                rows.append(GroupMetric(*key, False, metric, *limits))
     return rows
 
 
@@ -140,12 +136,12 @@ def _compared_metrics(sample: Sample, cfg: EvalConfig) -> list[Metric]:
     return [metric for metric in metrics_with_intervals(sample, cfg) if (metric.class_, metric.name) in keys]
 
 
-def _difference(metric: Metric, reference: Metric) -> DifferenceFromReference:
-    """None where either has no interval, and of the reference itself."""
-    if metric is reference or metric.interval is None or reference.interval is None:
-        return DifferenceFromReference()
+def _difference(metric: Metric, reference: Metric) -> tuple[float | None, float | None, float | None]:
+    """With its limits; None where either has no interval."""
+    if metric.interval is None or reference.interval is None:
+        return None, None, None
     difference = metric.interval[0] - reference.interval[0]
-    return DifferenceFromReference(difference, *difference_interval(metric.interval, reference.interval))
+    return difference, *difference_interval(metric.interval, reference.interval)
 
 
 def count_groups(index: pd.DataFrame, split: pd.Series, bounds: list[int], min_size: int) -> list[GroupSize]:
