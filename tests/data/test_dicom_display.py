@@ -14,7 +14,7 @@ from pydicom import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEGExtended12Bit
 
-from xraylab.data import jpeg12, pixels, prepare
+from xraylab.data import dicom, pixels, prepare
 from xraylab.data.prepare import Preparation
 
 
@@ -289,7 +289,7 @@ def jpeg12_file(**tags: Any) -> Dataset:
 
 
 def test_twelve_bit_jpeg_is_what_another_codec_makes_of_it(tmp_path: Path) -> None:
-    decoded = jpeg12.decode(STREAM, 16, 16, 10)
+    decoded = dicom.decode_jpeg12(STREAM, 16, 16, 10)
     assert sha256(decoded.astype("<u2").tobytes()).hexdigest() == DECOMPRESSED
     y, x = np.mgrid[:16, :16]
     original = np.where((x // 5 + y // 7) % 2, 1023, 40 + 16 * x)

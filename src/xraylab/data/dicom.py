@@ -13,11 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 
+import gdcm
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.encaps import generate_frames
-from pydicom.pixels.processing import apply_color_lut, apply_rescale, apply_windowing
+from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     HTJ2K,
@@ -39,7 +40,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from xraylab.data import jpeg12, lut
+from xraylab.data import dicom_display
 
 T = TypeVar("T")
 
@@ -62,9 +63,10 @@ DECODERS = {
     HTJ2KLossless: "pylibjpeg",
     HTJ2KLosslessRPCL: "pylibjpeg",
 }
-INVERTED, MONOCHROME, PALETTE = "MONOCHROME1", ("MONOCHROME1", "MONOCHROME2"), "PALETTE COLOR"
+MONOCHROME, PALETTE = ("MONOCHROME1", "MONOCHROME2"), "PALETTE COLOR"
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 LUMA = (0.299, 0.587, 0.114)
+JPEG12_BITS = 12
 
 # fact -> the tag that holds it, and what may leave of it
 FACTS = {
@@ -122,8 +124,9 @@ def read(file: BinaryIO, most_pixels: int | None) -> Radiograph:
         return Radiograph(_luma(dataset, stored, photometric), mode, facts, None)
     problem = "its lookup tables or its window cannot be applied"
     _or(problem, lambda: _drop_empty(dataset))
-    padding = _or("its padding value is not a number", lambda: _padding(dataset, stored))
-    levels, windowed = _or(problem, lambda: _displayed(dataset, stored, padding))
+    padding = _or("its padding value is not a number", lambda: dicom_display.find_padding(dataset, stored))
+    little_endian = _syntax(dataset) != ExplicitVRBigEndian
+    levels, windowed = _or(problem, lambda: dicom_display.display(dataset, stored, padding, little_endian))
     return Radiograph(levels, mode, facts | ({} if windowed else UNUSED_WINDOW), padding)
 
 
@@ -180,12 +183,39 @@ def _stored(dataset: Dataset, bits: int) -> NDArray[Any]:
 def _is_jpeg12(dataset: Dataset, bits: int) -> bool:
     """Gray levels without a sign, as JPEG knows none: what encoders make of negative levels differs."""
     gray = dataset.get("SamplesPerPixel") == 1 and dataset.get("PixelRepresentation") == 0
-    return 8 < bits <= jpeg12.PRECISION and gray
+    return 8 < bits <= JPEG12_BITS and gray
 
 
 def _jpeg12(dataset: Dataset, bits: int) -> NDArray[Any]:
     stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
-    return jpeg12.decode(stream, dataset.Rows, dataset.Columns, bits)
+    return decode_jpeg12(stream, dataset.Rows, dataset.Columns, bits)
+
+
+def decode_jpeg12(stream: bytes, rows: int, columns: int, bits: int) -> NDArray[np.uint16]:
+    """Decode JPEG Extended of 12 bits to gray levels (rows, columns) of `bits` bits: pydicom does not ask GDCM to.
+
+    The codec has 12 bits, of which fewer may be stored: what the compression lets overshoot is cut off, as GDCM would
+    wrap it round. Errors: ValueError where the stream is another one.
+    """
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((columns, rows, 1))
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGExtendedProcess2_4))
+    image.SetPixelFormat(gdcm.PixelFormat(1, JPEG12_BITS, JPEG12_BITS, JPEG12_BITS - 1, 0))
+    image.SetDataElement(_pixel_data(stream))
+    decoded = image.GetBuffer().encode("utf-8", "surrogateescape")  # GDCM's bytes come as text
+    levels = np.frombuffer(decoded, "<u2").reshape(rows, columns)
+    return levels.clip(0, (1 << bits) - 1)
+
+
+def _pixel_data(stream: bytes) -> Any:
+    fragment, fragments = gdcm.Fragment(), gdcm.SequenceOfFragments.New()
+    fragment.SetByteStringValue(stream)
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    return element
 
 
 def _syntax(dataset: Dataset) -> UID:
@@ -194,52 +224,6 @@ def _syntax(dataset: Dataset) -> UID:
         implicit = dataset.original_encoding[0]
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     return UID(dataset.file_meta.TransferSyntaxUID)
-
-
-def _padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
-    """Which stored values fill up where there is no image (PS3.3 C.7.5.1.1.2); None where none does."""
-    if "PixelPaddingValue" not in dataset:
-        return None
-    tags = [tag for tag in ("PixelPaddingValue", "PixelPaddingRangeLimit") if tag in dataset]
-    # some files write a negative value as an unsigned one, or the other way round
-    word, signed = 1 << dataset.BitsAllocated, dataset.PixelRepresentation == 1
-    wrapped = [int(dataset[tag].value) % word for tag in tags]
-    bounds = [value - word if signed and value >= word // 2 else value for value in wrapped]
-    padding = (stored >= min(bounds)) & (stored <= max(bounds))
-    return padding if padding.any() else None
-
-
-def _displayed(
-    dataset: Dataset, stored: NDArray[Any], padding: NDArray[np.bool_] | None
-) -> tuple[NDArray[np.float64], bool]:
-    """A monochrome image as displayed, its padding black, and whether its window could be used."""
-    seen = np.ones(stored.shape, dtype=bool) if padding is None or padding.all() else ~padding
-    levels = _modality(dataset, stored)
-    windowed = _voi(dataset, levels)
-    usable = np.ptp(windowed[seen]) > 0 or np.ptp(levels[seen]) == 0
-    shown = (windowed if usable else levels).astype(np.float64)
-    # both say the same thing: the standard asks for the shape INVERSE with MONOCHROME1
-    if dataset.PhotometricInterpretation == INVERTED or dataset.get("PresentationLUTShape") == "INVERSE":
-        shown = -shown
-    return np.where(seen, shown, shown[seen].min()), bool(usable)
-
-
-def _modality(dataset: Dataset, stored: NDArray[Any]) -> NDArray[Any]:
-    table = lut.item(dataset, "ModalityLUTSequence")
-    if table is None:
-        return apply_rescale(stored, dataset)
-    return lut.look_up(stored, table, _little_endian(dataset))
-
-
-def _voi(dataset: Dataset, levels: NDArray[Any]) -> NDArray[Any]:
-    table = lut.item(dataset, "VOILUTSequence")
-    if table is None:
-        return apply_windowing(levels, dataset, index=0)
-    return lut.look_up(levels, table, _little_endian(dataset))
-
-
-def _little_endian(dataset: Dataset) -> bool:
-    return _syntax(dataset) != ExplicitVRBigEndian
 
 
 def _drop_empty(dataset: Dataset) -> None:
@@ -258,8 +242,8 @@ def _luma(dataset: Dataset, stored: NDArray[Any], photometric: str) -> NDArray[A
 def _facts(dataset: Dataset) -> dict[str, str]:
     """The facts that are there, and that say what the standard allows."""
     texts = {fact: _text(dataset, tag) for fact, (tag, _) in FACTS.items()}
-    known = {fact: text for fact, text in texts.items() if re.fullmatch(FACTS[fact][1], text, re.ASCII)}
-    return known | {"age": _years(known["age"])} if "age" in known else known
+    facts = {fact: text for fact, text in texts.items() if re.fullmatch(FACTS[fact][1], text, re.ASCII)}
+    return facts | {"age": _years(facts["age"])} if "age" in facts else facts
 
 
 def _text(dataset: Dataset, tag: str) -> str:

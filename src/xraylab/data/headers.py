@@ -59,5 +59,5 @@ def _hashed(prefix: str, value: bytes, salt: bytes) -> str:
 def _maker(text: str) -> str:
     """The known maker that is named, `other` for all else that is written there."""
     words = f" {re.sub(r'[^a-z]+', ' ', text.lower())} "
-    known = next((maker for maker in MAKERS if f" {maker.lower()} " in words), "other" if text else "")
-    return "GE" if known == "General Electric" else known
+    maker = next((maker for maker in MAKERS if f" {maker.lower()} " in words), "other" if text else "")
+    return "GE" if maker == "General Electric" else maker

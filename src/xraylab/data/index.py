@@ -1,4 +1,4 @@
-"""What every image file holds."""
+"""Index the images: one row each, with what the file holds."""
 
 import secrets
 from hashlib import sha256
@@ -30,7 +30,7 @@ READ = (*(name for name in MEASURED if name not in ("site", "study_order")), "da
 
 
 class Measured(NamedTuple):
-    """What `measure` read."""
+    """The result of `measure`."""
 
     table: pd.DataFrame
     unreadable: list[str]
@@ -40,9 +40,9 @@ class Measured(NamedTuple):
 
 
 def measure(
-    raw: Path, found: pd.DataFrame, salt: bytes | None = None, keep_names: bool = False, several: bool = False
+    raw: Path, images: pd.DataFrame, salt: bytes | None = None, keep_names: bool = False, several_sources: bool = False
 ) -> Measured:
-    """Read every image of `found` once: its rows with what the files hold, and why each of the others cannot be read.
+    """Read every image of `images` once: its rows with what the files hold, and why each of the others cannot be read.
 
     Adds width and height (pixels), mode and format (how the file stores it), bytes, file_hash (SHA-256), pixel_hash
     (SHA-256 of the upright gray levels), perceptual_hash (256 bits, hex), inside_hash (that of what lies inside uniform
@@ -50,25 +50,25 @@ def measure(
     border (share of the area in uniform edges), burned_in and window (DICOM).
     Sex, age, view, patient and source (the site) come from a DICOM header where the table does not know them; so do
     manufacturer, site and study_order (the rank of the study's date), which no table tells. Patients and sites are
-    hashes with `salt` (None: one that nobody knows) unless `keep_names`. `several`: patients of two sources are two
-    people.
+    hashes with `salt` (None: one that nobody knows) unless `keep_names`. `several_sources`: patients of two
+    sources are two people.
     """
     salt = salt or secrets.token_bytes(SALT_BYTES)
 
-    def look(name: str) -> dict[str, Any] | DataError:
+    def read(name: str) -> dict[str, Any] | DataError:
         try:
             return _row(raw / name, salt, keep_names)
         except DataError as error:
             return error
 
-    rows = list(progress.mapped(look, list(found["path"]), "reading images"))
+    rows = list(progress.mapped(read, list(images["path"]), "reading images"))
     thumbnails = _take_thumbnails(rows)
     good = [not isinstance(row, DataError) for row in rows]
-    table = found[good].reset_index(drop=True)
+    table = images[good].reset_index(drop=True)
     measured = pd.DataFrame([row for row in rows if not isinstance(row, DataError)], columns=[*READ, *HEADER])
     measured["study_order"] = _order(measured.pop("date"))
     measured["site"] = measured["source"]
-    if several:
+    if several_sources:
         measured["patient"] = multi_source.prefix_patients(table["source"], measured["patient"])
     for column in HEADER:
         table[column] = table[column].where(table[column] != "", measured[column])
@@ -79,10 +79,10 @@ def measure(
 def _take_thumbnails(rows: list[dict[str, Any] | DataError]) -> NDArray[np.uint8]:
     """The thumbnails of the readable rows, taken out of them one by one, so that they are not in memory twice."""
     readable = [row for row in rows if not isinstance(row, DataError)]
-    taken = np.empty((len(readable), THUMBNAIL, THUMBNAIL), np.uint8)
-    for place, row in enumerate(readable):
-        taken[place] = row.pop("thumbnail")
-    return taken
+    thumbnails = np.empty((len(readable), THUMBNAIL, THUMBNAIL), np.uint8)
+    for number, row in enumerate(readable):
+        thumbnails[number] = row.pop("thumbnail")
+    return thumbnails
 
 
 def _row(path: Path, salt: bytes, keep_names: bool) -> dict[str, Any]:

@@ -97,9 +97,9 @@ def find_crop(levels: Levels, preparation: Preparation) -> Crop:
     return _within(inside, around or (0, 0, 0, 0), around is not None)
 
 
-def _within(inside: Crop, borders: Borders, found: bool | None) -> Crop:
+def _within(inside: Crop, borders: Borders, lungs: bool | None) -> Crop:
     (top, bottom, left, right), rows, columns = borders, inside.rows, inside.columns
-    return Crop(slice(rows.start + top, rows.stop - bottom), slice(columns.start + left, columns.stop - right), found)
+    return Crop(slice(rows.start + top, rows.stop - bottom), slice(columns.start + left, columns.stop - right), lungs)
 
 
 def border(gray: Gray) -> Borders:

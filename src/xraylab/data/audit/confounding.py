@@ -97,18 +97,18 @@ def auroc(index: pd.DataFrame) -> FileModel | None:
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict  # noqa: PLC0415
 
     sample = index.sample(LARGEST_SAMPLE, random_state=0) if len(index) > LARGEST_SAMPLE else index
-    known = facts(sample)
+    observed = facts(sample)
     group = sample["patient"].where(sample["patient"] != "", "image " + sample["id"])
     label = sample["label"]
     enough = label.value_counts().min() >= 2 * FOLDS and group.groupby(label).nunique().min() >= FOLDS
-    if known.empty or label.nunique() < 2 or not enough:
+    if observed.empty or label.nunique() < 2 or not enough:
         return None
     forest = RandomForestClassifier(TREES, min_samples_leaf=3, random_state=0)
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-    p = cross_val_predict(forest, _encoded(known), label, groups=group, cv=folds, method="predict_proba")
+    p = cross_val_predict(forest, _encode(observed), label, groups=group, cv=folds, method="predict_proba")
     truth = pd.get_dummies(label).to_numpy(bool)
     each = {name: float(roc_auc_score(truth[:, at], p[:, at])) for at, name in enumerate(sorted(label.unique()))}
-    return FileModel(round(float(np.mean(list(each.values()))), 3), len(sample), list(map(str, known)))
+    return FileModel(round(float(np.mean(list(each.values()))), 3), len(sample), list(map(str, observed)))
 
 
 def warning(v: dict[str, float], model: FileModel | None, images: int) -> str | None:
@@ -128,10 +128,10 @@ def warning(v: dict[str, float], model: FileModel | None, images: int) -> str | 
     return f"Facts about the files alone ({', '.join(model.facts)}) {tell}"
 
 
-def _encoded(known: pd.DataFrame) -> NDArray[np.float64]:
+def _encode(observed: pd.DataFrame) -> NDArray[np.float64]:
     """One column of 0 and 1 per frequent text, and the numbers as they are."""
     parts = []
-    for name, fact in known.items():
+    for name, fact in observed.items():
         if pd.api.types.is_numeric_dtype(fact):
             parts.append(fact.to_frame())
         else:

@@ -1,4 +1,4 @@
-"""Which pictures are parts of others: candidates by their lowest frequencies, then a second look at each."""
+"""Find pictures that are parts of others: candidates by their lowest frequencies, then a second look at each."""
 
 import cv2
 import numpy as np
@@ -45,8 +45,8 @@ def pairs(thumbnails: Thumbnails) -> Pairs:
         whole, part = candidates[number]
         return _part_of(thumbnails[whole], thumbnails[part], WINDOWS[windows[number]]) >= SAME
 
-    found = list(progress.mapped(same, range(len(candidates)), "comparing crops"))
-    return np.unique(np.sort(candidates[np.array(found, dtype=bool)], axis=1), axis=0)
+    is_part = np.array(list(progress.mapped(same, range(len(candidates)), "comparing crops")), dtype=bool)
+    return np.unique(np.sort(candidates[is_part], axis=1), axis=0)
 
 
 def alike(one: Thumbnails, other: Thumbnails) -> float:
@@ -71,34 +71,34 @@ def _candidates(thumbnails: Thumbnails) -> tuple[Pairs, NDArray[np.int64]]:
 
     def likely(number: int) -> NDArray[np.float64]:
         parts = _unit((_low_frequencies(thumbnails, WINDOWS[number]) - mean) / spread)
-        found = _likely(parts, compared, LIKELY_OF_FEW if few else LIKELY, limit)
-        return np.insert(found, 2, number, axis=1)
+        rows = _likely(parts, compared, LIKELY_OF_FEW if few else LIKELY, limit)
+        return np.insert(rows, 2, number, axis=1)
 
     with threadpool_limits(1):  # the windows share the processor out already
-        found = np.concatenate(list(progress.mapped(likely, range(len(WINDOWS)), "looking for crops")))
-    found = _best(found, limit)
-    return found[:, :2].astype(np.int64), found[:, 2].astype(np.int64)
+        rows = np.concatenate(list(progress.mapped(likely, range(len(WINDOWS)), "looking for crops")))
+    best = _best(rows, limit)
+    return best[:, :2].astype(np.int64), best[:, 2].astype(np.int64)
 
 
 def _likely(parts: Floats, whole: Floats, least: float, limit: int) -> NDArray[np.float64]:
     """Rows (part, whole, correlation) of different pictures; where there are many, of the highest correlation."""
-    found = np.empty((0, 3))
+    best = np.empty((0, 3))
     for row, column, alike in tiles(parts, whole):
         if alike.max() >= least:
             at = np.argwhere(alike >= least)
             rows = np.column_stack([at[:, 0] + row, at[:, 1] + column, alike[at[:, 0], at[:, 1]]])
-            found = np.concatenate([found, rows[rows[:, 0] != rows[:, 1]]])
-        if len(found) > 4 * limit:
-            found = _best(found, limit)
-            least = float(found[-1, -1]) if len(found) == limit else least
-    return _best(found, limit)
+            best = np.concatenate([best, rows[rows[:, 0] != rows[:, 1]]])
+        if len(best) > 4 * limit:
+            best = _best(best, limit)
+            least = float(best[-1, -1]) if len(best) == limit else least
+    return _best(best, limit)
 
 
-def _best(found: NDArray[np.float64], limit: int) -> NDArray[np.float64]:
+def _best(rows: NDArray[np.float64], limit: int) -> NDArray[np.float64]:
     """The rows (one, other, ..., correlation) of highest correlation, of each two pictures one."""
-    found = found[np.argsort(-found[:, -1], kind="stable")]
-    _, first = np.unique(np.sort(found[:, :2], axis=1), axis=0, return_index=True)
-    return found[np.sort(first)[:limit]]
+    rows = rows[np.argsort(-rows[:, -1], kind="stable")]
+    _, first = np.unique(np.sort(rows[:, :2], axis=1), axis=0, return_index=True)
+    return rows[np.sort(first)[:limit]]
 
 
 def _low_frequencies(thumbnails: Thumbnails, window: Window) -> Floats:
@@ -116,13 +116,13 @@ def _low_frequencies(thumbnails: Thumbnails, window: Window) -> Floats:
 
 def _cosines(size: int, first: float, last: float) -> Floats:
     """(FREQUENCIES, size): the DCT of what lies between two shares of a row of pixels, enlarged to a whole row."""
-    places = (np.arange(size) + 0.5) / size
-    at = (first + (last - first) * places) * size - 0.5
+    centres = (np.arange(size) + 0.5) / size
+    at = (first + (last - first) * centres) * size - 0.5
     below = np.clip(np.floor(at).astype(int), 0, size - 2)
     share = np.clip(at - below, 0, 1)
     resized = np.zeros((size, size))
     resized[np.arange(size), below], resized[np.arange(size), below + 1] = 1 - share, share
-    cosines: Floats = (np.cos(np.pi * places * np.arange(FREQUENCIES)[:, None]) @ resized).astype(np.float32)
+    cosines: Floats = (np.cos(np.pi * centres * np.arange(FREQUENCIES)[:, None]) @ resized).astype(np.float32)
     return cosines
 
 

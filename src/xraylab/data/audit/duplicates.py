@@ -1,4 +1,4 @@
-"""Which images are the same picture: byte for byte, pixel for pixel, or changed as copies are."""
+"""Find images that are the same picture: byte for byte, pixel for pixel, or changed as copies are."""
 
 from collections.abc import Callable
 
@@ -24,8 +24,8 @@ ENCODED, BORDER, MIRROR, NEGATIVE, CROP = "encoded", "border", "mirrored", "inve
 
 def groups(index: pd.DataFrame, column: str) -> list[list[str]]:
     """The ids that share a value of `column` (file_hash or pixel_hash), group by group."""
-    found = index.groupby(column, sort=False)["id"].agg(list)
-    return [ids for ids in found if len(ids) > 1]
+    ids_of = index.groupby(column, sort=False)["id"].agg(list)
+    return [ids for ids in ids_of if len(ids) > 1]
 
 
 def near(index: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
@@ -45,8 +45,8 @@ def near(index: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
     patient = index["patient"].to_numpy()[compared]
     followed_up = (patient[parts[:, 0]] == patient[parts[:, 1]]) & (patient[parts[:, 0]] != "")
     parts = parts[~followed_up]
-    found = [*_by_hash(index[compared], small), _table(CROP, parts, None)]
-    table = pd.concat(found, ignore_index=True).drop_duplicates(["id", "other"])  # by the first change that explains it
+    pairs = [*_by_hash(index[compared], small), _table(CROP, parts, None)]
+    table = pd.concat(pairs, ignore_index=True).drop_duplicates(["id", "other"])  # by the first change that explains it
     table = table.sort_values(["id", "other"], ignore_index=True)
     return table.assign(id=ids[table["id"]], other=ids[table["other"]])
 
@@ -58,20 +58,20 @@ def seen(pictures: pd.DataFrame, before: pd.DataFrame) -> pd.Series:
     several, the nearest is named, the first of equals. Every pair is compared, so none is missed. Both tables have
     the columns id, perceptual_hash, inside_hash and contrast; images without contrast are copies of nothing.
     """
-    told, known = pictures[pictures["contrast"] > 0], before[before["contrast"] > 0]
+    new, old = pictures[pictures["contrast"] > 0], before[before["contrast"] > 0]
     names = pd.Series("", index=pictures.index, dtype=object)
-    if len(told) and len(known):
-        own, theirs = hashes.bits(known["perceptual_hash"]), hashes.bits(told["perceptual_hash"])
+    if len(new) and len(old):
+        old_bits, new_bits = hashes.bits(old["perceptual_hash"]), hashes.bits(new["perceptual_hash"])
         ways = [
-            hashes.nearest(theirs, own),
-            hashes.nearest(_inside(told), _inside(known)),
-            hashes.nearest(theirs ^ MIRRORED, own),
-            hashes.nearest(theirs ^ INVERTED, own),
+            hashes.nearest(new_bits, old_bits),
+            hashes.nearest(_inside(new), _inside(old)),
+            hashes.nearest(new_bits ^ MIRRORED, old_bits),
+            hashes.nearest(new_bits ^ INVERTED, old_bits),
         ]
         rows, bits = (np.stack(parts) for parts in zip(*ways, strict=True))
-        least, every = bits.argmin(axis=0), np.arange(len(told))
-        ids = known["id"].to_numpy()[rows[least, every]]
-        names[told.index] = np.where(bits[least, every] <= NEAR, ids, "")
+        least, every = bits.argmin(axis=0), np.arange(len(new))
+        ids = old["id"].to_numpy()[rows[least, every]]
+        names[new.index] = np.where(bits[least, every] <= NEAR, ids, "")
     return names
 
 
@@ -84,14 +84,14 @@ def _by_hash(index: pd.DataFrame, thumbnails: Thumbnails) -> list[pd.DataFrame]:
         MIRROR: (own ^ MIRRORED, lambda picture: picture[:, ::-1]),
         NEGATIVE: (own ^ INVERTED, lambda picture: 255 - picture),
     }
-    found = {}
+    tables = {}
     for change, (bits, changed) in ways.items():
         pairs, differing = hashes.within(own, bits, DOUBTFUL)
         sure = (differing <= NEAR) & ~bordered[pairs].all(axis=1)  # equal borders make different pictures alike
         same = sure | _same(thumbnails, changed, pairs, differing, ~sure)
-        found[change] = _table(change, pairs[same], differing[same])
+        tables[change] = _table(change, pairs[same], differing[same])
     unframed = _table(BORDER, *hashes.within(inside, inside, NEAR))
-    return [found.pop(ENCODED), unframed, *found.values()]
+    return [tables.pop(ENCODED), unframed, *tables.values()]
 
 
 def _same(

@@ -1,6 +1,7 @@
 """Whose images they are: known by a pattern, by patients.csv, by the layout, or by published file names."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -45,32 +46,28 @@ def _by_pattern(table: pd.DataFrame, pattern: str) -> list[str]:
 
 
 def _by_file(table: pd.DataFrame, path: Path) -> dict[str, list[str]]:
-    listed = tables.read(path, ("image", "patient", "sex", "age"))
-    if not {"image", "patient"} <= set(listed.columns):
-        raise DataError(f"{path.name}: needs the columns image and patient, has {', '.join(listed.columns)}")
-    if listed["image"].duplicated().any():
-        raise DataError(f"{path.name}: lists {some(list(listed['image'][listed['image'].duplicated()]))} twice")
-    by_image = listed.set_index("image")
-    missed = [name for name in table["id"] if name not in by_image.index]
-    if missed:
-        raise DataError(f"{path.name}: says nothing about {some(missed)}")
-    rows = by_image.loc[table["id"]]
-    people = {"patient": list(rows["patient"])}
-    for name, parse in (("sex", parse_sex), ("age", parse_age)):
-        if name in rows:
-            people[name] = [parse(text) for text in rows[name]]
-    return people
+    people = tables.read(path, ("image", "patient", "sex", "age"))
+    if not {"image", "patient"} <= set(people.columns):
+        raise DataError(f"{path.name}: needs the columns image and patient, has {', '.join(people.columns)}")
+    if people["image"].duplicated().any():
+        raise DataError(f"{path.name}: lists {some(list(people['image'][people['image'].duplicated()]))} twice")
+    missed = table["id"][~table["id"].isin(people["image"])]
+    if len(missed):
+        raise DataError(f"{path.name}: says nothing about {some(list(missed))}")
+    rows = people.set_index("image").loc[table["id"]]
+    parsers: dict[str, Callable[[str], str]] = {"patient": str, "sex": parse_sex, "age": parse_age}
+    return {name: [parse(text) for text in rows[name]] for name, parse in parsers.items() if name in rows}
 
 
 def _by_published_name(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The table with source and patient from such names where unknown, and whose patients such names tell."""
     files = table["path"].str.rsplit("/", n=1).str[-1]
-    known = []
+    sources = []
     for source, pattern in PUBLISHED.items():
         named = files.str.match(pattern)
         table = table.assign(source=table["source"].mask(named & (table["source"] == ""), source))
         if named.any() and "patient" in pattern.groupindex:
             patient = files.str.extract(pattern)["patient"]
             table = table.assign(patient=table["patient"].mask(named & (table["patient"] == ""), patient))
-            known.append(source)
-    return table, known
+            sources.append(source)
+    return table, sources
