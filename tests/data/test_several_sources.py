@@ -194,7 +194,7 @@ def test_what_is_wrong_with_one_source_is_said_of_it(more: dict[str, Any], messa
             [{"name": "a", "path": "x", "labels": {"TB": ["x"]}, "ignore": ["x"]}],
             "data.source.0: 'x' is listed twice",
         ),
-        ([{"name": "a", "path": "x", "layout": "folders"}], "data.source.0.layout: input should be 'auto', "),
+        ([{"name": "a", "path": "x", "layout": "folders"}], "data.source.0.layout: should be 'auto', "),
         ([{"name": "a", "path": "x", "ignore": "rest"}], "data.source.0.ignore: "),
         (7, "data.source: input should be a valid string, got 7"),
     ],

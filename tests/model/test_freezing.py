@@ -221,4 +221,4 @@ NOTHING = {
 @pytest.mark.parametrize("case", NOTHING)
 def test_a_choice_that_nothing_comes_of_is_refused(case: str) -> None:
     freeze, message = NOTHING[case]
-    assert create.check(model_config(freeze, arch="resnet18"), 2) == message
+    assert create.check(model_config(freeze, arch="resnet18", pretrained="default"), 2) == message

@@ -176,7 +176,8 @@ def test_sections_and_experiments_are_refused_at_once() -> None:
 @pytest.mark.parametrize(
     ("key", "said"),
     [
-        ("train.decay_epoch", "did you mean train.decay_epochs or train.cycle_epochs?"),
+        ("train.decay_epoch", "did you mean train.decay_epochs?"),
+        ("augment.flip_p", "did you mean augment.vflip_p or augment.hflip_p?"),
         ("augment.shar", "did you mean augment.shear?"),
         ("data.demo.pixel", "did you mean data.demo.pixels?"),
         ("predict.copies", "there is tta"),

@@ -19,7 +19,8 @@ def problems(error: ValidationError, root: type[BaseModel], prefix: str = "") ->
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     """The one or two known names that are nearest, or all where none is near."""
-    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.65)
+    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.75)
+    near = near or difflib.get_close_matches(name, list(known), n=1, cutoff=0.65)
     paths = " or ".join(f"{prefix}{each}" for each in near)
     return f"did you mean {paths}?" if near else f"there is {', '.join(known)}"
 
