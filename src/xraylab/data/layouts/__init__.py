@@ -27,7 +27,7 @@ LAYOUTS: dict[str, Layout] = {
     "class-folders": folders.CLASS_FOLDERS,
 }
 """In the order in which they are tried. To add one: a `Layout` in the file of its family (or in one of its own), its
-entry here and its test in tests/data/test_layouts.py."""
+entry here, its name in params/names.py; its test goes into tests/data/test_layouts.py."""
 
 
 def layouts() -> dict[str, Layout]:
