@@ -11,6 +11,7 @@ import small
 import tiny
 import torch
 from conftest import load
+from fastai import learner as fastai_learner
 from fastai.callback import schedule
 from fastai.callback.core import Callback
 from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback
@@ -144,6 +145,36 @@ def test_the_recorder_has_the_metrics_of_the_history(study: Study) -> None:
         history[metrics],
         rtol=1e-5,
     )
+
+
+def test_the_recorder_records_as_fastais_and_takes_nothing_from_the_device_between_batches(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+
+    class Watch(Callback):
+        order = 99
+
+        def before_batch(self) -> None:
+            for name in ("cpu", "item", "tolist") if self.training and self.iter == 0 else ():
+                original = getattr(torch.Tensor, name)
+                monkeypatch.setattr(torch.Tensor, name, lambda t, name=name, own=original: taken.append(name) or own(t))
+
+        def after_batch(self) -> None:
+            if self.training and self.iter == self.n_iter - 1:
+                monkeypatch.undo()
+                monkeypatch.setitem(networks.NETWORKS, "resnet18", tiny.Tiny)
+
+    learn, theirs = by_hand(study, "plain", Watch()), by_hand(study, "plain")
+    theirs.remove_cb(theirs.recorder)
+    theirs.add_cb(fastai_learner.Recorder())
+    for each in (learn, theirs):
+        each.fit(2)
+    assert taken == []
+    assert learn.recorder.losses == theirs.recorder.losses
+    assert learn.recorder.lrs == theirs.recorder.lrs
+    assert learn.recorder.values == theirs.recorder.values
+    assert type(learn.recorder.losses[0]) is type(learn.recorder.losses[0].cpu())
 
 
 def test_early_stopping_ends_a_fit_in_which_nothing_gets_better(

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from fastai import learner
 from fastai.callback.core import Callback
-from fastai.learner import Metric
+from fastai.learner import AvgSmoothLoss, Metric
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -61,6 +62,34 @@ class SplitMetric(Metric):  # type: ignore[misc]
     def value(self) -> float:
         """Of what was counted."""
         return self.of(self.matrix)
+
+
+class _SmoothLoss(AvgSmoothLoss):  # type: ignore[misc]
+    """fastai's, left on the device."""
+
+    val: Tensor
+
+    def accumulate(self, learn: Any) -> None:
+        """Count a batch."""
+        self.count += 1
+        loss = learn.loss.detach().mean()
+        self.val = torch.lerp(loss, self.val.to(loss.device), self.beta)
+
+
+class Recorder(learner.Recorder):  # type: ignore[misc]
+    """fastai's, but that training losses leave the device once an epoch: after every batch, a GPU would wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.smooth_loss = _SmoothLoss()
+        self.losses: list[Tensor] = []
+
+    def after_train(self) -> None:
+        super().after_train()
+        self.losses = list(torch.stack(self.losses).cpu()) if self.losses else []
+
+    def after_cancel_fit(self) -> None:
+        self.losses = [loss.cpu() for loss in self.losses]  # as a learning rate finder ends
 
 
 class History(Callback):  # type: ignore[misc]

@@ -35,7 +35,7 @@ from xraylab.params.loss import Loss
 from xraylab.params.train import phases
 from xraylab.train import callbacks, source_losses
 from xraylab.train.averaging import EMA
-from xraylab.train.history import SplitMetric
+from xraylab.train.history import Recorder, SplitMetric
 from xraylab.train.run import TrainingRun
 
 # fastai carries no types, so to mypy the Learner is Any: hence the ignore below
@@ -123,10 +123,11 @@ def build_learner(
 ) -> XrayLearner:
     """A Learner whose optimizer sees every parameter alike: decay on all, nothing trained while frozen.
 
-    It has fastai's default callbacks: for the training counter and mode, the recorder, plain tensors, and the bar.
+    It has fastai's default callbacks: for the training counter and mode, plain tensors, the bar, and the recorder, in a
+    form that never makes a GPU wait.
     """
     scaling = [callbacks.LossScaling(hardware.device)] if hardware.precision == "float16" else []
-    return XrayLearner(
+    made = XrayLearner(
         dls,
         network.to(memory_format=memory_format(hardware.device)),
         loss,
@@ -138,6 +139,9 @@ def build_learner(
         train_bn=False,
         **options,
     )
+    made.remove_cb(made.recorder)
+    made.add_cb(Recorder())
+    return made
 
 
 def create_loss(cfg: Loss, labels: NDArray[np.int64], n_classes: int) -> nn.Module:
