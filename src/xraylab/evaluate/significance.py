@@ -99,17 +99,18 @@ def compare_runs(first: Sample, second: Sample, cfg: EvalConfig) -> list[Differe
     for name, key in compared_metrics(cfg).items():
         row = _untested(name, values[0][key] - values[1][key])
         reason = too_few_patients(first, key, cfg)
-        if row.difference is not None and not reason:
-            apart = _influence_on_difference([each.influence(key) for each in jackknives])
-            if name == "auroc":
-                row = _delong_test(row, apart, first.units.clustered, cfg.confidence)
-            else:
-                if name == "accuracy":
-                    row = _mcnemar_test(row, first, second)
-                else:
-                    row = _permutation_test(row, swapped[0][key] - swapped[1][key], swaps)
-                row = _with_interval(row, apart, cfg.confidence)
-        rows.append(replace(row, reason=reason) if reason else row)
+        if row.difference is None or reason:
+            rows.append(replace(row, reason=reason or None))
+            continue
+        apart = _influence_on_difference([each.influence(key) for each in jackknives])
+        if name == "auroc":
+            rows.append(_delong_test(row, apart, first.units.clustered, cfg.confidence))
+            continue
+        if name == "accuracy":
+            row = _mcnemar_test(row, first, second)
+        else:
+            row = _permutation_test(row, swapped[0][key] - swapped[1][key], swaps)
+        rows.append(_with_interval(row, apart, cfg.confidence))
     return rows
 
 

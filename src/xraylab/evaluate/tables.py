@@ -281,7 +281,7 @@ def _independence(sample: Sample, cfg: EvalConfig) -> dict[str, Any]:
 
 
 def _mean_rows(metrics: Sequence[StudyMetric]) -> list[dict[str, Any]]:
-    """With several repeats the split stands before what it is a mean of, as readers of the file are used to."""
+    """The metrics of means; with several repeats `side` comes before `kind`, so that the file keeps its bytes."""
     rows = [to_row(row) for row in metrics if row.kind == MEAN]
     if len({row.number for row in metrics if row.kind == REPEAT}) > 1:
         first = ("experiment", "checkpoint", "chosen_on", "side")

@@ -41,12 +41,11 @@ def _in_splits(index: pd.DataFrame, paths: Paths) -> tuple[pd.DataFrame, pd.Seri
 
 def _print_incomplete_rounds(study: Study) -> None:
     folds, repeats = study.folds or 0, list(dict.fromkeys(run.repeat for run in study.runs))
-    for number, members in (rounds(repeats, folds) if folds else {}).items():
+    what, how = ("source", "are the mean over") if study.sources else ("fold", "pool")
+    for number, members in rounds(repeats, folds).items() if folds else ():
         if len(members) < folds:
-            tested = ", ".join(
-                str(study.sources[repeat] if study.sources else repeat) for repeat in (m % folds for m in members)
-            )
-            what, how = ("source", "are the mean over") if study.sources else ("fold", "pool")
+            names = study.sources or range(folds)
+            tested = ", ".join(str(names[repeat % folds]) for repeat in members)
             print(
                 f"note: round {number} of the repeats tests {what} {tested} of {folds} alone; its figures {how} these"
             )
