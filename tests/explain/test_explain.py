@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from xraylab.errors import ParamsError, TrainingError
 from xraylab.explain import feature_maps, layers, localization, pictures, probes, saliency, selection
-from xraylab.explain.layers import Place
+from xraylab.explain.layers import Call
 from xraylab.model import hardware, memory, networks
 
 PIXELS = 24
@@ -177,14 +177,14 @@ def test_where_memory_runs_out_batches_are_halved_and_maps_stay(
         (lambda: vit(reg_tokens=4), 1, "blocks.2.norm1", "tokens"),
     ],
 )
-def test_the_target_is_the_last_place_that_the_answer_depends_on(
+def test_the_target_is_the_last_output_that_the_answer_depends_on(
     network: Callable[[], nn.Module], channels: int, name: str, kind: str
 ) -> None:
     torch.manual_seed(0)
     ours, pixels = network().eval(), 24 if kind == "tokens" else 64
-    place = layers.target(ours, noise(1, channels, pixels=pixels))
-    assert place.name.startswith(name)
-    _, (seen,) = layers.run(ours, noise(1, channels, pixels=pixels), [place])
+    call = layers.target(ours, noise(1, channels, pixels=pixels))
+    assert call.name.startswith(name)
+    _, (seen,) = layers.run(ours, noise(1, channels, pixels=pixels), [call])
     assert layers.layout(seen.output) == kind
 
 
@@ -433,9 +433,9 @@ def test_a_sheet_shows_every_map_from_black_to_white() -> None:
     assert (maps[0] == [[0, 1], [0, 0]]).all()
 
 
-def test_places_are_calls() -> None:
+def test_a_module_that_runs_twice_has_two_calls() -> None:
     shared = nn.ReLU()
     network = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), shared, nn.Conv2d(2, 2, 3, padding=1), shared)
     head = nn.Sequential(network, nn.AdaptiveAvgPool2d(1), nn.Flatten())
     _, seen = layers.run(head, noise(1))
-    assert [each.place for each in seen if each.place.name.endswith("1")] == [Place("0.1", 0), Place("0.1", 1)]
+    assert [each.call for each in seen if each.call.name.endswith("1")] == [Call("0.1", 0), Call("0.1", 1)]

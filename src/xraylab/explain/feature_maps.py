@@ -37,10 +37,10 @@ def compute(network: nn.Module, image: Tensor, most: int) -> dict[str, tuple[str
 
     Of more channels, those that vary most over this image (1, channels, height, width). See `layers.depths`.
     """
-    places = layers.depths(network, image)
-    _, outputs = layers.run(network, image, list(places.values()))
-    maps = {each.place: layers.grid(each.output)[0].detach().float().cpu() for each in outputs}
-    return {depth: (place.name, _most_varying(maps[place], most)) for depth, place in places.items()}
+    calls = layers.depths(network, image)
+    _, outputs = layers.run(network, image, list(calls.values()))
+    maps = {each.call: layers.grid(each.output)[0].detach().float().cpu() for each in outputs}
+    return {depth: (call.name, _most_varying(maps[call], most)) for depth, call in calls.items()}
 
 
 def _most_varying(channels: Tensor, most: int) -> npt.NDArray[np.float32]:

@@ -16,18 +16,18 @@ MOST_PREFIX = 8  # class, distillation and register tokens that may come before 
 
 
 @dataclass(frozen=True)
-class Place:
-    """One call of one module: the `call`-th, counted from 0, of the module `name`."""
+class Call:
+    """One call of one module: the `number`-th, counted from 0, of the module `name`."""
 
     name: str
-    call: int
+    number: int
 
 
 @dataclass(frozen=True)
-class Seen:
+class Output:
     """What a call put out."""
 
-    place: Place
+    call: Call
     output: Tensor
     weighs: bool
     """Whether the module itself multiplies by weights, as convolutions and linear layers do."""
@@ -61,51 +61,51 @@ def layout(output: Tensor) -> str | None:
     return None
 
 
-def target(network: nn.Module, image: Tensor) -> Place:
+def target(network: nn.Module, image: Tensor) -> Call:
     """Where Grad-CAM looks: the last output of the network's own kind, laid out in space, that the logits depend on.
 
     For a convolutional net that is the end of its last block. For a transformer that answers from its class token it is
     the first norm of its last block, since what comes after no longer takes anything from the picture's tokens.
     `image` is (1, channels, height, width). Errors: ParamsError where nothing is laid out in space.
     """
-    logits, seen = run(network, image)
-    if not seen:
+    logits, outputs = run(network, image)
+    if not outputs:
         raise ParamsError(
             f"Grad-CAM: no layer of {type(network).__name__} puts out what is laid out in space: "
             "take grad-cam out of explain.methods"
         )
-    kind = [each for each in seen if _kind(each.output) == _kind(seen[-1].output)]
+    kind = [each for each in outputs if _kind(each.output) == _kind(outputs[-1].output)]
     # of each class apart: the sum of all logits may be constant
     gradients = torch.autograd.grad(logits[0, 0], [each.output for each in kind], allow_unused=True)
-    felt = [
-        each.place
+    used = [
+        each.call
         for each, gradient in zip(kind, gradients, strict=True)
         if gradient is not None and bool(grid(gradient).any())
     ]
-    return felt[-1] if felt else kind[-1].place
+    return used[-1] if used else kind[-1].call
 
 
-def depths(network: nn.Module, image: Tensor) -> dict[str, Place]:
+def depths(network: nn.Module, image: Tensor) -> dict[str, Call]:
     """The first layer with weights that is laid out in space, and the one halfway, in the order in which they run."""
-    _, seen = run(network, image)
-    weighing = [each.place for each in seen if each.weighs]
+    _, outputs = run(network, image)
+    weighing = [each.call for each in outputs if each.weighs]
     return {"first": weighing[0], "middle": weighing[len(weighing) // 2]} if weighing else {}
 
 
-def run(network: nn.Module, images: Tensor, places: Sequence[Place] | None = None) -> tuple[Tensor, list[Seen]]:
-    """The logits, and what was put out at `places` (None: wherever it is laid out in space), in the order of the calls.
+def run(network: nn.Module, images: Tensor, calls: Sequence[Call] | None = None) -> tuple[Tensor, list[Output]]:
+    """The logits, and what the given `calls` put out (None: all that is laid out in space), in the order of the calls.
 
     A gradient can be taken of either, even where every weight is frozen.
     """
-    seen: list[Seen] = []
-    with _recording(network, seen):
+    outputs: list[Output] = []
+    with _recording(network, outputs):
         # a clone of what needs a gradient, since a first layer may work in place
         logits: Tensor = network(images.detach().requires_grad_().clone())
-    return logits, seen if places is None else [each for each in seen if each.place in places]
+    return logits, outputs if calls is None else [each for each in outputs if each.call in calls]
 
 
 @contextmanager
-def _recording(network: nn.Module, seen: list[Seen]) -> Iterator[None]:
+def _recording(network: nn.Module, outputs: list[Output]) -> Iterator[None]:
     calls = Counter[str]()
     handles: list[RemovableHandle] = []
     for name, module in network.named_modules():
@@ -113,7 +113,7 @@ def _recording(network: nn.Module, seen: list[Seen]) -> Iterator[None]:
         def note(module: nn.Module, _: object, output: object, name: str = name) -> None:
             if isinstance(output, Tensor):
                 if layout(output):
-                    seen.append(Seen(Place(name, calls[name]), output, _weighs(module)))
+                    outputs.append(Output(Call(name, calls[name]), output, _weighs(module)))
                 calls[name] += 1
 
         handles.append(module.register_forward_hook(note))

@@ -46,10 +46,10 @@ def grad_cam(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     of the gradient there (Selvaraju et al., "Grad-CAM", ICCV 2017), made as large as the image bilinearly. A
     transformer's tokens are laid out as they lay in the picture. `images`: (n, channels, height, width), n >= 1.
     """
-    place, _ = memory.halving(lambda _: layers.target(network, images[:1]), 1, _phase("Grad-CAM"))
+    layer, _ = memory.halving(lambda _: layers.target(network, images[:1]), 1, _phase("Grad-CAM"))
 
     def some(start: int, stop: int) -> Tensor:
-        return _grad_cam(network, images[start:stop], classes[start:stop], place)
+        return _grad_cam(network, images[start:stop], classes[start:stop], layer)
 
     return _in_batches(some, len(images), "Grad-CAM")
 
@@ -97,10 +97,10 @@ def _phase(method: str) -> str:
     return f"explaining by {method}"
 
 
-def _grad_cam(network: nn.Module, images: Tensor, classes: Tensor, place: layers.Place) -> Tensor:
-    logits, (there,) = layers.run(network, images, [place])
-    (gradient,) = torch.autograd.grad(log_odds(logits.float(), classes).sum(), [there.output])
-    channels, slopes = layers.grid(there.output), layers.grid(gradient)
+def _grad_cam(network: nn.Module, images: Tensor, classes: Tensor, layer: layers.Call) -> Tensor:
+    logits, (activation,) = layers.run(network, images, [layer])
+    (gradient,) = torch.autograd.grad(log_odds(logits.float(), classes).sum(), [activation.output])
+    channels, slopes = layers.grid(activation.output), layers.grid(gradient)
     weighted = (slopes.mean(dim=(2, 3), keepdim=True) * channels).sum(dim=1, keepdim=True).relu()
     enlarged = F.interpolate(weighted.float(), size=images.shape[-2:], mode="bilinear")
     return enlarged[:, 0].detach().cpu()

@@ -1,4 +1,4 @@
-"""What the frozen part of a network makes of every image, computed once and read by memory map."""
+"""Features that a frozen backbone computes of every image, once, and read by memory map."""
 
 import json
 import shutil
@@ -123,10 +123,10 @@ def write(
 
 def read(path: Path, rows: Rows, expected: str | None = None) -> Features:
     """What `write` wrote of `rows`. Errors: DataError where the file's SHA-256 is not the expected one."""
-    found = files.sha256(path)
-    if expected not in {None, found}:
+    digest = files.sha256(path)
+    if expected not in {None, digest}:
         raise DataError(f"{path} has changed since it was made: `dvc repro --force --single-item features`")
-    return Features(np.load(path, mmap_mode="r").view(np.ndarray), rows, found)
+    return Features(np.load(path, mmap_mode="r").view(np.ndarray), rows, digest)
 
 
 def _bits(output: Tensor) -> Tensor:

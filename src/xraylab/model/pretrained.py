@@ -72,18 +72,18 @@ def load_pretrained(
     repeated three times gives the same activations. Returns what became of the head, in a sentence.
     Errors: WeightsError naming what is missing or of another shape.
     """
-    wanted, head = network.state_dict(), networks.head_of(network) + "."
-    states = [_with_channels(renamed, wanted) for renamed in _renamed(network, state)]
-    problems = [_problems(wanted, candidate, head) for candidate in states]
+    own, head = network.state_dict(), networks.head_of(network) + "."
+    states = [_with_channels(renamed, own) for renamed in _renamed(network, state)]
+    problems = [_problems(own, candidate, head) for candidate in states]
     if all(problems):
         raise WeightsError(f"{name} does not fit model.arch:", problems[0][:10])
     fitting = states[problems.index([])]
-    anew = _why_anew(wanted, fitting, head, classes, earlier)
-    taken = {key: fitting[key] for key in wanted if key in fitting and not (anew and key.startswith(head))}
+    anew = _why_anew(own, fitting, head, classes, earlier)
+    taken = {key: fitting[key] for key in own if key in fitting and not (anew and key.startswith(head))}
     if not anew and earlier is not None:
         rows = torch.tensor([earlier.index(label) for label in classes])
         taken |= {key: taken[key][rows] for key in _last_layer(network, head)}
-    network.load_state_dict(wanted | taken)
+    network.load_state_dict(own | taken)
     return f"the head starts anew: {name} {anew}" if anew else f"the head of {name} is taken over, class by class"
 
 
@@ -136,8 +136,8 @@ def _instead(arch: str) -> str:
     from timm import list_pretrained  # noqa: PLC0415
 
     family = re.split(r"[_.\d]", backbones.timm_name(arch), maxsplit=1)[0]
-    there = list_pretrained(f"{family}*")
-    return f": timm has weights of {', '.join(there[:5])}; name one as model.arch" if there else ""
+    others = list_pretrained(f"{family}*")
+    return f": timm has weights of {', '.join(others[:5])}; name one as model.arch" if others else ""
 
 
 def _not_there(url: str, path: Path, error: Exception) -> WeightsError:
@@ -154,15 +154,13 @@ def _damaged(path: Path, digest: str) -> WeightsError:
     )
 
 
-def _why_anew(
-    wanted: State, state: State, head: str, classes: Sequence[str], earlier: Sequence[str] | None
-) -> str | None:
+def _why_anew(own: State, state: State, head: str, classes: Sequence[str], earlier: Sequence[str] | None) -> str | None:
     """Why a head cannot be taken over: what the file is or has."""
     if earlier is None:
         return "does not name its classes"
     if sorted(earlier) != sorted(classes):
         return f"knows {', '.join(earlier)}, and data.classes are {', '.join(classes)}"
-    if any(key not in state or state[key].shape != wanted[key].shape for key in wanted if key.startswith(head)):
+    if any(key not in state or state[key].shape != own[key].shape for key in own if key.startswith(head)):
         return "has a head of another kind"
     return None
 
@@ -173,10 +171,10 @@ def _last_layer(network: nn.Module, head: str) -> list[str]:
     return [f"{head}{last}.{name}" for name in layer.state_dict()]
 
 
-def _problems(wanted: State, state: State, head: str) -> list[str]:
+def _problems(own: State, state: State, head: str) -> list[str]:
     return [
         f"{key}: {'missing' if key not in state else f'{tuple(state[key].shape)} instead of {tuple(tensor.shape)}'}"
-        for key, tensor in wanted.items()
+        for key, tensor in own.items()
         if not key.startswith(head)
         and not (key not in state and key.endswith(UNUSED))
         and (key not in state or state[key].shape != tensor.shape)
@@ -207,15 +205,15 @@ def _timm_names(body: nn.Module, state: State) -> State:
         return state  # a file of another network: what does not fit is named by whoever asks
 
 
-def _with_channels(state: State, wanted: State) -> State:
+def _with_channels(state: State, own: State) -> State:
     """First layers for three times or a third of the channels made to fit, with the same response to a gray image.
 
     timm's adapt_input_conv does one of the two, and would keep torchvision's networks waiting for timm.
     """
 
-    def fit(pretrained: Tensor, own: Tensor) -> Tensor:
+    def fit(pretrained: Tensor, wanted: Tensor) -> Tensor:
         """(out, 3k, h, w) to (out, k, h, w), or the other way round; anything else as it is."""
-        (out, channels, *size), (own_out, own_channels, *own_size) = pretrained.shape, own.shape
+        (out, channels, *size), (own_out, own_channels, *own_size) = pretrained.shape, wanted.shape
         if (out, size) == (own_out, own_size) and channels == 3 * own_channels:
             return pretrained.reshape(out, own_channels, 3, *size).sum(dim=2)
         if (out, size) == (own_out, own_size) and own_channels == 3 * channels:
@@ -223,6 +221,6 @@ def _with_channels(state: State, wanted: State) -> State:
         return pretrained
 
     return {
-        name: fit(tensor, wanted[name]) if name in wanted and tensor.ndim == wanted[name].ndim == 4 else tensor
+        name: fit(tensor, own[name]) if name in own and tensor.ndim == own[name].ndim == 4 else tensor
         for name, tensor in state.items()
     }

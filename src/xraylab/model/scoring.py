@@ -1,4 +1,4 @@
-"""Networks' opinions of images, as fast as this machine gives them."""
+"""Class probabilities of images by trained networks, as fast as this machine computes them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -51,12 +51,12 @@ def scored(
     image fits.
     """
 
-    def answers(start: int, stop: int) -> list[Tensor]:
-        there = laid_out(make(start, stop).to(hardware.device), hardware.device)
-        return [network(there).float() for network in networks]  # there: a GPU goes on while the next batch is made
+    def forward(start: int, stop: int) -> list[Tensor]:
+        batch = laid_out(make(start, stop).to(hardware.device), hardware.device)
+        return [network(batch).float() for network in networks]  # not copied to the CPU: a GPU goes on meanwhile
 
     logits, size, count = [], SCORING_BATCH, -(-images // SCORING_BATCH)
-    batches = memory.batches(answers, images, SCORING_BATCH, phase)
+    batches = memory.batches(forward, images, SCORING_BATCH, phase)
     with torch.inference_mode(), hardware.autocast():
         for each, size in progress.bar(batches, count, phase) if count > 1 else batches:  # noqa: B007 - the last one
             logits.append(each)
