@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from xraylab import code, progress
+from xraylab import progress
 from xraylab.cli.common import read_study
 from xraylab.errors import XraylabError
 
@@ -68,6 +68,8 @@ def _touch_params() -> None:
 
 
 def _announced(stage: str, *arguments: str | int) -> None:
+    from xraylab import code
+
     params, paths = read_study()
     code.check(stage, paths.code, own_code=paths.has_code)
     run = "-".join(map(str, arguments))
