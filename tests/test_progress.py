@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -122,7 +123,7 @@ def test_a_stage_is_announced_before_its_libraries_are_imported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     events: list[object] = []
-    study = ("params", SimpleNamespace(has_code=True))
+    study = ("params", SimpleNamespace(has_code=True, code=Path("no/code")))
 
     def imported(name: str) -> SimpleNamespace:
         events.append((name, capsys.readouterr().err))
