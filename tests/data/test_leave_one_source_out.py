@@ -263,7 +263,7 @@ def test_the_report_says_which_source_each_repeat_tested(evaluated: tuple[Any, P
     )
     assert "AUROCs are not pooled, since probabilities of different networks are on scales of their own" in html
     assert "The table and the chart show the first of 3 folds, which tests Anna." in html
-    assert "each source that has every class is the test side of one repeat" in html
+    assert "each source that has every class is the test set of one repeat" in html
 
 
 def test_one_repeat_alone_tests_one_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

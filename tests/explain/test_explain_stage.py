@@ -157,7 +157,7 @@ def test_a_network_that_loses_its_skill_with_the_border_is_a_warning_above_the_a
         assert any(text.startswith("With the border of every image") for text in record["probes"]["warnings"])
     top = paths.report.read_text().partition('<div class="answer">')[0]
     shares = " and ".join(f"{100 * share:.0f} % ({name})" for name, share in kept.items())
-    assert f"Kept of the AUROC beyond chance: {shares} with the border of every image black" in top
+    assert f"Retained of the AUROC above chance: {shares} with the image border blackened" in top
 
 
 def test_the_page_shows_every_picture_and_says_what_it_is(explained: Loaded) -> None:

@@ -84,5 +84,5 @@ def test_its_figures_stand_beside_the_studys_own(study: Study) -> None:
 def test_one_of_an_earlier_training_is_left_out_and_named(study: Study, changes: dict[str, Any]) -> None:
     html = page(study, record(study[1], **changes))
     part = html[html.index('<section id="external">') :].split("</section>")[0]
-    assert f"Of an earlier training, and left out: {changes.get('experiment', 'l2')}/0 on" in part
+    assert f"Left out, because the run has been trained again since: {changes.get('experiment', 'l2')}/0 on" in part
     assert "<table>" not in part

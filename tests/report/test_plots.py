@@ -49,9 +49,9 @@ def test_each_kind_is_one_picture_that_names_every_experiment(pictures: dict[str
 @pytest.mark.parametrize(
     ("kind", "named"),
     [
-        ("loss", {"epoch", "training loss", "validation loss", "the chosen epoch"}),
+        ("loss", {"epoch", "training loss", "validation loss", "selected epoch"}),
         ("roc", {"false-positive rate (1 − specificity)", "true-positive rate (sensitivity)", "chance", "TB"}),
-        ("precision_recall", {"recall (sensitivity)", "precision (PPV)", "chance: the share of the class"}),
+        ("precision_recall", {"recall (sensitivity)", "precision (PPV)", "chance: share of the class"}),
         ("calibration", {"predicted probability", "observed share", "perfect calibration"}),
         ("confusion", {"predicted", "actual", "Healthy", "TB"}),
     ],

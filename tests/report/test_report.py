@@ -155,20 +155,20 @@ def test_the_comparison_shows_the_evaluated_figures(tmp_path: Path) -> None:
 
 
 def test_published_mode_marks_every_figure_that_was_chosen(published: str) -> None:
-    assert '<div class="box" role="note"><p><strong>Chosen on test data.</strong>' in published
+    assert '<div class="box" role="note"><p><strong>Selected on test data.</strong>' in published
     for row in _Cells(published).rows:
         assert all(cell.endswith("†") for cell in row[:8])
         assert not any(cell.endswith("†") for cell in row[8:])
     assert len(re.findall(r"AUROC \d\.\d{3}†", published)) == 2
     assert published.count("<figcaption>Confusion†") == 2
     assert len(re.findall(r"<figcaption>(?:baseline|l2)†", published)) == 2
-    assert re.search(r"what (baseline|l2) says of them†", published)
+    assert re.search(r"with the predictions of (baseline|l2)†", published)
 
 
 def test_nothing_is_marked_when_validation_chose(page: str) -> None:
     assert "†" not in page
-    assert "Chosen on test data" not in page
-    assert "Every epoch was chosen on the validation images" in page
+    assert "Selected on test data" not in page
+    assert "All epochs were selected on the validation images" in page
 
 
 def test_repeats_have_a_row_each_under_their_mean(tmp_path: Path) -> None:
@@ -186,15 +186,15 @@ def test_folds_are_pooled(tmp_path: Path) -> None:
     pooled = {(row["experiment"], row["checkpoint"]): row for row in summary["pooled"]}
     images = sum(map(sum, pooled["l2", "best"]["confusion"]))
     assert f"{images} images, each tested in one of 2 folds, of 2 classes" in html
-    assert "(the test sides of 2 folds taken together)" in html
+    assert "(test images of 2 folds pooled)" in html
     assert _Cells(html).rows[0][3].startswith(f"{100 * pooled['baseline', 'best']['accuracy']:.1f}")
     assert "The table and the chart show the first of 2 folds." in html
 
 
 def test_three_classes_have_means_and_a_chart_each(tmp_path: Path) -> None:
     html = _page(tmp_path, {"data": {"classes": ["Normal", "Opacity", "Viral Pneumonia"], "positive": None}})
-    assert "F1 is the mean F1 over the classes" in html
-    assert html.count("against the rest on the test images, upper left corner") == 3
+    assert "F1, sensitivity and specificity are means over the classes" in html
+    assert html.count("against the rest on the test images, upper-left corner") == 3
     start = html.index('id="comparison"')
     assert "TN FP" not in html[start : html.index("</table>", start)]
 
@@ -220,13 +220,13 @@ LEAK = {
 def test_accepted_leakage_stands_on_top_and_in_the_audit(page: str, tmp_path: Path) -> None:
     html = _page(tmp_path, edit=lambda paths: files.write_json([LEAK], paths.split / "audit.json"))
     top = html[: html.index('<div class="answer">')]
-    assert "<strong>Leakage across splits was accepted.</strong>" in top
+    assert "<strong>Leakage between splits was accepted.</strong>" in top
     assert "23 patients have images in two splits." in top
     assert "<li>p19 (train+test)</li>" in html
     assert "20 of them" in html
-    assert "lies in two splits" not in html
+    assert "is in more than one split" not in html
     assert "Leakage" not in page
-    assert "No patient, no picture and no near duplicate of one lies in two splits, as far as can be told" in page
+    assert "No patient, image or near duplicate is in more than one split, as far as can be told" in page
 
 
 def test_what_left_so_that_nothing_leaks_is_counted_and_named_unless_names_are_hidden(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_what_left_so_that_nothing_leaks_is_counted_and_named_unless_names_are_h
         tables.write(pd.DataFrame([row]), paths.split / "removed.csv")
 
     html = _page(tmp_path / "shown", edit=edit)
-    assert "the test images stayed as they were: 1 training image is a copy.</p>" in html
+    assert "the test images were not changed: 1 training image is a copy.</p>" in html
     assert "<li>TB/tb9.png (train): duplicate of TB/tb1.png</li>" in html
     hidden = _page(tmp_path / "hidden", {"report": {"hide_names": True}}, edit=edit)
     assert "1 training image is a copy" in hidden
@@ -250,7 +250,7 @@ def test_the_audit_is_shown_with_severity_and_examples(tmp_path: Path) -> None:
     shortcuts |= {"warning": None, "remedy": ""}
     html = _page(tmp_path, edit=lambda paths: _edit_json(paths.audit, findings=[found], shortcuts=shortcuts))
     assert '<td class="left severity warning">warning</td><td>1</td>' in html
-    assert "<summary>which</summary>" in html
+    assert "<summary>Show</summary>" in html
     assert "format 0.91." in html
     assert "cross-validated AUROC of <b>0.87</b>" in html
 
@@ -258,8 +258,8 @@ def test_the_audit_is_shown_with_severity_and_examples(tmp_path: Path) -> None:
 def test_every_class_is_shown_and_counted(page: str) -> None:
     for label in ("Healthy", "TB"):
         assert len(re.findall(rf'alt="Radiograph {label}/[^"]*: {label}" decoding', page)) == 6
-    assert 'aria-label="Number of images per side and class"' in page
-    assert f"Every image is {finished_study.PIXELS} × {finished_study.PIXELS} pixels." in page
+    assert 'aria-label="Number of images per split and class"' in page
+    assert f"All images are {finished_study.PIXELS} × {finished_study.PIXELS} pixels." in page
 
 
 def test_sizes_are_drawn_where_they_differ(tmp_path: Path) -> None:
@@ -269,25 +269,25 @@ def test_sizes_are_drawn_where_they_differ(tmp_path: Path) -> None:
 
     html = _page(tmp_path, edit=stretch)
     assert 'aria-label="Width and height of the images of each class"' in html
-    assert "Every image is" not in html
+    assert "All images are" not in html
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "within each class, ascending by name, the first 20 % are the test side; of the rest, 15 % are the "
-             "validation side, drawn by whole patients."),
+        ({}, "within each class, sorted by name, the first 20 % form the test set; of the rest, 15 % form the "
+             "validation set, drawn at random by patient."),
         ({"strategy": "random", "test": 0.125, "valid": 0.0},
-         "about 12.5 % of each class, drawn by whole patients, are the test side; there is no validation side."),
+         "about 12.5 % of each class, drawn at random by patient, form the test set; there is no validation set."),
         ({"strategy": "given", "test": None, "valid": None, "train_per_class": "smallest"},
-         "the data set's own sides were kept; the validation side too. Of each class, no more training images were "
-         "used than the smallest one has."),
+         "the data set's own splits were kept; this includes the validation set. No class has more training images "
+         "than the smallest one."),
         ({"strategy": "given", "test": None, "files": "lists", "train_per_class": 1500},
-         "the sides were taken from the lists in lists; of the rest, 15 % are the validation side, drawn by whole "
-         "patients. Of each class, at most 1\u202f500 training images were used."),
+         "the splits were taken from the lists in lists; of the rest, 15 % form the validation set, drawn at random by "
+         "patient. At most 1\u202f500 training images per class were used."),
         ({"strategy": "folds", "test": None, "folds": 5},
-         "each of 5 folds of whole patients is the test side of one repeat; of the rest, 15 % are the validation side, "
-         "drawn by whole patients."),
+         "the patients are divided into 5 folds, each of which is the test set of one repeat; of the rest, 15 % form "
+         "the validation set, drawn at random by patient."),
     ],
 )  # fmt: skip
 def test_the_split_in_words(changes: dict[str, Any], said: str) -> None:
@@ -358,10 +358,10 @@ def test_the_answer() -> None:
     assert summary.answer(_summary(), 200) == [
         "On the validation images, l2 has the highest F1 of TB (0.9800), followed by baseline (0.9500).",
         "On the 200 test images, l2 reaches an accuracy of 98.50 %, an F1 of 0.9611 and an AUROC of 0.9900; "
-        "3 images wrong.",
-        "The baseline reaches 97.00 %, 0.9200 and 0.9850 (6 images wrong): l2 has a higher accuracy (+0.0150), "
+        "3 images misclassified.",
+        "The baseline reaches 97.00 %, 0.9200 and 0.9850 (6 images misclassified): l2 has a higher accuracy (+0.0150), "
         "a higher F1 (+0.0411) and a higher AUROC (+0.0050).",
-        "Every epoch was chosen on the validation images; the test images served once, for the figures above.",
+        "All epochs were selected on the validation images; the test images were used once, for the metrics above.",
     ]
 
 
@@ -370,11 +370,12 @@ def test_the_answer_in_published_mode() -> None:
     assert summary.answer(chosen, 200) == [
         "On the test images, l2 has the highest F1 of TB (0.9800†), followed by baseline (0.9500†).",
         "On the 200 test images, l2 reaches an accuracy of 98.50 %†, an F1 of 0.9611† and an AUROC of 0.9900†; "
-        "3 images wrong.",
-        "The baseline reaches 97.00 %†, 0.9200† and 0.9850† (6 images wrong): l2 has a higher accuracy (+0.0150), "
+        "3 images misclassified.",
+        "The baseline reaches 97.00 %†, 0.9200† and 0.9850† (6 images misclassified): l2 has a higher accuracy "
+        "(+0.0150), "
         "a higher F1 (+0.0411) and a higher AUROC (+0.0050).",
-        "Every epoch was chosen on the test images themselves, and so was the order of the experiments: "
-        "the figures marked † are too favourable.",
+        "All epochs were selected on the test images themselves, and the experiments were ranked on them: "
+        "the metrics marked † are too optimistic.",
     ]
 
 
@@ -384,7 +385,8 @@ def test_the_answer_where_the_baseline_wins_and_two_are_equal() -> None:
     said = summary.answer(tied, 200)
     assert said[0] == "On the validation images, baseline has the lowest loss (0.0500); l2 has the same."
     assert said[2] == (
-        "The next, l2, reaches 98.50 %, 0.9611 and 0.9900 (3 images wrong): baseline has a lower accuracy (−0.0150), "
+        "The second, l2, reaches 98.50 %, 0.9611 and 0.9900 (3 images misclassified): baseline has a lower "
+        "accuracy (−0.0150), "
         "a lower F1 (−0.0411) and a lower AUROC (−0.0050)."
     )
 
@@ -392,7 +394,7 @@ def test_the_answer_where_the_baseline_wins_and_two_are_equal() -> None:
 def test_the_answer_gives_every_difference_its_direction() -> None:
     means = MEANS | {"l2": {"accuracy": 0.985, "f1": 0.92, "auroc": 0.96}}
     assert summary.answer(_summary(means), 200)[2] == (
-        "The baseline reaches 97.00 %, 0.9200 and 0.9850 (6 images wrong): l2 has a higher accuracy (+0.0150), "
+        "The baseline reaches 97.00 %, 0.9200 and 0.9850 (6 images misclassified): l2 has a higher accuracy (+0.0150), "
         "a lower AUROC (−0.0250) and the same F1."
     )
 
@@ -400,15 +402,16 @@ def test_the_answer_gives_every_difference_its_direction() -> None:
 def test_the_answer_where_the_loss_decides() -> None:
     said = summary.answer(_summary(ranking=[Ranked("l2", 0.95), Ranked("baseline", 0.95)]), 200)[0]
     assert (
-        said
-        == "On the validation images, l2 has the highest F1 of TB (0.9500); baseline has the same, and no lower loss."
+        said == "On the validation images, l2 has the highest F1 of TB (0.9500); baseline has the same, but not a "
+        "lower loss."
     )
 
 
 def test_the_answer_where_one_experiment_chose_on_test() -> None:
     said = summary.answer(_summary(chosen_on_test=["l2"]), 200)
     assert (
-        said[-1] == "The epoch of l2 was chosen on the test images themselves: the figures marked † are too favourable."
+        said[-1]
+        == "The epoch of l2 was selected on the test images themselves: the metrics marked † are too optimistic."
     )
 
 

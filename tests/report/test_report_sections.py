@@ -62,7 +62,7 @@ def test_operating_points_calibration_and_subgroups_are_shown(page: str, root: P
         assert f'scope="row">{point}</th>' in article
     found = files.read_json(Paths(root).evaluation / "calibration.json")
     own = next(row for row in found if row["experiment"] == "l2")
-    for when, named in (("before", "as predicted"), ("after", f"after the temperature {own['temperature']:.2f}")):
+    for when, named in (("before", "as predicted"), ("after", f"after temperature scaling ({own['temperature']:.2f})")):
         row = article[article.index(f'scope="row">{named}</th>') :].split("</tr>")[0]
         chance = f"{own[when]['ece_by_chance']:.3f} ({own[when]['ece_by_chance_p95']:.3f})"
         assert f'<td>{own[when]["ece"]:.3f}</td><td class="quiet">{chance}</td>' in row
@@ -129,19 +129,19 @@ def test_the_checklists_are_shown_whole_and_say_what_is_unknown(page: str) -> No
 def test_the_checklists_know_the_sexes_that_the_index_has_and_the_groups(page: str) -> None:
     section = page[page.index('<section id="checklist">') :]
     assert section.count("sex of the images of each split, under “Data”</td>") == 3
-    assert section.count("figures by sex, with the differences from the largest group</td>") == 2
-    assert "nothing was done about it</td>" in section
+    assert section.count("metrics by sex, with the differences from the largest group</td>") == 2
+    assert "not addressed</td>" in section
 
 
 def test_commit_and_data_are_named(tmp_path: Path, page: str, root: Path) -> None:
     assert files.sha256(Paths(root).index) in page
-    assert "not known to the pipeline: the study lies in no git repository with a commit" in page
+    assert "unknown: the study is not in a git repository with a commit" in page
     (tmp_path / "a").write_text("1")
     small.commit(tmp_path)
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert provenance.commit(tmp_path) == head.stdout.strip()
     (tmp_path / "a").write_text("2")
-    assert provenance.commit(tmp_path) == f"{head.stdout.strip()}, with changes that were not committed"
+    assert provenance.commit(tmp_path) == f"{head.stdout.strip()}, with uncommitted changes"
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(192.4, ("3 min 12 s", "20")), (0.0, ("0 s", "not available"))])

@@ -52,7 +52,7 @@ SCHEDULES: dict[str, tuple[dict[str, Any], str]] = {
     "one_cycle": ({}, "6 epochs in one cycle with a peak learning rate of 0.001"),
     "flat_cos": (
         {"flat_share": 0.75},
-        "6 epochs at a learning rate of 0.001, which falls by a cosine after 75 % of them",
+        "6 epochs at a learning rate of 0.001, with cosine decay after 75 % of them",
     ),
     "cosine_restarts": (
         {"cycle_epochs": 2, "cycle_mult": 3},
@@ -69,8 +69,8 @@ SCHEDULES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "fine_tune": (
         {"freeze_epochs": 1, "lr_mult": 100},
-        "Fine-tuning: 1 epoch of the last layer alone at up to 0.001, then 6 epochs of all layers that are not frozen "
-        "at up to half of it, 100 times less in the first layers",
+        "Fine-tuning: 1 epoch of the last layer only at up to 0.001, then 6 epochs of all unfrozen layers "
+        "at up to half that rate, 100 times lower in the first layers",
     ),
 }
 
@@ -108,7 +108,8 @@ def test_phases_are_told_and_not_what_they_override() -> None:
         {"lr": 0.25, "weight_decay": 0.5},
     ]
     assert told({"model": {"pretrained": "default"}, "train": {"phases": phases}})[1] == (
-        "Phase 1: 2 epochs at a constant learning rate of 0.5, the last layer alone, with SGD (momentum 0.9) and "
+        "Phase 1: 2 epochs at a constant learning rate of 0.5, training only the last layer, with SGD (momentum "
+        "0.9) and "
         "weight decay 0.0001; phase 2: 6 epochs in one cycle with a peak learning rate of 0.25, with Adam and weight "
         "decay 0.5."
     )
@@ -120,7 +121,7 @@ def test_a_rate_that_was_found_is_told() -> None:
     assert told(changes, lr_found=0.0014454)[1].startswith(found.format("0.0014", ""))
     runs = [RUN | {"repeat": repeat, "lr_found": rate} for repeat, rate in ((3, 0.0014454), (5, 0.002))]
     said = told(changes, runs=runs)
-    assert said[1].startswith(found.format("0.0014 and 0.002", ", run by run"))
+    assert said[1].startswith(found.format("0.0014 and 0.002", ", separately for each run"))
     assert said[-1] == "Seeds 3 and 5."
     phases = [{"epochs": 1}, {"lr": 0.5}]
     both = told({"train": {"lr": "find", "phases": phases}}, lr_found=0.0014454)[1]
@@ -143,7 +144,7 @@ FREEZES = {
 def test_what_was_frozen_is_told_with_its_size(freeze: str, norms: str) -> None:
     given, sentence = FREEZES[freeze]
     said = told({"model": {"pretrained": "default", "freeze": {**given, "batch_norm": norms}}})
-    end = "; their batch norms went on adapting" if norms == "train" else ""
+    end = "; their batch norm layers kept adapting" if norms == "train" else ""
     assert said[1] == f"{sentence} (20 of 41 layers, 676\u202f800 parameters){end}."
 
 
@@ -176,7 +177,8 @@ def test_the_loss_and_its_weights_are_told() -> None:
 
 def test_steps_and_precision_are_told() -> None:
     assert told({"train": {"accumulate": 4, "clip": 1}}, hardware={"precision": "bfloat16"})[3] == (
-        "Batches of 32, gradients of 4 batches summed into steps of 128 images, gradients clipped to a norm of 1, in "
+        "Batches of 32, gradients accumulated over 4 batches (128 images per step), gradients clipped to a norm "
+        "of 1, in "
         "bfloat16 mixed precision."
     )
     runs = [RUN, RUN | {"repeat": 1, "hardware": {"precision": "bfloat16"}}]

@@ -50,15 +50,16 @@ def probed(*records: tuple[str, Record]) -> Record:
         (CLEAN, probed(("baseline", {"centre": 0.2, "border": 0.95, "metadata": 0.1})), None),
         (AUDIT, None, "The class goes with size (0.81). Test it elsewhere."),
         (CLEAN, probed(("baseline", {"border": 0.424}), ("l2", {"border": 0.81})),
-         "Kept of the AUROC beyond chance: 42 % (baseline) with the border of every image black. Test it elsewhere."),
+         "Retained of the AUROC above chance: 42 % (baseline) with the image border blackened. Test it elsewhere."),
         (CLEAN, probed(("baseline", {"centre": 0.9, "border": 0.1}), ("l2", {"centre": 0.85})),
-         "Kept of the AUROC beyond chance: 10 % (baseline) with the border of every image black; 90 % (baseline) and "
-         "85 % (l2) with the centre of every image black. Test it elsewhere."),
+         "Retained of the AUROC above chance: 10 % (baseline) with the image border blackened; 90 % (baseline) and "
+         "85 % (l2) with the image centre blackened. Test it elsewhere."),
         (CLEAN, probed(("l2", {"metadata": 1.05})),
-         "Kept of the AUROC beyond chance: 105 % (l2) by a model of facts about the files alone. Test it elsewhere."),
+         "Retained of the AUROC above chance: 105 % (l2) by a model that sees only file properties. Test it "
+         "elsewhere."),
         (AUDIT, probed(("l2", {"border": 0.5, "metadata": 1.05})),
-         "The class goes with size (0.81). Kept of the AUROC beyond chance: 50 % (l2) with the border of every image "
-         "black. Test it elsewhere."),
+         "The class goes with size (0.81). Retained of the AUROC above chance: 50 % (l2) with the image border "
+         "blackened. Test it elsewhere."),
     ],
 )  # fmt: skip
 def test_one_line_says_what_speaks_for_a_shortcut_and_what_to_do(

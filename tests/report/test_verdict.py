@@ -46,8 +46,8 @@ NONE = "No experiment is shown to be better than the baseline"
 @pytest.mark.parametrize(
     ("comparisons", "changes", "said"),
     [
-        ([], {}, "One experiment, l2: there is nothing to compare it with."),
-        ([_row("l2", 0.1, 0.2)], {}, f"{NONE} in AUROC: the largest difference, +0.100 of l2, may be chance."),
+        ([], {}, "There is only one experiment, l2, so nothing to compare it with."),
+        ([_row("l2", 0.1, 0.2)], {}, f"{NONE} in AUROC: the largest difference, +0.100 (l2), may be due to chance."),
         ([_row("l2", 0.1, 0.01), _row("dropout", -0.2, 0.01)], {},
          "l2 (+0.100) is shown to be better than the baseline in AUROC; dropout (-0.200) is shown to be worse."),
         ([_row("l2", 0.1, 0.01), _row("dropout", 0.2, 0.01)], {},
@@ -56,16 +56,16 @@ NONE = "No experiment is shown to be better than the baseline"
         ([_row("l2", -0.1, 0.01, **ONCE)], {},
          f"{NONE} in AUROC: the network of l2 (-0.100) is shown to be worse."),
         ([_row("l2", -0.1, 0.3), _row("dropout", 0.0, 1.0)], {},
-         f"{NONE} in AUROC: every one is level with it or below."),
+         f"{NONE} in AUROC: none scores higher."),
         ([_row("l2", 0.1, 0.001, **ONCE)], {},
-         f"{NONE}: each was trained once, and with another seed the difference in AUROC may turn."),
+         f"{NONE}: each was trained only once, and another seed could reverse the difference in AUROC."),
         ([_row("l2", 0.1, None, why="4 patients of TB: an interval takes 5 or more")], {},
          f"{NONE} in AUROC: 4 patients of TB: an interval takes 5 or more."),
         ([_row("l2", 0.1, 0.001)], {"chosen_on_test": ["l2"]},
-         f"{NONE}: the very test images chose, so they show nothing about new ones."),
+         f"{NONE}: the test images were used for selection, so they say nothing about new images."),
         ([_row("l2", 0.1, 0.3, second="first")], {"baseline": "first"},
          "No experiment is shown to be better than the baseline (first) in AUROC: "
-         "the largest difference, +0.100 of l2, may be chance."),
+         "the largest difference, +0.100 (l2), may be due to chance."),
     ],
 )  # fmt: skip
 def test_the_headline(comparisons: list[Comparison], changes: dict[str, Any], said: str) -> None:
@@ -75,7 +75,7 @@ def test_the_headline(comparisons: list[Comparison], changes: dict[str, Any], sa
 def test_an_exploratory_figure_never_reaches_the_headline() -> None:
     rows = [_row("l2", 0.1, 0.3), _row("l2", 0.2, 0.001, metric="accuracy", role="exploratory")]
     said = summary.headline(_summary(["l2", "baseline"], rows))
-    assert said == f"{NONE} in AUROC: the largest difference, +0.100 of l2, may be chance."
+    assert said == f"{NONE} in AUROC: the largest difference, +0.100 (l2), may be due to chance."
     assert "0.2" not in " ".join(summary.conclusions(_summary(["l2", "baseline"], rows)))
 
 
@@ -85,8 +85,7 @@ def test_the_paragraph_names_what_differs_and_how_seeds_spread() -> None:
         "l2 0.1.",
         "dropout 0.1.",
         "The other is not shown to differ from the baseline.",
-        "Over 3 repeats the standard deviation of AUROC is: "
-        "baseline 0.006, l2 0.004, dropout 0.004 and contrast 0.004.",
+        "The standard deviation of AUROC over 3 repeats is baseline 0.006, l2 0.004, dropout 0.004 and contrast 0.004.",
     ]
 
 
@@ -95,7 +94,7 @@ def test_the_paragraph_of_single_trainings_says_what_that_leaves_open() -> None:
     assert summary.conclusions(_summary(["baseline", "l2"], rows)) == [
         "l2 0.1.",
         "None of the other 2 is shown to differ from the baseline.",
-        "Every experiment was trained once: this is about these trained networks, and another seed may turn it.",
+        "Every experiment was trained once: this is about these trained networks, and another seed could reverse it.",
     ]
 
 

@@ -279,7 +279,7 @@ def test_the_report_shows_the_published_study(tmp_path: Path) -> None:
     report.run(given, paths)
     page = paths.report.read_text()
     assert "The published study" in page
-    assert "These are other data, and its figures cannot be compared" in page
+    assert "These are different data, so the published results cannot be compared" in page
     assert "756 4 / 6 154" in page
 
 

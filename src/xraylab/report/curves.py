@@ -107,7 +107,7 @@ def _rocs(folder: Path, summary: Summary, shares: dict[str, float]) -> dict[str,
             alt = f"ROC curves of {label} against the rest on the test images"
             shown[label] = [
                 charts.roc(curves, 1, alt),
-                charts.roc(curves, CORNER, f"{alt}, upper left corner"),
+                charts.roc(curves, CORNER, f"{alt}, upper-left corner"),
                 charts.precision_recall(
                     precision, shares[label], f"Precision-recall curves of {label} on the test images"
                 ),
@@ -177,7 +177,7 @@ def images(index: pd.DataFrame, classes: list[str], split: Tree) -> dict[str, An
     }
     several = len(index[["width", "height"]].drop_duplicates()) > 1
     return {
-        "balance": charts.balance(counts, "Number of images per side and class"),
+        "balance": charts.balance(counts, "Number of images per split and class"),
         "sizes": charts.sizes(index, classes, "Width and height of the images of each class") if several else None,
         "size": index[["width", "height"]].iloc[0].tolist(),
         "class_colours": {label: charts.line_style(number)[0] for number, label in enumerate(classes)},

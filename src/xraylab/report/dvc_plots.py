@@ -62,7 +62,7 @@ def _loss(evaluation: Path, summary: Summary) -> Figure:
             best = pd.to_numeric(table[f"{chosen_on}_loss"], errors="coerce")[run.best_epoch]
             colour = line_style(number)[0]
             panels[1].plot([run.best_epoch], [best], "o", color=colour, markersize=4.5, markeredgewidth=0)
-    return _with_key(figure, summary, "the chosen epoch", {"marker": "o", "linestyle": "", "color": "#808080"})
+    return _with_key(figure, summary, "selected epoch", {"marker": "o", "linestyle": "", "color": "#808080"})
 
 
 def _roc(evaluation: Path, summary: Summary) -> Figure | None:
@@ -88,7 +88,7 @@ def _precision_recall(evaluation: Path, summary: Summary, shares: dict[str, floa
         axes.axhline(shares[label], **REFERENCE)
         plot_repeats(axes, curves, "recall", "precision", drawstyle="steps-post")
         axes.set(**SQUARE, title=label, xlabel="recall (sensitivity)", ylabel="precision (PPV)")
-    return _with_key(figure, summary, "chance: the share of the class", REFERENCE)
+    return _with_key(figure, summary, "chance: share of the class", REFERENCE)
 
 
 def _calibration(evaluation: Path, summary: Summary) -> Figure:

@@ -94,5 +94,5 @@ def facts(rows: Sequence[Demographics], subgroups: Sequence[SubgroupMetric]) -> 
     return {
         "flow": "from the files found to the images of each split, under “Data”",
         "people": f"{listed(names)} of the images of each split, under “Data”" if names else None,
-        "fairness": f"figures by {listed(by)}, with the differences from the largest group" if by else None,
+        "fairness": f"metrics by {listed(by)}, with the differences from the largest group" if by else None,
     }

@@ -27,14 +27,14 @@ OPTIMIZERS = {
 }
 WEIGHT_FILES = (".pth", ".pt", ".safetensors")
 TEST = {
-    "sorted-id": "within each class, ascending by name, the first {test} % are the test side",
-    "random": "about {test} % of each class, drawn by whole patients, are the test side",
-    "hash": "about {test} % of the patients, told by a hash of their id alone, are the test side",
-    "folds": "each of {folds} folds of whole patients is the test side of one repeat",
-    "leave-one-source-out": "each source that has every class is the test side of one repeat, in the order of their "
-    "names; sources without one of the classes are in training alone",
-    "given": "the data set's own sides were kept",
-    "files": "the sides were taken from the lists in {files}",
+    "sorted-id": "within each class, sorted by name, the first {test} % form the test set",
+    "random": "about {test} % of each class, drawn at random by patient, form the test set",
+    "hash": "about {test} % of the patients, selected by a hash of their ID, form the test set",
+    "folds": "the patients are divided into {folds} folds, each of which is the test set of one repeat",
+    "leave-one-source-out": "each source that has every class is the test set of one repeat, in the order of their "
+    "names; sources that lack a class are used for training only",
+    "given": "the data set's own splits were kept",
+    "files": "the splits were taken from the lists in {files}",
 }
 
 
@@ -90,9 +90,9 @@ def commit(root: Path) -> str:
     """The commit that is checked out where the page is made, and whether files differ from it."""
     head = _git(root, "rev-parse", "HEAD")
     if head is None:
-        return "not known to the pipeline: the study lies in no git repository with a commit"
+        return "unknown: the study is not in a git repository with a commit"
     changed = _git(root, "status", "--porcelain", "--untracked-files=no")
-    return f"{head}{', with changes that were not committed' if changed else ''}"
+    return f"{head}{', with uncommitted changes' if changed else ''}"
 
 
 def _git(root: Path, *arguments: str) -> str | None:
@@ -134,18 +134,18 @@ def split_sentences(split: Split) -> str:
     test = "" if split.test is None else _shown(split.test)
     said = [TEST[strategy].format(test=test, folds=split.folds, files=split.files) + "; " + _validation(split)]
     if split.train_per_class == "smallest":
-        said.append("Of each class, no more training images were used than the smallest one has.")
+        said.append("No class has more training images than the smallest one.")
     elif split.train_per_class != "all":
-        said.append(f"Of each class, at most {grouped(split.train_per_class)} training images were used.")
+        said.append(f"At most {grouped(split.train_per_class)} training images per class were used.")
     return " ".join(said)
 
 
 def _validation(split: Split) -> str:
     if split.valid is None:
-        return "the validation side too."
+        return "this includes the validation set."
     if split.valid == 0:
-        return "there is no validation side."
-    return f"of the rest, {_shown(split.valid)} % are the validation side, drawn by whole patients."
+        return "there is no validation set."
+    return f"of the rest, {_shown(split.valid)} % form the validation set, drawn at random by patient."
 
 
 def _shown(share: float) -> str:
@@ -190,7 +190,7 @@ def selection(train: Train) -> str:
 def _course(course: TrainPhase, runs: list[Run], side: str) -> str:
     decay = f"weight decay {course.weight_decay:g}" if course.weight_decay else "no weight decay"
     momentum = "" if course.momentum is None else f" (momentum {course.momentum:g})"
-    head = ", the last layer alone" if course.frozen else ""
+    head = ", training only the last layer" if course.frozen else ""
     optimizer = f"{OPTIMIZERS[course.optimizer]}{momentum} and {decay}"
     return f"{_schedule(course, _rate(course, runs), side)}{head}, with {optimizer}"
 
@@ -199,7 +199,7 @@ def _rate(course: TrainPhase, runs: list[Run]) -> str:
     if course.lr != "find":
         return f"{course.lr:g}"
     found = dict.fromkeys(f"{run.lr_found:.2g}" for run in runs)
-    each = ", run by run" if len(found) > 1 else ""
+    each = ", separately for each run" if len(found) > 1 else ""
     return f"{listed(list(found))} (from fastai’s learning rate finder{each})"
 
 
@@ -212,7 +212,7 @@ def _schedule(course: TrainPhase, rate: str, side: str) -> str:
             said = f"{epochs} in one cycle with a peak learning rate of {rate}"
         case "flat_cos":
             flat = f"{100 * (course.flat_share or 0):g} %"
-            said = f"{epochs} at a learning rate of {rate}, which falls by a cosine after {flat} of them"
+            said = f"{epochs} at a learning rate of {rate}, with cosine decay after {flat} of them"
         case "cosine_restarts":
             longer = "" if course.cycle_mult == 1 else f", each later cycle {course.cycle_mult} times as long"
             first = plural(course.cycle_epochs or 0, "epoch")
@@ -225,9 +225,9 @@ def _schedule(course: TrainPhase, rate: str, side: str) -> str:
             factor = f"multiplied by {course.decay_factor:g} after {patience} without a lower {side} loss"
             said = f"{epochs} from a learning rate of {rate}, {factor}"
         case _:
-            head = f"{plural(course.freeze_epochs or 0, 'epoch')} of the last layer alone at up to {rate}"
-            slower = f", {course.lr_mult:g} times less in the first layers" if course.lr_mult != 1 else ""
-            said = f"fine-tuning: {head}, then {epochs} of all layers that are not frozen at up to half of it{slower}"
+            head = f"{plural(course.freeze_epochs or 0, 'epoch')} of the last layer only at up to {rate}"
+            slower = f", {course.lr_mult:g} times lower in the first layers" if course.lr_mult != 1 else ""
+            said = f"fine-tuning: {head}, then {epochs} of all unfrozen layers at up to half that rate{slower}"
     return said
 
 
@@ -245,7 +245,7 @@ def _frozen(freeze: Freeze, counted: Tree) -> str:
     else:
         return ""
     layers = f"{counted['layers_frozen']} of {counted['layers_in_all']} layers"
-    norms = "; their batch norms went on adapting" if freeze.batch_norm == "train" else ""
+    norms = "; their batch norm layers kept adapting" if freeze.batch_norm == "train" else ""
     return f"{part} ({layers}, {grouped(counted['parameters'])} parameters){norms}"
 
 
@@ -267,7 +267,7 @@ def _batches(train: Train, runs: list[Run]) -> str:
     precisions = dict.fromkeys(run.hardware["precision"] for run in runs)
     names = [{"bfloat16": "bfloat16 mixed precision"}.get(name, name) for name in precisions]
     images = train.batch_size * train.accumulate
-    steps = f", gradients of {train.accumulate} batches summed into steps of {images} images"
+    steps = f", gradients accumulated over {train.accumulate} batches ({images} images per step)"
     clip = f", gradients clipped to a norm of {train.clip:g}" if train.clip else ""
     return f"batches of {train.batch_size}{steps if train.accumulate > 1 else ''}{clip}, in {listed(names)}"
 

@@ -16,8 +16,8 @@ from xraylab.report.records import Metric, Summary, Tree, keyed, where
 from xraylab.report.text import format_metric, grouped, interval, listed, metric_name, plural, title, unit
 
 ROLES = {
-    "primary": "the primary figure, {}, tested with Holm’s correction over experiments",
-    "exploratory": "exploratory tests with Holm’s correction over all figures and pairs",
+    "primary": "the primary metric, {}, tested with Holm’s correction over experiments",
+    "exploratory": "exploratory tests with Holm’s correction over all metrics and pairs",
 }
 Card = dict[str, list[str]]  # heading -> lines
 
@@ -39,15 +39,15 @@ def study_facts(data: Artefacts) -> dict[str, str | None]:
     own: dict[str, str | None] = {
         "kind": f"classification of radiographs by deep learning ({listed(archs)})",
         "summary": "the opening of this page",
-        "goal": f"to tell {listed(summary.classes, 'or')} apart, and to compare {plural(len(plans), 'experiment')}",
+        "goal": f"to distinguish between {listed(summary.classes)}, and to compare {plural(len(plans), 'experiment')}",
         "source": f"{params.data.source_text}, read as {audit['layout']}",
         "excluded": f"{grouped(audit['images'] - used)} of {grouped(audit['images'])} images were not used"
         if not summary.folds
-        else f"{grouped(audit['images'])} images, of which each fold takes its own sides",
+        else f"{grouped(audit['images'])} images, split differently in each fold",
         "preprocessing": preprocessing(params),
-        "subsets": f"all images of the classes; of each, {params.split.train_per_class} for training",
-        "unreadable": f"files that cannot be read: {params.data.on_bad_image}; the audit counts them",
-        "labels": f"the labels of the data set, as its files hold them ({audit['why']})",
+        "subsets": f"all images of the classes; training images of each class: {params.split.train_per_class}",
+        "unreadable": f"unreadable files: {params.data.on_bad_image}; the audit counts them",
+        "labels": f"the labels of the data set, as stored in its files ({audit['why']})",
         "split": provenance.split_sentences(params.split),
         "disjoint": _disjoint(params, audit),
         "model": listed([f"{name}: {_network(plan)}" for name, plan in plans.items()]),
@@ -58,7 +58,7 @@ def study_facts(data: Artefacts) -> dict[str, str | None]:
         "ensembles": _ensembles(params),
         "metrics": "listed for each experiment under “Experiment by experiment”",
         "statistics": statistics(summary),
-        "robustness": f"{plural(len(params.study.repeats), 'repeat')}; subgroups where the data know them",
+        "robustness": f"{plural(len(params.study.repeats), 'repeat')}; subgroups where the data identify them",
         "explained": _explained(params),
         "internal": f"{grouped(totals['test'])} test images of the same source",
         "external": listed([f"{test.run} on {test.data_set}" for test in external["tests"]]) or None,
@@ -67,12 +67,12 @@ def study_facts(data: Artefacts) -> dict[str, str | None]:
         "predictors": "the image alone",
         "output": _output(summary),
         "imbalance": _imbalance(plans),
-        "performance": "the comparison table and each experiment’s figures",
+        "performance": "the comparison table and the metrics of each experiment",
         "accuracy": "sensitivity, specificity, PPV and NPV with intervals for each experiment",
-        "failures": "confusion matrices, and the most confident mistakes with their images",
+        "failures": "confusion matrices, and the most confident errors with their images",
         "limits": limits(params, summary, audit),
         "protocol": "params.yaml, at the end of “How it was made”",
-        "available": "code and parameters: the commit named here; weights and figures: DVC’s cache; data: their source",
+        "available": "code and parameters: the commit named here; weights and metrics: DVC’s cache; data: their source",
     }
     return own | participants.facts(data.demographics, data.subgroups)
 
@@ -81,9 +81,11 @@ def preprocessing(params: Params) -> str:
     """What was done to every image before the network."""
     images = params.images
     done = [f"{images.fit} to {images.pixels} × {images.pixels} pixels"]
-    done += ["uniform borders cut off"] if images.crop_border or images.crop_lungs else []
+    done += ["uniform borders removed"] if images.crop_border or images.crop_lungs else []
     done += ["cropped to the lungs"] if images.crop_lungs else []
-    done += [f"window from percentile {images.window[0]:g} to {images.window[1]:g}"] if images.window else []
+    done += (
+        [f"gray levels clipped to percentiles {images.window[0]:g} to {images.window[1]:g}"] if images.window else []
+    )
     done += [f"CLAHE ({images.clahe:g})"] if images.clahe else []
     done += [f"pyramid sharpening ({images.pyramid_sharpening:g})"] if images.pyramid_sharpening else []
     return listed(done)
@@ -97,8 +99,8 @@ def _network(plan: Plan) -> str:
 def _disjoint(params: Params, audit: Tree) -> str:
     known = "image" if audit["patients"] == "unknown" else "patient"
     accepted = "; leakage was accepted" if params.split.on_leakage == "accept" else ""
-    unsure = ", since patients are unknown" if known == "image" else ""
-    return f"by {known}{unsure}; duplicates and near duplicates were looked for{accepted}"
+    unsure = ", because patients are unknown" if known == "image" else ""
+    return f"by {known}{unsure}; the images were searched for duplicates and near duplicates{accepted}"
 
 
 def selection(plans: dict[str, Plan], summary: Summary) -> str:
@@ -116,8 +118,8 @@ def _explained(params: Params) -> str | None:
 
 
 def _output(summary: Summary) -> str:
-    thresholds = "; the highest is the prediction, further thresholds were fixed on validation images"
-    return f"a probability of each class ({listed(summary.classes)}){thresholds}"
+    thresholds = "; the highest is the prediction, and further thresholds were fixed on validation images"
+    return f"a probability for each class ({listed(summary.classes)}){thresholds}"
 
 
 def _imbalance(plans: dict[str, Plan]) -> str:
@@ -126,7 +128,7 @@ def _imbalance(plans: dict[str, Plan]) -> str:
     for name, plan in plans.items():
         done = [] if plan.sampling.strategy == "none" else [f"{plan.sampling.strategy} sampling"]
         done += [] if plan.loss.class_weights == "none" else ["a loss with class weights"]
-        measures[name] = listed(done) if done else "nothing was done about it"
+        measures[name] = listed(done) if done else "not addressed"
     return _where_they_differ(measures)
 
 
@@ -141,7 +143,9 @@ def _where_they_differ(said: Mapping[str, str]) -> str:
 def _ensembles(params: Params) -> str:
     several = len(params.study.repeats) > 1
     return (
-        "the mean probability over repeats, named as an ensemble; tests are of single networks" if several else "none"
+        "the mean probability over repeats, reported as an ensemble; tests compare single networks"
+        if several
+        else "none"
     )
 
 
@@ -158,13 +162,13 @@ def statistics(summary: Summary) -> str:
 
 def limits(params: Params, summary: Summary, audit: Tree) -> str:
     """Those that the pipeline sees; the authors know more."""
-    found = ["all images are of one source, so nothing is said of other hospitals"]
-    found += ["the class is told from facts about the files"] if audit["shortcuts"]["warning"] else []
+    found = ["all images come from one source, so performance at other hospitals is unknown"]
+    found += ["the class can be predicted from file properties alone"] if audit["shortcuts"]["warning"] else []
     found += ["patients are unknown"] if audit["patients"] == "unknown" else []
-    found += ["epochs were chosen on test images"] if summary.chosen_on_test else []
+    found += ["epochs were selected on test images"] if summary.chosen_on_test else []
     found += ["leakage across splits was accepted"] if params.split.on_leakage == "accept" else []
     found += (
-        ["a single repeat does not show how much chance in training matters"] if len(params.study.repeats) == 1 else []
+        ["with a single repeat, the variation between trainings is unknown"] if len(params.study.repeats) == 1 else []
     )
     return "; ".join(found)
 
@@ -178,21 +182,21 @@ def card(data: Artefacts, experiment: Experiment) -> Card:
     model, params, summary = experiment.plan.model, data.params, data.summary
     caution = ["Not a medical device; not validated for clinical use."]
     if experiment.name in summary.chosen_on_test:
-        caution.append("Its epoch was chosen on the test images: its figures are too favourable.")
+        caution.append("Its epoch was selected on the test images: its metrics are too optimistic.")
     limitations = limits(params, summary, data.audit)
     split = provenance.split_sentences(params.split)
     return {
         "Network": [
             f"{model.arch}, {grouped(experiment.runs[0].parameters)} parameters; {model.channels}-channel images of "
-            f"{model.pixels} × {model.pixels} pixels; puts out one probability each for {listed(summary.classes)}."
+            f"{model.pixels} × {model.pixels} pixels; outputs a probability for each of {listed(summary.classes)}."
         ],
         "Training": [
             *provenance.training(experiment.plan, experiment.runs, experiment.library),
             f"Selected: {provenance.selection(experiment.plan.train)}.",
         ],
-        "Intended use": [f"{UNKNOWN}: what it is for, who uses it, and on whom."],
+        "Intended use": [f"{UNKNOWN}: its purpose, users and patients."],
         "Data": [f"{params.data.source_text}; {split} Images: {preprocessing(params)}."],
-        "Figures on the test images": _test_metrics(summary, data.metrics, experiment.name),
+        "Metrics on the test images": _test_metrics(summary, data.metrics, experiment.name),
         "Cautions": [
             *caution,
             *shortcut_warnings(data.explained, experiment.name),

@@ -13,12 +13,12 @@ from xraylab.report.text import SIDE_NAMES, decimal, listed, metric_name, minus,
 COMPARED = ("accuracy", "f1", "auroc")
 ONCE = "trained networks"  # what a comparison is about where every experiment was trained once
 PROBES = {  # a probe, and whether it warns where nearly all is kept, or where it is not
-    "border": (False, "with the border of every image black"),
-    "centre": (True, "with the centre of every image black"),
-    "metadata": (True, "by a model of facts about the files alone"),
+    "border": (False, "with the image border blackened"),
+    "centre": (True, "with the image centre blackened"),
+    "metadata": (True, "by a model that sees only file properties"),
 }
 NOTHING = {"warning": None, "remedy": ""}  # what audits of earlier versions say
-OPENING = "These figures may not hold elsewhere."
+OPENING = "These results may not hold elsewhere."
 
 
 def shortcut_warning(audit: Tree | None, explained: Tree | None) -> str | None:
@@ -29,7 +29,7 @@ def shortcut_warning(audit: Tree | None, explained: Tree | None) -> str | None:
     found = NOTHING | (audit["shortcuts"] if audit else {})
     probes = [probe for probe in PROBES if not (probe == "metadata" and found["warning"])]  # that says as much
     kept = [f"{shares} {PROBES[probe][1]}" for probe in probes if (shares := _kept(explained, probe))]
-    probed = f"Kept of the AUROC beyond chance: {'; '.join(kept)}." if kept else None
+    probed = f"Retained of the AUROC above chance: {'; '.join(kept)}." if kept else None
     reasons = [reason for reason in (found["warning"], probed) if reason]
     return " ".join([*reasons, found["remedy"]]).strip() if reasons else None
 
@@ -46,14 +46,14 @@ def headline(summary: Summary) -> str:
     """Which experiments are shown to be better than the baseline in the primary metric; else that none is, and why."""
     rows, name = _primary(summary), metric_name(summary.primary)
     if not rows:
-        return f"One experiment, {summary.ranking[0].experiment}: there is nothing to compare it with."
+        return f"There is only one experiment, {summary.ranking[0].experiment}, so nothing to compare it with."
     none = f"No experiment is shown to be better than {_baseline(summary)}"
     if summary.chosen_on_test:
-        return f"{none}: the very test images chose, so they show nothing about new ones."
+        return f"{none}: the test images were used for selection, so they say nothing about new images."
     shown = [row for row in rows if row.is_shown(summary.confidence)]
     better, worse = _above(shown), [row for row in shown if (row.difference or 0) < 0]
     if rows[0].about == ONCE and better:
-        return f"{none}: each was trained once, and with another seed the difference in {name} may turn."
+        return f"{none}: each was trained only once, and another seed could reverse the difference in {name}."
     if better:
         verb = "is" if len(better) == 1 else "are"
         said = f"{_differences(better)} {verb} shown to be better than {_baseline(summary)} in {name}"
@@ -86,7 +86,7 @@ def _detectable(rows: list[Comparison]) -> list[str]:
         return []
     span = " to ".join(dict.fromkeys([f"{known[0]:.3f}", f"{known[-1]:.3f}"]))
     which = "" if len(known) == 1 else ", depending on the experiment"
-    return [f"This test had a power of 80 % for a true difference in {metric_name(rows[0].metric)} of {span}{which}."]
+    return [f"This test had 80 % power to detect a true difference in {metric_name(rows[0].metric)} of {span}{which}."]
 
 
 def _why_not(rows: list[Comparison], worse: list[Comparison], confidence: float) -> str:
@@ -97,10 +97,10 @@ def _why_not(rows: list[Comparison], worse: list[Comparison], confidence: float)
         return _also_worse(worse, ": ")
     if above:
         most = max(above, key=lambda row: row.difference or 0)
-        chance = f": the largest difference, {most.difference:+.3f} of {most.first}, may be chance"
+        chance = f": the largest difference, {most.difference:+.3f} ({most.first}), may be due to chance"
         return chance + _also_worse(worse, "; ")
     if undecided:
-        return ": every one is level with it or below"
+        return ": none scores higher"
     untested = next((row.why for row in rows if row.why), "no difference could be tested")
     return f": {untested}"
 
@@ -118,11 +118,14 @@ def _also_worse(worse: list[Comparison], joint: str) -> str:
 
 def _seeds(summary: Summary, rows: list[Comparison]) -> str:
     if rows[0].about == ONCE:
-        return "Every experiment was trained once: this is about these trained networks, and another seed may turn it."
+        return (
+            "Every experiment was trained once: this is about these trained networks, and another seed "
+            "could reverse it."
+        )
     known = {summary.baseline: rows[0].second_sd} | {row.first: row.first_sd for row in rows}
     spreads = [f"{experiment} {sd:.3f}" for experiment, sd in known.items() if sd is not None]
     over = plural(len({run.repeat for run in summary.runs}), "fold" if summary.folds else "repeat")
-    return f"Over {over} the standard deviation of {metric_name(summary.primary)} is: {listed(spreads)}."
+    return f"The standard deviation of {metric_name(summary.primary)} over {over} is {listed(spreads)}."
 
 
 def _primary(summary: Summary) -> list[Comparison]:
@@ -160,14 +163,14 @@ def _first(summary: Summary) -> str:
     images = f"On the {SIDE_NAMES[summary.ranked_on]} images"
     best = f"{images}, {first.experiment} has the {'lowest' if lowest else 'highest'} {name}"
     if first.value == second.value:
-        same = "the same" if lowest else "the same, and no lower loss"
+        same = "the same" if lowest else "the same, but not a lower loss"
         return f"{best} ({values[0]}); {second.experiment} has {same}."
     return f"{best} ({values[0]}), followed by {second.experiment} ({values[1]})."
 
 
 def _scores(summary: Summary, experiment: str, images: int) -> str:
     mean, dagger = summary.test_mean(experiment), summary.mark(experiment)
-    wrong = _wrong(summary, mean, images, "; {} wrong")
+    wrong = _wrong(summary, mean, images, "; {} misclassified")
     auroc = "no AUROC" if mean.auroc is None else f"an AUROC of {decimal(mean.auroc)}{dagger}"
     return (
         f"On the {images} test images, {experiment} reaches an accuracy of {percent(mean.accuracy)} %{dagger}, "
@@ -179,13 +182,13 @@ def _against(summary: Summary, first: str, other: str, images: int) -> str:
     """Every difference with its direction; whether it is more than chance, the tests say."""
     ours, theirs = summary.test_mean(first), summary.test_mean(other)
     dagger = summary.mark(other)
-    name = f"The next, {other},"
+    name = f"The second, {other},"
     if other == summary.baseline:
         name = f"T{_baseline(summary)[1:]}"
     auroc = "no AUROC" if theirs.auroc is None else f"{decimal(theirs.auroc)}{dagger}"
     return (
         f"{name} reaches {percent(theirs.accuracy)} %{dagger}, {decimal(theirs.f1)}{dagger} and {auroc}"
-        f"{_wrong(summary, theirs, images, ' ({} wrong)')}: {first} has {_directions(ours, theirs)}."
+        f"{_wrong(summary, theirs, images, ' ({} misclassified)')}: {first} has {_directions(ours, theirs)}."
     )
 
 
@@ -215,8 +218,8 @@ def _averaged(summary: Summary) -> str:
         return f" ({_tested_sources(summary)})"
     if summary.folds:
         tested = {repeat % summary.folds for repeat in summary.repeats}
-        return f" (the test sides of {plural(len(tested), 'fold')} taken together)"
-    return f" (every figure is the mean of {len(summary.repeats)} repeats)" if summary.several else ""
+        return f" (test images of {plural(len(tested), 'fold')} pooled)"
+    return f" (each metric is the mean of {len(summary.repeats)} repeats)" if summary.several else ""
 
 
 def _tested_sources(summary: Summary) -> str:
@@ -224,18 +227,19 @@ def _tested_sources(summary: Summary) -> str:
     sources = summary.test_sources
     used = list(dict.fromkeys(sources[repeat % len(sources)] for repeat in summary.repeats))
     if len(used) == 1:
-        return f"tested on {used[0]} alone, by networks that were trained without it"
-    many = f"{plural(len(used), 'source')}, {listed(used)}"
-    return f"the mean over {many}, each tested by networks that were trained without it"
+        return f"tested on {used[0]} alone, by networks trained without it"
+    return f"mean over {plural(len(used), 'source')} ({listed(used)}), each tested by networks trained without it"
 
 
 def _chosen(summary: Summary) -> str:
     on_test = summary.chosen_on_test
     if not on_test:
-        return "Every epoch was chosen on the validation images; the test images served once, for the figures above."
-    whose = "Every epoch" if set(on_test) == set(summary.experiments) else f"The epoch of {listed(on_test)}"
-    order = ", and so was the order of the experiments" if summary.ranked_on == "test" else ""
-    return f"{whose} was chosen on the test images themselves{order}: the figures marked {DAGGER} are too favourable."
+        return (
+            "All epochs were selected on the validation images; the test images were used once, for the metrics above."
+        )
+    whose = "All epochs were" if set(on_test) == set(summary.experiments) else f"The epoch of {listed(on_test)} was"
+    order = ", and the experiments were ranked on them" if summary.ranked_on == "test" else ""
+    return f"{whose} selected on the test images themselves{order}: the metrics marked {DAGGER} are too optimistic."
 
 
 def for_terminal(summary: Summary, shortcut: str | None = None) -> RenderableType:
@@ -244,7 +248,7 @@ def for_terminal(summary: Summary, shortcut: str | None = None) -> RenderableTyp
     `shortcut`: why its metrics may not hold elsewhere, said before them.
     """
     said = [headline(summary), *conclusions(summary)]
-    notes = [f"{DAGGER} chosen on the test images, and so too favourable"] if summary.chosen_on_test else []
+    notes = [f"{DAGGER} selected on the test images, so too optimistic"] if summary.chosen_on_test else []
     lines = [Text(minus(sentence)) for sentence in [*said, *notes]]
     before = [Text(f"warning: {OPENING} {shortcut}", style="bold")] if shortcut else []
     return Group(*before, _table(summary), *lines)

@@ -105,13 +105,16 @@ def _changed(preset: Preset, tree: Tree) -> list[tuple[str, Any, Any]]:
 
 def _counts(theirs: Counts | None, ours: Counts, side: str | None) -> str:
     if theirs is None:
-        return "How many images of each class it used is not published, so nothing tells whether these are its data."
-    where = f" on the {side} side" if side else ""
+        return "The number of images per class is not published, so whether these are the same data is unknown."
+    where = f" in the {side} split" if side else ""
     if theirs == ours:
-        return f"There are as many images of each class{where} as it published, so its figures can stand beside these."
+        return (
+            f"The number of images per class{where} matches the publication, so the published results can "
+            f"be compared with these."
+        )
     return (
-        f"It had {_said(theirs)}{where}; here are {_said(ours)}. "
-        "These are other data, and its figures cannot be compared with those above."
+        f"The study used {_said(theirs)}{where}; here there are {_said(ours)}. "
+        "These are different data, so the published results cannot be compared with those above."
     )
 
 

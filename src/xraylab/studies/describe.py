@@ -21,14 +21,14 @@ def listed() -> list[str]:
 def shown(preset: Preset) -> list[str]:
     """Everything about one study: data, values and whose they are, modes, deviations, published results."""
     counts = preset.data["images"] or {}
-    images = ", ".join(f"{label} {count:,}" for label, count in counts.items()) or "how many of each is not published"
+    images = ", ".join(f"{label} {count:,}" for label, count in counts.items()) or "image counts not published"
     lines = [preset.title, preset.summary, "", f"Data: {preset.data['what']}", f"      {preset.data['where']}"]
     lines += [f"      {images}", "", "Values:"]
     lines += [f"  {key} = {value}  ({preset.origin(key)})" for key, value in leaves(preset.values(published=False))]
     if preset.as_published:
-        lines += ["", "With --published, the study's own way of choosing:"]
+        lines += ["", "With --published, the study's own way of selecting:"]
         lines += [f"  {key} = {value}" for key, value in leaves(preset.as_published)]
-    lines += ["", "What differs from the study:", *(f"  - {text}" for text in preset.deviations)]
+    lines += ["", "Differences from the study:", *(f"  - {text}" for text in preset.deviations)]
     lines += ["", f"Published: {preset.results['heading']}"]
     return lines + [f"  {line}" for line in _table([preset.results["columns"], *preset.results["rows"]])]
 
