@@ -228,7 +228,7 @@ def _tested_sources(summary: Summary) -> str:
     used = list(dict.fromkeys(sources[repeat % len(sources)] for repeat in summary.repeats))
     if len(used) == 1:
         return f"tested on {used[0]} alone, by networks trained without it"
-    return f"mean over {plural(len(used), 'source')} ({listed(used)}), each tested by networks trained without it"
+    return f"mean over {plural(len(used), 'source')}, {listed(used)}, each tested by networks trained without it"
 
 
 def _chosen(summary: Summary) -> str:
