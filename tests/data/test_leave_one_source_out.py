@@ -258,10 +258,8 @@ def test_the_report_says_which_source_each_repeat_tested(evaluated: tuple[Any, P
     html = evaluated[1].report.read_text(encoding="utf-8")
     for repeat, name in enumerate(finished_study.SOURCES):
         assert f">repeat {repeat}, tests {name}</th>" in html
-    assert (
-        "(the mean over 3 sources, Anna, Mercy and South, each tested by networks that were trained without it)" in html
-    )
-    assert "AUROCs are not pooled, since probabilities of different networks are on scales of their own" in html
+    assert "(mean over 3 sources, Anna, Mercy and South, each tested by networks trained without it)" in html
+    assert "AUROCs are not pooled, because probabilities of different networks are not on the same scale" in html
     assert "The table and the chart show the first of 3 folds, which tests Anna." in html
     assert "each source that has every class is the test set of one repeat" in html
 
@@ -269,8 +267,8 @@ def test_the_report_says_which_source_each_repeat_tested(evaluated: tuple[Any, P
 def test_one_repeat_alone_tests_one_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, paths = run(finished(tmp_path, [1]), evaluate, report)
     assert "note: round 0 of the repeats tests source Mercy of 3 alone" in capsys.readouterr().out
-    assert "(the mean over Mercy alone, each" not in (html := paths.report.read_text(encoding="utf-8"))
-    assert "(tested on Mercy alone, by networks that were trained without it)" in html
+    assert "(mean over Mercy alone, each" not in (html := paths.report.read_text(encoding="utf-8"))
+    assert "(tested on Mercy alone, by networks trained without it)" in html
 
 
 @pytest.mark.parametrize("seed", range(3))

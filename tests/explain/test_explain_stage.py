@@ -142,7 +142,7 @@ def test_metadata_that_tell_the_class_are_a_warning_in_the_log_and_the_report(ex
     assert f"warning: {record['experiment']}: {warning}\n" in (paths.root / "log").read_text()
     page = paths.report.read_text()
     assert f"<p><strong>{record['experiment']}: shortcut.</strong> {warning}</p>" in page
-    assert "Random weights are the sanity check" in page
+    assert "Random weights are a sanity check" in page
 
 
 def test_a_network_that_loses_its_skill_with_the_border_is_a_warning_above_the_answer(explained: Loaded) -> None:
@@ -196,7 +196,7 @@ def test_a_study_that_explains_nothing_says_so(tmp_path: Path) -> None:
     assert files.read_json(paths.explanation / "summary.json") == {
         "ranked_on": None, "methods": ["grad-cam", "occlusion"], "experiments": [], "feature_maps": None,
     }  # fmt: skip
-    assert "<p>Not looked at: <code>explain.experiments</code> names no experiment.</p>" in paths.report.read_text()
+    assert "<p>Not examined: <code>explain.experiments</code> names no experiment.</p>" in paths.report.read_text()
 
 
 def test_chosen_experiments_without_findings(tmp_path: Path) -> None:
