@@ -142,8 +142,8 @@ def whole_studies(size: Size, folder: Path) -> Measured:
     """The demo study and one of 2,300 images of 256 px, from nothing to the report."""
 
     def large(tree: dict[str, Any]) -> None:
-        tree["data"]["demo"].update(healthy=1840, tb=460, pixels=256)
-        tree["images"]["pixels"], tree["model"]["pixels"] = 256, 224
+        tree["data"]["demo"].update(n_healthy=1840, n_tb=460, size=256)
+        tree["images"]["size"], tree["model"]["img_size"] = 256, 224
 
     wanted = {"small": small} if size is SMALL else {"demo": lambda tree: None, "large": large}
     rows = []
@@ -189,7 +189,7 @@ def same_bits(size: Size, folder: Path) -> Measured:
 
     def short(tree: dict[str, Any]) -> None:
         small(tree)
-        tree["augment"].update(rotation=10.0, brightness=0.2)
+        tree["augment"].update(degrees=10.0, brightness=0.2)
 
     study = studies.begun(folder / "bits", short)
     for each in studies.BEFORE:
@@ -237,8 +237,8 @@ def side_by_side(size: Size, folder: Path) -> Measured:
 
 def small(tree: dict[str, Any]) -> None:
     """One experiment on a few dozen images."""
-    tree["data"]["demo"].update(healthy=24, tb=12, pixels=64)
-    tree["images"]["pixels"] = tree["model"]["pixels"] = 32
+    tree["data"]["demo"].update(n_healthy=24, n_tb=12, size=64)
+    tree["images"]["size"] = tree["model"]["img_size"] = 32
     tree["train"].update(epochs=2, batch_size=8)
     tree["explain"].update(images=1, occlusion_patch=0.5, occlusion_stride=0.5)
     several(tree, 1)

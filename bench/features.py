@@ -78,13 +78,13 @@ def study(folder: Path, images: np.ndarray) -> Paths:
     weights.save(networks.build("resnet18", 2, 1, 0.0), folder / "start.safetensors")
     yaml = YAML()
     tree = yaml.load(REPOSITORY / "params.yaml")
-    tree["images"]["pixels"] = tree["model"]["pixels"] = PIXELS
+    tree["images"]["size"] = tree["model"]["img_size"] = PIXELS
     tree["model"]["pretrained"] = "start.safetensors"
     tree["train"].update(schedule="one_cycle", batch_size=BATCH)
     tree["study"]["baseline"] = "head-uncached"
     tree["experiments"] = {
         f"{upto}-{how}": {
-            "model": {"freeze": {"upto": upto, "cache": how == "cached"}},
+            "model": {"freeze": {"until": upto, "cache": how == "cached"}},
             "train": {"epochs": HEAD_EPOCHS if (upto, how) == ("head", "cached") else 1},
         }
         for upto in ("head", "layer3")

@@ -27,7 +27,7 @@ from xraylab.evaluate.samples import Sample, unit_matrices
 IMAGES, PATIENTS, CLASSES, SWAPS, ROUNDS = 20_000, 8_000, 4, 10_000, 3
 LOOP = 5  # swaps of the loop in one turn: each takes the same time
 FOUR = EvalConfig(["A", "B", "C", "D"], None, 3, np.array([0.1, 0.2, 0.1, 0.6]), 0.95, "auroc", 0.0, SWAPS, 0)
-TWO = replace(FOUR, classes=["A", "B"], positive=1, normal=0, prevalence=None)
+TWO = replace(FOUR, classes=["A", "B"], positive=1, negative_class=0, prevalence=None)
 SECONDS = {"20,000 images, independent": 5.0, "20,000 images, by patient": 5.0}
 STUDY = {"2,000 images, 5 experiments, 2 classes": 5.0, "2,000 images, 5 experiments, 4 classes": 5.0}
 

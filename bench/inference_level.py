@@ -143,7 +143,7 @@ def perfect(rng: np.random.Generator, truth: float) -> Counts:
     return _held(sample, "overall", "accuracy", truth)
 
 
-EIGHT = replace(TWO, classes=list("ABCDEFGH"), positive=None, normal=None)
+EIGHT = replace(TWO, classes=list("ABCDEFGH"), positive=None, negative_class=None)
 
 
 def eight(rng: np.random.Generator, number: int = 60) -> Sample:

@@ -27,10 +27,10 @@ NIH_PATIENT = r"^(?P<patient>\d{8}(?=_\d{3}\.)|.+(?=\.))"
 WEIGHTS = "pneumonia/models/baseline/0"
 FREEZES: dict[str, dict[str, Any]] = {
     "all": {},
-    "first-two-blocks": {"blocks": 2},
-    "half": {"layers": 0.5},
-    "three-quarters": {"layers": 0.75},
-    "head": {"upto": "head"},
+    "first-two-blocks": {"n_blocks": 2},
+    "half": {"layer_fraction": 0.5},
+    "three-quarters": {"layer_fraction": 0.75},
+    "head": {"until": "head"},
 }
 Tree = dict[str, Any]
 
@@ -61,15 +61,15 @@ def transfer(tree: Tree, data: Path, out: Path) -> None:
 def covid3(tree: Tree, data: Path, out: Path) -> None:
     classes = ["Covid-19", "No_findings", "Pneumonia"]
     tree["data"].update(source=str(data / "covid3"), classes=classes, positive=None, patient=NIH_PATIENT)
-    tree["evaluate"]["normal"] = "No_findings"
-    tree["split"].update(strategy="folds", folds=3, test=None)
+    tree["evaluate"]["negative_class"] = "No_findings"
+    tree["split"].update(strategy="folds", folds=3, test_pct=None)
     tree["study"]["repeats"] = [0, 1, 2]
     tree["model"].update(arch="resnet18", channels=1)
     tree["train"].update(schedule="one_cycle", epochs=5, lr=1e-3, batch_size=32)
     tree["experiments"] = {
         "baseline": {},
         "weighted": {"loss": {"class_weights": "balanced"}},
-        "mixup": {"augment": {"mixup": 0.4}},
+        "mixup": {"augment": {"mixup_alpha": 0.4}},
         "transfer": {"model": {"pretrained": str(out / WEIGHTS)}},
     }
 
@@ -92,7 +92,7 @@ def run(name: str, data: Path, out: Path) -> Path:
         subprocess.run([*command, PRESETS[name]], cwd=folder, check=True, stdout=subprocess.DEVNULL)
     yaml = YAML()
     tree = yaml.load(folder / "params.yaml")
-    tree["images"]["pixels"], tree["model"]["pixels"] = CACHED_SIZE, IMG_SIZE
+    tree["images"]["size"], tree["model"]["img_size"] = CACHED_SIZE, IMG_SIZE
     CHANGES[name](tree, data, out)
     yaml.dump(tree, folder / "params.yaml")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -55,7 +55,7 @@ def bare_images_per_second(shipped: Params, precision: str) -> float:
     network = networks.build(shipped.model.arch, len(shipped.data.classes), shipped.model.channels, 0.0)
     network = network.to(memory_format=torch.channels_last).to(machine.device)
     optimizer = optimizers.factory("adam", shipped.train.weight_decay, None)([list(network.parameters())], lr=1e-3)
-    size, pixels = shipped.train.batch_size, shipped.model.pixels
+    size, pixels = shipped.train.batch_size, shipped.model.img_size
     batch = torch.randn(size, shipped.model.channels, pixels, pixels, device=machine.device)
     labels = torch.zeros(size, dtype=torch.int64, device=machine.device)
     times = []

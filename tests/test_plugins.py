@@ -81,7 +81,7 @@ def test_the_example_of_the_docs_trains_and_predicts(example: Path, tmp_path: Pa
         for section, values in settings.items():
             tree[section].update(values)
         tree["experiments"] = {"baseline": {}}
-        tree["split"].update(strategy="random", test=0.25, valid=0.25)
+        tree["split"].update(strategy="random", test_pct=0.25, valid_pct=0.25)
 
     given, paths = loaded = run(load(small.study(tmp_path / "study", change)), *BEFORE_PLAN, plan, features)
     index = tables.read(paths.index)

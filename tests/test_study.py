@@ -31,7 +31,7 @@ def finished(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     root = shutil.copytree(noise, tmp_path_factory.mktemp("python") / "study")
 
     def change(tree: small.Tree) -> None:
-        tree["split"]["valid"] = 0.25  # nine images and more
+        tree["split"]["valid_pct"] = 0.25  # nine images and more
         tree["study"]["repeats"] = REPEATS
         tree["experiments"] = {"baseline": {}}
 

@@ -55,8 +55,8 @@ assert pool.shares(2, [])[0].get("OMP_NUM_THREADS") == str(max(1, os.cpu_count()
 @pytest.mark.slow
 def test_every_module_is_imported_and_light_stages_run_without_what_windows_lacks(tmp_path: Path) -> None:
     tree = YAML(typ="safe").load(small.REPOSITORY / "params.yaml")
-    tree["data"]["demo"] |= {"healthy": 12, "tb": 8, "pixels": 64}
-    tree["images"]["pixels"] = tree["model"]["pixels"] = 32
+    tree["data"]["demo"] |= {"n_healthy": 12, "n_tb": 8, "size": 64}
+    tree["images"]["size"] = tree["model"]["img_size"] = 32
     YAML().dump(tree, tmp_path / "params.yaml")
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     done = subprocess.run(

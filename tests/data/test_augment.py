@@ -33,7 +33,9 @@ def test_nothing_is_drawn_where_nothing_may_change() -> None:
 
 
 def test_what_is_drawn_lies_between_its_bounds_and_fills_them() -> None:
-    drawn = strong(brightness=0.2, contrast=0.3, sharpness_p=0.3, rotation=10, shift=0.05, zoom=0.1).draw(uniform(4000))
+    drawn = strong(brightness=0.2, contrast=0.3, p_sharpness=0.3, degrees=10, translate=0.05, zoom=0.1).draw(
+        uniform(4000)
+    )
     for factors, strength in [(drawn.brightness, 0.2), (drawn.contrast, 0.3)]:
         assert 1 - strength <= factors.min() < 1 - 0.98 * strength
         assert 1 + 0.98 * strength < factors.max() <= 1 + strength
@@ -66,7 +68,7 @@ def test_contrast_and_brightness_are_torchvisions(factor: float) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_rotation_shift_zoom_and_shear_are_torchvisions_affine(seed: int, slant: int) -> None:
     image, draws = smooth_image(), uniform(1, seed)
-    augmentation = strong(rotation=20, shift=0.1, zoom=0.2, shear=slant)
+    augmentation = strong(degrees=20, translate=0.1, zoom=0.2, shear=slant)
     drawn = augmentation.draw(draws)
     assert drawn.matrices is not None
     moved = augment.moved(image, drawn.matrices[0])
@@ -86,11 +88,11 @@ def test_rotation_shift_zoom_and_shear_are_torchvisions_affine(seed: int, slant:
 def test_a_flip_is_torchvisions_and_comes_before_rotation() -> None:
     image = np.random.default_rng(0).integers(0, 256, (20, 20), np.uint8)
     draws = uniform(1)
-    for strengths, flip in [({"hflip_p": 1}, F.horizontal_flip), ({"vflip_p": 1}, F.vertical_flip)]:
+    for strengths, flip in [({"p_hflip": 1}, F.horizontal_flip), ({"p_vflip": 1}, F.vertical_flip)]:
         drawn = strong(**strengths).draw(draws)
         np.testing.assert_array_equal(augment.moved(image, drawn.matrices[0]), flip(torch.from_numpy(image)).numpy())
     image = smooth_image()
-    both, rotation = (strong(rotation=20, hflip_p=p).draw(draws).matrices[0] for p in (1, 0))
+    both, rotation = (strong(degrees=20, p_hflip=p).draw(draws).matrices[0] for p in (1, 0))
     flipped = F.horizontal_flip(torch.from_numpy(image)).numpy()
     np.testing.assert_allclose(augment.moved(image, both), augment.moved(flipped, rotation).astype(int), atol=1)
 
@@ -116,7 +118,7 @@ def test_boxes_have_areas_and_ratios_between_their_bounds_and_lie_inside() -> No
 
 
 def test_noise_and_erasing_are_as_strong_and_as_frequent_as_asked() -> None:
-    augmentation = strong(noise=0.05, erase_p=0.25)
+    augmentation = strong(noise_std=0.05, p_erase=0.25)
     drawn = augmentation.draw(uniform(400))
     heights, widths = drawn.erased[:, 1] - drawn.erased[:, 0], drawn.erased[:, 3] - drawn.erased[:, 2]
     assert abs((widths > 0).mean() - 0.25) < 0.05
@@ -148,7 +150,7 @@ def test_later_options_leave_the_draws_of_earlier_ones_alone() -> None:
     """A study that uses none of them trains on the same bits as before they were there."""
     numbers = augment.uniform([7, 2], 50)
     assert (numbers[:, : augment.DRAWS] == np.random.default_rng([7, 2]).random((50, augment.DRAWS))).all()
-    before = strong(rotation=10, contrast=0.3, noise=0.1, erase_p=0.5)
+    before = strong(degrees=10, contrast=0.3, noise_std=0.1, p_erase=0.5)
     after = replace(before, gamma=1.0, p_blur=0.5, p_histogram_matching=0.5)
     one, other = before.draw(numbers), after.draw(numbers)
     for name in ("matrices", "brightness", "contrast", "noise", "erased", "sharpen"):

@@ -22,7 +22,7 @@ from xraylab.data.sampling import EpochSampler
 from xraylab.errors import DataError
 
 CLASSES = ["Healthy", "TB"]
-STRONG = strong(sharpness_factor=3.0, sharpness_p=0.5, contrast=0.5, noise=0.05, erase_p=0.5)
+STRONG = strong(sharpness_factor=3.0, p_sharpness=0.5, contrast=0.5, noise_std=0.05, p_erase=0.5)
 
 
 def images(count: int = 20, pixels: int = 16) -> np.ndarray:
@@ -77,7 +77,7 @@ def test_what_the_network_sees_may_be_smaller_than_what_is_kept() -> None:
 
 def test_a_batch_is_augmented_image_by_image() -> None:
     augmentation = strong(
-        rotation=10, shift=0.1, zoom=0.1, brightness=0.2, sharpness_factor=2.0, sharpness_p=0.5, contrast=0.3
+        degrees=10, translate=0.1, zoom=0.1, brightness=0.2, sharpness_factor=2.0, p_sharpness=0.5, contrast=0.3
     )
     dls = loaders(augmentation, pixels=8)
     x, _ = epoch_of(dls, 0, [3, 7])
@@ -190,7 +190,7 @@ def test_show_batch_draws_each_image_with_its_class(figures: Callable[[], list[A
 
 
 def test_show_batch_of_one_image_shows_augmentations_of_it(figures: Callable[[], list[Any]]) -> None:
-    loaders(strong(rotation=30)).show_batch(max_n=4, unique=True)
+    loaders(strong(degrees=30)).show_batch(max_n=4, unique=True)
     shown = [axes.images[0].get_array() for axes in figures()]
     assert len({axes.get_title() for axes in figures()}) == 1
     assert all(not np.array_equal(one, other) for one, other in combinations(shown, 2))

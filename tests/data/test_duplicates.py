@@ -76,7 +76,7 @@ def near_in(folder: Path) -> pd.DataFrame:
 def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two dozen synthetic chest films, which are much alike."""
     drawn, folder = tmp_path_factory.mktemp("drawn"), tmp_path_factory.mktemp("films")
-    demo.write(drawn, healthy=20, tb=5, pixels=128, seed=3)
+    demo.write(drawn, n_healthy=20, n_tb=5, size=128, seed=3)
     for path in [*drawn.glob("Healthy/*.png"), *drawn.glob("TB/*.png")]:
         path.rename(folder / path.name)
     return folder

@@ -18,17 +18,17 @@ COUNT = 6
 SIZES = [(48, 48), (48, 36), (48, 24), (50, 37), (36, 48)]
 """Kept and seen: alike, smaller by 4/3, by half and by no simple ratio, and larger."""
 STRENGTHS: dict[str, dict[str, float]] = {
-    "sharpness": {"sharpness_factor": 1.7, "sharpness_p": 0.6},
-    "rotation": {"rotation": 20},
-    "shift": {"shift": 0.1},
+    "sharpness": {"sharpness_factor": 1.7, "p_sharpness": 0.6},
+    "degrees": {"degrees": 20},
+    "translate": {"translate": 0.1},
     "zoom": {"zoom": 0.2},
     "shear": {"shear": 15},
-    "flips": {"hflip_p": 0.5, "vflip_p": 0.5},
+    "flips": {"p_hflip": 0.5, "p_vflip": 0.5},
     "crop": {"crop_scale": 0.4},
     "brightness": {"brightness": 0.3},
     "contrast": {"contrast": 0.4},
-    "noise": {"noise": 0.1},
-    "erasing": {"erase_p": 0.5},
+    "noise_std": {"noise_std": 0.1},
+    "erasing": {"p_erase": 0.5},
     "gamma": {"gamma": 1.0},
     "blur": {"p_blur": 0.6, "blur_sigma": 2.0},
     "matching": {"p_histogram_matching": 0.6},
@@ -55,7 +55,7 @@ def there(
         return gpu_cache.normalised(gpu_cache.plain(tensor, pixels), mean, std)
     levels = gpu_cache.changed(tensor, drawn, strengths.sharpness_factor, pixels)
     assert torch.equal(tensor, torch.from_numpy(images))
-    return gpu_cache.roughened(gpu_cache.normalised(levels, mean, std), drawn, strengths.noise, mean, std)
+    return gpu_cache.roughened(gpu_cache.normalised(levels, mean, std), drawn, strengths.noise_std, mean, std)
 
 
 def apart(one: Tensor, other: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ def test_augmented_images_are_the_same_under_each_change_and_each_two(size: int,
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_noise_and_erasing_are_the_same_on_both_and_what_people_are_shown(channels: int) -> None:
-    images, augmentation = noise_images(48), strong(noise=0.1, erase_p=0.5, contrast=0.2)
+    images, augmentation = noise_images(48), strong(noise_std=0.1, p_erase=0.5, contrast=0.2)
     drawn = augmentation.draw(augment.uniform([3], COUNT))
     here = ImageCache(images, image_cache.IMAGENET[channels], 48, "cpu").changed(np.arange(COUNT), drawn, augmentation)
     torch.testing.assert_close(there(images, 48, channels, drawn, augmentation), here, atol=1e-5, rtol=0)
@@ -156,10 +156,10 @@ def test_batches_are_made_on_the_device_and_nothing_waits_for_it() -> None:
     images, drawn, strengths = everything(48)
     rows = np.arange(COUNT)
     store = ImageCache(images, image_cache.IMAGENET[1], 36, "meta")
-    model = {"augment": vars(strengths), "pixels": 36, "repeat": 0}
+    model = {"augment": vars(strengths), "img_size": 36, "repeat": 0}
     (view,) = inference._augmented(images, rows, model, 1, image_cache.IMAGENET[1], "meta")
     made = [
-        store.plain(rows),
+        store.of(rows),
         store.changed(rows, drawn, strengths),
         image_cache.network_input(images, rows, image_cache.IMAGENET[1], 36, "meta"),
         view(0, COUNT),

@@ -162,7 +162,7 @@ def test_nothing_that_is_planted_in_headers_is_written_anywhere(
 
     def change(tree: small.Tree) -> None:
         small.use(tmp_path / "films", ["A", "B"], "B")(tree)
-        tree["split"].update(strategy="random", test=0.25, valid=0.25)
+        tree["split"].update(strategy="random", test_pct=0.25, valid_pct=0.25)
         tree.update(experiments={"baseline": {}})
         tree["train"].update(epochs=1)
 
@@ -201,7 +201,7 @@ def test_nothing_that_is_planted_in_headers_is_written_anywhere(
 def test_names_of_headers_are_in_the_index_with_keep_names_alone(tmp_path: Path) -> None:
     planted(tmp_path / "films")
     study = small.study(tmp_path / "study", small.use(tmp_path / "films", ["A", "B"], "B"))
-    small.edit(study, lambda tree: tree["split"].update(strategy="random", test=0.25, valid=0.25))
+    small.edit(study, lambda tree: tree["split"].update(strategy="random", test_pct=0.25, valid_pct=0.25))
     for each in (source, fetch, stage, split, cache):
         each.run(*load(study))
     assert hits(written_below(study, study / "src", Paths(study).raw)) == []

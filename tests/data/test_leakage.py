@@ -138,8 +138,8 @@ def test_a_class_that_would_lose_all_its_images_stops_the_study() -> None:
 
 
 def test_sorted_id_that_cuts_through_patients_keeps_its_test_split(tmp_path: Path) -> None:
-    study = leaky_study(tmp_path, on_leakage="resolve", max_resolved=0.5, valid=0.3)
-    small.edit(study, lambda tree: tree["split"].update(train_per_class=10))
+    study = leaky_study(tmp_path, on_leakage="resolve", max_resolved=0.5, valid_pct=0.3)
+    small.edit(study, lambda tree: tree["split"].update(max_train_per_class=10))
     stage.run(*load(study))
     training = tables.read(study / "data/split/train_data.csv")
     assert training["label"].value_counts().to_dict() == {"Healthy": 10, "TB": 10}

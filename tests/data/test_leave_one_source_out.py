@@ -29,7 +29,7 @@ from xraylab.stages import split as stage
 from xraylab.train.learner import dataloaders
 from xraylab.train.run import TrainingRun
 
-STRATEGY = {"strategy": "leave-one-source-out", "test": None}
+STRATEGY = {"strategy": "leave-one-source-out", "test_pct": None}
 
 
 def table(counts: dict[tuple[str, str], int], images_each: int = 1) -> pd.DataFrame:
@@ -87,7 +87,7 @@ def test_the_seed_moves_validation_alone() -> None:
         ),
         (
             {("a", "h"): 9, ("a", "tb"): 1, ("b", "h"): 9, ("b", "tb"): 9},
-            "a class has fewer images than the split needs (split.valid: 0.2); add images or lower split.valid:\n"
+            "a class has fewer images than split.valid_pct: 0.2 needs; add images, or lower it:\n"
             "  - fold 1, tb: 10 images leave valid without one",
         ),
     ],

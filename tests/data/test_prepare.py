@@ -20,8 +20,8 @@ from xraylab.data.prepare import Preparation
 from xraylab.demo import radiograph
 from xraylab.errors import DataError
 
-NOTHING = Preparation(crop_border=False, crop_lungs=False, window=None, clahe=None, pyramid_sharpening=0.0)
-ALL = Preparation(crop_border=True, crop_lungs=False, window=(1.0, 99.0), clahe=2.0, pyramid_sharpening=0.5)
+NOTHING = Preparation(crop_border=False, crop_lungs=False, clip_percentiles=None, clahe=None, pyramid_sharpening=0.0)
+ALL = Preparation(crop_border=True, crop_lungs=False, clip_percentiles=(1.0, 99.0), clahe=2.0, pyramid_sharpening=0.5)
 
 
 def noise(height: int = 64, width: int = 48, seed: int = 0) -> NDArray[np.uint8]:
@@ -79,7 +79,7 @@ def test_something_always_remains() -> None:
 
 
 def test_a_border_is_cropped_from_deep_levels_too() -> None:
-    crop = Preparation(crop_border=True, crop_lungs=False, window=None, clahe=None, pyramid_sharpening=0.0)
+    crop = Preparation(crop_border=True, crop_lungs=False, clip_percentiles=None, clahe=None, pyramid_sharpening=0.0)
     picture = framed(0, 20, 3, 1, 30)
     np.testing.assert_array_equal(prepare.prepare(picture, crop), noise())
     np.testing.assert_array_equal(prepare.prepare(picture.astype(np.uint16) * 257, crop), noise())
@@ -120,7 +120,7 @@ def test_padding_within_the_cropped_lungs_stays_black_and_has_no_part_in_percent
     film, padding = chest().astype(np.uint16) * 200 + 5000, np.zeros((160, 160), bool)
     padding[60:70, 70:85] = True
     levels = np.where(padding, 0, film).astype(np.uint16)
-    how = replace(NOTHING, crop_lungs=True, window=(1.0, 99.0))
+    how = replace(NOTHING, crop_lungs=True, clip_percentiles=(1.0, 99.0))
     kept = prepare.find_crop(levels, how)
     shown, hidden = prepare.prepare(levels, how, padding), padding[kept.rows, kept.columns]
     assert (kept.lungs, hidden.sum()) == (True, 150)
@@ -150,13 +150,17 @@ def test_films_without_lungs_are_counted_and_named(tmp_path: Path, capsys: pytes
 def test_a_window_is_taken_from_the_deep_levels() -> None:
     """A hundred levels of 65,536 would be one of 256."""
     levels = np.arange(30000, 30101, dtype=np.uint16).repeat(5).reshape(5, 101)
-    window = Preparation(crop_border=False, crop_lungs=False, window=(10.0, 90.0), clahe=None, pyramid_sharpening=0.0)
+    window = Preparation(
+        crop_border=False, crop_lungs=False, clip_percentiles=(10.0, 90.0), clahe=None, pyramid_sharpening=0.0
+    )
     expected = np.round(np.clip((levels - 30010.0) / 80, 0, 1) * 255)
     np.testing.assert_array_equal(prepare.prepare(levels, window), expected)
 
 
 def test_the_border_is_no_part_of_the_window() -> None:
-    both = Preparation(crop_border=True, crop_lungs=False, window=(0.0, 100.0), clahe=None, pyramid_sharpening=0.0)
+    both = Preparation(
+        crop_border=True, crop_lungs=False, clip_percentiles=(0.0, 100.0), clahe=None, pyramid_sharpening=0.0
+    )
     inner = noise() // 4 + 100
     picture = np.pad(inner, 30)
     np.testing.assert_array_equal(prepare.prepare(picture, both), np.round((inner - 100) / 63 * 255))

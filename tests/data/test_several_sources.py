@@ -96,7 +96,7 @@ def test_the_demo_and_an_archive_stand_in_a_list_too(tmp_path: Path) -> None:
     write(tmp_path / "films", {"healthy": 4, "tb": 4}, seed=3)
     archive = shutil.make_archive(str(tmp_path / "films"), "zip", tmp_path / "films")
     sources = [{"name": "drawn", "path": "demo"}, {"name": "packed", "path": archive}]
-    paths = made(tmp_path, sources, fetch, index, data={"demo": {"healthy": 6, "tb": 4, "pixels": 32, "seed": 0}})
+    paths = made(tmp_path, sources, fetch, index, data={"demo": {"n_healthy": 6, "n_tb": 4, "size": 32, "seed": 0}})
     found = tables.read(paths.index).groupby(["source", "label"]).size().to_dict()
     assert found == {("drawn", "Healthy"): 6, ("drawn", "TB"): 4, ("packed", "Healthy"): 4, ("packed", "TB"): 4}
 
@@ -228,7 +228,7 @@ def test_given_sides_of_each_source_are_kept(tmp_path: Path) -> None:
                 tmp_path / name / side, {"Healthy": 4, "TB": 4}, seed=seed * 10 + ["train", "val", "test"].index(side)
             )
     sources = [{"name": name, "path": str(tmp_path / name)} for name in ("one", "two")]
-    given = {"strategy": "given", "test": None, "valid": None}
+    given = {"strategy": "given", "test_pct": None, "valid_pct": None}
     paths = made(tmp_path, sources, fetch, index, split, split=given)
     for side, given_as in (("train", "train"), ("valid", "val"), ("test", "test")):
         listed = tables.read(paths.split / f"{side}_data.csv")

@@ -99,7 +99,7 @@ def test_classes_with_too_few_images_are_named_together() -> None:
     with pytest.raises(DataError) as caught:
         strategies.by_sorted_id(table({"a": 4, "b": 50, "c": 2}), test=0.2, valid=0.15, seed=0)
     assert str(caught.value) == (
-        "a class has fewer images than the split needs (split.test: 0.2, split.valid: 0.15); "
+        "a class has fewer images than the split needs (split.test_pct: 0.2, split.valid_pct: 0.15); "
         "add images or change the fractions:\n"
         "  - a: 4 images leave test without one\n"
         "  - c: 2 images leave valid and test without one"
@@ -205,7 +205,7 @@ def test_every_fold_that_leaves_a_side_empty_is_named() -> None:
     with pytest.raises(DataError) as caught:
         strategies.by_folds(table({"a": 40, "b": 3}), folds=3, valid=0.1, seed=0)
     assert str(caught.value) == (
-        "a class has fewer images than the split needs (split.folds: 3, split.valid: 0.1); "
+        "a class has fewer images than the split needs (split.folds: 3, split.valid_pct: 0.1); "
         "add images or lower split.folds:\n"
         "  - fold 0, b: 3 images leave valid without one\n"
         "  - fold 1, b: 3 images leave valid without one\n"
@@ -218,7 +218,7 @@ def test_drawing_names_the_classes_that_leave_a_side_empty(draw: str) -> None:
     with pytest.raises(DataError) as caught:
         DRAWS[draw](table({"a": 400, "b": 1}), 0)
     assert str(caught.value) == (
-        "a class has fewer images than the split needs (split.test: 0.2, split.valid: 0.15); "
+        "a class has fewer images than the split needs (split.test_pct: 0.2, split.valid_pct: 0.15); "
         "add images or change the fractions:\n"
         "  - b: 1 images leave valid and test without one"
     )
@@ -313,7 +313,7 @@ def test_each_fold_has_its_tables_and_a_repeat_finds_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     index_ = people(0)
-    paths = drawn_study(tmp_path / "study", index_, strategy="folds", folds=3, test=None, train_per_class=20)
+    paths = drawn_study(tmp_path / "study", index_, strategy="folds", folds=3, test_pct=None, max_train_per_class=20)
     assert sorted(path.name for path in paths.split.iterdir()) == [
         "audit.json",
         "fold-0",

@@ -14,7 +14,7 @@ from xraylab.errors import DataError, MissingError
 from xraylab.paths import Paths
 from xraylab.stages import source, split
 
-GIVEN = {"strategy": "given", "test": None}
+GIVEN = {"strategy": "given", "test_pct": None}
 INDEX = pd.DataFrame(
     [
         {
@@ -62,8 +62,8 @@ def test_a_class_without_a_given_side_is_named() -> None:
     with pytest.raises(DataError) as caught:
         strategies.as_given(INDEX.assign(side=side), valid=None, seed=0)
     assert str(caught.value) == (
-        "a class has no image in a split of the data (split.valid: null); "
-        "add images there, sample validation with a fraction in split.valid, or take another strategy:\n"
+        "a class has no image in a split of the data (split.valid_pct: null); "
+        "add images there, sample validation with a fraction in split.valid_pct, or take another strategy:\n"
         "  - Healthy: 22 images leave valid and test without one\n"
         "  - TB: 22 images leave valid without one"
     )
@@ -85,7 +85,7 @@ def names(column: str, leave_out: int = 0) -> dict[str, list[str]]:
 
 
 def study(folder: Path, lists: Path | str, valid: float | None = None, index: pd.DataFrame = INDEX) -> Paths:
-    paths = Paths(small.study(folder, lambda tree: tree["split"].update(GIVEN, files=str(lists), valid=valid)))
+    paths = Paths(small.study(folder, lambda tree: tree["split"].update(GIVEN, files=str(lists), valid_pct=valid)))
     tables.write(index, paths.index)
     tables.write(pd.DataFrame(columns=["id", "other", "change", "bits"]), paths.near_duplicates)
     return paths

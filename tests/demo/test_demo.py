@@ -20,7 +20,7 @@ from xraylab.demo.dataset import SEVERAL, TEST_FRACTION, plan
 from xraylab.demo.radiograph import Patient, Radiograph, draw_patient, expose
 from xraylab.stages import fetch, index, source, split
 
-SMALL = {"healthy": 12, "tb": 10, "pixels": 48, "seed": 3}
+SMALL = {"n_healthy": 12, "n_tb": 10, "size": 48, "seed": 3}
 PIXELS = 96
 
 
@@ -94,7 +94,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_processes(written: Path, tmp_p
 
 
 def test_another_seed_draws_other_images(written: Path, tmp_path: Path) -> None:
-    demo.write(tmp_path, **{**SMALL, "seed": 4, "tb": 1, "healthy": 2})
+    demo.write(tmp_path, **{**SMALL, "seed": 4, "n_tb": 1, "n_healthy": 2})
     assert not set(hashes(tmp_path).values()) & set(hashes(written).values())
 
 

@@ -24,8 +24,8 @@ from xraylab.params.config import Params
 from xraylab.paths import Paths
 from xraylab.stages import evaluate
 
-PUBLISHED = {"split": {"valid": 0.0}, "train": {"select_on": "test"}}
-FOLDS = {"split": {"strategy": "folds", "folds": 3, "test": None}}
+PUBLISHED = {"split": {"valid_pct": 0.0}, "train": {"select_on": "test"}}
+FOLDS = {"split": {"strategy": "folds", "folds": 3, "test_pct": None}}
 THREE = {"data": {"classes": ["Normal", "Opacity", "Viral Pneumonia"], "positive": None}}
 DRAWS = {
     "ordinary": lambda rng, classes: rng.integers(0, classes, (2, 40)),
@@ -546,7 +546,7 @@ def test_without_known_groups_the_table_is_empty_and_can_be_read(tmp_path: Path)
 
 
 def test_three_classes_have_means_and_a_rate_called_normal(tmp_path: Path) -> None:
-    given = THREE | {"evaluate": {"normal": "Normal", "prevalence": [0.8, 0.15, 0.05]}}
+    given = THREE | {"evaluate": {"negative_class": "Normal", "prevalence": [0.8, 0.15, 0.05]}}
     _, paths = _evaluated(tmp_path, given, skill=1.0)
     part = _probabilities(paths, "l2", 0)
     columns = ["p_Normal", "p_Opacity", "p_Viral Pneumonia"]

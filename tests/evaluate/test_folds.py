@@ -18,10 +18,10 @@ from xraylab.train.learner import dataloaders
 from xraylab.train.run import TrainingRun
 
 FOLDS = {
-    "split": {"strategy": "folds", "folds": 3, "test": None},
+    "split": {"strategy": "folds", "folds": 3, "test_pct": None},
     "study": {"repeats": [0, 1, 2, 4]},
-    "images": {"pixels": 24},
-    "model": {"pixels": 24},
+    "images": {"size": 24},
+    "model": {"img_size": 24},
 }
 
 

@@ -162,7 +162,7 @@ def test_where_memory_runs_out_batches_are_halved_and_maps_stay(
         map_of(network, images, classes)
     assert str(raised.value) == (
         f"memory ran out while explaining by {name}, with one image at a time: "
-        "set model.pixels lower, or take a smaller model.arch"
+        "set model.img_size lower, or take a smaller model.arch"
     )
 
 

@@ -26,8 +26,8 @@ from xraylab.stages import evaluate, explain, report
 from xraylab.train import outputs
 from xraylab.train.run import TrainingRun
 
-SIZE = {"images": {"pixels": 24}, "model": {"pixels": 24}}
-UNCROPPED = Preparation(crop_border=False, crop_lungs=False, window=None, clahe=None, pyramid_sharpening=0.0)
+SIZE = {"images": {"size": 24}, "model": {"img_size": 24}}
+UNCROPPED = Preparation(crop_border=False, crop_lungs=False, clip_percentiles=None, clahe=None, pyramid_sharpening=0.0)
 FAST = {"occlusion_patch": 0.5, "occlusion_stride": 0.5, "images": 2}
 
 
@@ -151,7 +151,7 @@ def test_a_network_that_loses_its_skill_with_the_border_is_a_warning_above_the_a
     records = files.read_json(paths.explanation / "summary.json")["experiments"]
     kept = {record["experiment"]: record["probes"]["border"]["kept"] for record in records}
     assert all(
-        share < given.explain.nearly for share in kept.values()
+        share < given.explain.shortcut_ratio for share in kept.values()
     )  # random weights know nothing with a black border
     for record in records:
         assert any(text.startswith("With the border of every image") for text in record["probes"]["warnings"])

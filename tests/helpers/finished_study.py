@@ -126,7 +126,7 @@ def write_run(paths: Paths, given: Params, experiment: str, repeat: int) -> None
         "classes": given.data.classes,
         "positive": given.data.positive,
         "channels": resolved.model.channels,
-        "pixels": resolved.model.pixels,
+        "img_size": resolved.model.img_size,
         "parameters": 11_171_266,
         "multiply_adds": 566_231_040,
         "multiply_adds_counted": "multiply-adds of convolutions, fully connected layers and attention",
@@ -152,7 +152,9 @@ def _history(given: Params, epochs: int, select_on: str, repeat: int) -> pd.Data
     done = np.arange(1, epochs + 1) / epochs
     rng = np.random.default_rng(repeat)
     table = pd.DataFrame({"epoch": range(epochs), "phase": "all", "lr": 1e-3})
-    scored = [side for side in ("valid", "test") if side == select_on or (side == "valid" and given.split.valid > 0)]
+    scored = [
+        side for side in ("valid", "test") if side == select_on or (side == "valid" and given.split.valid_pct > 0)
+    ]
     for side in ["train", *scored]:
         noise = rng.normal(0, 0.01, epochs) * (side != "train")
         table[f"{side}_loss"] = 0.6 * np.exp(-3 * done) + 0.03 + abs(noise) * 4

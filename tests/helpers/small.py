@@ -44,8 +44,8 @@ def study(folder: Path, change: Change = lambda tree: None) -> Path:
 
 
 def shrink(tree: Tree) -> None:
-    tree["data"]["demo"].update(healthy=40, tb=20, pixels=64)
-    tree["images"]["pixels"] = tree["model"]["pixels"] = 32
+    tree["data"]["demo"].update(n_healthy=40, n_tb=20, size=64)
+    tree["images"]["size"] = tree["model"]["img_size"] = 32
     tree["train"].update(epochs=2, batch_size=8, precision="float32")  # the same bits wherever the tests run
     tree["explain"].update(images=2, occlusion_patch=0.5, occlusion_stride=0.5)
 

@@ -14,7 +14,7 @@ def config(classes: int, **changes: Any) -> EvalConfig:
     plain = {
         "classes": list("ABCDE"[:classes]),
         "positive": 1 if binary else None,
-        "normal": 0 if binary else None,
+        "negative_class": 0 if binary else None,
         "prevalence": None,
         "confidence": 0.95,
         "primary": "auroc",

@@ -41,7 +41,7 @@ def changed(section: str, **values: Any) -> Tree:
 COMMITTED = {"baseline/0": 0.8, "l2/0": 0.7, "dropout/0": None}
 TRIED = [
     experiment(None, version("bold-fly", COMMITTED | {"baseline/0": 0.9}, changed("model", dropout=0.3))),
-    experiment(None, version(None, COMMITTED | {"l2/0": 0.6}, changed("train", lr=0.1, ema=None))),
+    experiment(None, version(None, COMMITTED | {"l2/0": 0.6}, changed("train", lr=0.1, ema_decay=None))),
     experiment(None, version("only-report", COMMITTED, changed("report", hide_names=True))),
     experiment("queued", version("grim-owl", {}, changed("experiments", l2={"train": {"lr": 0.2}}))),
 ]

@@ -106,12 +106,12 @@ def test_heads_fit_every_kind_of_body(arch: str, head: Head) -> None:
         ),
         (
             lambda: small("convnext_tiny", pixels=33),
-            "model.pixels: convnext_tiny takes no images of 33 pixels (it cuts them into patches of 4 pixels, which "
+            "model.img_size: convnext_tiny takes no images of 33 pixels (it cuts them into patches of 4 pixels, which "
             "leaves some out): set it to another size, such as 224",
         ),
         (
             lambda: small("inception_v3", pixels=32),
-            "model.pixels: inception_v3 takes no images of 32 pixels (Calculated padded input size per channel: "
+            "model.img_size: inception_v3 takes no images of 32 pixels (Calculated padded input size per channel: "
             "(1 x 1). Kernel size: (3 x 3). Kernel size can't be greater than actual input size): set it to another "
             "size, such as 224",
         ),
@@ -213,9 +213,9 @@ def test_blocks_that_are_not_there_are_named() -> None:
     with pytest.raises(ParamsError) as caught:
         frozen(small("resnet18"), until="layer9")
     assert str(caught.value) == (
-        "model.freeze.upto: the network has no block 'layer9'; there is layer4, layer3, layer2, layer1, layer4.1, head"
+        "model.freeze.until: the network has no block 'layer9'; there is layer4, layer3, layer2, layer1, layer4.1, head"
     )
-    with pytest.raises(ParamsError, match=r"^model.freeze.blocks: the network has 6 blocks, got -7$"):
+    with pytest.raises(ParamsError, match=r"^model.freeze.n_blocks: the network has 6 blocks, got -7$"):
         frozen(small("test_vit"), n_blocks=-7)
 
 

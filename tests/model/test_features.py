@@ -37,8 +37,8 @@ def freezing(begin: small.Change, upto: str, *others: small.Change) -> small.Cha
     def change(tree: small.Tree) -> None:
         begin(tree)
         tree["experiments"] = {
-            "baseline": {"model": {"freeze": {"upto": upto}}},
-            "cached": {"model": {"freeze": {"upto": upto, "cache": True}}},
+            "baseline": {"model": {"freeze": {"until": upto}}},
+            "cached": {"model": {"freeze": {"until": upto, "cache": True}}},
         }
         for other in others:
             other(tree)
@@ -84,7 +84,7 @@ def test_a_real_resnet_learns_the_same_from_features_to_rounding(
 
 
 def test_scores_from_images_are_those_that_training_on_features_recorded(prepared: Prepare, tmp_path: Path) -> None:
-    keep: small.Change = lambda tree: tree["train"].update(keep="all", epochs=3, lr=0.01)  # noqa: E731
+    keep: small.Change = lambda tree: tree["train"].update(checkpoints="all", epochs=3, lr=0.01)  # noqa: E731
     loaded = prepared(freezing(tiny.pretrained(tmp_path / "start.safetensors"), "head", keep))
     train.run(*loaded, "cached", 0)
     history = tables.read(loaded[1].model("cached", 0) / "history.csv")
@@ -129,8 +129,8 @@ def test_an_array_holds_what_the_frozen_part_makes_of_each_image(prepared: Prepa
 
 def more(tree: small.Tree) -> None:
     tree["experiments"] |= {
-        "faster": {"model": {"freeze": {"upto": "head", "cache": True}}, "train": {"lr": 0.1}},
-        "deeper": {"model": {"freeze": {"upto": "layer3", "cache": True}}},
+        "faster": {"model": {"freeze": {"until": "head", "cache": True}}, "train": {"lr": 0.1}},
+        "deeper": {"model": {"freeze": {"until": "layer3", "cache": True}}},
     }
 
 
@@ -158,7 +158,7 @@ def test_experiments_share_what_they_have_in_common_and_the_rest_is_pruned(prepa
     "change",
     [
         lambda tree: tree["model"].update(channels=3),
-        lambda tree: tree["model"].update(pixels=24),
+        lambda tree: tree["model"].update(img_size=24),
         lambda tree: tree["train"].update(precision="bfloat16"),
     ],
 )

@@ -35,7 +35,7 @@ def prepared_frozen(prepared: Prepare, tmp_path: Path, upto: str, change: small.
 
     def freeze(tree: small.Tree) -> None:
         begin(tree)
-        tree["model"]["freeze"]["upto"] = upto
+        tree["model"]["freeze"]["until"] = upto
         change(tree)
 
     return prepared(freeze)
@@ -72,7 +72,7 @@ def test_frozen_weights_and_statistics_stay_as_they_were(
     count = sum(before[name].numel() for name in before if name.split(".")[0] in FROZEN[upto] and counted(name))
     layers = {"layer1": 4, "layer3": 8, "head": 10}[upto]  # conv1, bn1, and a convolution and a norm in each block
     assert files.read_json(folder / "model.json")["frozen"] == {
-        "upto": upto, "layers": None, "blocks": None, "batch_norm": "eval", "modules": FROZEN[upto],
+        "until": upto, "layer_fraction": None, "n_blocks": None, "batch_norm": "eval", "modules": FROZEN[upto],
         "layers_frozen": layers, "layers_in_all": 11, "parameters": count, "cached": False,
     }  # fmt: skip
 
@@ -86,8 +86,8 @@ def test_averaged_weights_get_new_statistics_where_they_trained_and_nowhere_else
 
     def freeze(tree: small.Tree) -> None:
         begin(tree)
-        tree["model"]["freeze"]["layers"] = 0.5
-        tree["train"].update({"epochs": 3, "keep": "all", average: 2})
+        tree["model"]["freeze"]["layer_fraction"] = 0.5
+        tree["train"].update({"epochs": 3, "checkpoints": "all", f"{average}_epochs": 2})
 
     loaded = prepared(freeze)
     train.run(*loaded, "baseline", 0)
@@ -119,7 +119,7 @@ def counted(name: str) -> bool:
 
 def test_the_frozen_phase_of_fine_tune_adds_to_what_is_frozen_anyway(prepared: Prepare, tmp_path: Path) -> None:
     def tune(tree: small.Tree) -> None:
-        tree["train"].update(schedule="fine_tune", epochs=1, freeze_epochs=1, lr_mult=10, keep="all")
+        tree["train"].update(schedule="fine_tune", epochs=1, freeze_epochs=1, lr_mult=10, checkpoints="all")
 
     loaded = prepared_frozen(prepared, tmp_path, "layer3", tune)
     train.run(*loaded, "baseline", 0)
@@ -134,7 +134,7 @@ def test_without_freezing_model_json_says_so(prepared: Prepare) -> None:
     loaded = prepared()
     train.run(*loaded, "baseline", 0)
     assert files.read_json(loaded[1].model("baseline", 0) / "model.json")["frozen"] == {
-        "upto": None, "layers": None, "blocks": None, "batch_norm": "eval", "modules": [],
+        "until": None, "layer_fraction": None, "n_blocks": None, "batch_norm": "eval", "modules": [],
         "layers_frozen": 0, "layers_in_all": 11, "parameters": 0, "cached": False,
     }  # fmt: skip
 
@@ -194,24 +194,24 @@ def test_an_epoch_keeps_the_trained_part_alone_and_the_result_is_whole(
 
 
 def test_a_body_that_has_learnt_nothing_is_not_frozen(tmp_path: Path) -> None:
-    study = small.study(tmp_path, lambda tree: tree["model"]["freeze"].update(upto="head"))
+    study = small.study(tmp_path, lambda tree: tree["model"]["freeze"].update(until="head"))
     with pytest.raises(ParamsError) as caught:
         config.read(study / "params.yaml")
     assert str(caught.value) == (
         "params.yaml cannot be used:\n"
-        "  - model.freeze.upto: model.pretrained is none, so what would be frozen has learnt nothing: "
+        "  - model.freeze.until: model.pretrained is none, so what would be frozen has learnt nothing: "
         "set model.pretrained to default or a file, or this to null"
     )
 
 
 NOTHING = {
     "less than a layer": (
-        {"layers": 0.05},
-        "model.freeze.layers: 0.05 of the 11 layers of resnet18 is less than one, so that nothing is frozen: raise it, "
-        "or set it to null",
+        {"layer_fraction": 0.05},
+        "model.freeze.layer_fraction: 0.05 of the 11 layers of resnet18 is less than one, so that nothing is frozen: raise "
+        "it, or set it to null",
     ),
     "no batch norm": (
-        {"upto": "conv1", "batch_norm": "train"},
+        {"until": "conv1", "batch_norm": "train"},
         "model.freeze.batch_norm: what is frozen of resnet18 has no batch norm, so that train changes nothing: set it "
         "to eval",
     ),

@@ -245,7 +245,7 @@ def test_where_one_image_is_too_much_the_error_names_what_was_computed() -> None
         memory.halving(fitting(0, torch.OutOfMemoryError("no"), seen), 4, "computing occlusion maps")
     assert str(caught.value) == (
         "memory ran out while computing occlusion maps, with one image at a time: "
-        "set model.pixels lower, or take a smaller model.arch"
+        "set model.img_size lower, or take a smaller model.arch"
     )
     assert seen == [4, 2, 1]
 
@@ -399,7 +399,7 @@ def test_a_validation_of_which_no_image_fits_does_not_blame_the_training_batch(
         train.run(*prepared(), "baseline", 0)
     assert str(caught.value) == (
         "memory ran out while scoring the validation images, with one image at a time: "
-        "set model.pixels lower, or take a smaller model.arch"
+        "set model.img_size lower, or take a smaller model.arch"
     )
 
 
@@ -426,10 +426,10 @@ def test_score_predicts_as_the_stage_does(trained: Loaded, tmp_path: Path, monke
     """With the augmented copies that predict.tta asks for."""
     study = tmp_path / "study"
     small.shutil.copytree(trained[1].root, study)
-    small.edit(study, lambda tree: (tree["predict"].update(tta=2), tree["augment"].update(rotation=90.0)))
+    small.edit(study, lambda tree: (tree["predict"].update(tta=2), tree["augment"].update(degrees=90.0)))
     path = study / "models" / "baseline" / "0" / "model.json"
     model = files.read_json(path)
-    files.write_json(model | {"augment": model["augment"] | {"rotation": 90.0}}, path)
+    files.write_json(model | {"augment": model["augment"] | {"degrees": 90.0}}, path)
     monkeypatch.chdir(study)
     done = CliRunner().invoke(cli.app, ["evaluate-checkpoint", "baseline"])
     assert done.exit_code == 0

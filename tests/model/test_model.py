@@ -96,7 +96,7 @@ KINDS = {"linear": heads.LINEAR, "concat": Head("concat", 6, None), "dense": Hea
 
 def starting(classes: list[str], head: Head, path: Path, said: list[str]) -> nn.Module:
     """ResNet-18 for gray images, as a training from that file starts."""
-    own = {"head": head.kind, "head_width": head.width, "head_batch_norm": head.batch_norm}
+    own = {"head": head.kind, "head_hidden": head.width, "head_batch_norm": head.batch_norm}
     cfg = model_config(arch="resnet18", pretrained=str(path), dropout=0.0, **own)
     return create.create_starting_model(cfg, classes, path, files.sha256(path), said.append).model
 

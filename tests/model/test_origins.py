@@ -140,9 +140,11 @@ IMPOSSIBLE: small.Change = lambda tree: tree.update(  # noqa: E731
         "baseline": {},
         "typo": {"model": {"arch": "resnet81"}},
         "again": {"model": {"arch": "resnet81"}},
-        "tokens": {"model": {"arch": "test_vit", "head": "concat", "head_width": 8}},
-        "blocks": {"model": {"freeze": {"blocks": 9}, "pretrained": "w.pth"}},
-        "apart": {"model": {"arch": "test_vit", "freeze": {"layers": 0.5, "cache": True}, "pretrained": "w.pth"}},
+        "tokens": {"model": {"arch": "test_vit", "head": "concat", "head_hidden": 8}},
+        "blocks": {"model": {"freeze": {"n_blocks": 9}, "pretrained": "w.pth"}},
+        "apart": {
+            "model": {"arch": "test_vit", "freeze": {"layer_fraction": 0.5, "cache": True}, "pretrained": "w.pth"}
+        },
     }
 )
 
@@ -162,13 +164,13 @@ def test_what_cannot_be_made_is_said_before_anything_trains(prepared: Prepare) -
     assert others == [
         "tokens: model.head: concat wants maps of features (channels, height, width), and test_vit puts out (5, 64): "
         "choose another head or network",
-        "blocks: model.freeze.blocks: the network has 8 blocks, got 9",
+        "blocks: model.freeze.n_blocks: the network has 8 blocks, got 9",
         "apart: model.freeze.cache: test_vit is no plain sequence of modules as far as that, so what is frozen cannot "
-        "run apart from the rest: set model.freeze.upto to head, or this to false",
+        "run apart from the rest: set model.freeze.until to head, or this to false",
     ]
 
 
-VIT = {"arch": "test_vit", "head": "dense", "head_width": 8, "head_batch_norm": True}
+VIT = {"arch": "test_vit", "head": "dense", "head_hidden": 8, "head_batch_norm": True}
 
 
 def test_a_transformer_trains_and_is_scored_as_recorded(prepared: Prepare) -> None:
@@ -197,7 +199,7 @@ def test_an_earlier_runs_folder_is_what_a_frozen_one_begins_with(prepared: Prepa
     earlier = loaded[1].model("baseline", 0).rename(root / "earlier")
     begun = load_file(earlier / "best.safetensors")
     small.edit(root, lambda tree: tree["model"].update(pretrained="earlier"))
-    small.edit(root, lambda tree: tree["model"]["freeze"].update(blocks=-2))
+    small.edit(root, lambda tree: tree["model"]["freeze"].update(n_blocks=-2))
     small.edit(root, lambda tree: tree["train"].update(optimizer="adamw", weight_decay=0.1))
     loaded = load(root)
     plan.run(*loaded)
@@ -209,7 +211,7 @@ def test_an_earlier_runs_folder_is_what_a_frozen_one_begins_with(prepared: Prepa
     assert not {name for name in same - {"head.2.num_batches_tracked"} if not name.startswith(held)}
     recorded = model_json(loaded)["frozen"]
     assert recorded["modules"][-1] == "body.blocks.3"
-    assert (recorded["layers_frozen"], recorded["blocks"]) == (26, -2)
+    assert (recorded["layers_frozen"], recorded["n_blocks"]) == (26, -2)
 
 
 def test_cached_features_of_a_convnext_train_to_the_same_bits(prepared: Prepare) -> None:
@@ -220,8 +222,8 @@ def test_cached_features_of_a_convnext_train_to_the_same_bits(prepared: Prepare)
         weights.save(network, Path(tree["model"]["pretrained"]))
         tree["train"].update(epochs=1)
         tree["experiments"] = {
-            "baseline": {"model": {"freeze": {"layers": 0.5}}},
-            "cached": {"model": {"freeze": {"layers": 0.5, "cache": True}}},
+            "baseline": {"model": {"freeze": {"layer_fraction": 0.5}}},
+            "cached": {"model": {"freeze": {"layer_fraction": 0.5, "cache": True}}},
         }
 
     loaded = prepared(freeze)
@@ -239,7 +241,7 @@ def test_batch_norm_of_frozen_layers_adapts_only_where_that_is_asked(batch_norm:
     def freeze(tree: small.Tree) -> None:
         tree["model"].update(arch="test_efficientnet", pretrained=str(tree["data"]["source"]) + ".safetensors")
         weights.save(network, Path(tree["model"]["pretrained"]))
-        tree["model"]["freeze"].update(upto="blocks.2", batch_norm=batch_norm)
+        tree["model"]["freeze"].update(until="blocks.2", batch_norm=batch_norm)
 
     loaded = prepared(freeze)
     train.run(*loaded, "baseline", 0)

@@ -25,20 +25,20 @@ def by_torch(make: object, epochs: int, batches: int = 1) -> list[float]:
 
 def test_flat_cos_is_fastais() -> None:
     theirs = fastai_rates("fit_flat_cos", n_epoch=4, lr=0.01)
-    ours = our_rates(schedules.flat_cos(4, 0.01, 3, cycle_momentum=True, flat_share=0.75), batches=4)
+    ours = our_rates(schedules.flat_cos(4, 0.01, 3, cycle_momentum=True, pct_start=0.75), batches=4)
     np.testing.assert_allclose(ours["lr"], [rates[-1] for rates in theirs["lr"]], rtol=1e-5)
 
 
 @pytest.mark.parametrize("mult", [1, 2])
 def test_cosine_restarts_are_torchs(mult: int) -> None:
     theirs = by_torch(lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, T_0=2, T_mult=mult), 9, batches=5)
-    ours = our_rates(schedules.cosine_restarts(9, 0.1, 3, True, cycle_epochs=2, cycle_mult=mult), batches=5)
+    ours = our_rates(schedules.cosine_restarts(9, 0.1, 3, True, cycle_len=2, cycle_mult=mult), batches=5)
     np.testing.assert_allclose(ours["lr"], theirs, atol=1e-6)
 
 
 def test_step_decay_is_torchs() -> None:
     theirs = by_torch(lambda o: lr_scheduler.StepLR(o, step_size=3, gamma=0.5), 10)
-    ours = our_rates(schedules.step(10, 0.1, 3, True, decay_epochs=3, decay_factor=0.5), batches=3)
+    ours = our_rates(schedules.step(10, 0.1, 3, True, decay_epochs=3, decay_rate=0.5), batches=3)
     np.testing.assert_allclose(ours["lr"][::3], theirs, rtol=1e-12)
     np.testing.assert_allclose(ours["lr"][2::3], theirs, rtol=1e-12)
 

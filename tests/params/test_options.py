@@ -26,10 +26,10 @@ OPTIONS: dict[str, Option] = {
     f"{section}.{name}": option for section, cls in SECTIONS.items() for name, option in cls.OPTIONS.items()
 }
 OTHERS: dict[str, Any] = {
-    "model.head_width": 64, "model.head_batch_norm": False, "loss.focal_gamma": 1.0, "loss.label_smoothing": 0.1,
-    "train.freeze_epochs": 2, "train.lr_mult": 10, "train.flat_share": 0.5, "train.cycle_epochs": 3,
-    "train.cycle_mult": 1, "train.decay_epochs": 3, "train.decay_patience": 2, "train.decay_factor": 0.5,
-    "train.momentum": 0.8, "split.test": 0.3, "split.folds": 4, "split.files": "lists",
+    "model.head_hidden": 64, "model.head_batch_norm": False, "loss.focal_gamma": 1.0, "loss.label_smoothing": 0.1,
+    "train.freeze_epochs": 2, "train.lr_mult": 10, "train.pct_start": 0.5, "train.cycle_len": 3,
+    "train.cycle_mult": 1, "train.decay_epochs": 3, "train.patience_epochs": 2, "train.decay_rate": 0.5,
+    "train.momentum": 0.8, "split.test_pct": 0.3, "split.folds": 4, "split.files": "lists",
 }  # fmt: skip
 """Another value of each option than the shipped one."""
 PRETRAINED = {"model.pretrained": "default"}  # which fine_tune needs
@@ -86,7 +86,7 @@ def test_the_strength_of_what_never_happens_changes_no_plan(strength: str) -> No
 
 @pytest.mark.parametrize(("key", "value"), [("batch_norm", "train"), ("cache", True)])
 def test_how_something_is_frozen_changes_no_plan_where_nothing_is(key: str, value: Any) -> None:
-    name, frozen = f"model.freeze.{key}", {"model.freeze.upto": "layer2"}
+    name, frozen = f"model.freeze.{key}", {"model.freeze.until": "layer2"}
     assert set(Freeze.OFF) == {"batch_norm", "cache"}
     assert used(name, {name: value}) == used(name, {})
     assert used(name, {**frozen, name: value}) != used(name, frozen)
@@ -95,7 +95,7 @@ def test_how_something_is_frozen_changes_no_plan_where_nothing_is(key: str, valu
 @pytest.mark.parametrize("key", [key for key in Course.model_fields if key != "schedule"])
 def test_what_every_phase_names_itself_or_none_uses_changes_no_plan(key: str) -> None:
     other = {"lr": 0.5, "epochs": 9, "weight_decay": 0.5, "optimizer": "lamb"}.get(key) or OTHERS[f"train.{key}"]
-    whole: dict[str, Any] = {"schedule": "step", "epochs": 5, "lr": 0.1, "decay_epochs": 1, "decay_factor": 0.3}
+    whole: dict[str, Any] = {"schedule": "step", "epochs": 5, "lr": 0.1, "decay_epochs": 1, "decay_rate": 0.3}
     whole |= {"optimizer": "sgd", "momentum": 0.7, "weight_decay": 0.0}
     phases = [whole, {**whole, "lr": 0.01}]
     usual = loaded({"train.phases": phases}).experiment("baseline")
@@ -136,7 +136,7 @@ def test_the_stage_writes_what_is_used_and_warns_of_what_an_experiment_sets_in_v
         "warning: experiments.slow.loss.focal_gamma is not used by loss cross_entropy",
         "warning: experiments.slow.train.decay_epochs is not used by schedule one_cycle",
         "warning: experiments.sharp.model.freeze.cache is not used by a network of which nothing is frozen",
-        "warning: experiments.sharp.augment.sharpness_factor is not used by sharpness_p 0",
+        "warning: experiments.sharp.augment.sharpness_factor is not used by p_sharpness 0",
         "warning: experiments.named.train.lr is not used by any phase of train.phases",
     ]
     written = {name: files.read_yaml(study / f"plans/{name}.yaml")["train"] for name in ("slow", "used")}
@@ -161,12 +161,15 @@ def problems_of(tree: dict[str, Any]) -> Iterator[str]:
 
 
 def test_sections_and_experiments_are_refused_at_once() -> None:
-    tree = merged(SHIPPED, nested({"train.lrr": 1, "augment.mixup": 0.1, "augment.cutmix": 0.1, "split.test": None}))
+    tree = merged(
+        SHIPPED,
+        nested({"train.lrr": 1, "augment.mixup_alpha": 0.1, "augment.cutmix_alpha": 0.1, "split.test_pct": None}),
+    )
     tree = {**tree, "experiments": {"a": {"model": {"dropuot": 0.1}}, "b": {"train": {"epochs": 0}}, "C": {}}}
     assert list(problems_of(tree)) == [
-        "augment.cutmix: augment.mixup mixes each batch already: set one of the two to 0",
+        "augment.cutmix_alpha: augment.mixup_alpha mixes each batch already: set one of the two to 0",
         "train.lrr: unknown key; did you mean train.lr?",
-        "split.test: split.strategy is sorted-id, which needs a fraction here",
+        "split.test_pct: split.strategy is sorted-id, which needs a fraction here",
         "experiments.a.model.dropuot: unknown key; did you mean experiments.a.model.dropout?",
         "experiments.b.train.epochs: input should be greater than 0, got 0",
         f"experiments.C: {config.BAD_NAME}",
@@ -177,9 +180,9 @@ def test_sections_and_experiments_are_refused_at_once() -> None:
     ("key", "said"),
     [
         ("train.decay_epoch", "did you mean train.decay_epochs?"),
-        ("augment.flip_p", "did you mean augment.vflip_p or augment.hflip_p?"),
+        ("augment.p_flip", "did you mean augment.p_vflip or augment.p_hflip?"),
         ("augment.shar", "did you mean augment.shear?"),
-        ("data.demo.pixel", "did you mean data.demo.pixels?"),
+        ("data.demo.n_health", "did you mean data.demo.n_healthy?"),
         ("predict.copies", "there is tta"),
     ],
 )

@@ -25,12 +25,12 @@ def test_every_problem_is_reported_at_once_under_its_dotted_path(tmp_path: Path)
     def spoil(tree: small.Tree) -> None:
         tree["train"].update(lrr=1, epochs=0, schedule="cyclic", lr="fast")
         tree["modle"] = {}
-        del tree["images"]["fit"]
+        del tree["images"]["resize_method"]
         tree["data"]["classes"] = ["Healthy", "<b>"]
 
     assert sorted(problems(tmp_path, spoil)) == [
         "data.classes.1: a class name is a folder name of letters, digits, spaces and _ . ( ) -, got '<b>'",
-        "images.fit: missing; it has no default outside params.yaml",
+        "images.resize_method: missing; it has no default outside params.yaml",
         "modle: unknown key; did you mean model?",
         "train.epochs: input should be greater than 0, got 0",
         "train.lr: input should be 'find', got 'fast'",
@@ -45,7 +45,7 @@ def test_experiments_are_checked_under_their_own_names(tmp_path: Path) -> None:
     def spoil(tree: small.Tree) -> None:
         tree["experiments"]["a; rm -rf x"] = {}
         tree["experiments"]["typo"] = {"train": {"lrr": 1}}
-        tree["experiments"]["elsewhere"] = {"images": {"pixels": 32}}
+        tree["experiments"]["elsewhere"] = {"images": {"size": 32}}
         tree["experiments"]["tuned"] = {"train": {"schedule": "fine_tune", "freeze_epochs": None}}
 
     assert problems(tmp_path, spoil) == [
@@ -68,7 +68,7 @@ FINE_TUNE = {"schedule": "fine_tune", "freeze_epochs": 1, "lr_mult": 10}
 
 def upto_head(tree: small.Tree) -> None:
     tree["model"]["pretrained"] = "default"
-    tree["model"]["freeze"]["upto"] = "head"
+    tree["model"]["freeze"]["until"] = "head"
 
 
 CONTRADICTIONS = {
@@ -79,16 +79,16 @@ CONTRADICTIONS = {
     "features of images that change": (
         lambda tree: (
             tree["model"].update(pretrained="default"),
-            tree["model"]["freeze"].update(upto="head", cache=True),
-            tree["augment"].update(mixup=0.2, crop_scale=0.8),
+            tree["model"]["freeze"].update(until="head", cache=True),
+            tree["augment"].update(mixup_alpha=0.2, crop_scale=0.8),
             tree.update(experiments={"baseline": {}}),
         ),
-        "model.freeze.cache: augment.crop_scale and augment.mixup shows the frozen part another image in every epoch, "
-        "so its output cannot be computed once: switch that off, or set this to false",
+        "model.freeze.cache: augment.crop_scale and augment.mixup_alpha shows the frozen part another image in every "
+        "epoch, so its output cannot be computed once: switch that off, or set this to false",
     ),
     "two ways of mixing": (
-        lambda tree: tree["augment"].update(mixup=0.2, cutmix=1.0),
-        "augment.cutmix: augment.mixup mixes each batch already: set one of the two to 0",
+        lambda tree: tree["augment"].update(mixup_alpha=0.2, cutmix_alpha=1.0),
+        "augment.cutmix_alpha: augment.mixup_alpha mixes each batch already: set one of the two to 0",
     ),
     "a focal loss without its gamma": (
         lambda tree: tree["loss"].update(name="focal", focal_gamma=None),
@@ -115,34 +115,34 @@ CONTRADICTIONS = {
         "train.min_epochs: 5 of 5 epochs leave none to be the best: lower it",
     ),
     "more epochs to average than there are": (
-        lambda tree: tree["train"].update(swa=3),
-        "train.swa: there are only 2 epochs to average 3 of: lower it",
+        lambda tree: tree["train"].update(swa_epochs=3),
+        "train.swa_epochs: there are only 2 epochs to average 3 of: lower it",
     ),
     "a soup of more epochs than may be the best": (
-        lambda tree: tree["train"].update(epochs=4, min_epochs=2, soup=3),
-        "train.soup: there are only 2 epochs to average the best 3 of: lower it",
+        lambda tree: tree["train"].update(epochs=4, min_epochs=2, soup_epochs=3),
+        "train.soup_epochs: there are only 2 epochs to average the best 3 of: lower it",
     ),
     "a patience that outlasts the run": (
-        lambda tree: tree["train"].update(epochs=6, min_epochs=1, early_stop=4),
-        "train.early_stop: the 6 epochs are over before 4 can have passed without a better one: lower it, or set it to "
-        "null",
+        lambda tree: tree["train"].update(epochs=6, min_epochs=1, early_stop_patience=4),
+        "train.early_stop_patience: the 6 epochs are over before 4 can have passed without a better one: lower it, or "
+        "set it to null",
     ),
     "a patience that outlasts the last phase": (
-        lambda tree: tree["train"].update(phases=[{"epochs": 9}, {"epochs": 3}], early_stop=3),
-        "train.early_stop: the 12 epochs are over before 3 can have passed without a better one: lower it, or set it "
-        "to null",
+        lambda tree: tree["train"].update(phases=[{"epochs": 9}, {"epochs": 3}], early_stop_patience=3),
+        "train.early_stop_patience: the 12 epochs are over before 3 can have passed without a better one: lower it, or "
+        "set it to null",
     ),
     "a rate that never falls by steps": (
-        lambda tree: tree["train"].update(schedule="step", epochs=5, decay_epochs=5, decay_factor=0.1),
+        lambda tree: tree["train"].update(schedule="step", epochs=5, decay_epochs=5, decay_rate=0.1),
         "train.decay_epochs: after 5 of 5 epochs no rate is left to fall: lower it",
     ),
     "a rate that never falls from a plateau": (
-        lambda tree: tree["train"].update(schedule="plateau", epochs=5, decay_patience=4, decay_factor=0.1),
-        "train.decay_patience: the rate falls after 5 epochs at the earliest, and there are 5: lower it, or raise "
+        lambda tree: tree["train"].update(schedule="plateau", epochs=5, patience_epochs=4, decay_rate=0.1),
+        "train.patience_epochs: the rate falls after 5 epochs at the earliest, and there are 5: lower it, or raise "
         "epochs",
     ),
     "restarts without a second cycle": (
-        lambda tree: tree["train"].update(schedule="cosine_restarts", epochs=5, cycle_epochs=5, cycle_mult=2),
+        lambda tree: tree["train"].update(schedule="cosine_restarts", epochs=5, cycle_len=5, cycle_mult=2),
         "train.cycle_mult: the first cycle takes all 5 epochs, so that there is no longer one: set it to 1",
     ),
     "a random body frozen at first": (
@@ -157,12 +157,12 @@ CONTRADICTIONS = {
     ),
     "nothing to unfreeze": (
         lambda tree: (upto_head(tree), tree["train"].update(FINE_TUNE)),
-        "train.schedule: model.freeze.upto: head leaves nothing for fine_tune to unfreeze or to slow: take another, "
+        "train.schedule: model.freeze.until: head leaves nothing for fine_tune to unfreeze or to slow: take another, "
         "such as one_cycle, or set that to null",
     ),
     "nothing to freeze in a phase": (
         lambda tree: (upto_head(tree), tree["train"].update(phases=[{}, {"frozen": True}])),
-        "train.phases.1.frozen: model.freeze.upto: head freezes the same throughout: set one of the two to false or "
+        "train.phases.1.frozen: model.freeze.until: head freezes the same throughout: set one of the two to false or "
         "null",
     ),
     "a frozen phase that unfreezes": (
@@ -174,14 +174,14 @@ CONTRADICTIONS = {
         "loss.class_weights: all classes weigh the same, which is what none does: set it to none",
     ),
     "a sharpness that sharpens nothing": (
-        lambda tree: (tree["augment"].update(sharpness_factor=1.0), tree["augment"].update(sharpness_p=0.5)),
-        "augment.sharpness_factor: 1 leaves every image as it is: set it to another factor, or augment.sharpness_p to "
+        lambda tree: (tree["augment"].update(sharpness_factor=1.0), tree["augment"].update(p_sharpness=0.5)),
+        "augment.sharpness_factor: 1 leaves every image as it is: set it to another factor, or augment.p_sharpness to "
         "0",
     ),
     "copies that are all alike": (
         lambda tree: (
             tree["predict"].update(tta=4),
-            tree["augment"].update(mixup=0.4, noise=0.1, erase_p=0.5),
+            tree["augment"].update(mixup_alpha=0.4, noise_std=0.1, p_erase=0.5),
             tree.update(experiments={"baseline": {}}),
         ),
         "predict.tta: no experiment's augmentation changes a copy (noise, erasing, histogram matching, mixup and "
@@ -197,13 +197,13 @@ CONTRADICTIONS = {
         "cutmix are left out of them), so all would be alike: set it to 0",
     ),
     "more pixels than are kept": (
-        lambda tree: tree["model"].update(pixels=64),
-        "model.pixels: 64 is more than images.pixels (32): raise images.pixels",
+        lambda tree: tree["model"].update(img_size=64),
+        "model.img_size: 64 is more than images.size (32): raise images.size",
     ),
     "nothing to select on": (
-        lambda tree: tree["split"].update(valid=0),
-        "train.select_on: there is no validation side to select on (split.valid is 0): set split.valid to a fraction "
-        "such as 0.15, or train.select_on to test, the published mode",
+        lambda tree: tree["split"].update(valid_pct=0),
+        "train.select_on: there is no validation side to select on (split.valid_pct is 0): set split.valid_pct to a "
+        "fraction such as 0.15, or train.select_on to test, the published mode",
     ),
     "a positive class that is none": (
         lambda tree: tree["data"].update(positive="Tuberculosis"),
@@ -226,28 +226,28 @@ CONTRADICTIONS = {
         "data.labels: 'health' is listed twice",
     ),
     "no test fraction": (
-        lambda tree: tree["split"].update(test=None),
-        "split.test: split.strategy is sorted-id, which needs a fraction here",
+        lambda tree: tree["split"].update(test_pct=None),
+        "split.test_pct: split.strategy is sorted-id, which needs a fraction here",
     ),
     "folds without their number": (
         lambda tree: tree["split"].update(strategy="folds", folds=None),
         "split.folds: split.strategy is folds, which needs a number here",
     ),
     "a validation side that nobody gives": (
-        lambda tree: tree["split"].update(valid=None),
-        "split.valid: null keeps the given validation side, which split.strategy given alone has",
+        lambda tree: tree["split"].update(valid_pct=None),
+        "split.valid_pct: null keeps the given validation side, which split.strategy given alone has",
     ),
     "percentiles the wrong way round": (
-        lambda tree: tree["images"].update(window=[99.0, 1.0]),
-        "images.window: the lower percentile comes first, got [99.0, 1.0]",
+        lambda tree: tree["images"].update(clip_percentiles=[99.0, 1.0]),
+        "images.clip_percentiles: the lower percentile comes first, got [99.0, 1.0]",
     ),
     "a normal class that is none": (
-        lambda tree: tree["evaluate"].update(normal="Normal"),
-        "evaluate.normal: must be one of Healthy, TB, or null, got 'Normal'",
+        lambda tree: tree["evaluate"].update(negative_class="Normal"),
+        "evaluate.negative_class: must be one of Healthy, TB, or null, got 'Normal'",
     ),
     "a normal class that is looked for": (
-        lambda tree: tree["evaluate"].update(normal="TB"),
-        "evaluate.normal: is data.positive, the class that is looked for; set it to null",
+        lambda tree: tree["evaluate"].update(negative_class="TB"),
+        "evaluate.negative_class: is data.positive, the class that is looked for; set it to null",
     ),
     "one prevalence of three classes": (
         lambda tree: (
@@ -290,14 +290,14 @@ def test_contradictions_are_named_with_their_remedy(case: str, tmp_path: Path) -
 
 
 ALLOWED = {
-    "the last epoch but one may stop it": {"epochs": 6, "min_epochs": 1, "early_stop": 3},
-    "a last phase may stop after its first epoch": {"phases": [{"epochs": 9}, {"epochs": 3}], "early_stop": 2},
-    "one fall": {"schedule": "step", "epochs": 5, "decay_epochs": 4, "decay_factor": 0.1},
-    "one fall from a plateau": {"schedule": "plateau", "epochs": 5, "decay_patience": 3, "decay_factor": 0.1},
-    "a cosine alone": {"schedule": "cosine_restarts", "epochs": 5, "cycle_epochs": 5, "cycle_mult": 1},
-    "one phase uses it": {"decay_factor": 0.1, "phases": [{"schedule": "step", "decay_epochs": 1}, {}]},
+    "the last epoch but one may stop it": {"epochs": 6, "min_epochs": 1, "early_stop_patience": 3},
+    "a last phase may stop after its first epoch": {"phases": [{"epochs": 9}, {"epochs": 3}], "early_stop_patience": 2},
+    "one fall": {"schedule": "step", "epochs": 5, "decay_epochs": 4, "decay_rate": 0.1},
+    "one fall from a plateau": {"schedule": "plateau", "epochs": 5, "patience_epochs": 3, "decay_rate": 0.1},
+    "a cosine alone": {"schedule": "cosine_restarts", "epochs": 5, "cycle_len": 5, "cycle_mult": 1},
+    "one phase uses it": {"decay_rate": 0.1, "phases": [{"schedule": "step", "decay_epochs": 1}, {}]},
     "a body that the phase before has trained": {"phases": [{"epochs": 2}, {"frozen": True}, FINE_TUNE]},
-    "as many as there are": {"epochs": 4, "min_epochs": 1, "soup": 3, "swa": 4, "ema": 0.9},
+    "as many as there are": {"epochs": 4, "min_epochs": 1, "soup_epochs": 3, "swa_epochs": 4, "ema_decay": 0.9},
 }
 
 
@@ -309,7 +309,7 @@ def test_what_something_comes_of_is_allowed(case: str, tmp_path: Path) -> None:
 
 def test_published_mode_needs_no_validation_side(tmp_path: Path) -> None:
     def publish(tree: small.Tree) -> None:
-        tree["split"]["valid"] = 0
+        tree["split"]["valid_pct"] = 0
         tree["train"]["select_on"] = "test"
 
-    assert config.read(small.study(tmp_path, publish) / "params.yaml").split.valid == 0
+    assert config.read(small.study(tmp_path, publish) / "params.yaml").split.valid_pct == 0

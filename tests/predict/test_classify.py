@@ -76,7 +76,7 @@ def test_images_are_prepared_as_those_that_the_run_was_trained_on(two: Loaded, u
     """Whatever params.yaml says by now."""
     given, paths = two
     before = tables.read(run(two, unlabelled, "baseline/0"))
-    other = given.model_copy(update={"images": given.images.model_copy(update={"window": [40.0, 60.0]})})
+    other = given.model_copy(update={"images": given.images.model_copy(update={"clip_percentiles": [40.0, 60.0]})})
     assert tables.read(run((other, paths), unlabelled, "baseline/0")).equals(before)
     place = paths.model("baseline", 1) / "model.json"
     files.write_json(files.read_json(place) | {"images": other.images.model_dump()}, place)

@@ -96,7 +96,7 @@ def test_what_was_made_ahead_from_something_else_is_not_taken(
             (paths.cache / "images.npy").touch()
         case "params":
             small.edit(paths.root, lambda tree: tree["predict"].update(tta=1))
-            small.edit(paths.root, lambda tree: tree["augment"].update(rotation=5.0))
+            small.edit(paths.root, lambda tree: tree["augment"].update(degrees=5.0))
             given, _ = load(paths.root)
         case "model":
             files.write_json(files.read_json(folder / "model.json") | {"note": 1}, folder / "model.json")

@@ -25,8 +25,8 @@ from xraylab.predict.checkpoints import TrainedModel
 
 CLASSES = ["Healthy", "TB"]
 STILL: dict[str, float] = {
-    "rotation": 0.0, "shift": 0.0, "zoom": 0.0, "shear": 0.0, "hflip_p": 0.0, "vflip_p": 0.0, "crop_scale": 1.0,
-    "brightness": 0.0, "sharpness_factor": 1.2, "sharpness_p": 0.0, "contrast": 0.0, "noise": 0.0, "erase_p": 0.0,
+    "degrees": 0.0, "translate": 0.0, "zoom": 0.0, "shear": 0.0, "p_hflip": 0.0, "p_vflip": 0.0, "crop_scale": 1.0,
+    "brightness": 0.0, "sharpness_factor": 1.2, "p_sharpness": 0.0, "contrast": 0.0, "noise_std": 0.0, "p_erase": 0.0,
 }  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (7, 32, 32), np.uint8))
     tables.write(pd.DataFrame({"id": [f"{number}.png" for number in range(7)]}), tmp_path / "rows.csv")
     return {
-        "experiment": "x", "repeat": 3, "arch": "resnet18", "classes": CLASSES, "channels": 1, "pixels": 32,
+        "experiment": "x", "repeat": 3, "arch": "resnet18", "classes": CLASSES, "channels": 1, "img_size": 32,
         "dropout": 0.0, "best_epoch": 0, "last_epoch": 0, "kept_epochs": [0], "multiply_adds": 1000,
         "hardware": {"precision": "float32"}, "augment": STILL, "head": asdict(networks.LINEAR),
         "normalise": asdict(IMAGENET[1]),
@@ -53,14 +53,17 @@ def predicted(folder: Path, model: dict[str, Any], copies: int) -> tuple[np.ndar
 
 
 def test_views_of_an_image_are_those_of_training_and_their_mean_counts(tmp_path: Path, model: dict[str, Any]) -> None:
-    model["augment"] = STILL | {"rotation": 20.0, "contrast": 0.5, "noise": 0.3, "erase_p": 1.0}
+    model["augment"] = STILL | {"degrees": 20.0, "contrast": 0.5, "noise_std": 0.3, "p_erase": 1.0}
     ours, notes = predicted(tmp_path, model, copies=2)
     again, _ = predicted(tmp_path, model, copies=2)
     assert np.array_equal(ours, again)
     assert notes[-1] == "mean over 3 views"
     network = networks.build("resnet18", 2, 1, 0.0)
     weights.restore(network.eval(), tmp_path / "best.safetensors")
-    rows, gentle = np.array([4, 0, 6]), augment.Augmentation.recorded(model["augment"] | {"noise": 0.0, "erase_p": 0.0})
+    rows, gentle = (
+        np.array([4, 0, 6]),
+        augment.Augmentation.recorded(model["augment"] | {"noise_std": 0.0, "p_erase": 0.0}),
+    )
     store = ImageCache(np.load(tmp_path / "images.npy"), IMAGENET[1], 32, "cpu")
     views = [store.of(rows)]
     for copy in range(2):
@@ -104,7 +107,7 @@ def test_an_ensemble_is_the_mean_of_its_runs(tmp_path: Path) -> None:
 
 def test_runs_that_cannot_be_taken_together_are_named(tmp_path: Path) -> None:
     given, paths = finished_study.make(
-        tmp_path, {"study": {"repeats": [0, 1]}, "split": {"strategy": "folds", "folds": 2, "test": None}}
+        tmp_path, {"study": {"repeats": [0, 1]}, "split": {"strategy": "folds", "folds": 2, "test_pct": None}}
     )
     with pytest.raises(DataError) as caught:
         score_ensemble(paths, ["baseline"], EvalConfig.from_params(given), "best", "test")

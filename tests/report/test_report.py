@@ -25,7 +25,7 @@ from xraylab.report.records import Ranked, Result, Run, Summary
 from xraylab.stages import evaluate, report
 
 NO_VALIDATION = {side: {"Healthy": count, "TB": count} for side, count in [("train", 8), ("valid", 0), ("test", 8)]}
-PUBLISHED = {"split": {"valid": 0.0}, "train": {"select_on": "test"}}
+PUBLISHED = {"split": {"valid_pct": 0.0}, "train": {"select_on": "test"}}
 SCRIPT = "<script>alert(1)</script>"
 
 
@@ -181,7 +181,7 @@ def test_repeats_have_a_row_each_under_their_mean(tmp_path: Path) -> None:
 
 
 def test_folds_are_pooled(tmp_path: Path) -> None:
-    html = _page(tmp_path, {"split": {"strategy": "folds", "test": None, "folds": 2}, "study": {"repeats": [0, 1]}})
+    html = _page(tmp_path, {"split": {"strategy": "folds", "test_pct": None, "folds": 2}, "study": {"repeats": [0, 1]}})
     summary = files.read_json(Paths(tmp_path).evaluation / "summary.json")
     pooled = {(row["experiment"], row["checkpoint"]): row for row in summary["pooled"]}
     images = sum(map(sum, pooled["l2", "best"]["confusion"]))
@@ -277,15 +277,15 @@ def test_sizes_are_drawn_where_they_differ(tmp_path: Path) -> None:
     [
         ({}, "within each class, sorted by name, the first 20 % form the test set; of the rest, 15 % form the "
              "validation set, drawn at random by patient."),
-        ({"strategy": "random", "test": 0.125, "valid": 0.0},
+        ({"strategy": "random", "test_pct": 0.125, "valid_pct": 0.0},
          "about 12.5 % of each class, drawn at random by patient, form the test set; there is no validation set."),
-        ({"strategy": "given", "test": None, "valid": None, "train_per_class": "smallest"},
+        ({"strategy": "given", "test_pct": None, "valid_pct": None, "max_train_per_class": "smallest"},
          "the data set's own splits were kept; this includes the validation set. No class has more training images "
          "than the smallest one."),
-        ({"strategy": "given", "test": None, "files": "lists", "train_per_class": 1500},
+        ({"strategy": "given", "test_pct": None, "files": "lists", "max_train_per_class": 1500},
          "the splits were taken from the lists in lists; of the rest, 15 % form the validation set, drawn at random by "
          "patient. At most 1\u202f500 training images per class were used."),
-        ({"strategy": "folds", "test": None, "folds": 5},
+        ({"strategy": "folds", "test_pct": None, "folds": 5},
          "the patients are divided into 5 folds, each of which is the test set of one repeat; of the rest, 15 % form "
          "the validation set, drawn at random by patient."),
     ],

@@ -51,20 +51,20 @@ SCHEDULES: dict[str, tuple[dict[str, Any], str]] = {
     "constant": ({}, "6 epochs at a constant learning rate of 0.001"),
     "one_cycle": ({}, "6 epochs in one cycle with a peak learning rate of 0.001"),
     "flat_cos": (
-        {"flat_share": 0.75},
+        {"pct_start": 0.75},
         "6 epochs at a learning rate of 0.001, with cosine decay after 75 % of them",
     ),
     "cosine_restarts": (
-        {"cycle_epochs": 2, "cycle_mult": 3},
+        {"cycle_len": 2, "cycle_mult": 3},
         "6 epochs of cosine annealing from a learning rate of 0.001, restarted after 2 epochs, each later cycle "
         "3 times as long",
     ),
     "step": (
-        {"decay_epochs": 2, "decay_factor": 0.1},
+        {"decay_epochs": 2, "decay_rate": 0.1},
         "6 epochs from a learning rate of 0.001, multiplied by 0.1 every 2 epochs",
     ),
     "plateau": (
-        {"decay_patience": 1, "decay_factor": 0.5},
+        {"patience_epochs": 1, "decay_rate": 0.5},
         "6 epochs from a learning rate of 0.001, multiplied by 0.5 after 1 epoch without a lower validation loss",
     ),
     "fine_tune": (
@@ -130,12 +130,12 @@ def test_a_rate_that_was_found_is_told() -> None:
 
 
 FREEZES = {
-    "upto head": ({"upto": "head"}, "All layers but the head were frozen"),
-    "upto a block": ({"upto": "layer3"}, "Everything up to the end of layer3 was frozen"),
-    "layers": ({"layers": 0.75}, "The first 75 % of the layers were frozen"),
-    "blocks": ({"blocks": 4}, "Everything up to the end of block 4 was frozen"),
-    "one block": ({"blocks": 1}, "Everything up to the end of block 1 was frozen"),
-    "last blocks": ({"blocks": -2}, "Everything before the last 2 blocks was frozen"),
+    "upto head": ({"until": "head"}, "All layers but the head were frozen"),
+    "upto a block": ({"until": "layer3"}, "Everything up to the end of layer3 was frozen"),
+    "layers": ({"layer_fraction": 0.75}, "The first 75 % of the layers were frozen"),
+    "blocks": ({"n_blocks": 4}, "Everything up to the end of block 4 was frozen"),
+    "one block": ({"n_blocks": 1}, "Everything up to the end of block 1 was frozen"),
+    "last blocks": ({"n_blocks": -2}, "Everything before the last 2 blocks was frozen"),
 }
 
 
@@ -176,7 +176,7 @@ def test_the_loss_and_its_weights_are_told() -> None:
 
 
 def test_steps_and_precision_are_told() -> None:
-    assert told({"train": {"accumulate": 4, "clip": 1}}, hardware={"precision": "bfloat16"})[3] == (
+    assert told({"train": {"grad_accum": 4, "grad_clip": 1}}, hardware={"precision": "bfloat16"})[3] == (
         "Batches of 32, gradients accumulated over 4 batches (128 images per step), gradients clipped to a norm "
         "of 1, in "
         "bfloat16 mixed precision."
@@ -187,24 +187,24 @@ def test_steps_and_precision_are_told() -> None:
 
 def test_averaged_weights_are_told() -> None:
     for key, value, sentence in (
-        ("ema", 0.999, "Weights are an exponential moving average (decay 0.999)."),
-        ("swa", 3, "After the last epoch, the weights of the last 3 were averaged."),
-        ("soup", 2, "After the last epoch, the weights of the best 2 were averaged."),
+        ("ema_decay", 0.999, "Weights are an exponential moving average (decay 0.999)."),
+        ("swa_epochs", 3, "After the last epoch, the weights of the last 3 were averaged."),
+        ("soup_epochs", 2, "After the last epoch, the weights of the best 2 were averaged."),
     ):
         assert told({"train": {key: value}})[4] == sentence
 
 
 def test_early_stopping_is_told_with_what_became_of_it() -> None:
     stop = "Early stopping after 2 epochs without a better validation F1; "
-    assert told({"train": {"early_stop": 2}})[4] == stop + "all 6 epochs were trained."
-    assert told({"train": {"early_stop": 2}}, last_epoch=3)[4] == stop + "this run stopped after 4 of 6."
+    assert told({"train": {"early_stop_patience": 2}})[4] == stop + "all 6 epochs were trained."
+    assert told({"train": {"early_stop_patience": 2}}, last_epoch=3)[4] == stop + "this run stopped after 4 of 6."
     runs = [RUN | {"last_epoch": last} for last in (3, 5, 2)]
-    assert told({"train": {"early_stop": 2}}, runs=runs)[4] == stop + "2 runs stopped after 4 and 3 of 6."
-    lower = told({"train": {"early_stop": 1, "select_by": "loss"}})[4]
+    assert told({"train": {"early_stop_patience": 2}}, runs=runs)[4] == stop + "2 runs stopped after 4 and 3 of 6."
+    lower = told({"train": {"early_stop_patience": 1, "select_by": "loss"}})[4]
     assert lower == "Early stopping after 1 epoch without a lower validation loss; all 6 epochs were trained."
     phases = [{"epochs": 1}, {"schedule": "fine_tune", "freeze_epochs": 2, "lr_mult": 10, "epochs": 3}]
     pretrained = {"pretrained": "default"}
-    said = told({"model": pretrained, "train": {"early_stop": 2, "phases": phases}}, last_epoch=4)[4]
+    said = told({"model": pretrained, "train": {"early_stop_patience": 2, "phases": phases}}, last_epoch=4)[4]
     assert said == stop + "this run stopped after 5 of 6."
 
 

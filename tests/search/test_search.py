@@ -329,13 +329,13 @@ def test_a_failed_trial_is_noted_and_three_at_first_end_the_search(tmp_path: Pat
 
 
 def test_a_trial_overrides_the_varied_experiment_alone() -> None:
-    values = {"train.lr": 1e-05, "train.optimizer": "it's", "loss.class_weights": [1.0, 2], "model.freeze.upto": None}
+    values = {"train.lr": 1e-05, "train.optimizer": "it's", "loss.class_weights": [1.0, 2], "model.freeze.until": None}
     assert experiment.arguments("search-x-001", "l2", 0, values) == [
         "exp", "run", "--temp", "--name", "search-x-001",
         "--set-param", "++experiments.l2.train.lr=1e-05",
         "--set-param", "++experiments.l2.train.optimizer='it\\'s'",
         "--set-param", "++experiments.l2.loss.class_weights=[1.0,2]",
-        "--set-param", "++experiments.l2.model.freeze.upto=null",
+        "--set-param", "++experiments.l2.model.freeze.until=null",
         "train@l2-0",
     ]  # fmt: skip
 

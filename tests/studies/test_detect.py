@@ -51,7 +51,11 @@ def test_classes_come_from_the_data_with_the_normal_one_first(
     names: list[str], classes: list[str], positive: str | None, normal: str | None, tmp_path: Path
 ) -> None:
     found = values(folder_of(tmp_path, [f"{name}/{n}.png" for name in names for n in range(2)]))
-    assert (found["data.classes"], found["data.positive"], found["evaluate.normal"]) == (classes, positive, normal)
+    assert (found["data.classes"], found["data.positive"], found["evaluate.negative_class"]) == (
+        classes,
+        positive,
+        normal,
+    )
     assert found["data.labels"] is None
 
 
@@ -64,7 +68,7 @@ def test_a_label_that_cannot_name_a_class_stays_a_label(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("size", "fits"), [(300, 224), (224, 224), (140, 128), (50, 32), (20, 32)])
 def test_sizes_follow_the_shorter_side_of_the_images(size: int, fits: int, tmp_path: Path) -> None:
     found = values(folder_of(tmp_path, ["a/1.png", "b/1.png"], size))
-    assert (found["images.pixels"], found["model.pixels"]) == (fits, fits)
+    assert (found["images.size"], found["model.img_size"]) == (fits, fits)
 
 
 @pytest.mark.parametrize(
@@ -93,8 +97,8 @@ def test_a_new_study_fits_its_folder(tmp_path: Path) -> None:
     lines = scaffold.new(tmp_path / "s", None, [str(raw)], published=False)
     given = config.read(tmp_path / "s/params.yaml")
     assert (given.data.source, given.data.classes) == (str(raw), ["Normal", "sick", "worse"])
-    assert (given.data.positive, given.evaluate.normal, given.split.strategy) == (None, "Normal", "random")
-    assert (given.images.pixels, given.model.pixels, given.data.layout) == (32, 32, "auto")
+    assert (given.data.positive, given.evaluate.negative_class, given.split.strategy) == (None, "Normal", "random")
+    assert (given.images.size, given.model.img_size, given.data.layout) == (32, 32, "auto")
     assert lines[:2] == [
         f"{raw}: 9 images; layout class-folders (images lie in folders, and no other layout fits)",
         "    Normal: 3 images",
@@ -129,7 +133,7 @@ def test_an_archive_is_looked_into_before_it_is_unpacked(tmp_path: Path, monkeyp
     ]
     assert "    dvc repro fetch" not in lines
     cfg = config.read(tmp_path / "s/params.yaml")
-    assert (cfg.data.source, cfg.data.classes, cfg.images.pixels) == (str(packed), ["normal", "ill"], 96)
+    assert (cfg.data.source, cfg.data.classes, cfg.images.size) == (str(packed), ["normal", "ill"], 96)
     small.edit(tmp_path / "s", lambda tree: tree["data"].update(classes=["x", "y"], positive="y"))
     scaffold.init(tmp_path / "s", [])
     assert config.read(tmp_path / "s/params.yaml").data.classes == ["normal", "ill"]
@@ -158,9 +162,9 @@ def test_init_changes_what_the_data_say_and_nothing_else(tmp_path: Path) -> None
         "data.source": str(raw),
         "data.classes": ["healthy", "ill"],
         "data.positive": "ill",
-        "images.pixels": 224,
-        "model.pixels": 224,
-        "evaluate.normal": "healthy",
+        "images.size": 224,
+        "model.img_size": 224,
+        "evaluate.negative_class": "healthy",
     }
     assert [line.partition("#")[2] for line in after.splitlines() if "#" in line] == [
         line.partition("#")[2] for line in text.splitlines() if "#" in line
@@ -169,9 +173,9 @@ def test_init_changes_what_the_data_say_and_nothing_else(tmp_path: Path) -> None
         f"    data.source: {raw}",
         "    data.classes: ['healthy', 'ill']",
         "    data.positive: ill",
-        "    images.pixels: 224",
-        "    model.pixels: 224",
-        "    evaluate.normal: healthy",
+        "    images.size: 224",
+        "    model.img_size: 224",
+        "    evaluate.negative_class: healthy",
     ]
     assert scaffold.init(tmp_path, [])[-1] == "params.yaml says so already"
 
@@ -213,7 +217,7 @@ def test_a_recipe_is_laid_over_what_is_detected_and_resolves(tmp_path: Path) -> 
     assert "    experiments: baseline, l2, dropout, sharpness, contrast, robust" in lines
     for name in ("new", "old"):
         given = config.read(tmp_path / name / "params.yaml")
-        assert (given.data.classes, given.images.pixels) == (["healthy", "ill"], 224)
+        assert (given.data.classes, given.images.size) == (["healthy", "ill"], 224)
         assert (given.images.crop_lungs, given.study.baseline) == (True, "baseline")
         assert len(given.experiments) == {"new": 2, "old": 6}[name]
         assert not changing(given.experiment("baseline").augment)

@@ -40,7 +40,7 @@ def test_sources_without_classes_in_common_become_normal_and_abnormal(tmp_path: 
     data = three(tmp_path)
     lines = scaffold.new(tmp_path / "s", None, data, published=False)
     given = config.read(tmp_path / "s/params.yaml")
-    assert (given.data.classes, given.data.positive, given.evaluate.normal) == (
+    assert (given.data.classes, given.data.positive, given.evaluate.negative_class) == (
         ["Normal", "Abnormal"],
         "Abnormal",
         "Normal",
@@ -51,7 +51,7 @@ def test_sources_without_classes_in_common_become_normal_and_abnormal(tmp_path: 
         ("covid_3", data[2], {"Normal": ["No_findings"], "Abnormal": ["Covid-19", "Pneumonia"]}),
     ]
     assert [bool(each.patient) for each in given.data.sources.values()] == [False, False, True]
-    assert (given.images.pixels, given.model.pixels) == (32, 32)  # what the smallest images fill
+    assert (given.images.size, given.model.img_size) == (32, 32)  # what the smallest images fill
     assert (
         "no two sources have the same classes, so a class would tell its source: what is not Normal is Abnormal"
         in lines

@@ -62,10 +62,10 @@ def pneumonia(raw: Path) -> None:
 
 def shrink(tree: small.Tree) -> None:
     """Hours of a published study become seconds: smaller, shorter, with one way of explaining."""
-    tree["images"]["pixels"] = tree["model"]["pixels"] = PIXELS
+    tree["images"]["size"] = tree["model"]["img_size"] = PIXELS
     tree["train"].update(epochs=2, batch_size=8, precision="float32", min_epochs=min(1, tree["train"]["min_epochs"]))
     if tree["train"]["schedule"] == "plateau":
-        tree["train"].update(epochs=3, decay_patience=1, early_stop=1)
+        tree["train"].update(epochs=3, patience_epochs=1, early_stop_patience=1)
     for own in tree["experiments"].values():
         if "decay_epochs" in own.get("train", {}):
             own["train"]["decay_epochs"] = 1

@@ -72,7 +72,7 @@ def test_each_value_says_whose_it_is(tmp_path: Path) -> None:
     text = written(tmp_path, "tb", published=False).read_text()
     assert "  batch_size: 4               # published\n" in text
     assert (
-        "  pixels: 512                 # ours; each image is decoded once and kept at this height and width\n" in text
+        "  size: 512                   # ours; each image is decoded once and kept at this height and width\n" in text
     )
     assert "  clahe:                      # contrast-limited" in text
 
@@ -213,7 +213,7 @@ def test_studies_are_told() -> None:
     assert any(line.startswith("tb") for line in describe.listed())
     shown = describe.shown(presets.read("tb"))
     assert "  train.batch_size = 4  (published)" in shown
-    assert "  images.pixels = 512  (ours)" in shown
+    assert "  images.size = 512  (ours)" in shown
     assert "  train.select_on = test" in shown
 
 
@@ -291,7 +291,7 @@ def changed_lines(before: str, after: str) -> list[str]:
     ("override", "lines"),
     [
         ("model.dropout=0.3", ["- dropout: 0.0", "+ dropout: 0.3"]),
-        ("train.ema=0.99", ["- ema:", "+ ema: 0.99"]),
+        ("train.ema_decay=0.99", ["- ema_decay:", "+ ema_decay: 0.99"]),
         ("data.positive=null", ["- positive: TB", "+ positive:"]),
         ("study.repeats=[0,1]", ["+ - 1"]),
         ("train.phases=[{epochs:2},{epochs:3,lr:0.01}]", ["+ - epochs: 2", "+ - epochs: 3", "+ lr: 0.01"]),

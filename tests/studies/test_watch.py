@@ -62,7 +62,7 @@ def test_of_a_table_its_images_are_watched_too_and_of_a_split_its_lists(tmp_path
 
     def change(tree: small.Tree) -> None:
         tree["data"]["source"] = str(tmp_path / "images.csv")
-        tree["split"].update(strategy="given", files="lists", test=None, valid=0.15)
+        tree["split"].update(strategy="given", files="lists", test_pct=None, valid_pct=0.15)
 
     given, _ = load(small.study(tmp_path / "study", change))
     watched = ["${data.source}", str(tmp_path / "images"), "${split.files}"]

@@ -29,16 +29,16 @@ WAYS: dict[str, Any] = {
     "plain": {},
     "one_cycle": {"train": {"schedule": "one_cycle"}},
     "rough": {
-        "augment": {"rotation": 20.0, "mixup": 0.4},
+        "augment": {"degrees": 20.0, "mixup_alpha": 0.4},
         "sampling": {"strategy": "weighted"},
         "model": {"dropout": 0.5},
-        "train": {"accumulate": 2, "precision": "bfloat16"},
+        "train": {"grad_accum": 2, "precision": "bfloat16"},
     },
     "focal": {"loss": {"name": "focal", "focal_gamma": 2.0, "class_weights": "balanced"}},
-    "ema": {"train": {"ema": 0.9}},
+    "ema": {"train": {"ema_decay": 0.9}},
     "float16": {"train": {"precision": "float16", "lr": "find"}},
-    "frozen": {"model": {"freeze": {"layers": 0.5}}},
-    "cached": {"model": {"freeze": {"upto": "head", "cache": True}}},
+    "frozen": {"model": {"freeze": {"layer_fraction": 0.5}}},
+    "cached": {"model": {"freeze": {"until": "head", "cache": True}}},
 }
 
 

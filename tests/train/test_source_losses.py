@@ -126,16 +126,16 @@ def small_network() -> Any:
     ("changes", "message"),
     [
         (
-            {"loss": {"group_dro_step": 0.1}, "augment": {"mixup": 0.2}},
-            "loss.group_dro_step: augment.mixup mixes images of several sources: set one of the two to 0",
+            {"loss": {"group_dro_step": 0.1}, "augment": {"mixup_alpha": 0.2}},
+            "loss.group_dro_step: augment.mixup_alpha mixes images of several sources: set one of the two to 0",
         ),
         (
-            {"loss": {"coral_weight": 1.0}, "augment": {"cutmix": 0.2}},
-            "loss.coral_weight: augment.cutmix mixes images of several sources: set one of the two to 0",
+            {"loss": {"coral_weight": 1.0}, "augment": {"cutmix_alpha": 0.2}},
+            "loss.coral_weight: augment.cutmix_alpha mixes images of several sources: set one of the two to 0",
         ),
         (
-            {"loss": {"coral_weight": 1.0}, "model": {"freeze": {"upto": "head"}, "pretrained": "default"}},
-            "loss.coral_weight: model.freeze.upto: head freezes the features that it would align: set it to 0",
+            {"loss": {"coral_weight": 1.0}, "model": {"freeze": {"until": "head"}, "pretrained": "default"}},
+            "loss.coral_weight: model.freeze.until: head freezes the features that it would align: set it to 0",
         ),
         ({"loss": {"group_dro_step": -1.0}}, "loss.group_dro_step: input should be greater than or equal to 0"),
     ],

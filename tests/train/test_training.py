@@ -35,9 +35,9 @@ EVERYTHING = {
         tiny.pretrained(Path(tree["data"]["source"]).with_suffix(".safetensors"))(tree),
     ),
     "sgd": lambda tree: (
-        tree["train"].update(epochs=4, optimizer="sgd", momentum=0.9, schedule="constant", keep="all"),
+        tree["train"].update(epochs=4, optimizer="sgd", momentum=0.9, schedule="constant", checkpoints="all"),
         tree["model"].update(dropout=0.5),
-        tree["augment"].update(sharpness_p=0.5, contrast=0.3),
+        tree["augment"].update(p_sharpness=0.5, contrast=0.3),
         tree["loss"].update(l2=0.01, class_weights="balanced"),
     ),
     "bfloat16": lambda tree: tree["train"].update(epochs=4, optimizer="adamw", precision="bfloat16"),
@@ -90,7 +90,7 @@ def test_the_seed_is_the_repeat(prepared: Prepare) -> None:
 
 def test_frozen_epochs_train_the_head_alone(prepared: Prepare) -> None:
     def tune(tree: small.Tree) -> None:
-        tree["train"].update(schedule="fine_tune", epochs=1, freeze_epochs=1, lr_mult=100, keep="all")
+        tree["train"].update(schedule="fine_tune", epochs=1, freeze_epochs=1, lr_mult=100, checkpoints="all")
         tree["model"].update(pretrained="start.safetensors")
 
     loaded = prepared(lambda tree: None)
@@ -126,7 +126,7 @@ def test_learning_separates_what_can_be_separated(prepared: Prepare) -> None:
 
 def test_the_history_is_what_the_kept_weights_give(prepared: Prepare) -> None:
     """Any kept epoch can be scored later, and gives the figures that were recorded for it."""
-    loaded = prepared(lambda tree: tree["train"].update(keep="all", epochs=3))
+    loaded = prepared(lambda tree: tree["train"].update(checkpoints="all", epochs=3))
     train.run(*loaded, "baseline", 0)
     history = tables.read(loaded[1].model("baseline", 0) / "history.csv")
     for epoch in range(3):
@@ -149,7 +149,7 @@ def test_best_and_last_are_kept_and_other_epochs_are_not(prepared: Prepare) -> N
         checkpoints.evaluate_checkpoint(loaded[1], "baseline", 0, lost, "valid")
     kept = ", ".join(map(str, model["kept_epochs"]))
     assert str(caught.value) == (
-        f"epoch {lost} of baseline-0 was not kept; kept are {kept}. To keep every epoch, set train.keep to all"
+        f"epoch {lost} of baseline-0 was not kept; kept are {kept}. To keep every epoch, set train.checkpoints to all"
     )
 
 
@@ -179,7 +179,7 @@ def test_an_epoch_without_a_figure_is_never_the_best(tmp_path: Path) -> None:
 
 def test_published_mode_scores_the_test_side_after_every_epoch(prepared: Prepare) -> None:
     def publish(tree: small.Tree) -> None:
-        tree["split"]["valid"] = 0
+        tree["split"]["valid_pct"] = 0
         tree["train"]["select_on"] = "test"
 
     loaded = prepared(publish)
@@ -192,7 +192,7 @@ def test_published_mode_scores_the_test_side_after_every_epoch(prepared: Prepare
     assert checkpoints.evaluate_checkpoint(loaded[1], "baseline", 0, None, "test")["f1"] == history["test_f1"].max()
     metric = files.read_json(loaded[1].root / "metrics/baseline/0.json")
     assert metric == {"baseline-0": {"test_f1": pytest.approx(history["test_f1"].max(), abs=1e-6)}}
-    with pytest.raises(DataError, match=r"the valid side has no images \(split.valid is 0\): score the other side"):
+    with pytest.raises(DataError, match=r"the valid side has no images \(split.valid_pct is 0\): score the other side"):
         checkpoints.evaluate_checkpoint(loaded[1], "baseline", 0, None, "valid")
 
 
@@ -224,7 +224,7 @@ def test_a_loss_that_is_no_number_stops_the_run(prepared: Prepare) -> None:
         train.run(*loaded, "baseline", 0)
     assert caught.value.headline == (
         "the training loss is no longer a number in epoch 0, batch 1: lower train.lr (a tenth is a good try), set"
-        " train.clip, or set train.precision to float32. The batch's images, which may be at fault where it is the"
+        " train.grad_clip, or set train.precision to float32. The batch's images, which may be at fault where it is the"
         " first of all:"
     )
     trained = set(tables.read(loaded[1].split / "train_data.csv")["id"])

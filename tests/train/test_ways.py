@@ -26,47 +26,56 @@ from xraylab.train import averaging, callbacks, lr_find
 
 PHASES = [
     {"schedule": "constant", "optimizer": "sgd", "momentum": 0.9, "epochs": 2, "lr": 0.01},
-    {"schedule": "plateau", "decay_patience": 1, "decay_factor": 0.5, "epochs": 3},
+    {"schedule": "plateau", "patience_epochs": 1, "decay_rate": 0.5, "epochs": 3},
 ]
 WAYS: dict[str, dict[str, Any]] = {
-    "flat_cos": {"train": {"schedule": "flat_cos", "flat_share": 0.5}},
-    "restarts": {"train": {"schedule": "cosine_restarts", "cycle_epochs": 1, "cycle_mult": 2, "clip": 0.5}},
-    "step": {"train": {"schedule": "step", "decay_epochs": 2, "decay_factor": 0.1, "optimizer": "ranger"}},
-    "sgd_then_adam": {"train": {"phases": PHASES, "soup": 2}, "sampling": {"strategy": "stratified"}},
-    "head_first": {"train": {"phases": [{"frozen": True, "epochs": 2}, {"epochs": 2, "optimizer": "lamb"}], "swa": 2}},
-    "ema": {"train": {"ema": 0.9, "accumulate": 2}, "augment": {"mixup": 0.4}},
+    "flat_cos": {"train": {"schedule": "flat_cos", "pct_start": 0.5}},
+    "restarts": {"train": {"schedule": "cosine_restarts", "cycle_len": 1, "cycle_mult": 2, "grad_clip": 0.5}},
+    "step": {"train": {"schedule": "step", "decay_epochs": 2, "decay_rate": 0.1, "optimizer": "ranger"}},
+    "sgd_then_adam": {"train": {"phases": PHASES, "soup_epochs": 2}, "sampling": {"strategy": "stratified"}},
+    "head_first": {
+        "train": {"phases": [{"frozen": True, "epochs": 2}, {"epochs": 2, "optimizer": "lamb"}], "swa_epochs": 2}
+    },
+    "ema": {"train": {"ema_decay": 0.9, "grad_accum": 2}, "augment": {"mixup_alpha": 0.4}},
     "rmsprop": {
-        "train": {"optimizer": "rmsprop", "momentum": 0.5, "ema": 0.8, "soup": 2, "swa": 3},
-        "augment": {"cutmix": 1.0, "rotation": 10.0},
+        "train": {"optimizer": "rmsprop", "momentum": 0.5, "ema_decay": 0.8, "soup_epochs": 2, "swa_epochs": 3},
+        "augment": {"cutmix_alpha": 1.0, "degrees": 10.0},
         "sampling": {"strategy": "weighted"},
         "loss": {"name": "focal", "focal_gamma": 2.0, "class_weights": "balanced"},
     },
     "found": {
-        "train": {"lr": "find", "batch_size": 2, "accumulate": 3},
+        "train": {"lr": "find", "batch_size": 2, "grad_accum": 3},
         "sampling": {"strategy": "downsample"},
         "loss": {"label_smoothing": 0.1},
     },
     "sources": {
-        "train": {"lr": "find", "batch_size": 12, "ema": 0.5},
+        "train": {"lr": "find", "batch_size": 12, "ema_decay": 0.5},
         "sampling": {"strategy": "source_balanced"},
         "loss": {"group_dro_step": 0.5, "coral_weight": 1.0},
     },
 }
 OTHERS: dict[str, dict[str, Any]] = {
     "float16": {
-        "train": {"precision": "float16", "lr": "find", "batch_size": 4, "ema": 0.5, "accumulate": 2, "clip": 0.5},
+        "train": {
+            "precision": "float16",
+            "lr": "find",
+            "batch_size": 4,
+            "ema_decay": 0.5,
+            "grad_accum": 2,
+            "grad_clip": 0.5,
+        },
         "loss": {"l2": 0.01},
     },
     "cached": {
-        "model": {"freeze": {"upto": "layer3", "cache": True}},
-        "train": {"accumulate": 2, "soup": 2},
+        "model": {"freeze": {"until": "layer3", "cache": True}},
+        "train": {"grad_accum": 2, "soup_epochs": 2},
         "sampling": {"strategy": "weighted"},
     },
-    "cached_find": {"model": {"freeze": {"upto": "head", "cache": True}}, "train": {"lr": "find", "ema": 0.5}},
-    "head_last": {"train": {"phases": [{"epochs": 1}, {"frozen": True, "epochs": 2}], "swa": 2}},
+    "cached_find": {"model": {"freeze": {"until": "head", "cache": True}}, "train": {"lr": "find", "ema_decay": 0.5}},
+    "head_last": {"train": {"phases": [{"epochs": 1}, {"frozen": True, "epochs": 2}], "swa_epochs": 2}},
     "plain": {},
-    "twice": {"train": {"batch_size": 4, "accumulate": 2}},
-    "patient": {"train": {"epochs": 9, "lr": 1e-12, "schedule": "constant", "early_stop": 2, "min_epochs": 1}},
+    "twice": {"train": {"batch_size": 4, "grad_accum": 2}},
+    "patient": {"train": {"epochs": 9, "lr": 1e-12, "schedule": "constant", "early_stop_patience": 2, "min_epochs": 1}},
 }
 
 
@@ -229,8 +238,8 @@ def test_two_batches_a_step_are_one_batch_of_twice_the_size(study: Loaded) -> No
         patched.setattr(files, "sha256", lambda path: "same")  # the plans below are made by hand
         for name, (size, together) in {"twice": (4, 2), "plain": (8, 1)}.items():
             made = files.read_yaml(study[1].plan(name))
-            made["model"]["freeze"] |= {"upto": "head", "cache": False}
-            made["train"] |= {"batch_size": size, "accumulate": together, "schedule": "constant", "lr": 0.01}
+            made["model"]["freeze"] |= {"until": "head", "cache": False}
+            made["train"] |= {"batch_size": size, "grad_accum": together, "schedule": "constant", "lr": 0.01}
             made["pretrained_sha256"] = "same"
             files.write_yaml(made, study[1].plan(name))
             train.run(*study, name, 0)
@@ -294,7 +303,7 @@ def test_memory_that_runs_out_says_what_to_set(study: Loaded, monkeypatch: pytes
     with pytest.raises(TrainingError) as caught:
         train.run(*study, "plain", 0)
     assert str(caught.value) == (
-        "memory ran out with train.batch_size 8: set it to 4, and train.accumulate to 2, which takes the same steps"
+        "memory ran out with train.batch_size 8: set it to 4, and train.grad_accum to 2, which takes the same steps"
     )
 
 

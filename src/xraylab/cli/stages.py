@@ -19,7 +19,7 @@ STAGES = {
     "fetch": "Copy, download or unpack the source's files (data/raw).",
     "index": "Read every image once; list the images and what is wrong with them (data/index.csv, data/audit.json).",
     "split": "Assign images to train, validation and test (data/split).",
-    "cache": "Decode every image once, at the size images.pixels (data/cache).",
+    "cache": "Decode every image once, at the size images.size (data/cache).",
     "plan": "Resolve each experiment's configuration (plans).",
     "features": "Precompute the features of frozen backbones (features).",
     "train": "Train one experiment, resuming after its last finished epoch (models).",

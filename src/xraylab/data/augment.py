@@ -60,19 +60,19 @@ class Augmentation:
     in the end a rectangle is erased, to the network's zero.
     """
 
-    rotation: float
-    shift: float
+    degrees: float
+    translate: float
     zoom: float
     shear: float
-    hflip_p: float
-    vflip_p: float
+    p_hflip: float
+    p_vflip: float
     crop_scale: float
     brightness: float
     sharpness_factor: float
-    sharpness_p: float
+    p_sharpness: float
     contrast: float
-    noise: float
-    erase_p: float
+    noise_std: float
+    p_erase: float
     gamma: float
     p_histogram_matching: float
     p_blur: float
@@ -92,34 +92,34 @@ class Augmentation:
             references=np.where(later[:, 1] < self.p_histogram_matching, later[:, 2], -1.0)
             if self.p_histogram_matching > 0
             else None,
-            sharpen=uniform[:, 0] < self.sharpness_p,
+            sharpen=uniform[:, 0] < self.p_sharpness,
             blur=np.where(later[:, 3] < self.p_blur, self.blur_sigma * later[:, 4], 0.0) if self.p_blur > 0 else None,
             matrices=self._matrices(uniform, signed) if self._moves else None,
             brightness=1 + self.brightness * signed[:, 6],
             contrast=1 + self.contrast * signed[:, 1],
-            noise=(uniform[:, 19] * 2**53).astype(np.int64) if self.noise > 0 else None,
-            erased=self._erased(uniform[:, 14:19]) if self.erase_p > 0 else None,
+            noise=(uniform[:, 19] * 2**53).astype(np.int64) if self.noise_std > 0 else None,
+            erased=self._erased(uniform[:, 14:19]) if self.p_erase > 0 else None,
         )
 
     @property
     def changes(self) -> bool:
         """Whether any image may come out otherwise than it is."""
         levels = (self.brightness, self.contrast, self.gamma, self.p_histogram_matching)
-        others = (self.sharpness_p, self.p_blur, self.noise, self.erase_p)
+        others = (self.p_sharpness, self.p_blur, self.noise_std, self.p_erase)
         return self._moves or any(strength > 0 for strength in (*levels, *others))
 
     @property
     def _moves(self) -> bool:
-        strengths = (self.rotation, self.shift, self.zoom, self.shear, self.hflip_p, self.vflip_p)
+        strengths = (self.degrees, self.translate, self.zoom, self.shear, self.p_hflip, self.p_vflip)
         return any(strength > 0 for strength in strengths) or self.crop_scale < 1
 
     def _matrices(self, uniform: Floats, signed: Floats) -> Floats:
-        angle, scale = np.deg2rad(self.rotation * signed[:, 2]), 1 + self.zoom * signed[:, 5]
+        angle, scale = np.deg2rad(self.degrees * signed[:, 2]), 1 + self.zoom * signed[:, 5]
         cos, sin, slant = np.cos(angle) / scale, np.sin(angle) / scale, np.tan(np.deg2rad(self.shear * signed[:, 9]))
-        dx, dy = self.shift * signed[:, 3], self.shift * signed[:, 4]
+        dx, dy = self.translate * signed[:, 3], self.translate * signed[:, 4]
         linear = [[cos - sin * slant, cos * slant + sin], [-sin, cos]]
         rows = np.array([[*row, -(row[0] * dx + row[1] * dy)] for row in linear]).transpose(2, 0, 1)
-        flips = np.where(uniform[:, 7:9] < (self.hflip_p, self.vflip_p), -1.0, 1.0)
+        flips = np.where(uniform[:, 7:9] < (self.p_hflip, self.p_vflip), -1.0, 1.0)
         if self.crop_scale == 1:
             return np.asarray(rows * flips[:, :, None])
         corner, size = _boxes(uniform[:, 10:14], (self.crop_scale, 1.0), CROP_RATIO)
@@ -129,7 +129,7 @@ class Augmentation:
 
     def _erased(self, uniform: Floats) -> Floats:
         corner, size = _boxes(uniform[:, 1:], ERASE_SHARE, ERASE_RATIO)
-        size = size * (uniform[:, :1] < self.erase_p)
+        size = size * (uniform[:, :1] < self.p_erase)
         (left, top), (right, bottom) = corner.T, (corner + size).T
         return np.stack([top, bottom, left, right], axis=1)
 
@@ -301,7 +301,7 @@ def shown(image: Gray, drawn: Drawn, number: int, augmentation: Augmentation, pi
     image, table = changed(image, drawn, number, augmentation.sharpness_factor, pixels)
     result = table[image]
     if drawn.noise is not None:
-        result = np.clip(result + augmentation.noise * grain(int(drawn.noise[number]), pixels), 0, 1)
+        result = np.clip(result + augmentation.noise_std * grain(int(drawn.noise[number]), pixels), 0, 1)
     if drawn.erased is not None:
         result[span(drawn.erased[number], pixels)] = zero
     return np.asarray(np.rint(result * 255), np.uint8)

@@ -68,7 +68,7 @@ class ImageCache:
         batch = self._changed(rows, drawn, augmentation.sharpness_factor)
         if drawn.noise is None and drawn.erased is None:
             return batch
-        return gpu_cache.roughened(batch, drawn, augmentation.noise, self.normalise.mean, self.normalise.std)
+        return gpu_cache.roughened(batch, drawn, augmentation.noise_std, self.normalise.mean, self.normalise.std)
 
     def gray(self, batch: Tensor) -> Tensor:
         """What `of` or `changed` made, on any device, as gray levels from 0 to 1: (n, 1, pixels, pixels)."""

@@ -26,7 +26,7 @@ class Preparation:
     crop_border: bool
     crop_lungs: bool
     """To the lungs and a little margin; without its border, and whole, where none are found."""
-    window: Sequence[float] | None
+    clip_percentiles: Sequence[float] | None
     """The two percentiles of its levels that become black and white."""
     clahe: float | None
     """The clip limit of contrast-limited adaptive histogram equalisation."""
@@ -74,7 +74,11 @@ def prepare(levels: Levels, preparation: Preparation, padding: NDArray[np.bool_]
 def _prepared(levels: Levels, preparation: Preparation, inside: Crop, padding: NDArray[np.bool_] | None) -> Gray:
     empty = np.zeros(levels.shape, dtype=bool) if padding is None else padding
     levels, empty = inside.of(levels), inside.of(empty)
-    gray = pixels.gray(levels) if preparation.window is None else stretch(levels, empty, *preparation.window)
+    gray = (
+        pixels.gray(levels)
+        if preparation.clip_percentiles is None
+        else stretch(levels, empty, *preparation.clip_percentiles)
+    )
     if preparation.clahe is not None:
         gray = equalise(gray, preparation.clahe)
     if preparation.pyramid_sharpening > 0:

@@ -50,18 +50,18 @@ class Taken:
     findings: list[tuple[str, float, int, int, int, int]]  # kind, subtlety, and the box in pixels
 
 
-def write(folder: Path, healthy: int, tb: int, pixels: int, seed: int, workers: int | None = None) -> None:
+def write(folder: Path, n_healthy: int, n_tb: int, size: int, seed: int, workers: int | None = None) -> None:
     """Write the images and their tables into `folder`; `workers` processes share the work and change no byte.
 
-    `Healthy/h0001.png` ... and `TB/tb0001.png` ... are 8-bit gray, pixels x pixels. `masks/tb0001.png` ... hold 0, or
-    the code of a finding (see `findings`). `patients.csv` has image, patient, age (years) and sex; `findings.csv` has
+    `Healthy/h0001.png` ... and `TB/tb0001.png` ... are 8-bit gray, size x size pixels. `masks/tb0001.png` ... hold 0,
+    or the code of a finding (see `findings`). `patients.csv` has image, patient, age (years) and sex; `findings.csv` has
     image, finding, subtlety (0 plain, 1 hardly there) and the finding's box x, y, width, height in pixels.
     """
     for name in (*PREFIXES, "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    counts = {"Healthy": healthy, "TB": tb}
+    counts = {"Healthy": n_healthy, "TB": n_tb}
     shots = [shot for label, count in counts.items() for shot in plan(label, count, seed)]
-    take = functools.partial(_take, folder=folder, pixels=pixels, seed=seed)
+    take = functools.partial(_take, folder=folder, pixels=size, seed=seed)
     taken = list(progress.bar(_shared(take, shots, workers), len(shots), "drawing radiographs"))
     tables.write(_patients(shots, taken, seed), folder / "patients.csv")
     tables.write(_findings(shots, taken), folder / "findings.csv")

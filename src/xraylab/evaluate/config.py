@@ -15,7 +15,7 @@ OVERALL, MACRO, WEIGHTED = "overall", "macro", "weighted"
 class EvalConfig:
     classes: list[str]
     positive: int | None  # of two classes; None: each class against the rest, and their means
-    normal: int | None  # the class of healthy images
+    negative_class: int | None  # the class of healthy images
     prevalence: Floats | None  # (classes,), summing to 1
     confidence: float
     primary: str  # the metric that the sentences are about, of the positive class or the mean over classes
@@ -27,14 +27,14 @@ class EvalConfig:
     def from_params(cls, params: Params) -> "EvalConfig":
         data, evaluate = params.data, params.evaluate
         positive = None if data.positive is None else data.classes.index(data.positive)
-        normal = None if evaluate.normal is None else data.classes.index(evaluate.normal)
+        negative_class = None if evaluate.negative_class is None else data.classes.index(evaluate.negative_class)
         shares = evaluate.prevalence
         if isinstance(shares, float):
             shares = [shares if label == data.positive else 1 - shares for label in data.classes]
         return cls(
             classes=data.classes,
             positive=positive,
-            normal=1 - positive if normal is None and positive is not None else normal,
+            negative_class=1 - positive if negative_class is None and positive is not None else negative_class,
             prevalence=None if shares is None else np.array(shares),
             confidence=evaluate.confidence,
             primary=evaluate.primary,

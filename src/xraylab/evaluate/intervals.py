@@ -106,7 +106,7 @@ def _counts_by_unit(sample: Sample, cfg: EvalConfig) -> dict[Key, Counts]:
     correct, images = np.trace(matrices, axis1=1, axis2=2), matrices.sum(axis=(1, 2))
     counts = {Key(OVERALL, "accuracy"): (correct.astype(float), images.astype(float))}
     for label in cfg.reported:
-        for name, (part, whole) in metrics.proportions(matrices, cfg.normal).items():
+        for name, (part, whole) in metrics.proportions(matrices, cfg.negative_class).items():
             counts[Key(cfg.classes[label], name)] = part[:, label], whole[:, label]
     return counts
 
@@ -116,7 +116,7 @@ def _n_images(sample: Sample, cfg: EvalConfig, keys: Collection[Key]) -> dict[Ke
     matrix = confusion_matrix(sample.actual, sample.predicted, len(cfg.classes))
     images, of_all = matrix.sum(axis=1), len(sample.actual)
     numbers = {key: of_all if key.class_ == OVERALL else int(images.min()) for key in keys}
-    wholes = {name: whole for name, (_, whole) in metrics.proportions(matrix, cfg.normal).items()}
+    wholes = {name: whole for name, (_, whole) in metrics.proportions(matrix, cfg.negative_class).items()}
     for key in (key for key in keys if key.class_ in cfg.classes):
         label = cfg.classes.index(key.class_)
         rarer = min(images[label], of_all - images[label])

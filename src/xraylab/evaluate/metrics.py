@@ -40,7 +40,7 @@ def compute_metrics(sample: Sample, cfg: EvalConfig) -> dict[Key, float]:
 
 def matrix_metrics(matrices: Matrices, cfg: EvalConfig) -> dict[Key, Floats]:
     """The metrics of confusion matrices (several, C, C): key -> (several,)."""
-    rates = class_rates(matrices, cfg.normal, cfg.prevalence)
+    rates = class_rates(matrices, cfg.negative_class, cfg.prevalence)
     return _by_key(rates, overall_rates(matrices), np.asarray(matrices, float).sum(axis=-1), cfg)
 
 
@@ -81,8 +81,8 @@ def _by_key(per_class: Named, overall: Named, support: Floats, cfg: EvalConfig) 
     metrics = {Key(OVERALL, name): value for name, value in overall.items()}
     for label in cfg.reported:
         metrics |= {Key(cfg.classes[label], name): value[..., label] for name, value in per_class.items()}
-    if cfg.normal in cfg.reported:
-        metrics.pop(Key(cfg.classes[cfg.normal], "called_normal"), None)
+    if cfg.negative_class in cfg.reported:
+        metrics.pop(Key(cfg.classes[cfg.negative_class], "called_normal"), None)
     if cfg.positive is None:
         shares = ratio(support, support.sum(axis=-1, keepdims=True))
         for name in AVERAGED:

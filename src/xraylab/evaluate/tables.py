@@ -139,7 +139,7 @@ def write_tables(folder: Path, study: Study, evaluation: Evaluation, cfg: EvalCo
     tables.write(pd.DataFrame(compared, columns=["point", *COMPARISON_COLUMNS]), folder / "at_thresholds.csv")
     tables.write(pd.DataFrame([_epoch_row(row) for row in evaluation.epochs]), folder / "epochs.csv")
     files.write_json([to_row(row) for row in evaluation.goals], folder / "goals.json")
-    files.write_json(list(_calibrations(study.runs, cfg, params.bins)), folder / "calibration.json")
+    files.write_json(list(_calibrations(study.runs, cfg, params.ece_bins)), folder / "calibration.json")
     files.write_json([_matrix(run, cfg) for run in study.runs], folder / "confusion_matrices.json")
 
 
@@ -193,14 +193,14 @@ def write_groups(folder: Path, study: Study, index: pd.DataFrame, cfg: EvalConfi
         ids, sample = mean_over_repeats(runs, "best")
         images = index.set_index("id").loc[ids.tolist()]
         known = {"experiment": experiment, "chosen_on": runs[0].select_on}
-        groups = subgroups.metrics_by_group(sample, images, cfg, params.age_bands, params.smallest_group)
+        groups = subgroups.metrics_by_group(sample, images, cfg, params.age_bands, params.min_group_size)
         rows += [known | to_row(row) for row in groups]
     tables.write(pd.DataFrame(rows, columns=list(GROUP_COLUMNS)), folder / "subgroups.csv")
 
 
 def write_demographics(folder: Path, index: pd.DataFrame, split: pd.Series, params: Evaluate) -> None:
     """Who is in each split; `split` names each image's."""
-    rows = subgroups.count_groups(index, split, params.age_bands, params.smallest_group)
+    rows = subgroups.count_groups(index, split, params.age_bands, params.min_group_size)
     tables.write(demographics(rows), folder / "demographics.csv")
 
 

@@ -60,7 +60,7 @@ class Target:
     @property
     def size(self) -> int:
         """The network's images are (size, size)."""
-        return int(self.record["pixels"])
+        return int(self.record["img_size"])
 
     def rows(self, ids: Sequence[str]) -> Rows:
         return np.array([self.row_of[name] for name in ids], np.int64)

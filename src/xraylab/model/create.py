@@ -35,13 +35,13 @@ def create_model(cfg: ModelConfig, n_classes: int) -> nn.Module:
 
     Errors: ParamsError where there is no such network, or none for such images or such a head.
     """
-    return networks.build(cfg.arch, n_classes, cfg.channels, cfg.dropout, _head(cfg), cfg.pixels)
+    return networks.build(cfg.arch, n_classes, cfg.channels, cfg.dropout, _head(cfg), cfg.img_size)
 
 
 def create_recorded_model(record: dict[str, Any]) -> nn.Module:
     """The network that a run's model.json describes, randomly initialised."""
     n_classes, head = len(record["classes"]), Head(**record["head"])
-    return networks.build(record["arch"], n_classes, record["channels"], record["dropout"], head, record["pixels"])
+    return networks.build(record["arch"], n_classes, record["channels"], record["dropout"], head, record["img_size"])
 
 
 def create_starting_model(
@@ -87,8 +87,8 @@ def normalization(cfg: ModelConfig) -> Normalise:
 
 def feature_key(cfg: ModelConfig, pretrained_id: str, image_hashes: list[str], precision: str) -> str:
     """A name for the cached features of the frozen backbone; `image_hashes` are those of the image cache's files."""
-    cut = [cfg.head, cfg.freeze.upto, cfg.freeze.layers, cfg.freeze.blocks]
-    return features.key(cfg.arch, cfg.channels, cfg.pixels, cut, pretrained_id, image_hashes, precision)
+    cut = [cfg.head, cfg.freeze.until, cfg.freeze.layer_fraction, cfg.freeze.n_blocks]
+    return features.key(cfg.arch, cfg.channels, cfg.img_size, cut, pretrained_id, image_hashes, precision)
 
 
 def cache_features(
@@ -109,7 +109,7 @@ def cache_features(
         images, _ = image_cache.load(paths.cache)
         start = create_starting_model(cfg, classes, weights_file, planned_sha256, tell=lambda _: None)
         rows = np.arange(len(images))
-        features.write(path, start.backbone, images, rows, normalization(cfg), cfg.pixels, machine, tell)
+        features.write(path, start.backbone, images, rows, normalization(cfg), cfg.img_size, machine, tell)
     return key
 
 
@@ -117,11 +117,11 @@ def describe_model(cfg: ModelConfig, n_classes: int) -> dict[str, Any]:
     """What model.json records of the network: enough for `create_recorded_model`, and what it costs."""
     with torch.device("meta"):  # shapes alone: nothing is drawn or computed
         model = create_model(cfg, n_classes)
-        multiply_adds = networks.count_multiply_adds(model, cfg.channels, cfg.pixels)
+        multiply_adds = networks.count_multiply_adds(model, cfg.channels, cfg.img_size)
     return {
         "arch": cfg.arch,
         "channels": cfg.channels,
-        "pixels": cfg.pixels,
+        "img_size": cfg.img_size,
         "head": asdict(_head(cfg)),
         "dropout": cfg.dropout,
         "normalise": asdict(normalization(cfg)),
@@ -145,18 +145,20 @@ def describe_frozen(starting: StartingModel, freeze: Freeze) -> dict[str, Any]:
 
 
 def _head(cfg: ModelConfig) -> Head:
-    return Head(cfg.head, cfg.head_width, cfg.head_batch_norm)
+    return Head(cfg.head, cfg.head_hidden, cfg.head_batch_norm)
 
 
 def _freeze(model: nn.Module, cfg: ModelConfig) -> FrozenModel:
     """Errors: ParamsError where there are no such blocks, nothing comes of the choice, or nothing runs by itself."""
     freeze, arch = cfg.freeze, cfg.arch
-    spec = FreezeSpec(freeze.upto, freeze.layers, freeze.blocks, adapt_batch_norm=freeze.batch_norm == "train")
+    spec = FreezeSpec(
+        freeze.until, freeze.layer_fraction, freeze.n_blocks, adapt_batch_norm=freeze.batch_norm == "train"
+    )
     frozen = freezing.freeze(model, spec)
-    if freeze.layers is not None and not frozen.frozen_layers:
+    if freeze.layer_fraction is not None and not frozen.frozen_layers:
         raise ParamsError(
-            f"model.freeze.layers: {freeze.layers} of the {len(networks.layers(model))} layers of {arch} is less "
-            "than one, so that nothing is frozen: raise it, or set it to null"
+            f"model.freeze.layer_fraction: {freeze.layer_fraction} of the {len(networks.layers(model))} layers of {arch} is "
+            "less than one, so that nothing is frozen: raise it, or set it to null"
         )
     norms = [part for module in frozen.frozen_modules for part in module.modules() if isinstance(part, _BatchNorm)]
     if spec.adapt_batch_norm and not norms:
@@ -167,6 +169,6 @@ def _freeze(model: nn.Module, cfg: ModelConfig) -> FrozenModel:
     if freeze.cache and len(frozen.backbone) == 0:
         raise ParamsError(
             f"model.freeze.cache: {arch} is no plain sequence of modules as far as that, so what is frozen cannot run "
-            "apart from the rest: set model.freeze.upto to head, or this to false"
+            "apart from the rest: set model.freeze.until to head, or this to false"
         )
     return frozen

@@ -207,7 +207,7 @@ def _module_name(model: nn.Module, until: str) -> str:
     if until not in body:
         near = difflib.get_close_matches(until, sorted(body), n=5, cutoff=0.3)
         raise ParamsError(
-            f"model.freeze.upto: the network has no block {until!r}; there is {', '.join([*near, 'head'])}"
+            f"model.freeze.until: the network has no block {until!r}; there is {', '.join([*near, 'head'])}"
         )
     return prefix + until
 
@@ -216,7 +216,7 @@ def _end_of_blocks(model: nn.Module, body: list[str], number: int) -> int:
     """How many layers the first `number` blocks end with, or, where it is negative, precede the last ones."""
     all_blocks = blocks(model)
     if abs(number) > len(all_blocks):
-        raise ParamsError(f"model.freeze.blocks: the network has {len(all_blocks)} blocks, got {number}")
+        raise ParamsError(f"model.freeze.n_blocks: the network has {len(all_blocks)} blocks, got {number}")
     return _last(body, all_blocks[number - 1]) + 1 if number > 0 else _first(body, all_blocks[number])
 
 

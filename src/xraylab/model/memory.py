@@ -54,7 +54,7 @@ def halving(work: Callable[[int], T], batch_size: int, phase: str) -> tuple[T, i
             if size == 1:
                 raise TrainingError(
                     f"memory ran out while {phase}, with one image at a time: "
-                    "set model.pixels lower, or take a smaller model.arch"
+                    "set model.img_size lower, or take a smaller model.arch"
                 ) from error
         # outside of the except clause, whose error holds the tensors that were in the way
         size //= 2

@@ -85,7 +85,7 @@ def _traced(backbone: backbones.Backbone, arch: str, channels: int, pixels: int)
     except Exception as error:  # a library's network may refuse a size in any way
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ParamsError(
-            f"model.pixels: {arch} takes no images of {pixels} pixels ({reason}): set it to another size, such as 224"
+            f"model.img_size: {arch} takes no images of {pixels} pixels ({reason}): set it to another size, such as 224"
         ) from None
 
 

@@ -65,14 +65,14 @@ def one_cycle(epochs: int, lr: float, groups: int, cycle_momentum: bool) -> list
     return [Phase("one_cycle", epochs, frozen=False, curves=curves)]
 
 
-def flat_cos(epochs: int, lr: float, groups: int, cycle_momentum: bool, flat_share: float) -> list[Phase]:
+def flat_cos(epochs: int, lr: float, groups: int, cycle_momentum: bool, pct_start: float) -> list[Phase]:
     """`lr` for so much of the phase, then a fall to nearly nothing by a cosine: fastai's fit_flat_cos."""
-    curves: dict[str, Curve] = {"lr": combined_cos(flat_share, lr, lr, lr / END_DIVISOR)}
+    curves: dict[str, Curve] = {"lr": combined_cos(pct_start, lr, lr, lr / END_DIVISOR)}
     return [Phase("flat_cos", epochs, frozen=False, curves=curves)]
 
 
 def cosine_restarts(
-    epochs: int, lr: float, groups: int, cycle_momentum: bool, cycle_epochs: int, cycle_mult: int
+    epochs: int, lr: float, groups: int, cycle_momentum: bool, cycle_len: int, cycle_mult: int
 ) -> list[Phase]:
     """Falls from `lr` to 0 by cosines, each `cycle_mult` times as long as the one before.
 
@@ -80,7 +80,7 @@ def cosine_restarts(
     """
 
     def rate(fraction: float) -> float:
-        start, length = 0, cycle_epochs
+        start, length = 0, cycle_len
         epoch = fraction * epochs + ROUNDING
         while epoch >= start + length:
             start, length = start + length, length * cycle_mult
@@ -90,21 +90,21 @@ def cosine_restarts(
 
 
 def step(
-    epochs: int, lr: float, groups: int, cycle_momentum: bool, decay_epochs: int, decay_factor: float
+    epochs: int, lr: float, groups: int, cycle_momentum: bool, decay_epochs: int, decay_rate: float
 ) -> list[Phase]:
-    """The rate times `decay_factor` after each `decay_epochs` epochs."""
+    """The rate times `decay_rate` after each `decay_epochs` epochs."""
 
     def rate(fraction: float) -> float:
-        return lr * decay_factor ** int((fraction * epochs + ROUNDING) // decay_epochs)
+        return lr * decay_rate ** int((fraction * epochs + ROUNDING) // decay_epochs)
 
     return [Phase("step", epochs, frozen=False, curves={"lr": rate})]
 
 
 def plateau(
-    epochs: int, lr: float, groups: int, cycle_momentum: bool, decay_patience: int, decay_factor: float
+    epochs: int, lr: float, groups: int, cycle_momentum: bool, patience_epochs: int, decay_rate: float
 ) -> list[Phase]:
-    """The rate times `decay_factor` whenever `decay_patience` epochs in a row brought no lower loss."""
-    follow = Plateau(lr, decay_patience, decay_factor)
+    """The rate times `decay_rate` whenever `patience_epochs` epochs in a row brought no lower loss."""
+    follow = Plateau(lr, patience_epochs, decay_rate)
     return [Phase("plateau", epochs, frozen=False, curves={}, plateau=follow)]
 
 

@@ -26,7 +26,7 @@ BAD_NAME = (
     "a name is up to 64 lower-case letters, digits, - and _, and begins with a letter or digit; it becomes a folder "
     "and part of a command"
 )
-HEAD = "head"  # of model.freeze.upto: all but the head
+HEAD = "head"  # of model.freeze.until: all but the head
 Tree = dict[str, Any]
 
 
@@ -57,26 +57,26 @@ class Experiment(Section):
         for name in ("group_dro_step", "coral_weight"):
             if getattr(self.loss, name) > 0 and mixed:
                 yield f"loss.{name}", f"{mixed[0]} mixes images of several sources: set one of the two to 0"
-        if self.loss.coral_weight > 0 and self.model.freeze.upto == HEAD:
+        if self.loss.coral_weight > 0 and self.model.freeze.until == HEAD:
             yield (
                 "loss.coral_weight",
-                "model.freeze.upto: head freezes the features that it would align: set it to 0",
+                "model.freeze.until: head freezes the features that it would align: set it to 0",
             )
 
     def _of_phases(self) -> Iterator[Problem]:
         """Parts that are to be frozen, thawed or slowed, and are frozen otherwise, or have learnt nothing."""
         for number, phase in enumerate(phases(self.train)):
             where = f"train.{self.train.where(number)}"
-            if self.model.freeze.upto == HEAD and phase.schedule == "fine_tune":
+            if self.model.freeze.until == HEAD and phase.schedule == "fine_tune":
                 yield (
                     f"{where}schedule",
-                    "model.freeze.upto: head leaves nothing for fine_tune to unfreeze or to slow: take another, such "
+                    "model.freeze.until: head leaves nothing for fine_tune to unfreeze or to slow: take another, such "
                     "as one_cycle, or set that to null",
                 )
-            if self.model.freeze.upto == HEAD and phase.frozen:
+            if self.model.freeze.until == HEAD and phase.frozen:
                 yield (
                     f"{where}frozen",
-                    "model.freeze.upto: head freezes the same throughout: set one of the two to false or null",
+                    "model.freeze.until: head freezes the same throughout: set one of the two to false or null",
                 )
             if number == 0 and self.model.pretrained == "none" and (phase.frozen or phase.freeze_epochs):
                 yield (
@@ -181,16 +181,16 @@ class Params(Experiment):
         weights, classes = experiment.loss.class_weights, self.data.classes
         if isinstance(weights, list) and len(weights) != len(classes):
             yield "loss.class_weights", f"{len(weights)} weights for the classes {', '.join(classes)}"
-        if experiment.model.pixels > self.images.pixels:
+        if experiment.model.img_size > self.images.size:
             yield (
-                "model.pixels",
-                f"{experiment.model.pixels} is more than images.pixels ({self.images.pixels}): raise images.pixels",
+                "model.img_size",
+                f"{experiment.model.img_size} is more than images.size ({self.images.size}): raise images.size",
             )
-        if self.split.valid == 0 and experiment.train.select_on == "valid":
+        if self.split.valid_pct == 0 and experiment.train.select_on == "valid":
             yield (
                 "train.select_on",
-                "there is no validation side to select on (split.valid is 0): set split.valid to a fraction such as "
-                "0.15, or train.select_on to test, the published mode",
+                "there is no validation side to select on (split.valid_pct is 0): set split.valid_pct to a fraction "
+                "such as 0.15, or train.select_on to test, the published mode",
             )
 
     def _copies_differ(self) -> bool:

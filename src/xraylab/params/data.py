@@ -54,9 +54,9 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class Demo(Section):
-    healthy: PositiveInt
-    tb: PositiveInt
-    pixels: Annotated[int, Field(ge=32, le=1024)]
+    n_healthy: PositiveInt
+    n_tb: PositiveInt
+    size: Annotated[int, Field(ge=32, le=1024)]
     seed: NonNegativeInt
 
 

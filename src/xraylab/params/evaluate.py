@@ -30,13 +30,13 @@ class Evaluate(Section):
     margin: Annotated[float, Field(ge=0, lt=1)]
     n_permutations: Annotated[int, Field(ge=10_000)]
     seed: NonNegativeInt
-    normal: str | None
+    negative_class: str | None
     prevalence: Rate | list[Rate] | None
     sensitivities: list[Rate]
     specificities: list[Rate]
-    bins: Annotated[int, Field(ge=2, le=100)]
+    ece_bins: Annotated[int, Field(ge=2, le=100)]
     age_bands: Annotated[list[PositiveInt], Field(min_length=1)]
-    smallest_group: PositiveInt
+    min_group_size: PositiveInt
     goals: Goals
 
     def problems(self) -> Iterator[Problem]:
@@ -54,10 +54,10 @@ class Evaluate(Section):
                 f"with more than two classes the mean {self.primary} is no figure of its own; set it to auroc, "
                 "accuracy, balanced_accuracy or f1",
             )
-        if self.normal is not None and self.normal not in data.classes:
-            yield "evaluate.normal", f"must be one of {classes}, or null, got {self.normal!r}"
-        if self.normal is not None and self.normal == data.positive:
-            yield "evaluate.normal", "is data.positive, the class that is looked for; set it to null"
+        if self.negative_class is not None and self.negative_class not in data.classes:
+            yield "evaluate.negative_class", f"must be one of {classes}, or null, got {self.negative_class!r}"
+        if self.negative_class is not None and self.negative_class == data.positive:
+            yield "evaluate.negative_class", "is data.positive, the class that is looked for; set it to null"
         if isinstance(self.prevalence, float) and data.positive is None:
             yield "evaluate.prevalence", "with more than two classes it needs a list, one per class in their order"
         if isinstance(self.prevalence, list) and len(self.prevalence) != len(data.classes):
@@ -73,7 +73,7 @@ class Explain(Section):
     masked_images: Annotated[int, Field(ge=2)]
     feature_maps: PositiveInt
     centre: Annotated[float, Field(gt=0, lt=1)]
-    nearly: Annotated[float, Field(gt=0, le=1)]
+    shortcut_ratio: Annotated[float, Field(gt=0, le=1)]
 
     def problems(self) -> Iterator[Problem]:
         for key, names in (("experiments", self.experiments), ("methods", self.methods)):

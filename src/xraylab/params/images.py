@@ -8,46 +8,46 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from xraylab.params.names import SamplerName
 from xraylab.params.section import Fraction, Problem, Section, Share
 
-STRENGTHS = {"sharpness_factor": "sharpness_p", "blur_sigma": "p_blur"}  # of what happens so often
+STRENGTHS = {"sharpness_factor": "p_sharpness", "blur_sigma": "p_blur"}  # of what happens so often
 UNCHANGING = {"crop_scale": 1.0}  # every other augmentation does nothing at 0
-BATCHWISE = ("mixup", "cutmix")  # augmentations that are not of single images
-NOT_IN_COPIES = (*BATCHWISE, "noise", "erase_p", "p_histogram_matching")  # those that predict.tta leaves out
+BATCHWISE = ("mixup_alpha", "cutmix_alpha")  # augmentations that are not of single images
+NOT_IN_COPIES = (*BATCHWISE, "noise_std", "p_erase", "p_histogram_matching")  # those that predict.tta leaves out
 
 
 class Images(Section):
-    pixels: Annotated[int, Field(ge=16, le=2048)]
-    fit: Literal["squash", "crop", "pad"]
+    size: Annotated[int, Field(ge=16, le=2048)]
+    resize_method: Literal["squash", "crop", "pad"]
     crop_border: bool
     crop_lungs: bool
-    window: Annotated[list[Annotated[float, Field(ge=0, le=100)]], Field(min_length=2, max_length=2)] | None
+    clip_percentiles: Annotated[list[Annotated[float, Field(ge=0, le=100)]], Field(min_length=2, max_length=2)] | None
     clahe: PositiveFloat | None
     pyramid_sharpening: NonNegativeFloat
 
     def problems(self) -> Iterator[Problem]:
-        if self.window and self.window[0] >= self.window[1]:
-            yield "window", f"the lower percentile comes first, got {self.window}"
+        if self.clip_percentiles and self.clip_percentiles[0] >= self.clip_percentiles[1]:
+            yield "clip_percentiles", f"the lower percentile comes first, got {self.clip_percentiles}"
 
 
 class Augment(Section):
-    rotation: Annotated[float, Field(ge=0, le=180)]
-    shift: Fraction
+    degrees: Annotated[float, Field(ge=0, le=180)]
+    translate: Fraction
     zoom: Fraction
     shear: Annotated[float, Field(ge=0, le=60)]
-    hflip_p: Share
-    vflip_p: Share
+    p_hflip: Share
+    p_vflip: Share
     crop_scale: Annotated[float, Field(gt=0, le=1)]
     brightness: Share
     sharpness_factor: NonNegativeFloat
-    sharpness_p: Share
+    p_sharpness: Share
     contrast: Share
-    noise: Share
-    erase_p: Share
+    noise_std: Share
+    p_erase: Share
     gamma: NonNegativeFloat
     p_histogram_matching: Share
     p_blur: Share
     blur_sigma: PositiveFloat
-    mixup: NonNegativeFloat
-    cutmix: NonNegativeFloat
+    mixup_alpha: NonNegativeFloat
+    cutmix_alpha: NonNegativeFloat
 
     OFF: ClassVar = {"sharpness_factor": 1.0, "blur_sigma": 1.0}
 
@@ -55,12 +55,12 @@ class Augment(Section):
         return {name: f"{often} 0" for name, often in STRENGTHS.items() if getattr(self, often) == 0}
 
     def problems(self) -> Iterator[Problem]:
-        if self.mixup > 0 and self.cutmix > 0:
-            yield "cutmix", "augment.mixup mixes each batch already: set one of the two to 0"
-        if self.sharpness_p > 0 and self.sharpness_factor == 1:
+        if self.mixup_alpha > 0 and self.cutmix_alpha > 0:
+            yield "cutmix_alpha", "augment.mixup_alpha mixes each batch already: set one of the two to 0"
+        if self.p_sharpness > 0 and self.sharpness_factor == 1:
             yield (
                 "sharpness_factor",
-                "1 leaves every image as it is: set it to another factor, or augment.sharpness_p to 0",
+                "1 leaves every image as it is: set it to another factor, or augment.p_sharpness to 0",
             )
 
 

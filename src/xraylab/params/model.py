@@ -17,16 +17,16 @@ HeadName = Literal["linear", "concat", "dense"]
 class Freeze(Section):
     OFF: ClassVar = {"batch_norm": "eval", "cache": False}
 
-    upto: Annotated[str, Field(min_length=1)] | None
-    layers: Annotated[float, Field(gt=0, lt=1)] | None
-    blocks: int | None
+    until: Annotated[str, Field(min_length=1)] | None
+    layer_fraction: Annotated[float, Field(gt=0, lt=1)] | None
+    n_blocks: int | None
     batch_norm: Literal["eval", "train"]
     cache: bool
 
     @property
     def chosen(self) -> dict[str, str | float]:
         """Which keys say what is frozen, and what they say."""
-        ways = {"upto": self.upto, "layers": self.layers, "blocks": self.blocks}
+        ways = {"until": self.until, "layer_fraction": self.layer_fraction, "n_blocks": self.n_blocks}
         return {key: value for key, value in ways.items() if value is not None}
 
     def unused(self) -> dict[str, str]:
@@ -36,8 +36,8 @@ class Freeze(Section):
         chosen = list(self.chosen)
         if len(chosen) > 1:
             yield chosen[1], f"model.freeze.{chosen[0]} says already what is frozen: set one to null"
-        if self.blocks == 0:
-            yield "blocks", "0 blocks freeze nothing: set it to null"
+        if self.n_blocks == 0:
+            yield "n_blocks", "0 blocks freeze nothing: set it to null"
         if chosen and self.cache and self.batch_norm == "train":
             yield (
                 "cache",
@@ -48,16 +48,16 @@ class Freeze(Section):
 
 class Model(Section):
     OPTIONS: ClassVar = {
-        "head_width": Option("model.head", ("concat", "dense")),
+        "head_hidden": Option("model.head", ("concat", "dense")),
         "head_batch_norm": Option("model.head", ("dense",), "true or false"),
     }
 
     arch: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     pretrained: Annotated[str, Field(min_length=1)]
     channels: Literal[1, 3]
-    pixels: Annotated[int, Field(ge=16, le=2048)]
+    img_size: Annotated[int, Field(ge=16, le=2048)]
     head: HeadName
-    head_width: PositiveInt | None
+    head_hidden: PositiveInt | None
     head_batch_norm: bool | None
     dropout: Fraction
     freeze: Freeze

@@ -10,7 +10,7 @@ from xraylab.params.section import Fraction, Option, Problem, Section
 
 class Split(Section):
     OPTIONS: ClassVar = {
-        "test": Option("split.strategy", ("sorted-id", "random", "hash"), "a fraction"),
+        "test_pct": Option("split.strategy", ("sorted-id", "random", "hash"), "a fraction"),
         "folds": Option("split.strategy", ("folds",)),
         "files": Option("split.strategy", ("given",), needs=None),
     }
@@ -18,14 +18,14 @@ class Split(Section):
     strategy: Literal["sorted-id", "random", "given", "hash", "folds", "leave-one-source-out"]
     files: Annotated[str, Field(min_length=1)] | None
     folds: Annotated[int, Field(ge=2)] | None
-    test: Annotated[float, Field(gt=0, lt=1)] | None
-    valid: Fraction | None
+    test_pct: Annotated[float, Field(gt=0, lt=1)] | None
+    valid_pct: Fraction | None
     seed: NonNegativeInt
-    train_per_class: Literal["all", "smallest"] | PositiveInt
+    max_train_per_class: Literal["all", "smallest"] | PositiveInt
     on_leakage: Literal["resolve", "stop", "accept"]
     max_resolved: Fraction
 
     def problems(self) -> Iterator[Problem]:
         yield from super().problems()
-        if self.valid is None and self.strategy != "given":
-            yield "valid", "null keeps the given validation side, which split.strategy given alone has"
+        if self.valid_pct is None and self.strategy != "given":
+            yield "valid_pct", "null keeps the given validation side, which split.strategy given alone has"

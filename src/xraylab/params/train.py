@@ -19,12 +19,12 @@ class Course(Section):
     OPTIONS: ClassVar = {
         "freeze_epochs": Option("train.schedule", ("fine_tune",)),
         "lr_mult": Option("train.schedule", ("fine_tune",)),
-        "flat_share": Option("train.schedule", ("flat_cos",)),
-        "cycle_epochs": Option("train.schedule", ("cosine_restarts",)),
+        "pct_start": Option("train.schedule", ("flat_cos",)),
+        "cycle_len": Option("train.schedule", ("cosine_restarts",)),
         "cycle_mult": Option("train.schedule", ("cosine_restarts",)),
         "decay_epochs": Option("train.schedule", ("step",)),
-        "decay_patience": Option("train.schedule", ("plateau",)),
-        "decay_factor": Option("train.schedule", ("step", "plateau")),
+        "patience_epochs": Option("train.schedule", ("plateau",)),
+        "decay_rate": Option("train.schedule", ("step", "plateau")),
         "momentum": Option("train.optimizer", ("sgd", "rmsprop")),
     }
 
@@ -33,12 +33,12 @@ class Course(Section):
     lr: PositiveFloat | Literal["find"]
     freeze_epochs: PositiveInt | None
     lr_mult: Annotated[float, Field(ge=1)] | None
-    flat_share: Fraction | None
-    cycle_epochs: PositiveInt | None
+    pct_start: Fraction | None
+    cycle_len: PositiveInt | None
     cycle_mult: PositiveInt | None
     decay_epochs: PositiveInt | None
-    decay_patience: PositiveInt | None
-    decay_factor: Annotated[float, Field(gt=0, lt=1)] | None
+    patience_epochs: PositiveInt | None
+    decay_rate: Annotated[float, Field(gt=0, lt=1)] | None
     optimizer: OptimizerName
     momentum: Fraction | None
     weight_decay: NonNegativeFloat
@@ -67,12 +67,12 @@ class TrainPhase(Course):
         """Options that are missing, or that nothing can come of before the phase ends."""
         yield from super().problems()
         used, epochs = self.resolved(), self.epochs
-        decay, patience, cycle = used.decay_epochs, used.decay_patience, used.cycle_epochs
+        decay, patience, cycle = used.decay_epochs, used.patience_epochs, used.cycle_len
         if decay is not None and decay >= epochs:
             yield "decay_epochs", f"after {decay} of {epochs} epochs no rate is left to fall: lower it"
         if patience is not None and patience > epochs - 2:
             yield (
-                "decay_patience",
+                "patience_epochs",
                 f"the rate falls after {patience + 1} epochs at the earliest, and there are {epochs}: lower it, or "
                 "raise epochs",
             )
@@ -88,16 +88,16 @@ class TrainPhase(Course):
 class Train(Course):
     phases: Annotated[list[dict[str, Any]], Field(min_length=1)] | None
     batch_size: Annotated[int, Field(ge=2)]
-    accumulate: PositiveInt
-    clip: PositiveFloat | None
-    ema: Annotated[float, Field(gt=0, lt=1)] | None
-    swa: Annotated[int, Field(ge=2)] | None
-    soup: Annotated[int, Field(ge=2)] | None
-    early_stop: PositiveInt | None
+    grad_accum: PositiveInt
+    grad_clip: PositiveFloat | None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
+    swa_epochs: Annotated[int, Field(ge=2)] | None
+    soup_epochs: Annotated[int, Field(ge=2)] | None
+    early_stop_patience: PositiveInt | None
     min_epochs: NonNegativeInt
     select_on: Literal["valid", "test"]
     select_by: Literal["f1", "accuracy", "loss"]
-    keep: Literal["best_and_last", "all"]
+    checkpoints: Literal["best_and_last", "all"]
     callbacks: dict[CallbackName, dict[str, Any]]
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 
@@ -143,17 +143,17 @@ class Train(Course):
         epochs = sum(phase.resolved().all_epochs for phase in course)
         if self.min_epochs >= epochs:
             yield "min_epochs", f"{self.min_epochs} of {epochs} epochs leave none to be the best: lower it"
-        if self.swa is not None and self.swa > epochs:
-            yield "swa", f"there are only {epochs} epochs to average {self.swa} of: lower it"
-        if self.soup is not None and self.soup > max(epochs - self.min_epochs, 0):
+        if self.swa_epochs is not None and self.swa_epochs > epochs:
+            yield "swa_epochs", f"there are only {epochs} epochs to average {self.swa_epochs} of: lower it"
+        if self.soup_epochs is not None and self.soup_epochs > max(epochs - self.min_epochs, 0):
             best = epochs - self.min_epochs
-            yield "soup", f"there are only {best} epochs to average the best {self.soup} of: lower it"
+            yield "soup_epochs", f"there are only {best} epochs to average the best {self.soup_epochs} of: lower it"
         waiting = _waits_from(self.min_epochs, epochs - course[-1].epochs)
-        if self.early_stop is not None and waiting + self.early_stop > epochs - 2:
+        if self.early_stop_patience is not None and waiting + self.early_stop_patience > epochs - 2:
             yield (
-                "early_stop",
-                f"the {epochs} epochs are over before {self.early_stop} can have passed without a better one: lower "
-                "it, or set it to null",
+                "early_stop_patience",
+                f"the {epochs} epochs are over before {self.early_stop_patience} can have passed without a better one: "
+                "lower it, or set it to null",
             )
 
 

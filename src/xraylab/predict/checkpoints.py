@@ -79,7 +79,7 @@ class TrainedModel:
             return f"epoch-{epoch:03d}.safetensors"
         raise WeightsError(
             f"epoch {epoch} of {record['experiment']}-{record['repeat']} was not kept; "
-            f"kept are {', '.join(map(str, record['kept_epochs']))}. To keep every epoch, set train.keep to all"
+            f"kept are {', '.join(map(str, record['kept_epochs']))}. To keep every epoch, set train.checkpoints to all"
         )
 
 
@@ -134,7 +134,9 @@ def predict_files(
     probabilities, notes = [], []
     with tempfile.TemporaryDirectory() as folder:
         image_cache = Path(folder)
-        cache.write(image_cache, raw, images, settings["pixels"], settings["fit"], Preparation.recorded(settings))
+        cache.write(
+            image_cache, raw, images, settings["size"], settings["resize_method"], Preparation.recorded(settings)
+        )
         for run in runs:
             (table,), how = run.predict_cached([run.epoch()], images[["id"]], image_cache, tta)
             probabilities.append(table[[f"p_{label}" for label in run.classes]].to_numpy(float))
@@ -186,7 +188,7 @@ def _common_preparation(runs: Sequence[TrainedModel], preparation: dict[str, Any
 
 def _refuse_other_data(images: pd.DataFrame, classes: list[str], side: str) -> None:
     if images.empty:
-        raise DataError(f"the {side} side has no images (split.valid is 0): score the other side")
+        raise DataError(f"the {side} side has no images (split.valid_pct is 0): score the other side")
     others = sorted(set(images["label"]) - set(classes))
     if others:
         raise DataError(

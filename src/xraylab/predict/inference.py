@@ -34,11 +34,11 @@ def predict_proba(
     hardware.deterministic_algorithms()
     pixels, row_of = load(cache)
     rows = np.array([row_of[name] for name in images["id"]], np.int64)
-    shape = (record["channels"], record["pixels"], record["pixels"])
+    shape = (record["channels"], record["img_size"], record["img_size"])
     prepared = [scoring.prepared(each, machine, len(rows), shape, record["multiply_adds"]) for each in networks]
     normalise = Normalise.recorded(record["normalise"])
     views: list[Load] = [
-        partial(_plain, pixels, rows, normalise, record["pixels"], machine.device),
+        partial(_plain, pixels, rows, normalise, record["img_size"], machine.device),
         *_augmented(pixels, rows, record, tta, normalise, machine.device),
     ]
     forwards = [forward for forward, _ in prepared]
@@ -66,11 +66,11 @@ def _augmented(
     images: Images, rows: Rows, record: dict[str, Any], tta: int, normalise: Normalise, device: str
 ) -> Iterator[Load]:
     """The batches of every augmented copy; none where the network was trained without augmentation."""
-    left_out = {"noise": 0.0, "erase_p": 0.0, "p_histogram_matching": 0.0}
+    left_out = {"noise_std": 0.0, "p_erase": 0.0, "p_histogram_matching": 0.0}
     augmentation = Augmentation.recorded(record["augment"] | left_out)
     if not tta or not augmentation.changes:
         return
-    cached = ImageCache(images, normalise, record["pixels"], device)
+    cached = ImageCache(images, normalise, record["img_size"], device)
     for copy in range(tta):
         uniform = augment.uniform([record["repeat"], copy, COPIES], len(rows))
         yield partial(_view, cached, rows, augmentation, augmentation.draw(uniform))

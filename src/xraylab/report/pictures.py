@@ -86,7 +86,7 @@ def augmented(data: Artefacts) -> list[tuple[list[str], list[list[str]]]]:
     alike: dict[tuple[str, int], list[str]] = {}
     views = {}
     for each in data.experiments:
-        key = (each.plan.augment.model_dump_json(exclude=set(BATCHWISE)), each.plan.model.pixels)
+        key = (each.plan.augment.model_dump_json(exclude=set(BATCHWISE)), each.plan.model.img_size)
         if key not in views:
             views[key] = data.augment(each.plan, images)
         alike.setdefault(key, []).append(each.name)

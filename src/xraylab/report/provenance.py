@@ -131,21 +131,21 @@ def speed(run: Run, images: int) -> Speed:
 def split_sentences(split: Split) -> str:
     """What the strategy did with these parameters."""
     strategy = "files" if split.files else split.strategy
-    test = "" if split.test is None else _shown(split.test)
+    test = "" if split.test_pct is None else _shown(split.test_pct)
     said = [TEST[strategy].format(test=test, folds=split.folds, files=split.files) + "; " + _validation(split)]
-    if split.train_per_class == "smallest":
+    if split.max_train_per_class == "smallest":
         said.append("No class has more training images than the smallest one.")
-    elif split.train_per_class != "all":
-        said.append(f"At most {grouped(split.train_per_class)} training images per class were used.")
+    elif split.max_train_per_class != "all":
+        said.append(f"At most {grouped(split.max_train_per_class)} training images per class were used.")
     return " ".join(said)
 
 
 def _validation(split: Split) -> str:
-    if split.valid is None:
+    if split.valid_pct is None:
         return "this includes the validation set."
-    if split.valid == 0:
+    if split.valid_pct == 0:
         return "there is no validation set."
-    return f"of the rest, {_shown(split.valid)} % form the validation set, drawn at random by patient."
+    return f"of the rest, {_shown(split.valid_pct)} % form the validation set, drawn at random by patient."
 
 
 def _shown(share: float) -> str:
@@ -211,18 +211,18 @@ def _schedule(course: TrainPhase, rate: str, side: str) -> str:
         case "one_cycle":
             said = f"{epochs} in one cycle with a peak learning rate of {rate}"
         case "flat_cos":
-            flat = f"{100 * (course.flat_share or 0):g} %"
+            flat = f"{100 * (course.pct_start or 0):g} %"
             said = f"{epochs} at a learning rate of {rate}, with cosine decay after {flat} of them"
         case "cosine_restarts":
             longer = "" if course.cycle_mult == 1 else f", each later cycle {course.cycle_mult} times as long"
-            first = plural(course.cycle_epochs or 0, "epoch")
+            first = plural(course.cycle_len or 0, "epoch")
             said = f"{epochs} of cosine annealing from a learning rate of {rate}, restarted after {first}{longer}"
         case "step":
             every = "epoch" if course.decay_epochs == 1 else f"{course.decay_epochs} epochs"
-            said = f"{epochs} from a learning rate of {rate}, multiplied by {course.decay_factor:g} every {every}"
+            said = f"{epochs} from a learning rate of {rate}, multiplied by {course.decay_rate:g} every {every}"
         case "plateau":
-            patience = plural(course.decay_patience or 0, "epoch")
-            factor = f"multiplied by {course.decay_factor:g} after {patience} without a lower {side} loss"
+            patience = plural(course.patience_epochs or 0, "epoch")
+            factor = f"multiplied by {course.decay_rate:g} after {patience} without a lower {side} loss"
             said = f"{epochs} from a learning rate of {rate}, {factor}"
         case _:
             head = f"{plural(course.freeze_epochs or 0, 'epoch')} of the last layer only at up to {rate}"
@@ -233,15 +233,15 @@ def _schedule(course: TrainPhase, rate: str, side: str) -> str:
 
 def _frozen(freeze: Freeze, counted: Tree) -> str:
     """What was frozen; empty where nothing was."""
-    if freeze.upto == "head":
+    if freeze.until == "head":
         part = "all layers but the head were frozen"
-    elif freeze.upto is not None:
-        part = f"everything up to the end of {freeze.upto} was frozen"
-    elif freeze.layers is not None:
-        part = f"the first {100 * freeze.layers:g} % of the layers were frozen"
-    elif freeze.blocks is not None:
-        end, before = f"the end of block {freeze.blocks}", f"the last {plural(-freeze.blocks, 'block')}"
-        part = f"everything {f'up to {end}' if freeze.blocks > 0 else f'before {before}'} was frozen"
+    elif freeze.until is not None:
+        part = f"everything up to the end of {freeze.until} was frozen"
+    elif freeze.layer_fraction is not None:
+        part = f"the first {100 * freeze.layer_fraction:g} % of the layers were frozen"
+    elif freeze.n_blocks is not None:
+        end, before = f"the end of block {freeze.n_blocks}", f"the last {plural(-freeze.n_blocks, 'block')}"
+        part = f"everything {f'up to {end}' if freeze.n_blocks > 0 else f'before {before}'} was frozen"
     else:
         return ""
     layers = f"{counted['layers_frozen']} of {counted['layers_in_all']} layers"
@@ -266,31 +266,38 @@ def _loss(loss: Loss) -> str:
 def _batches(train: Train, runs: list[Run]) -> str:
     precisions = dict.fromkeys(run.hardware["precision"] for run in runs)
     names = [{"bfloat16": "bfloat16 mixed precision"}.get(name, name) for name in precisions]
-    images = train.batch_size * train.accumulate
-    steps = f", gradients accumulated over {train.accumulate} batches ({images} images per step)"
-    clip = f", gradients clipped to a norm of {train.clip:g}" if train.clip else ""
-    return f"batches of {train.batch_size}{steps if train.accumulate > 1 else ''}{clip}, in {listed(names)}"
+    images = train.batch_size * train.grad_accum
+    steps = f", gradients accumulated over {train.grad_accum} batches ({images} images per step)"
+    clip = f", gradients clipped to a norm of {train.grad_clip:g}" if train.grad_clip else ""
+    return f"batches of {train.batch_size}{steps if train.grad_accum > 1 else ''}{clip}, in {listed(names)}"
 
 
 def _averages(train: Train) -> str:
     """Weights that are means of others; empty where there are none."""
-    said = [f"weights are an exponential moving average (decay {train.ema:g})"] if train.ema else []
-    said += [f"after the last epoch, the weights of the last {train.swa} were averaged"] if train.swa else []
-    said += [f"after the last epoch, the weights of the best {train.soup} were averaged"] if train.soup else []
+    said = [f"weights are an exponential moving average (decay {train.ema_decay:g})"] if train.ema_decay else []
+    said += (
+        [f"after the last epoch, the weights of the last {train.swa_epochs} were averaged"] if train.swa_epochs else []
+    )
+    said += (
+        [f"after the last epoch, the weights of the best {train.soup_epochs} were averaged"]
+        if train.soup_epochs
+        else []
+    )
     return "; ".join(said)
 
 
 def _stopping(train: Train, courses: list[TrainPhase], runs: list[Run]) -> str:
     """When training was to stop early, and when it did; empty where it was not to."""
-    if train.early_stop is None:
+    if train.early_stop_patience is None:
         return ""
-    figure = "lower" if train.select_by == "loss" else "better"
+    better = "lower" if train.select_by == "loss" else "better"
+    metric = f"{SIDE_NAMES[train.select_on]} {metric_name(train.select_by)}"
     planned, done = sum(course.all_epochs for course in courses), [run.last_epoch + 1 for run in runs]
     early = [str(count) for count in done if count < planned]
     outcome = (
         f"{'this run' if len(runs) == 1 else plural(len(early), 'run')} stopped after {listed(early)} of {planned}"
     )
     return (
-        f"early stopping after {plural(train.early_stop, 'epoch')} without a {figure} {SIDE_NAMES[train.select_on]} "
-        f"{metric_name(train.select_by)}; {outcome if early else f'all {planned} epochs were trained'}"
+        f"early stopping after {plural(train.early_stop_patience, 'epoch')} without a {better} {metric}; "
+        f"{outcome if early else f'all {planned} epochs were trained'}"
     )

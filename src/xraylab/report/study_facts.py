@@ -45,7 +45,7 @@ def study_facts(data: Artefacts) -> dict[str, str | None]:
         if not summary.folds
         else f"{grouped(audit['images'])} images, split differently in each fold",
         "preprocessing": preprocessing(params),
-        "subsets": f"all images of the classes; training images of each class: {params.split.train_per_class}",
+        "subsets": f"all images of the classes; training images of each class: {params.split.max_train_per_class}",
         "unreadable": f"unreadable files: {params.data.on_bad_image}; the audit counts them",
         "labels": f"the labels of the data set, as stored in its files ({audit['why']})",
         "split": provenance.split_sentences(params.split),
@@ -80,11 +80,13 @@ def study_facts(data: Artefacts) -> dict[str, str | None]:
 def preprocessing(params: Params) -> str:
     """What was done to every image before the network."""
     images = params.images
-    done = [f"{images.fit} to {images.pixels} × {images.pixels} pixels"]
+    done = [f"{images.resize_method} to {images.size} × {images.size} pixels"]
     done += ["uniform borders removed"] if images.crop_border or images.crop_lungs else []
     done += ["cropped to the lungs"] if images.crop_lungs else []
     done += (
-        [f"gray levels clipped to percentiles {images.window[0]:g} to {images.window[1]:g}"] if images.window else []
+        [f"gray levels clipped to percentiles {images.clip_percentiles[0]:g} to {images.clip_percentiles[1]:g}"]
+        if images.clip_percentiles
+        else []
     )
     done += [f"CLAHE ({images.clahe:g})"] if images.clahe else []
     done += [f"pyramid sharpening ({images.pyramid_sharpening:g})"] if images.pyramid_sharpening else []
@@ -93,7 +95,7 @@ def preprocessing(params: Params) -> str:
 
 def _network(plan: Plan) -> str:
     model = plan.model
-    return f"{model.arch}, {plural(model.channels, 'channel')}, {model.pixels} × {model.pixels} pixels"
+    return f"{model.arch}, {plural(model.channels, 'channel')}, {model.img_size} × {model.img_size} pixels"
 
 
 def _disjoint(params: Params, audit: Tree) -> str:
@@ -188,7 +190,7 @@ def card(data: Artefacts, experiment: Experiment) -> Card:
     return {
         "Network": [
             f"{model.arch}, {grouped(experiment.runs[0].parameters)} parameters; {model.channels}-channel images of "
-            f"{model.pixels} × {model.pixels} pixels; outputs a probability for each of {listed(summary.classes)}."
+            f"{model.img_size} × {model.img_size} pixels; outputs a probability for each of {listed(summary.classes)}."
         ],
         "Training": [
             *provenance.training(experiment.plan, experiment.runs, experiment.library),

@@ -11,7 +11,7 @@ def run(params: Params, paths: Paths) -> None:
     index = tables.read(paths.index)
     images = params.images
     preparation = Preparation.recorded(images.model_dump())
-    size = len(index) * images.pixels**2
+    size = len(index) * images.size**2
     files.require_room(paths.cache.parent, size, f"the cache of {len(index)} images")
     with files.replacing_folder(paths.cache) as folder:
-        cache.write(folder, paths.raw, index, images.pixels, images.fit, preparation)
+        cache.write(folder, paths.raw, index, images.size, images.resize_method, preparation)

@@ -19,7 +19,7 @@ def run(params: Params, paths: Paths) -> None:
     summary = evaluated.summary(study, evaluation, cfg, params.train.select_by)
     with files.replacing_folder(paths.evaluation) as folder:
         for each in study.runs:
-            evaluated.write_curves(folder, each, cfg, params.evaluate.bins)
+            evaluated.write_curves(folder, each, cfg, params.evaluate.ece_bins)
         evaluated.write_tables(folder, study, evaluation, cfg, params.evaluate)
         evaluated.write_groups(folder, study, index, cfg, params.evaluate)
         evaluated.write_demographics(folder, *_in_splits(index, paths), params.evaluate)

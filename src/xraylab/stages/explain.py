@@ -22,7 +22,7 @@ def run(cfg: Params, paths: Paths) -> None:
     names = top_two["top_two"] if ranked else cfg.explain.experiments
     targets = [Target.load(paths, name, repeat, print) for name in names]
     preparation = Preparation.recorded(cfg.images.model_dump())
-    masks = localization.find_masks(paths.raw, tables.read(paths.index), preparation, cfg.images.fit)
+    masks = localization.find_masks(paths.raw, tables.read(paths.index), preparation, cfg.images.resize_method)
     metadata = files.read_json(paths.audit)["shortcuts"]["model"]
     with files.replacing_folder(paths.explanation) as folder:
         records = [_explained(each, cfg.explain, repeat, masks, metadata, folder) for each in targets]
@@ -48,5 +48,5 @@ def _explained(
         "epoch": target.record["best_epoch"],
         **gallery.write(target, methods, cfg.images, masks, folder),
         "localisation": localization.measure(target, methods, cfg.masked_images, masks, repeat),
-        "probes": probes.measure(target, cfg.centre, cfg.nearly, metadata),
+        "probes": probes.measure(target, cfg.centre, cfg.shortcut_ratio, metadata),
     }

@@ -33,7 +33,7 @@ def run(cfg: Params, paths: Paths) -> None:
 def _refuse_impossible(plans: dict[str, Plan], n_classes: int) -> None:
     problems: dict[str, list[str]] = {}
     for name, model in ((name, plan.model) for name, plan in plans.items()):
-        if names.surely_fits(model.arch, model.freeze.upto, model.freeze.blocks):
+        if names.surely_fits(model.arch, model.freeze.until, model.freeze.n_blocks):
             continue
         from xraylab.model import create  # noqa: PLC0415 - torch takes time, and most studies need not wait for it
 

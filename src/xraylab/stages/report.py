@@ -46,7 +46,7 @@ def _published(params: Params, paths: Paths) -> Tree | None:
 
 def _augmented(plan: Plan, images: Gray) -> list[list[Gray]]:
     """Each image as the network gets it, and some draws of it; in training any image may lend its histogram."""
-    augmentation, size = Augmentation(**plan.augment.model_dump(exclude=set(BATCHWISE))), plan.model.pixels
+    augmentation, size = Augmentation(**plan.augment.model_dump(exclude=set(BATCHWISE))), plan.model.img_size
     return [_views(image, images, augmentation, size) for image in images] if augmentation.changes else []
 
 

@@ -62,9 +62,9 @@ def folder(source: Path, shown: str, tables: TableConfig = ALL_TABLES) -> Detect
         "data.labels": grouped if any(several != [name] for name, several in grouped.items()) else None,
         "data.positive": classes[-1] if len(classes) == 2 else None,
         "data.patient": pattern,
-        "images.pixels": size,
-        "model.pixels": size,
-        "evaluate.normal": normal,
+        "images.size": size,
+        "model.img_size": size,
+        "evaluate.negative_class": normal,
     }
     lines = [*told(shown, found, grouped, classes, side), *warned(sampled(source, found.table, grouped))]
     return Detected(values, lines)

@@ -58,9 +58,9 @@ def folders(places: Mapping[str, Path], shown: Mapping[str, str]) -> Detected:
         "data.labels": None,
         "data.positive": classes[-1] if len(classes) == 2 else None,
         "data.patient": None,
-        "images.pixels": size,
-        "model.pixels": size,
-        "evaluate.normal": normal,
+        "images.size": size,
+        "model.img_size": size,
+        "evaluate.negative_class": normal,
     }
     return Detected(values, [*_told(parts, own, classes, shown, apart), *detect.warned(_together(parts, own))])
 

@@ -23,16 +23,16 @@ class Recipe:
 RECIPES = {
     "robust": Recipe(
         summary="for films of other hospitals: crops to the lungs, evens out gray levels, varies what scanners vary",
-        values={"images.crop_lungs": True, "images.window": [1.0, 99.0], "images.clahe": 4.0},
+        values={"images.crop_lungs": True, "images.clip_percentiles": [1.0, 99.0], "images.clahe": 4.0},
         experiment={
             "augment": {
-                "rotation": 8.0,
-                "shift": 0.05,
+                "degrees": 8.0,
+                "translate": 0.05,
                 "zoom": 0.15,
                 "shear": 3.0,
                 "sharpness_factor": 3.0,
-                "sharpness_p": 0.3,
-                "noise": 0.05,
+                "p_sharpness": 0.3,
+                "noise_std": 0.05,
                 "p_histogram_matching": 0.8,
                 "p_blur": 0.7,
                 "blur_sigma": 1.5,

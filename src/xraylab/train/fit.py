@@ -35,7 +35,7 @@ def fit(learn: XrayLearner, run: TrainingRun, state: TrainingState) -> None:
     watching = trackers.callbacks(state.rows, run.paths.state, run.name)
     with computing(learn, run):
         phases = create_phases(run.cfg.train, _found_rate(learn, run, state))
-        PhasedFit(learn, phases, state, run.name, run.cfg.train.early_stop, watching).run()
+        PhasedFit(learn, phases, state, run.name, run.cfg.train.early_stop_patience, watching).run()
 
 
 def find_rate(learn: XrayLearner, run: TrainingRun) -> Any:
@@ -83,7 +83,7 @@ def computing(learn: XrayLearner, run: TrainingRun) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not memory.ran_out(error):
             raise
-        raise TrainingError(_smaller(run.cfg.train.batch_size, run.cfg.train.accumulate)) from error
+        raise TrainingError(_smaller(run.cfg.train.batch_size, run.cfg.train.grad_accum)) from error
     finally:
         torch.set_num_threads(before)
 
@@ -91,9 +91,9 @@ def computing(learn: XrayLearner, run: TrainingRun) -> Iterator[None]:
 def _smaller(batch_size: int, accumulate: int) -> str:
     half = batch_size // 2
     advice = (
-        f"set it to {half}, and train.accumulate to {accumulate * 2}, which takes the same steps"
+        f"set it to {half}, and train.grad_accum to {accumulate * 2}, which takes the same steps"
         if half > 1
-        else "set model.pixels lower, or take a smaller model.arch"
+        else "set model.img_size lower, or take a smaller model.arch"
     )
     return f"memory ran out with train.batch_size {batch_size}: {advice}"
 

@@ -142,8 +142,8 @@ class History(Callback):  # type: ignore[misc]
             batch = self.iter - len(losses) + 1 + wrong[0]
             raise TrainingError(
                 f"the training loss is no longer a number in epoch {len(self.rows)}, batch {batch}: lower train.lr (a"
-                " tenth is a good try), set train.clip, or set train.precision to float32. The batch's images, which"
-                " may be at fault where it is the first of all:",
+                " tenth is a good try), set train.grad_clip, or set train.precision to float32. The batch's images,"
+                " which may be at fault where it is the first of all:",
                 _listed(list(self.dls.train_ds.items["id"].iloc[shown[wrong[0]]])),
             )
 

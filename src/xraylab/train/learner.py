@@ -100,8 +100,8 @@ def learner(run: TrainingRun, dls: XrayDataLoaders, cbs: Sequence[Callback] = ()
     loss = create_loss(cfg.loss, dls.train_ds.labels, len(run.classes)).to(device)
     own = [*_step_callbacks(run, dls, start), *_source_losses(run, dls)]
     own += plugins.create_callbacks(cfg.train.callbacks)
-    if cfg.train.ema is not None:
-        own.append(EMA(start.trainable.to(device), cfg.train.ema))
+    if cfg.train.ema_decay is not None:
+        own.append(EMA(start.trainable.to(device), cfg.train.ema_decay))
     first = phases(cfg.train)[0]
     rate = {} if first.lr == "find" else {"lr": first.lr}
     folder = run.paths.state / "notebook" / run.name
@@ -168,7 +168,7 @@ def _inputs(run: TrainingRun, images: Images, rows: Rows) -> ImageCache | Featur
     cfg = run.cfg.model
     if cfg.freeze.cache:
         return _features(run, images, rows)
-    return ImageCache(images, create.normalization(cfg), cfg.pixels, run.hardware.device)
+    return ImageCache(images, create.normalization(cfg), cfg.img_size, run.hardware.device)
 
 
 def _features(run: TrainingRun, images: Images, rows: Rows) -> Features:
@@ -187,7 +187,7 @@ def _features(run: TrainingRun, images: Images, rows: Rows) -> Features:
     if not own.is_file():
         start = create_starting_model(cfg, run.classes, place, sha256, lambda text: None)
         normalization = create.normalization(cfg)
-        features.write(own, start.backbone, images, rows, normalization, cfg.pixels, run.hardware, print)
+        features.write(own, start.backbone, images, rows, normalization, cfg.img_size, run.hardware, print)
     return features.read(own, rows)
 
 
@@ -195,7 +195,7 @@ def _reader(run: TrainingRun) -> Callable[[Path], Gray]:
     """Prepares a file as the images of the cache were."""
     images = run.params.images
     preparation = Preparation.recorded(images.model_dump())
-    return lambda path: prepare.read(path, preparation, images.pixels, images.fit)
+    return lambda path: prepare.read(path, preparation, images.size, images.resize_method)
 
 
 def _sampler(run: TrainingRun, train: Subset) -> EpochSampler:
@@ -214,10 +214,10 @@ def _step_callbacks(run: TrainingRun, dls: XrayDataLoaders, start: StartingModel
     cbs = [callbacks.L2Penalty(cfg.loss.l2)] if cfg.loss.l2 > 0 else []
     cbs += [callbacks.FrozenBackbone(start.backbone)] if len(start.backbone) > 0 and not cached else []
     cbs += [callbacks.FreezeBatchNorm(start.frozen_modules, adapt)] if start.frozen_modules and not cached else []
-    cbs += [callbacks.Mix(callbacks.mixup, cfg.augment.mixup)] if cfg.augment.mixup > 0 else []
-    cbs += [callbacks.Mix(callbacks.cutmix, cfg.augment.cutmix)] if cfg.augment.cutmix > 0 else []
-    cbs += [callbacks.Accumulate(cfg.train.accumulate)] if cfg.train.accumulate > 1 else []
-    cbs += [GradientClip(cfg.train.clip)] if cfg.train.clip else []
+    cbs += [callbacks.Mix(callbacks.mixup, cfg.augment.mixup_alpha)] if cfg.augment.mixup_alpha > 0 else []
+    cbs += [callbacks.Mix(callbacks.cutmix, cfg.augment.cutmix_alpha)] if cfg.augment.cutmix_alpha > 0 else []
+    cbs += [callbacks.Accumulate(cfg.train.grad_accum)] if cfg.train.grad_accum > 1 else []
+    cbs += [GradientClip(cfg.train.grad_clip)] if cfg.train.grad_clip else []
     return cbs
 
 

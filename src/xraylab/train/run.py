@@ -67,7 +67,9 @@ class TrainingRun:
         """Which epochs matter."""
         train = self.cfg.train
         monitor = f"{train.select_on}_{train.select_by}"
-        return CheckpointPolicy(monitor, train.min_epochs, train.soup or 0, train.swa or 0, train.keep == "all")
+        return CheckpointPolicy(
+            monitor, train.min_epochs, train.soup_epochs or 0, train.swa_epochs or 0, train.checkpoints == "all"
+        )
 
     @property
     def plugins(self) -> list[Plugin]:

@@ -41,16 +41,16 @@ def assign(index: pd.DataFrame, near: pd.DataFrame, cfg: Split) -> Assignment:
 
     Patients and copies of a picture are sampled as one unit. Folds of whole units leak nothing; sources may share some.
     """
-    fractions = {name: value for name, value in (("test", cfg.test), ("folds", cfg.folds)) if value is not None}
+    fractions = {name: value for name, value in (("test", cfg.test_pct), ("folds", cfg.folds)) if value is not None}
     unit = leakage.units(index, near)
-    splits = STRATEGIES[cfg.strategy](index.assign(patient=unit), valid=cfg.valid, seed=cfg.seed, **fractions)
+    splits = STRATEGIES[cfg.strategy](index.assign(patient=unit), valid=cfg.valid_pct, seed=cfg.seed, **fractions)
     removed = leakage.NONE
     if cfg.on_leakage == "resolve" and cfg.strategy != "folds":
         resolved = [leakage.resolve(index, near, split, unit, cfg.max_resolved) for split in splits]
         splits = [split for split, _ in resolved]
         rows = [rows.assign(fold=fold) for fold, (_, rows) in enumerate(resolved)]
         removed = pd.concat(rows, ignore_index=True) if cfg.strategy in FOLDED else resolved[0][1]
-    splits = [strategies.limit_training(index, split, cfg.train_per_class, cfg.seed) for split in splits]
+    splits = [strategies.limit_training(index, split, cfg.max_train_per_class, cfg.seed) for split in splits]
     sources = strategies.tested_sources(index) if cfg.strategy == LEAVE_ONE_SOURCE_OUT else []
     return Assignment(cfg, index, splits, removed, sources)
 

@@ -57,8 +57,8 @@ def as_given(index: pd.DataFrame, valid: float | None, seed: int) -> list[pd.Ser
         split[split == "valid"] = "train"
         _move(index, split, "valid", valid, np.random.default_rng(seed))
     headline = (
-        f"a class has no image in a split of the data (split.valid: {'null' if valid is None else valid}); "
-        "add images there, sample validation with a fraction in split.valid, or take another strategy:"
+        f"a class has no image in a split of the data (split.valid_pct: {'null' if valid is None else valid}); "
+        "add images there, sample validation with a fraction in split.valid_pct, or take another strategy:"
     )
     _refuse_empty_splits(index, [split], headline, valid is None or valid > 0)
     return [split]
@@ -86,7 +86,7 @@ def by_folds(index: pd.DataFrame, folds: int, valid: float, seed: int) -> list[p
         _move(index, split, "valid", valid, np.random.default_rng([seed, fold]))
         splits.append(split)
     headline = (
-        f"a class has fewer images than the split needs (split.folds: {folds}, split.valid: {valid}); "
+        f"a class has fewer images than the split needs (split.folds: {folds}, split.valid_pct: {valid}); "
         "add images or lower split.folds:"
     )
     _refuse_empty_splits(index, splits, headline, valid > 0)
@@ -104,7 +104,7 @@ def by_source(index: pd.DataFrame, valid: float, seed: int) -> list[pd.Series]:
         strata = index.assign(label=index["source"] + "|" + index["label"])
         _move(strata, split, "valid", valid, np.random.default_rng([seed, fold]))
         splits.append(split)
-    headline = f"a class has fewer images than the split needs (split.valid: {valid}); add images or lower split.valid:"
+    headline = f"a class has fewer images than split.valid_pct: {valid} needs; add images, or lower it:"
     _refuse_empty_splits(index, splits, headline, valid > 0)
     return splits
 
@@ -202,7 +202,7 @@ def _test_folds(index: pd.DataFrame, folds: int, seed: int) -> NDArray[np.int64]
 
 def _too_few(test: float, valid: float) -> str:
     return (
-        f"a class has fewer images than the split needs (split.test: {test}, split.valid: {valid}); "
+        f"a class has fewer images than the split needs (split.test_pct: {test}, split.valid_pct: {valid}); "
         "add images or change the fractions:"
     )
 
