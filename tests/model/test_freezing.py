@@ -207,8 +207,8 @@ def test_a_body_that_has_learnt_nothing_is_not_frozen(tmp_path: Path) -> None:
 NOTHING = {
     "less than a layer": (
         {"layer_fraction": 0.05},
-        "model.freeze.layer_fraction: 0.05 of the 11 layers of resnet18 is less than one, so that nothing is frozen: raise "
-        "it, or set it to null",
+        "model.freeze.layer_fraction: 0.05 of the 11 layers of resnet18 is less than one, so that nothing is frozen: "
+        "raise it, or set it to null",
     ),
     "no batch norm": (
         {"until": "conv1", "batch_norm": "train"},

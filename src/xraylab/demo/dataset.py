@@ -54,8 +54,8 @@ def write(folder: Path, n_healthy: int, n_tb: int, size: int, seed: int, workers
     """Write the images and their tables into `folder`; `workers` processes share the work and change no byte.
 
     `Healthy/h0001.png` ... and `TB/tb0001.png` ... are 8-bit gray, size x size pixels. `masks/tb0001.png` ... hold 0,
-    or the code of a finding (see `findings`). `patients.csv` has image, patient, age (years) and sex; `findings.csv` has
-    image, finding, subtlety (0 plain, 1 hardly there) and the finding's box x, y, width, height in pixels.
+    or the code of a finding (see `findings`). `patients.csv` has image, patient, age (years) and sex; `findings.csv`
+    has image, finding, subtlety (0 plain, 1 hardly there) and the finding's box x, y, width, height in pixels.
     """
     for name in (*PREFIXES, "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
