@@ -157,8 +157,8 @@ def _freeze(model: nn.Module, cfg: ModelConfig) -> FrozenModel:
     frozen = freezing.freeze(model, spec)
     if freeze.layer_fraction is not None and not frozen.frozen_layers:
         raise ParamsError(
-            f"model.freeze.layer_fraction: {freeze.layer_fraction} of the {len(networks.layers(model))} layers of {arch} "
-            "is less than one, so that nothing is frozen: raise it, or set it to null"
+            f"model.freeze.layer_fraction: {freeze.layer_fraction} of the {len(networks.layers(model))} layers of "
+            f"{arch} is less than one, so that nothing is frozen: raise it, or set it to null"
         )
     norms = [part for module in frozen.frozen_modules for part in module.modules() if isinstance(part, _BatchNorm)]
     if spec.adapt_batch_norm and not norms:
