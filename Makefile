@@ -10,7 +10,7 @@ study: $(INSTALLED)
 	dvc repro
 	@echo
 	@echo "The report is reports/index.html. To have something to compare the next run with, commit this one:"
-	@echo "    git add dvc.lock data/source.json data/sides.csv && git commit -m 'First run'"
+	@echo "    git add dvc.lock data/source.json data/given_splits.csv && git commit -m 'First run'"
 
 # two processes of one thread each: the one that is through first takes tests from the other
 PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses 2

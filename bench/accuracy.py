@@ -48,7 +48,7 @@ class Files(Dataset):  # type: ignore[type-arg]
 def chosen(raw: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Whole patients at random until there are enough images: those who train, and those who are held out."""
     found = layouts.read(raw, "kermany", ["NORMAL", "PNEUMONIA"], None, None).table
-    found = found[found["side"] == "train"]
+    found = found[found["split"] == "train"]
     found = found.assign(
         file=[raw / path for path in found["path"]], target=(found["label"] == "PNEUMONIA").astype(int)
     )

@@ -69,7 +69,7 @@ def measured(study: Path, images: Path, count: int) -> dict[str, Any]:
         link = raw / path.relative_to(images)
         link.parent.mkdir(parents=True, exist_ok=True)
         os.link(path, link)
-    (study / "data/sides.csv").write_text("id,side\n")
+    (study / "data/given_splits.csv").write_text("id,split\n")
     row: dict[str, Any] = {"images": len(chosen)}
     for name in STAGES:
         seconds, memory = stage(study, name)

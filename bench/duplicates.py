@@ -99,7 +99,7 @@ def indexed(named: dict[str, Gray]) -> index.Measured:
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         for name, gray in named.items():
             Image.fromarray(gray).save(Path(folder) / name, compress_level=1)
-        blank = dict.fromkeys(("patient", "side", "source", "sex", "age", "view"), "")
+        blank = dict.fromkeys(("patient", "split", "source", "sex", "age", "view"), "")
         table = pd.DataFrame({"id": list(named), "path": list(named), "label": "film"}).assign(**blank)
         return index.measure(Path(folder), table)
 

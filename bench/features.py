@@ -73,8 +73,8 @@ def study(folder: Path, images: np.ndarray) -> Paths:
     paths.cache.mkdir(parents=True)
     np.save(paths.cache / "images.npy", images)
     tables.write(ids[["id"]], paths.cache / "rows.csv")
-    for side, rows in {"train": slice(TRAIN), "valid": slice(TRAIN, None), "test": slice(0)}.items():
-        tables.write(ids[rows], paths.split / f"{side}_data.csv")
+    for split, rows in {"train": slice(TRAIN), "valid": slice(TRAIN, None), "test": slice(0)}.items():
+        tables.write(ids[rows], paths.split / f"{split}_data.csv")
     weights.save(networks.build("resnet18", 2, 1, 0.0), folder / "start.safetensors")
     yaml = YAML()
     tree = yaml.load(REPOSITORY / "params.yaml")

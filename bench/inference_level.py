@@ -54,7 +54,7 @@ def alike(rng: np.random.Generator, number: int, images: int, experiments: int =
 
 
 def rejections(rng: np.random.Generator, number: int, images: int) -> Counts:
-    """Which figures of two equally good networks are called different."""
+    """Which metrics of two equally good networks are called different."""
     first, second = alike(rng, number, images)
     return _rejected(compare_runs(first, second, TWO))
 
@@ -106,7 +106,7 @@ def recipes(rng: np.random.Generator, number: int, images: int, repeats: int, se
 
 
 def of_seeds(rng: np.random.Generator, number: int, images: int, repeats: int, seeds: float) -> Counts:
-    """Which figures of one recipe under two names are called different, and which kind of sentence says so."""
+    """Which metrics of one recipe under two names are called different, and which kind of sentence says so."""
     rows = [row for row in _rows(recipes(rng, number, images, repeats, seeds)) if row.kind == "baseline"]
     return _rejected(row.result for row in rows) | _said(rows)
 
@@ -158,14 +158,14 @@ def eight(rng: np.random.Generator, number: int = 60) -> Sample:
 
 def mixed(truths: dict[tuple[str, str], float]) -> Callable[[np.random.Generator], Counts]:
     def once(rng: np.random.Generator) -> Counts:
-        rows = {(row.class_, row.name): row for row in metrics_with_intervals(eight(rng), EIGHT)}
+        rows = {(row.class_, row.metric): row for row in metrics_with_intervals(eight(rng), EIGHT)}
         return {name: _inside(rows[of, name], truth) for (of, name), truth in truths.items()}
 
     return once
 
 
 def eight_truths(patients: int = 50_000) -> dict[tuple[str, str], float]:
-    """The figures of so many patients that they are the truth."""
+    """The metrics of so many patients that they are the truth."""
     rows = metrics_without_intervals(eight(np.random.default_rng(1), patients), EIGHT)
     wanted = [
         ("overall", "accuracy"),
@@ -175,7 +175,7 @@ def eight_truths(patients: int = 50_000) -> dict[tuple[str, str], float]:
         ("macro", "auprc"),
         ("overall", "brier"),
     ]
-    return {key: next(row.value for row in rows if (row.class_, row.name) == key) for key in wanted}
+    return {key: next(row.value for row in rows if (row.class_, row.metric) == key) for key in wanted}
 
 
 def f1(rng: np.random.Generator, number: int, images: int, alike: float) -> Counts:
@@ -201,9 +201,9 @@ def recalibrated(rng: np.random.Generator, number: int, images: int, same: float
     }
 
 
-def _held(sample: Sample, of: str, figure: str, truth: float) -> Counts:
-    """Whether the figure's interval holds the truth, and how wide it is."""
-    row = next(row for row in metrics_with_intervals(sample, TWO) if (row.class_, row.name) == (of, figure))
+def _held(sample: Sample, of: str, metric: str, truth: float) -> Counts:
+    """Whether the metric's interval holds the truth, and how wide it is."""
+    row = next(row for row in metrics_with_intervals(sample, TWO) if (row.class_, row.metric) == (of, metric))
     return {"holds": _inside(row, truth), "width": np.nan if row.ci_low is None else row.ci_high - row.ci_low}
 
 

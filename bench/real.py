@@ -105,11 +105,11 @@ def run(name: str, data: Path, out: Path) -> Path:
 def show(folder: Path) -> None:
     """Metrics of the best epochs on the test images, and the tests against the baseline."""
     evaluation = folder / "reports/evaluation"
-    values = pd.read_csv(evaluation / "figures.csv")
+    values = pd.read_csv(evaluation / "metrics.csv")
     kind = "pooled" if "pooled" in set(values["kind"]) else "repeat"
-    best = values[(values["checkpoint"] == "best") & (values["side"] == "test") & (values["kind"] == kind)]
-    tables = {name: rows.set_index(["of", "figure"]) for name, rows in best.groupby("experiment", sort=False)}
-    validation = pd.read_csv(folder / "reports/comparison.csv").query("checkpoint == 'best' and side == 'valid'")
+    best = values[(values["checkpoint"] == "best") & (values["split"] == "test") & (values["kind"] == kind)]
+    tables = {name: rows.set_index(["class", "metric"]) for name, rows in best.groupby("experiment", sort=False)}
+    validation = pd.read_csv(folder / "reports/comparison.csv").query("checkpoint == 'best' and split == 'valid'")
     wanted = [("accuracy", "overall"), ("ppv", None), ("sensitivity", None), ("f1", None), ("auroc", None)]
     for name, table in tables.items():
         own = validation[validation["experiment"] == name]
@@ -130,7 +130,7 @@ def _cell(table: pd.DataFrame, metric: str) -> str:
     rows = [key for key in table.index if key[1] == metric]
     shown = []
     for key in rows:
-        value, low, high = (table.loc[key, column] for column in ("value", "low", "high"))
+        value, low, high = (table.loc[key, column] for column in ("value", "ci_low", "ci_high"))
         shown.append(f"{key[0]} {value:.3f}" + ("" if pd.isna(low) else f" ({low:.3f} to {high:.3f})"))
     return "; ".join(shown)
 

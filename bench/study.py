@@ -81,17 +81,17 @@ def trained(clone: Path) -> dict[str, float]:
 def experiments(clone: Path) -> list[dict[str, Any]]:
     """What each experiment's best epoch reaches, from reports/comparison.csv."""
     rows = list(csv.DictReader((clone / "reports/comparison.csv").open()))
-    best = {(row["experiment"], row["side"]): row for row in rows if row["checkpoint"] == "best"}
+    best = {(row["experiment"], row["split"]): row for row in rows if row["checkpoint"] == "best"}
     return [
         {
             "experiment": name,
             "epoch": int(row["epoch"]),
             "validation F1": round(float(best[name, "valid"]["f1"]), 3),
-            **{figure: round(float(row[figure]), 3) for figure in ("accuracy", "precision", "recall", "f1", "auroc")},
+            **{metric: round(float(row[metric]), 3) for metric in ("accuracy", "precision", "recall", "f1", "auroc")},
             "TN FP FN TP": " ".join(row[cell] for cell in ("tn", "fp", "fn", "tp")),
         }
-        for (name, side), row in best.items()
-        if side == "test"
+        for (name, split), row in best.items()
+        if split == "test"
     ]
 
 
@@ -105,7 +105,7 @@ def seeds(clone: Path) -> list[dict[str, Any]]:
 
 def _auroc(clone: Path, seed: int) -> float:
     table = pd.read_csv(clone / f"predictions/baseline/{seed}.csv")
-    tested = table[(table["checkpoint"] == "best") & (table["side"] == "test")]
+    tested = table[(table["checkpoint"] == "best") & (table["split"] == "test")]
     return float(roc_auc_score(tested["label"] == "TB", tested["p_TB"]))
 
 

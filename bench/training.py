@@ -72,7 +72,7 @@ def bare(
 
 
 def ours(arch: str, pixels: int, size: int, steps: int, machine: Hardware) -> Callable[[], int]:
-    """One epoch of `steps` batches through our Learner, from the cache to the history, without a scored side."""
+    """One epoch of `steps` batches through our Learner, from the cache to the history, without a scored split."""
     cached = np.random.default_rng(0).integers(0, 256, (steps * size, pixels, pixels), np.uint8)
     network = networks.build(arch, 2, 1, 0.0)
     learn = learners.our_learner(network, cached, np.arange(len(cached)), pixels, size, learners.AUGMENTED, machine)

@@ -63,8 +63,8 @@ def test_a_tried_change_retrains_what_it_touches_and_the_metrics_say_what_it_did
     assert "baseline.test.auroc" in diff
     assert "dropout.test" not in diff
     columns = succeed(finished, "exp", "show", "--csv").splitlines()[0].split(",")
-    figures = ["accuracy", "f1", "auroc"]
-    tested = [f"{name}.test.{figure}" for name in ("baseline", "dropout") for figure in figures]
+    metrics = ["accuracy", "f1", "auroc"]
+    tested = [f"{name}.test.{metric}" for name in ("baseline", "dropout") for metric in metrics]
     assert columns[5 : columns.index("study.title")] == ["baseline-0.f1", "dropout-0.f1", *tested]
     code = [column for column in columns if column.startswith(("code/", "src/"))]
     assert code == [*sorted(f"code/{name}.txt" for name in STAGES if name != "code"), "src/xraylab"]

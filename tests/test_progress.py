@@ -87,10 +87,10 @@ def test_a_long_epoch_is_heard_of_every_half_minute(capsys: pytest.CaptureFixtur
     assert [experiment.parse_epoch(line) for line in lines] == [None, None]  # a search looks for whole epochs
 
 
-FIGURES = {"loss": 0.34561, "accuracy": 0.87124, "f1": 0.78125}
+METRICS = {"loss": 0.34561, "accuracy": 0.87124, "f1": 0.78125}
 ROW = {
     "epoch": 11, "phase": "one_cycle", "lr": 1e-3, "train_loss": 0.321, "train_accuracy": 0.88125,
-    **{f"{side}_{name}": figure for side in ("valid", "test") for name, figure in FIGURES.items()},
+    **{f"{split}_{name}": metric for split in ("valid", "test") for name, metric in METRICS.items()},
 }  # fmt: skip
 
 
@@ -105,11 +105,11 @@ def test_an_epochs_line_fits_a_hundred_columns() -> None:
 
 @pytest.mark.parametrize("select", ["valid_f1", "valid_accuracy", "valid_loss", "test_f1", "test_accuracy"])
 @pytest.mark.parametrize("name", ["a-0", "sharpness-10", NAME])
-def test_the_figure_that_chooses_is_on_every_line(select: str, name: str) -> None:
+def test_the_metric_that_chooses_is_on_every_line(select: str, name: str) -> None:
     line = module.epoch_line(name, 100, ROW, select)
     assert len(line) <= 100
-    epoch, epochs, figures = experiment.parse_epoch(line) or pytest.fail("not understood")
-    assert (epoch, epochs, figures[select]) == (12, 100, pytest.approx(ROW[select], abs=1e-4))
+    epoch, epochs, metrics = experiment.parse_epoch(line) or pytest.fail("not understood")
+    assert (epoch, epochs, metrics[select]) == (12, 100, pytest.approx(ROW[select], abs=1e-4))
 
 
 def test_what_a_stage_prints_is_not_held_back(monkeypatch: pytest.MonkeyPatch, capsys: object) -> None:

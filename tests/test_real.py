@@ -22,8 +22,8 @@ def test_tb(tmp_path: Path, real_data: Path) -> None:
     study = small.study(tmp_path, small.use(real_data / "tb", ["Normal", "TB"], "TB"))
     small.edit(study, two_experiments)
     to_the_report(study)
-    sides = files.read_json(study / "data/split/summary.json")["sides"]
-    assert {label: part["images"] for label, part in sides["test"].items()} == {"Normal": 380, "TB": 80}
+    splits = files.read_json(study / "data/split/summary.json")["splits"]
+    assert {label: part["images"] for label, part in splits["test"].items()} == {"Normal": 380, "TB": 80}
     assert files.read_json(study / "data/split/audit.json") == []
     metrics = files.read_json(study / "reports/metrics.json")
     assert metrics["baseline"]["test"]["auroc"] > 0.8
@@ -54,15 +54,15 @@ def test_covid3_whose_patients_are_in_two_classes(tmp_path: Path, real_data: Pat
     assert metrics["baseline"]["test"]["auroc"] > 0.6
     summary = files.read_json(study / "reports/explain/summary.json")
     probes = {each["experiment"]: each["probes"] for each in summary["experiments"]}["baseline"]
-    assert probes["metadata"]["nearly"] is True
+    assert probes["metadata"]["shortcut"] is True
     assert "facts about the files (format" in probes["warnings"][-1]
 
 
-def test_kermany_has_thirty_groups_of_duplicates_and_no_patient_on_two_given_sides(real_data: Path) -> None:
+def test_kermany_has_thirty_groups_of_duplicates_and_no_patient_on_two_given_splits(real_data: Path) -> None:
     audited = audit_folders([real_data / "kermany"], "auto", None)
     record = audited.record
     found = {each.kind: each for each in record.findings}
-    assert (record.layout, record.sides) == ("kermany", {"test": 624, "train": 5216})
+    assert (record.layout, record.splits) == ("kermany", {"test": 624, "train": 5216})
     assert found["duplicates"].count == found["duplicate_files"].count == 30
     assert "patients_across_splits" not in found
     assert (audited.index["patient"] != "").all()

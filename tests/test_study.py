@@ -75,15 +75,15 @@ def test_results_are_tables(finished: Loaded) -> None:
     for repeat in REPEATS:
         own = predictions[predictions["repeat"] == repeat].drop(columns="repeat").reset_index(drop=True)
         pd.testing.assert_frame_equal(own, tables.read(finished[1].prediction("baseline", repeat)))
-    metrics = study.metrics().set_index(["experiment", "repeat", "checkpoint", "side"])
-    tested = predictions.query("repeat == 1 and checkpoint == 'best' and side == 'test'")
+    metrics = study.metrics().set_index(["experiment", "repeat", "checkpoint", "split"])
+    tested = predictions.query("repeat == 1 and checkpoint == 'best' and split == 'test'")
     right = (tested["p_TB"] > tested["p_Healthy"]) == (tested["label"] == "TB")
     assert metrics.loc[("baseline", 1, "best", "test"), "accuracy"] == pytest.approx(right.mean())
 
 
 def test_a_trained_network_predicts_a_file_as_the_stage_predicted_it(finished: Loaded) -> None:
     study = Study(finished[1].root)
-    row = study.predictions("baseline").query("repeat == 1 and checkpoint == 'best' and side == 'test'").iloc[2]
+    row = study.predictions("baseline").query("repeat == 1 and checkpoint == 'best' and split == 'test'").iloc[2]
     (path,) = tables.read(study.paths.index).set_index("id")["path"].loc[[row["id"]]]
     p = study.model("baseline", repeat=1).predict(study.paths.raw / path)
     assert list(p) == ["Healthy", "TB"]

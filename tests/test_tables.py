@@ -55,7 +55,7 @@ def test_every_column_in_use_is_joined_and_said(raw: Path, separator: str) -> No
     rows = [["x1.png", "p", "female", "058Y", "pa", "Ulm", "train"], ["A/x2.png", "p", "M", "7", "AP", "Ulm", "test"]]
     write(raw, "meta.csv", *(separator.join(cells) for cells in [header, *rows]))
     found = read(raw)
-    assert found.table[["patient", "sex", "age", "view", "source", "side"]].values.tolist() == [
+    assert found.table[["patient", "sex", "age", "view", "source", "split"]].values.tolist() == [
         ["p", "F", "58", "PA", "Ulm", "train"],
         ["p", "M", "7", "AP", "Ulm", "test"],
         ["", "", "", "", "", ""],
@@ -63,7 +63,7 @@ def test_every_column_in_use_is_joined_and_said(raw: Path, separator: str) -> No
     ]
     assert found.patients == "column patient_id"
     assert found.tables == [
-        "meta.csv: joined by image, 2 of 4 images; patient from patient_id, side from split, source from site, "
+        "meta.csv: joined by image, 2 of 4 images; patient from patient_id, split from split, source from site, "
         "sex from gender, age from patient_age, view from viewposition"
     ]
 

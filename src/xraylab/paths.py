@@ -77,8 +77,8 @@ class Paths:
         return self.root / "data/source.json"
 
     @property
-    def sides(self) -> Path:
-        return self.root / "data/sides.csv"
+    def given_splits(self) -> Path:
+        return self.root / "data/given_splits.csv"
 
     @property
     def raw(self) -> Path:
@@ -151,7 +151,7 @@ class Paths:
         return self.root / "metrics"
 
     def run_metric(self, experiment: str, repeat: int) -> Path:
-        """The figure that chose a run's best epoch, which `dvc exp show` and `dvc metrics diff` read."""
+        """The metric that chose a run's best epoch, which `dvc exp show` and `dvc metrics diff` read."""
         return self.run_metrics / experiment / f"{repeat}.json"
 
     @property

@@ -68,11 +68,11 @@ class Study:
         return load_run(self.paths, experiment, repeat)
 
     def metrics(self) -> pd.DataFrame:
-        """One row per run, checkpoint and split (`side`), as in reports/comparison.csv."""
+        """One row per run, checkpoint and split, as in reports/comparison.csv."""
         return self._table(self.paths.comparison, "evaluate")
 
     def predictions(self, experiment: str) -> pd.DataFrame:
-        """One row per repeat, checkpoint and image: its split (`side`), label and class probabilities (`p_...`)."""
+        """One row per repeat, checkpoint and image: its split, label and class probabilities (`p_...`)."""
         self._check(experiment)
         files = [(repeat, self.paths.prediction(experiment, repeat)) for repeat in self.params.study.repeats]
         parts = [self._table(path, f"predict@{experiment}-{repeat}").assign(repeat=repeat) for repeat, path in files]

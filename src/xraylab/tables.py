@@ -10,7 +10,7 @@ from xraylab.errors import DataError
 
 FORMULA_STARTS = ("=", "+", "-", "@")
 TEXT = (
-    "id", "other", "path", "label", "patient", "side", "source", "sex", "age", "view", "mode", "format",
+    "id", "other", "path", "label", "patient", "split", "source", "sex", "age", "view", "mode", "format",
     "file_hash", "pixel_hash", "perceptual_hash", "inside_hash", "burned_in", "window", "manufacturer", "site",
     "study_order", "actual", "predicted", "change",
 )  # fmt: skip

@@ -16,7 +16,8 @@ from xraylab.data import layouts
 from xraylab.data.audit import audit, confounding, findings
 
 BLANK = {
-    "patient": "", "side": "", "source": "", "sex": "", "age": "", "view": "", "width": 100, "height": 100, "mode": "L",
+    "patient": "", "split": "", "source": "", "sex": "", "age": "", "view": "", "width": 100, "height": 100,
+    "mode": "L",
     "format": "PNG", "bytes": 5000, "brightness": 0.5, "contrast": 0.2, "border": 0.0, "burned_in": "", "window": "",
     "manufacturer": "", "site": "",
 }  # fmt: skip
@@ -85,11 +86,11 @@ LEAKY = index(
 NEAR = pd.DataFrame(
     {"id": ["6.png", "6.png"], "other": ["7.png", "0.png"], "change": ["encoded", "mirrored"], "bits": [4, 9]}
 )
-SIDES = pd.Series(["train", "test", "valid", "valid", "train", "test", "train", "valid"])
+SPLITS = pd.Series(["train", "test", "valid", "valid", "train", "test", "train", "valid"])
 
 
 def test_what_crosses_splits_stops_the_study() -> None:
-    found = findings.across_splits(LEAKY, NEAR, SIDES)
+    found = findings.across_splits(LEAKY, NEAR, SPLITS)
     assert [(each.kind, each.severity, each.examples) for each in found] == [
         ("patients_across_splits", "stop", ["p (train+test)"]),
         ("duplicates_across_splits", "stop", ["4.png = 5.png (train+test)"]),
@@ -99,17 +100,17 @@ def test_what_crosses_splits_stops_the_study() -> None:
 
 def test_how_a_picture_was_changed_stands_beside_the_pair() -> None:
     near = pd.DataFrame({"id": "6.png", "other": "7.png", "change": ["mirrored", "cropped"], "bits": ["9", ""]})
-    (leak,) = [each for each in findings.across_splits(LEAKY, near, SIDES) if each.kind.startswith("near")]
+    (leak,) = [each for each in findings.across_splits(LEAKY, near, SPLITS) if each.kind.startswith("near")]
     assert leak.examples == ["6.png ~ 7.png (mirrored, 9 bits of 256)", "6.png ~ 7.png (cropped)"]
 
 
 def test_accepted_leakage_is_named_all_the_same() -> None:
-    found = findings.across_splits(LEAKY, NEAR, SIDES, accepted=True)
+    found = findings.across_splits(LEAKY, NEAR, SPLITS, accepted=True)
     assert [each.severity for each in found] == ["accepted"] * 3
 
 
 def test_images_that_are_not_used_leak_nothing() -> None:
-    unused = SIDES.where(~SIDES.index.isin([1, 5, 7]), "unused")
+    unused = SPLITS.where(~SPLITS.index.isin([1, 5, 7]), "unused")
     assert findings.across_splits(LEAKY, NEAR, unused) == []
 
 
@@ -140,7 +141,7 @@ def test_a_class_that_has_a_format_of_its_own_is_told_from_the_file() -> None:
     assert "format: Cramér's V 1.00" in found[0].examples
 
 
-def test_what_tells_the_class_is_one_sentence_for_whoever_sees_a_figure() -> None:
+def test_what_tells_the_class_is_one_sentence_for_whoever_sees_a_metric() -> None:
     model = confounding.FileModel(0.854, 99, ["format", "size", "border"])
     told = "tell the class with an AUROC of 0.85."
     assert confounding.warning({"source": 1.0, "size": 0.5, "mode": 0.49}, model, 30) == (
@@ -161,7 +162,7 @@ def test_the_audit_says_so_before_its_details(tmp_path: Path) -> None:
     record = audited(tmp_path).record
     said = list(audit.lines(record))
     at = next(number for number, line in enumerate(said) if line.startswith("warning: "))
-    assert said[at].startswith("warning: figures of these images may not hold elsewhere. The class goes with format (")
+    assert said[at].startswith("warning: metrics of these images may not hold elsewhere. The class goes with format (")
     assert said[at + 1] == f"    {confounding.REMEDY}"
     assert "xraylab external-test RUN FOLDER" in confounding.REMEDY
 

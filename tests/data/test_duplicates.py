@@ -60,7 +60,7 @@ KINDS = {"mirrored": "mirrored", "inverted": "inverted", "cropped": "cropped", "
 
 def measured(folder: Path) -> index.Measured:
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
-    blank = {column: [""] * len(names) for column in ("patient", "side", "source", "sex", "age", "view")}
+    blank = {column: [""] * len(names) for column in ("patient", "split", "source", "sex", "age", "view")}
     found = pd.DataFrame({"id": names, "path": names, "label": "x", **blank})
     every = index.measure(folder, found)
     assert every.unreadable == []

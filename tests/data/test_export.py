@@ -21,12 +21,12 @@ IMAGES = {
 def split_at(root: Path, images: dict[str, list[str]], folder: str = "data/split") -> Paths:
     """A split of these ids, and their files below data/raw/top."""
     paths = Paths(root)
-    for side in ("train", "valid", "test"):
+    for split in ("train", "valid", "test"):
         table = pd.DataFrame(
-            {"id": images[side], "label": [name.split("/")[0] for name in images[side]], "patient": ""}
+            {"id": images[split], "label": [name.split("/")[0] for name in images[split]], "patient": ""}
         )
-        table["path"] = [f"top/{name}" for name in images[side]]
-        tables.write(table[["id", "path", "label", "patient"]], root / folder / f"{side}_data.csv")
+        table["path"] = [f"top/{name}" for name in images[split]]
+        tables.write(table[["id", "path", "label", "patient"]], root / folder / f"{split}_data.csv")
     small.write_images(paths.raw / "top", [name for names in images.values() for name in names])
     return paths
 

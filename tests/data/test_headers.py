@@ -190,10 +190,10 @@ def test_nothing_that_is_planted_in_headers_is_written_anywhere(
     assert hits(written | {"stdout": log.out.encode(), "stderr": log.err.encode()}) == []
     table = tables.read(Paths(study).index)
     assert table["patient"].nunique() == 12
-    sides = pd.concat([tables.read(Paths(study).split / f"{side}_data.csv").assign(on=side) for side in
+    splits = pd.concat([tables.read(Paths(study).split / f"{split}_data.csv").assign(on=split) for split in
                        ("train", "valid", "test")])  # fmt: skip
     assert (
-        sides.merge(table[["id", "patient"]], on="id", suffixes=("", "_")).groupby("patient_")["on"].nunique().max()
+        splits.merge(table[["id", "patient"]], on="id", suffixes=("", "_")).groupby("patient_")["on"].nunique().max()
         == 1
     )
 

@@ -1,4 +1,4 @@
-"""Data sets are recognised by their shape, and read with their labels, patients and sides."""
+"""Data sets are recognised by their shape, and read with their labels, patients and splits."""
 
 import typing
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_the_layouts_are_those_of_params() -> None:
 
 def test_a_table_has_the_same_text_columns_whatever_the_layout(tmp_path: Path) -> None:
     found = auto(touch(tmp_path, ["A/1.png", "B/1.png"]))
-    names = ["id", "path", "label", "patient", "side", "source", "sex", "age", "view"]
+    names = ["id", "path", "label", "patient", "split", "source", "sex", "age", "view"]
     assert list(found.table.columns) == names
     assert found.table.loc[0].tolist() == ["A/1.png", "A/1.png", "A", "", "", "", "", "", ""]
     assert all(pd.api.types.is_string_dtype(found.table[name]) for name in names)
@@ -193,15 +193,15 @@ def test_missing_and_empty_class_folders_are_named_together(tmp_path: Path) -> N
 def test_sides_are_folders_above_or_below_the_class(tmp_path: Path) -> None:
     names = ["Training/A/1.png", "val/A/images/1.png", "TEST/B/1.png", "B/testing/2.png", "B/3.png"]
     touch(tmp_path, names)
-    sides = ["train", "valid", "test", "test", ""]
-    assert column(auto(tmp_path, ["A", "B"]), "side") == dict(zip(names, sides, strict=True))
-    assert column(auto(tmp_path), "side") == dict(zip(names, sides, strict=True))
+    splits = ["train", "valid", "test", "test", ""]
+    assert column(auto(tmp_path, ["A", "B"]), "split") == dict(zip(names, splits, strict=True))
+    assert column(auto(tmp_path), "split") == dict(zip(names, splits, strict=True))
     assert column(auto(tmp_path), "label") == dict(zip(names, "AABBB", strict=True))
 
 
-def test_a_class_may_be_called_like_a_side(tmp_path: Path) -> None:
+def test_a_class_may_be_called_like_a_split(tmp_path: Path) -> None:
     found = auto(touch(tmp_path, ["test/1.png", "other/train/1.png"]), ["test", "other"])
-    assert column(found, "side") == {"test/1.png": "", "other/train/1.png": "train"}
+    assert column(found, "split") == {"test/1.png": "", "other/train/1.png": "train"}
 
 
 def test_folder_names_match_labels_exactly_and_the_nearest_counts(tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_tbx11k_simplified_has_a_row_per_box(tmp_path: Path) -> None:
     write(tmp_path, "data.csv", TBX11K_HEADER, *rows)
     found = auto(tmp_path, ["healthy", "tb"], {"healthy": ["healthy", "sick_but_no_tb"], "tb": ["tb"]})
     assert (found.layout, found.why) == ("tbx11k", "data.csv has the columns fname, image_type and tb_type")
-    rows_read = found.table[["id", "label", "side", "source"]].values.tolist()
+    rows_read = found.table[["id", "label", "split", "source"]].values.tolist()
     assert rows_read == [
         ["images/h1.png", "healthy", "train", ""],
         ["images/s1.png", "healthy", "", "Shenzhen"],
@@ -427,7 +427,7 @@ def test_covidx_lists_patients_files_labels_and_sources(tmp_path: Path) -> None:
     assert found.why == (
         "data/test.txt, data/train.txt, data/train_COVIDx9A.txt, data/val_COVIDx9A.txt list the images of folders"
     )
-    assert found.table[["id", "label", "patient", "side", "source"]].values.tolist() == [
+    assert found.table[["id", "label", "patient", "split", "source"]].values.tolist() == [
         ["train/COVID (1).png", "COVID-19", "SIRM patient 3", "train", "sirm"],
         ["train/a.png", "COVID-19", "12", "train", "cohen"],
         ["test/a.png", "normal", "13", "test", "fig1"],
@@ -497,7 +497,7 @@ def test_kermany_names_tell_patients(classes: list[str] | None, tmp_path: Path) 
         "chest_xray/train and test hold NORMAL and PNEUMONIA, with files named as those of Kermany et al."
     )
     assert column(found, "patient") == PATIENTS
-    assert column(found, "side") == {
+    assert column(found, "split") == {
         name: {"val": "valid"}.get(name.split("/")[0], name.split("/")[0]) for name in PATIENTS
     }
     assert list(found.table["label"]) == ["NORMAL"] * 4 + ["PNEUMONIA"] * 4
@@ -514,19 +514,21 @@ def test_the_second_copy_in_kermanys_download_is_left_out(tmp_path: Path) -> Non
 
 
 def test_kermanys_folders_with_other_files_are_class_folders(tmp_path: Path) -> None:
-    touch(tmp_path, [f"{side}/{label}/{side}1.png" for side in ("train", "test") for label in ("NORMAL", "PNEUMONIA")])
+    touch(
+        tmp_path, [f"{split}/{label}/{split}1.png" for split in ("train", "test") for label in ("NORMAL", "PNEUMONIA")]
+    )
     assert auto(tmp_path, ["NORMAL", "PNEUMONIA"]).layout == "class-folders"
 
 
 # --- ACSE-4
 
 
-def test_acse4_has_an_unlabelled_test_side(tmp_path: Path) -> None:
+def test_acse4_has_an_unlabelled_test_split(tmp_path: Path) -> None:
     touch(tmp_path / "xray-data/xray-data", ["train/covid/1.jpg", "train/normal/1.jpg", "test/t1.jpg", "test/t2.jpg"])
     found = auto(tmp_path, ["covid", "normal"])
     assert (found.layout, found.patients) == ("acse4", "unknown")
     assert found.why == "xray-data/xray-data/train holds class folders, and test images without any"
-    assert column(found, "side") == {"train/covid/1.jpg": "train", "train/normal/1.jpg": "train"}
+    assert column(found, "split") == {"train/covid/1.jpg": "train", "train/normal/1.jpg": "train"}
     assert found.left_out == {"unlabelled": 2}
     touch(tmp_path / "xray-data/xray-data", ["test/covid/1.jpg"])
     assert auto(tmp_path, ["covid", "normal"]).layout == "class-folders"
@@ -558,12 +560,12 @@ def nih(folder: Path) -> None:
     write(folder, "test_list.txt", "00000002_000.png")
 
 
-def test_nih_has_findings_patients_and_sides(tmp_path: Path) -> None:
+def test_nih_has_findings_patients_and_splits(tmp_path: Path) -> None:
     nih(tmp_path / "archive")
     found = auto(tmp_path)
     assert (found.layout, found.patients) == ("nih", "file names (NIH)")
     assert found.why == "archive/Data_Entry_2017.csv has the columns Image Index and Finding Labels"
-    columns = ["label", "patient", "side", "sex", "age", "view"]
+    columns = ["label", "patient", "split", "sex", "age", "view"]
     assert found.table[columns].values.tolist() == [
         ["Cardiomegaly", "00000001", "train", "M", "58", "PA"],
         ["Cardiomegaly|Effusion", "00000001", "train", "M", "58", "PA"],
@@ -675,7 +677,7 @@ def test_a_table_finds_dicom_files_by_path_name_or_stem(tmp_path: Path) -> None:
 def test_a_table_without_a_column_of_sides_has_those_of_its_folders(tmp_path: Path) -> None:
     touch(tmp_path, ["train/1.png", "test/2.png"])
     write(tmp_path, "labels.csv", "image,label", "1.png,a", "2.png,b")
-    assert column(auto(tmp_path), "side") == {"train/1.png": "train", "test/2.png": "test"}
+    assert column(auto(tmp_path), "split") == {"train/1.png": "train", "test/2.png": "test"}
 
 
 @pytest.mark.parametrize(
@@ -764,10 +766,10 @@ def test_thirty_thousand_files_are_listed_and_read_in_one_pass(tmp_path: Path, m
 
 
 @pytest.mark.real
-def test_the_real_kermany_set_shares_no_patient_between_its_sides(real_data: Path) -> None:
+def test_the_real_kermany_set_shares_no_patient_between_its_splits(real_data: Path) -> None:
     found = auto(real_data / "kermany", ["NORMAL", "PNEUMONIA"])
     assert (found.layout, found.left_out) == ("kermany", {})
-    counts = found.table.groupby(["side", "label"]).size()
+    counts = found.table.groupby(["split", "label"]).size()
     assert counts.to_dict() == {
         ("test", "NORMAL"): 234,
         ("test", "PNEUMONIA"): 390,
@@ -776,7 +778,7 @@ def test_the_real_kermany_set_shares_no_patient_between_its_sides(real_data: Pat
     }
     known = found.table[found.table["patient"] != ""]
     assert len(known) == len(found.table)
-    assert (known.groupby("patient")["side"].nunique() > 1).sum() == 0
+    assert (known.groupby("patient")["split"].nunique() > 1).sum() == 0
 
 
 @pytest.mark.real

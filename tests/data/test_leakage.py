@@ -63,7 +63,7 @@ def test_resolving_takes_out_all_that_leaks_and_nothing_of_the_test_split(seed: 
     assert dict(zip(removed["id"], removed["split"], strict=True)) == {
         name: before for name, before, after in zip(index["id"], split, kept, strict=True) if before != after
     }
-    stayed = kept.set_axis(index["id"])[removed["of"]]
+    stayed = kept.set_axis(index["id"])[removed["copy_of"]]
     order = [leakage.PRIORITY.index(name) for name in stayed]
     assert all(at < leakage.PRIORITY.index(was) for at, was in zip(order, removed["split"], strict=True))
     for name in index["id"][kept.isin(["train", "valid"])]:  # nothing that could have stayed has left
@@ -83,7 +83,7 @@ def test_each_image_that_leaves_has_its_reason() -> None:
     split = pd.Series(["test"] * 3 + ["valid"] + ["train"] * 6)
     near = pd.DataFrame({"id": ["t3", "near"], "other": ["near", "further"], "change": "encoded", "bits": [5, 5]})
     _, removed = leakage.resolve(index, near, split, leakage.units(index, near), most=1.0)
-    assert [tuple(row) for row in removed[["id", "reason", "of"]].itertuples(index=False)] == [
+    assert [tuple(row) for row in removed[["id", "reason", "copy_of"]].itertuples(index=False)] == [
         ("patient", "patient", "t1"),
         ("same", "duplicate", "t2"),
         ("near", "near-duplicate", "t3"),

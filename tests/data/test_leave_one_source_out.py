@@ -54,13 +54,13 @@ THREE = {(name, label): count for name, count in (("c10", 20), ("b", 40), ("c9",
 def test_each_fold_tests_one_source_whole_and_validates_on_the_others(seed: int) -> None:
     index_ = table(THREE | {("only-h", "h"): 30}, images_each=2)
     drawn = strategies.by_source(index_, valid=0.2, seed=seed)
-    for side, tested in zip(drawn, ["b", "c9", "c10"], strict=True):  # natural order
-        assert set(index_["id"][side == "test"]) == set(index_["id"][index_["source"] == tested])
-        rest = index_[side != "test"]
-        assert side[rest.index].groupby(rest["patient"]).nunique().max() == 1
+    for split, tested in zip(drawn, ["b", "c9", "c10"], strict=True):  # natural order
+        assert set(index_["id"][split == "test"]) == set(index_["id"][index_["source"] == tested])
+        rest = index_[split != "test"]
+        assert split[rest.index].groupby(rest["patient"]).nunique().max() == 1
         for _, rows in rest.groupby(["source", "label"]):
-            assert (side[rows.index] == "valid").mean() == pytest.approx(0.2, abs=2 / len(rows))
-        assert set(side[index_["source"] == "only-h"]) == {"train", "valid"}
+            assert (split[rows.index] == "valid").mean() == pytest.approx(0.2, abs=2 / len(rows))
+        assert set(split[index_["source"] == "only-h"]) == {"train", "valid"}
 
 
 def test_the_seed_moves_validation_alone() -> None:
@@ -114,9 +114,9 @@ def test_a_copy_of_a_tested_picture_leaves_the_fold_that_tests_it(
     paths = made(tmp_path, sources, fetch, index, stage, split=STRATEGY | {"max_resolved": 0.1})
     assert paths.folds == 2
     listed = {
-        (fold, side): set(tables.read(paths.split / f"fold-{fold}/{side}_data.csv")["path"])
+        (fold, split): set(tables.read(paths.split / f"fold-{fold}/{split}_data.csv")["path"])
         for fold in (0, 1)
-        for side in ("train", "valid", "test")
+        for split in ("train", "valid", "test")
     }
     for fold, tested, left in ((0, "one", "two/TB/5.png"), (1, "two", "one/TB/7.png")):
         assert {path.split("/")[0] for path in listed[fold, "test"]} == {tested}
@@ -206,7 +206,7 @@ def finished(root: Path, repeats: list[int]) -> tuple[Any, Paths]:
 def predicted(paths: Paths, experiment: str, repeat: int) -> pd.DataFrame:
     """The test predictions of a best epoch."""
     read = tables.read(paths.prediction(experiment, repeat))
-    return read[(read["checkpoint"] == "best") & (read["side"] == "test")]
+    return read[(read["checkpoint"] == "best") & (read["split"] == "test")]
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +216,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Paths]:
     return run(loaded, evaluate, report)
 
 
-def test_figures_are_means_over_sources_and_no_auroc_is_pooled(evaluated: tuple[Any, Paths]) -> None:
+def test_metrics_are_means_over_sources_and_no_auroc_is_pooled(evaluated: tuple[Any, Paths]) -> None:
     _, paths = evaluated
     summary = files.read_json(paths.evaluation / "summary.json")
     assert summary["test_sources"] == finished_study.SOURCES
@@ -227,21 +227,21 @@ def test_figures_are_means_over_sources_and_no_auroc_is_pooled(evaluated: tuple[
     assert row["auroc"] == pytest.approx(np.mean(areas))
     assert row["accuracy"] == pytest.approx(np.mean(right))
     assert row["n"] == 48
-    table = tables.read(paths.evaluation / "figures.csv")
-    own = table[(table["experiment"] == "l2") & (table["checkpoint"] == "best") & (table["side"] == "test")]
+    table = tables.read(paths.evaluation / "metrics.csv")
+    own = table[(table["experiment"] == "l2") & (table["checkpoint"] == "best") & (table["split"] == "test")]
     for kind in ("round", "mean"):
-        shown = own[(own["kind"] == kind) & (own["figure"] == "auroc")].iloc[0]
+        shown = own[(own["kind"] == kind) & (own["metric"] == "auroc")].iloc[0]
         assert float(shown["value"]) == pytest.approx(np.mean(areas))
-        assert float(shown["low"]) < float(shown["value"]) <= float(shown["high"])
-        assert shown["by"] == "Newcombe, variance of DeLong within each source"
-    each = own[(own["kind"] == "repeat") & (own["figure"] == "auroc")].sort_values("number")
+        assert float(shown["ci_low"]) < float(shown["value"]) <= float(shown["ci_high"])
+        assert shown["ci_method"] == "Newcombe, variance of DeLong within each source"
+    each = own[(own["kind"] == "repeat") & (own["metric"] == "auroc")].sort_values("number")
     np.testing.assert_allclose(each["value"].astype(float), areas)
     assert files.read_json(paths.metrics)["l2"]["test"]["auroc"] == pytest.approx(np.mean(areas), abs=1e-6)
 
 
 def test_experiments_differ_by_the_mean_over_sources(evaluated: tuple[Any, Paths]) -> None:
     _, paths = evaluated
-    rows = {row["figure"]: row for row in files.read_json(paths.evaluation / "summary.json")["comparisons"]}
+    rows = {row["metric"]: row for row in files.read_json(paths.evaluation / "summary.json")["comparisons"]}
     differences = [
         [
             metrics.roc_auc_score(own["label"] == "TB", own["p_TB"])
@@ -251,7 +251,7 @@ def test_experiments_differ_by_the_mean_over_sources(evaluated: tuple[Any, Paths
     ]
     assert rows["auroc"]["difference"] == pytest.approx(np.mean([ours - theirs for ours, theirs in differences]))
     assert {row["test"] for row in rows.values()} == {"corrected t over folds (Nadeau and Bengio)"}
-    assert rows["auroc"]["low"] < rows["auroc"]["difference"] < rows["auroc"]["high"]
+    assert rows["auroc"]["ci_low"] < rows["auroc"]["difference"] < rows["auroc"]["ci_high"]
 
 
 def test_the_report_says_which_source_each_repeat_tested(evaluated: tuple[Any, Paths]) -> None:

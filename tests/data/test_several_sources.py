@@ -15,7 +15,8 @@ from xraylab import files, tables
 from xraylab.data.audit.audit import audit_folders
 from xraylab.errors import XraylabError
 from xraylab.paths import Paths
-from xraylab.stages import fetch, index, source, split
+from xraylab.stages import fetch, index, source
+from xraylab.stages import split as split_stage
 from xraylab.studies import watch
 
 Sources = list[dict[str, Any]] | str
@@ -214,24 +215,24 @@ def test_copies_across_sources_are_found_and_leave(tmp_path: Path) -> None:
     sources = two(tmp_path)
     copied = (tmp_path / "one/TB/3.png").read_bytes()
     (tmp_path / "two/images/1.png").write_bytes(copied)
-    paths = made(tmp_path, sources, fetch, index, split)
+    paths = made(tmp_path, sources, fetch, index, split_stage)
     assert [each["count"] for each in files.read_json(paths.audit)["findings"] if each["kind"] == "duplicates"] == [1]
-    sides = [set(tables.read(paths.split / f"{side}_data.csv")["path"]) for side in ("train", "valid", "test")]
+    splits = [set(tables.read(paths.split / f"{split}_data.csv")["path"]) for split in ("train", "valid", "test")]
     pair = {"one/TB/3.png", "two/images/1.png"}
-    assert sorted(len(side & pair) for side in sides) == [0, 0, 2]
+    assert sorted(len(split & pair) for split in splits) == [0, 0, 2]
 
 
-def test_given_sides_of_each_source_are_kept(tmp_path: Path) -> None:
+def test_given_splits_of_each_source_are_kept(tmp_path: Path) -> None:
     for name, seed in (("one", 1), ("two", 2)):
-        for side in ("train", "val", "test"):
+        for split in ("train", "val", "test"):
             write(
-                tmp_path / name / side, {"Healthy": 4, "TB": 4}, seed=seed * 10 + ["train", "val", "test"].index(side)
+                tmp_path / name / split, {"Healthy": 4, "TB": 4}, seed=seed * 10 + ["train", "val", "test"].index(split)
             )
     sources = [{"name": name, "path": str(tmp_path / name)} for name in ("one", "two")]
     given = {"strategy": "given", "test_pct": None, "valid_pct": None}
-    paths = made(tmp_path, sources, fetch, index, split, split=given)
-    for side, given_as in (("train", "train"), ("valid", "val"), ("test", "test")):
-        listed = tables.read(paths.split / f"{side}_data.csv")
+    paths = made(tmp_path, sources, fetch, index, split_stage, split=given)
+    for split, given_as in (("train", "train"), ("valid", "val"), ("test", "test")):
+        listed = tables.read(paths.split / f"{split}_data.csv")
         assert set(listed["path"]) == {
             f"{name}/{given_as}/{label}/{n}.png"
             for name in ("one", "two")

@@ -1,4 +1,4 @@
-"""The sides: sorted-ID exactly as the tb study drew it, and what holds for every other strategy."""
+"""The splits: sorted-ID exactly as the tb study drew it, and what holds for every other strategy."""
 
 import re
 from collections.abc import Callable
@@ -41,16 +41,16 @@ def table(counts: dict[str, int], images_each: int = 1) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(path=lambda t: t["id"], pixel_hash=lambda t: t["id"])
 
 
-def test_tbx11k_gives_the_published_sides() -> None:
+def test_tbx11k_gives_the_published_splits() -> None:
     index_ = table({"h": 3800, "tb": 800})
-    (side,) = strategies.by_sorted_id(index_, test=0.2, valid=0, seed=0)
-    assert side.groupby(index_["label"]).value_counts().to_dict() == {
+    (split,) = strategies.by_sorted_id(index_, test=0.2, valid=0, seed=0)
+    assert split.groupby(index_["label"]).value_counts().to_dict() == {
         ("h", "test"): 760,
         ("h", "train"): 3040,
         ("tb", "test"): 160,
         ("tb", "train"): 640,
     }
-    summary = strategies.summarize(index_, side)["sides"]
+    summary = strategies.summarize(index_, split)["splits"]
     assert summary["test"]["h"] == {"images": 760, "first": "h0.png", "last": "h759.png"}
     assert summary["train"]["tb"] == {"images": 640, "first": "tb160.png", "last": "tb799.png"}
     assert summary["valid"]["tb"] == {"images": 0, "first": None, "last": None}
@@ -63,19 +63,19 @@ def test_a_share_is_rounded_down_in_decimal_arithmetic(fraction: float, count: i
 
 def test_the_test_side_is_the_first_in_natural_order_whatever_the_row_order() -> None:
     index_ = table({"h": 50, "tb": 25}).sample(frac=1, random_state=3)
-    (side,) = strategies.by_sorted_id(index_, test=0.2, valid=0.2, seed=0)
-    tested = sorted(index_["id"][side == "test"], key=natural)
+    (split,) = strategies.by_sorted_id(index_, test=0.2, valid=0.2, seed=0)
+    tested = sorted(index_["id"][split == "test"], key=natural)
     assert tested == [f"h/h{n}.png" for n in range(10)] + [f"tb/tb{n}.png" for n in range(5)]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_validation_takes_whole_patients_stratified(seed: int) -> None:
     index_ = table({"h": 300, "tb": 90}, images_each=3)
-    (side,) = strategies.by_sorted_id(index_, test=0.2, valid=0.15, seed=seed)
-    rest = index_[side != "test"]
-    assert side[rest.index].groupby(rest["patient"]).nunique().max() == 1
+    (split,) = strategies.by_sorted_id(index_, test=0.2, valid=0.15, seed=seed)
+    rest = index_[split != "test"]
+    assert split[rest.index].groupby(rest["patient"]).nunique().max() == 1
     for label, rows in rest.groupby("label"):
-        share = (side[rows.index] == "valid").mean()
+        share = (split[rows.index] == "valid").mean()
         assert 0.15 - 3 / len(rows) <= share <= 0.15 + 1 / len(rows), label
 
 
@@ -90,9 +90,9 @@ def test_the_seed_moves_validation_alone() -> None:
 def test_a_patient_with_two_classes_is_not_divided_between_training_and_validation() -> None:
     index_ = table({"h": 40, "tb": 40}, images_each=2)
     index_["patient"] = index_["patient"].str.extract(r"(\d+)")[0]
-    (side,) = strategies.by_sorted_id(index_, test=0.2, valid=0.3, seed=1)
-    rest = index_[side != "test"]
-    assert side[rest.index].groupby(rest["patient"]).nunique().max() == 1
+    (split,) = strategies.by_sorted_id(index_, test=0.2, valid=0.3, seed=1)
+    rest = index_[split != "test"]
+    assert split[rest.index].groupby(rest["patient"]).nunique().max() == 1
 
 
 def test_classes_with_too_few_images_are_named_together() -> None:
@@ -122,12 +122,12 @@ def people(seed: int) -> pd.DataFrame:
 
 @pytest.mark.parametrize("draw", DRAWS)
 @pytest.mark.parametrize("seed", range(5))
-def test_a_patient_is_never_on_two_sides(draw: str, seed: int) -> None:
+def test_a_patient_is_never_on_two_splits(draw: str, seed: int) -> None:
     index_ = people(seed)
-    for side in DRAWS[draw](index_, seed):
+    for split in DRAWS[draw](index_, seed):
         known = index_["patient"] != ""
-        assert set(side) == {"train", "valid", "test"}
-        assert side[known].groupby(index_["patient"][known]).nunique().max() == 1
+        assert set(split) == {"train", "valid", "test"}
+        assert split[known].groupby(index_["patient"][known]).nunique().max() == 1
 
 
 @pytest.mark.parametrize("draw", DRAWS)
@@ -142,11 +142,11 @@ def test_the_seed_decides_and_the_order_of_the_rows_does_not(draw: str) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_random_sides_have_their_share_of_every_class(seed: int) -> None:
     index_ = people(seed)
-    (side,) = DRAWS["random"](index_, seed)
-    assert (side == "test").mean() == pytest.approx(0.2, abs=0.01)
-    assert (side == "valid").mean() == pytest.approx(0.8 * 0.15, abs=0.01)
+    (split,) = DRAWS["random"](index_, seed)
+    assert (split == "test").mean() == pytest.approx(0.2, abs=0.01)
+    assert (split == "valid").mean() == pytest.approx(0.8 * 0.15, abs=0.01)
     for label, rows in index_.groupby("label"):
-        assert (side[rows.index] == "test").mean() == pytest.approx(0.2, abs=0.08), label
+        assert (split[rows.index] == "test").mean() == pytest.approx(0.2, abs=0.08), label
 
 
 def test_many_small_strata_are_tested_too() -> None:
@@ -157,36 +157,36 @@ def test_many_small_strata_are_tested_too() -> None:
         for bit, label in enumerate("abcdef")
         if number >> bit & 1
     ]
-    (side,) = DRAWS["random"](pd.DataFrame(rows), 0)
-    assert (side == "test").mean() == pytest.approx(0.2, abs=0.02)
+    (split,) = DRAWS["random"](pd.DataFrame(rows), 0)
+    assert (split == "test").mean() == pytest.approx(0.2, abs=0.02)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_every_image_is_tested_in_one_fold_and_the_folds_are_alike(seed: int) -> None:
     index_ = people(seed)
     drawn = DRAWS["folds"](index_, seed)
-    tested = pd.concat([index_["id"][side == "test"] for side in drawn])
+    tested = pd.concat([index_["id"][split == "test"] for split in drawn])
     assert sorted(tested) == sorted(index_["id"])
-    for side in drawn:
-        assert (side == "valid").sum() / (side != "test").sum() == pytest.approx(0.15, abs=0.01)
+    for split in drawn:
+        assert (split == "valid").sum() / (split != "test").sum() == pytest.approx(0.15, abs=0.01)
         for label, rows in index_.groupby("label"):
-            assert (side[rows.index] == "test").mean() == pytest.approx(1 / 4, abs=0.03), label
+            assert (split[rows.index] == "test").mean() == pytest.approx(1 / 4, abs=0.03), label
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_nobody_moves_under_hash_when_images_are_added_or_removed(seed: int) -> None:
     index_ = people(seed)
     fewer = index_.sample(frac=0.6, random_state=seed)
-    (side,) = DRAWS["hash"](index_, seed)
+    (split,) = DRAWS["hash"](index_, seed)
     (before,) = DRAWS["hash"](fewer, seed)
-    assert before.equals(side[fewer.index])
+    assert before.equals(split[fewer.index])
 
 
 def test_hash_gives_shares_of_patients_on_average() -> None:
     index_ = table({"h": 4000})
-    (side,) = strategies.by_hash(index_, test=0.2, valid=0.15, seed=0)
-    assert (side == "test").mean() == pytest.approx(0.2, abs=0.02)
-    assert (side == "valid").mean() == pytest.approx(0.8 * 0.15, abs=0.02)
+    (split,) = strategies.by_hash(index_, test=0.2, valid=0.15, seed=0)
+    assert (split == "test").mean() == pytest.approx(0.2, abs=0.02)
+    assert (split == "valid").mean() == pytest.approx(0.8 * 0.15, abs=0.02)
 
 
 def test_a_class_of_too_few_patients_for_the_folds_is_named() -> None:
@@ -230,11 +230,11 @@ def test_drawing_names_the_classes_that_leave_a_side_empty(draw: str) -> None:
 def test_training_images_are_limited_and_no_others(per_class: int | str, left: tuple[int, int]) -> None:
     index_ = table({"h": 120, "tb": 60})
     (whole,) = strategies.by_sorted_id(index_, test=0.2, valid=0, seed=0)
-    side = strategies.limit_training(index_, whole, per_class, seed=0)
-    training = index_["label"][side == "train"].value_counts()
+    split = strategies.limit_training(index_, whole, per_class, seed=0)
+    training = index_["label"][split == "train"].value_counts()
     assert (training["h"], training["tb"]) == left
-    assert side[whole != "train"].equals(whole[whole != "train"])
-    assert strategies.summarize(index_, side)["unused"] == {"h": 96 - left[0], "tb": 48 - left[1]}
+    assert split[whole != "train"].equals(whole[whole != "train"])
+    assert strategies.summarize(index_, split)["unused"] == {"h": 96 - left[0], "tb": 48 - left[1]}
 
 
 def test_which_training_images_are_left_out_depends_on_the_seed_alone() -> None:
@@ -285,13 +285,13 @@ def test_the_stage_writes_three_tables_and_says_who_is_where(
     study = leaky_study(tmp_path, on_leakage="accept")
     stage.run(*load(study))
     drawn = {name: tables.read(study / f"data/split/{name}_data.csv") for name in strategies.SPLITS}
-    assert {name: len(side) for name, side in drawn.items()} == {"train": 41, "valid": 7, "test": 12}
+    assert {name: len(split) for name, split in drawn.items()} == {"train": 41, "valid": 7, "test": 12}
     assert list(drawn["test"].columns) == ["id", "path", "label", "patient", "source"]
     printed = capsys.readouterr().out
     assert "test   TB                    4  tb0001.png to tb0004.png" in printed
     assert "accepted: 1 patient has images in two splits: h0040 (" in printed
     summary = files.read_json(study / "data/split/summary.json")
-    assert summary["sides"]["test"]["Healthy"] == {"images": 8, "first": "h0001.png", "last": "h0008.png"}
+    assert summary["splits"]["test"]["Healthy"] == {"images": 8, "first": "h0001.png", "last": "h0008.png"}
     leaks = files.read_json(study / "data/split/audit.json")
     assert [(leak["kind"], leak["severity"], leak["fold"]) for leak in leaks] == [
         ("patients_across_splits", "accepted", None),
@@ -325,14 +325,14 @@ def test_each_fold_has_its_tables_and_a_repeat_finds_its_own(
     assert (paths.folds, paths.split_of(4)) == (3, paths.split / "fold-1")
     expected = strategies.by_folds(index_, folds=3, valid=0.15, seed=0)
     tested = [list(tables.read(paths.split_of(repeat) / "test_data.csv")["id"]) for repeat in (0, 1, 2, 3)]
-    assert tested == [list(index_["id"][side == "test"]) for side in (*expected, expected[0])]
+    assert tested == [list(index_["id"][split == "test"]) for split in (*expected, expected[0])]
     summary = files.read_json(paths.split / "summary.json")
     assert (summary["strategy"], summary["folds"], len(summary["each_fold"])) == ("folds", 3, 3)
-    assert {key: summary[key] for key in ("sides", "unused")} == {
-        key: summary["each_fold"][0][key] for key in ("sides", "unused")
+    assert {key: summary[key] for key in ("splits", "unused")} == {
+        key: summary["each_fold"][0][key] for key in ("splits", "unused")
     }
-    for part, side in zip(summary["each_fold"], expected, strict=True):
-        training = index_["label"][side == "train"].value_counts()
+    for part, split in zip(summary["each_fold"], expected, strict=True):
+        training = index_["label"][split == "train"].value_counts()
         assert part["unused"] == {label: training[label] - 20 for label in part["unused"]}
     printed = capsys.readouterr().out
     assert f"fold 2\ntrain  {index_['label'].iloc[0]:16}     20" in printed

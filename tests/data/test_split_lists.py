@@ -12,43 +12,44 @@ from xraylab.data.split import lists as split_lists
 from xraylab.data.split import strategies
 from xraylab.errors import DataError, MissingError
 from xraylab.paths import Paths
-from xraylab.stages import source, split
+from xraylab.stages import source
+from xraylab.stages import split as split_stage
 
 GIVEN = {"strategy": "given", "test_pct": None}
 INDEX = pd.DataFrame(
     [
         {
-            "id": f"{label}/{side}{number}.png",
+            "id": f"{label}/{split}{number}.png",
             "label": label,
-            "patient": f"{side}{number // 2}",
-            "side": side,
+            "patient": f"{split}{number // 2}",
+            "split": split,
             "source": "",
         }
         for label in ("Healthy", "TB")
-        for side, count in (("train", 12), ("valid", 4), ("test", 6))
+        for split, count in (("train", 12), ("valid", 4), ("test", 6))
         for number in range(count)
     ]
 ).assign(path=lambda table: "top/" + table["id"], pixel_hash=lambda table: table["id"])
 
 
 def test_null_keeps_the_sides_of_the_data() -> None:
-    (side,) = strategies.as_given(INDEX, valid=None, seed=0)
-    assert list(side) == list(INDEX["side"])
+    (split,) = strategies.as_given(INDEX, valid=None, seed=0)
+    assert list(split) == list(INDEX["split"])
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_fraction_draws_validation_anew_from_both_by_whole_patients(seed: int) -> None:
-    (side,) = strategies.as_given(INDEX, valid=0.25, seed=seed)
-    assert (side == "test").equals(INDEX["side"] == "test")
-    rest = side[side != "test"]
+    (split,) = strategies.as_given(INDEX, valid=0.25, seed=seed)
+    assert (split == "test").equals(INDEX["split"] == "test")
+    rest = split[split != "test"]
     assert (rest == "valid").mean() == pytest.approx(0.25)
     assert rest.groupby(INDEX["patient"]).nunique().max() == 1
-    assert set(INDEX["side"][side == "valid"]) | {"valid"} == {"train", "valid"}
+    assert set(INDEX["split"][split == "valid"]) | {"valid"} == {"train", "valid"}
 
 
 def test_images_without_a_given_side_are_named() -> None:
     with pytest.raises(DataError) as caught:
-        strategies.as_given(INDEX.assign(side=INDEX["side"].replace("valid", "")), valid=0.2, seed=0)
+        strategies.as_given(INDEX.assign(split=INDEX["split"].replace("valid", "")), valid=0.2, seed=0)
     assert str(caught.value) == (
         "split.strategy given: the data give no split for Healthy/valid0.png, Healthy/valid1.png, Healthy/valid2.png, "
         "Healthy/valid3.png, TB/valid0.png and 3 more; name a folder with your own lists in split.files, "
@@ -58,9 +59,9 @@ def test_images_without_a_given_side_are_named() -> None:
 
 def test_a_class_without_a_given_side_is_named() -> None:
     healthy = INDEX["label"] == "Healthy"
-    side = INDEX["side"].mask(healthy & (INDEX["side"] == "test"), "train").replace("valid", "train")
+    split = INDEX["split"].mask(healthy & (INDEX["split"] == "test"), "train").replace("valid", "train")
     with pytest.raises(DataError) as caught:
-        strategies.as_given(INDEX.assign(side=side), valid=None, seed=0)
+        strategies.as_given(INDEX.assign(split=split), valid=None, seed=0)
     assert str(caught.value) == (
         "a class has no image in a split of the data (split.valid_pct: null); "
         "add images there, sample validation with a fraction in split.valid_pct, or take another strategy:\n"
@@ -71,8 +72,8 @@ def test_a_class_without_a_given_side_is_named() -> None:
 
 def write_lists(folder: Path, column: str, names: dict[str, list[str]]) -> Path:
     folder.mkdir(exist_ok=True)
-    for side, listed_ in names.items():
-        (folder / f"{side}_data.csv").write_text(
+    for split, listed_ in names.items():
+        (folder / f"{split}_data.csv").write_text(
             "\n".join([f"{column},note", *(f"{name},x" for name in listed_)]) + "\n"
         )
     return folder
@@ -80,8 +81,8 @@ def write_lists(folder: Path, column: str, names: dict[str, list[str]]) -> Path:
 
 def names(column: str, leave_out: int = 0) -> dict[str, list[str]]:
     """The images of INDEX, without the first `leave_out` training images of each class, by column."""
-    kept = INDEX[~((INDEX["side"] == "train") & (INDEX.groupby(["label", "side"]).cumcount() < leave_out))]
-    return {side: list(kept[column][kept["side"] == side]) for side in ("train", "valid", "test")}
+    kept = INDEX[~((INDEX["split"] == "train") & (INDEX.groupby(["label", "split"]).cumcount() < leave_out))]
+    return {split: list(kept[column][kept["split"] == split]) for split in ("train", "valid", "test")}
 
 
 def study(folder: Path, lists: Path | str, valid: float | None = None, index: pd.DataFrame = INDEX) -> Paths:
@@ -92,7 +93,7 @@ def study(folder: Path, lists: Path | str, valid: float | None = None, index: pd
 
 
 def run(paths: Paths) -> None:
-    for stage in (source, split):
+    for stage in (source, split_stage):
         stage.run(*load(paths.root))
 
 
@@ -103,15 +104,15 @@ def test_lists_name_images_by_id_path_or_file_name_and_the_unlisted_are_unused(
     index = INDEX.assign(path=lambda t: t["path"].str.replace(r"(Healthy|TB)/", r"\1/\1-", regex=True))
     index["image"] = index["path"].str.rpartition("/")[2]
     listed_ = {
-        side: [index.set_index("id")[column].get(name, name) if column != "id" else name for name in several]
-        for side, several in names("id", leave_out=2).items()
+        split: [index.set_index("id")[column].get(name, name) if column != "id" else name for name in several]
+        for split, several in names("id", leave_out=2).items()
     }
     paths = study(
         tmp_path / "study", write_lists(tmp_path / "lists", column, listed_), index=index.drop(columns="image")
     )
     run(paths)
-    for side, several in names("id", leave_out=2).items():
-        assert list(tables.read(paths.split / f"{side}_data.csv")["id"]) == several
+    for split, several in names("id", leave_out=2).items():
+        assert list(tables.read(paths.split / f"{split}_data.csv")["id"]) == several
     assert files.read_json(paths.split / "summary.json")["unused"] == {"Healthy": 2, "TB": 2}
     assert "unused Healthy               2\nunused TB                    2\n" in capsys.readouterr().out
 
@@ -132,19 +133,19 @@ def test_validation_may_be_left_to_chance(tmp_path: Path) -> None:
     paths = study(tmp_path / "study", lists, valid=0.35)
     run(paths)
     summary = files.read_json(paths.split / "summary.json")
-    assert {side: part["TB"]["images"] for side, part in summary["sides"].items()} == {
+    assert {split: part["TB"]["images"] for split, part in summary["splits"].items()} == {
         "train": 8, "valid": 4, "test": 6,
     }  # fmt: skip
     assert summary["unused"] == {"Healthy": 4, "TB": 4}
 
 
 def test_what_a_spreadsheet_writes_is_read(tmp_path: Path) -> None:
-    for side, several in names("id").items():
+    for split, several in names("id").items():
         text = "\r\n".join(["ID;class", *(f'"{name}";x' for name in several), ";"])
-        (tmp_path / f"{side}_data.csv").write_text(text, encoding="utf-8-sig", newline="")
+        (tmp_path / f"{split}_data.csv").write_text(text, encoding="utf-8-sig", newline="")
     assert split_lists.read(tmp_path) == (
         "id",
-        [(name, side) for side, several in names("id").items() for name in several],
+        [(name, split) for split, several in names("id").items() for name in several],
     )
 
 
@@ -216,13 +217,13 @@ def test_a_changed_list_behind_an_unchanged_name_is_noticed(tmp_path: Path) -> N
     lists = write_lists(tmp_path / "lists", "id", names("id"))
     paths = study(tmp_path / "study", lists)
     source.run(*load(paths.root))
-    before = paths.sides.read_text()
-    assert before.splitlines()[:2] == ["id,side,files", "Healthy/train0.png,train,lists"]
+    before = paths.given_splits.read_text()
+    assert before.splitlines()[:2] == ["id,split,files", "Healthy/train0.png,train,lists"]
     source.run(*load(paths.root))
-    assert paths.sides.read_text() == before
+    assert paths.given_splits.read_text() == before
     write_lists(lists, "id", names("id", leave_out=1))
     source.run(*load(paths.root))
-    assert set(before.splitlines()) - set(paths.sides.read_text().splitlines()) == {
+    assert set(before.splitlines()) - set(paths.given_splits.read_text().splitlines()) == {
         "Healthy/train0.png,train,lists",
         "TB/train0.png,train,lists",
     }
@@ -232,16 +233,19 @@ def test_where_the_lists_are_absent_the_recorded_ones_stay(tmp_path: Path, capsy
     lists = write_lists(tmp_path / "lists", "id", names("id"))
     paths = study(tmp_path / "study", lists)
     source.run(*load(paths.root))
-    recorded = paths.sides.read_bytes()
+    recorded = paths.given_splits.read_bytes()
     lists.rename(tmp_path / "gone")
     run(paths)
-    assert paths.sides.read_bytes() == recorded
-    assert f"warning: {lists} is not on this machine; going on with the lists in sides.csv" in capsys.readouterr().out
+    assert paths.given_splits.read_bytes() == recorded
+    assert (
+        f"warning: {lists} is not on this machine; going on with the lists in given_splits.csv"
+        in capsys.readouterr().out
+    )
     small.edit(paths.root, lambda tree: tree["split"].update(files=str(tmp_path / "others")))
     with pytest.raises(MissingError) as missing:
-        split.run(*load(paths.root))
+        split_stage.run(*load(paths.root))
     assert str(missing.value) == (
-        f"{paths.sides} was not made from the lists in split.files (others): `dvc repro` makes it anew"
+        f"{paths.given_splits} was not made from the lists in split.files (others): `dvc repro` makes it anew"
     )
     with pytest.raises(DataError, match=r"the folder needs train_data\.csv and test_data\.csv"):
         source.run(*load(paths.root))
@@ -250,7 +254,7 @@ def test_where_the_lists_are_absent_the_recorded_ones_stay(tmp_path: Path, capsy
 def test_without_lists_the_header_alone_is_noted(tmp_path: Path) -> None:
     paths = Paths(small.study(tmp_path / "study"))
     source.run(*load(paths.root))
-    assert paths.sides.read_text() == "id,side,files\n"
+    assert paths.given_splits.read_text() == "id,split,files\n"
 
 
 @pytest.mark.parametrize("place", ["data/split", "data/split/inner", "."])

@@ -1,4 +1,4 @@
-"""Figures against scikit-learn and scipy, and what the stage makes of a study's predictions."""
+"""Metrics against scikit-learn and scipy, and what the stage makes of a study's predictions."""
 
 from pathlib import Path
 from typing import Any
@@ -121,9 +121,9 @@ def _summary(paths: Paths) -> Any:
 def test_the_tables_hold_what_scikit_learn_finds_in_the_predictions(tmp_path: Path) -> None:
     _, paths = _evaluated(tmp_path)
     table = tables.read(paths.prediction("l2", 0))
-    part = table[(table["checkpoint"] == "last") & (table["side"] == "test")]
+    part = table[(table["checkpoint"] == "last") & (table["split"] == "test")]
     actual, predicted = part["label"] == "TB", part["p_TB"] > part["p_Healthy"]
-    rows = tables.read(paths.comparison).set_index(["experiment", "repeat", "checkpoint", "side"])
+    rows = tables.read(paths.comparison).set_index(["experiment", "repeat", "checkpoint", "split"])
     row = rows.loc[("l2", 0, "last", "test")]
     assert [row[["tn", "fp"]].tolist(), row[["fn", "tp"]].tolist()] == metrics.confusion_matrix(
         actual, predicted
@@ -152,11 +152,11 @@ def test_every_class_of_three_has_its_roc_curve(tmp_path: Path) -> None:
     assert "tp" not in tables.read(paths.comparison)
 
 
-def _sharpen(paths: Paths, experiment: str, side: str, right: float) -> None:
-    """Make an experiment's probability of the right class `right` for every image of a side."""
+def _sharpen(paths: Paths, experiment: str, split: str, right: float) -> None:
+    """Make an experiment's probability of the right class `right` for every image of a split."""
     path = paths.prediction(experiment, 0)
     table = tables.read(path)
-    here = table["side"] == side
+    here = table["split"] == split
     for label in ("Healthy", "TB"):
         table.loc[here, f"p_{label}"] = np.where(table.loc[here, "label"] == label, right, 1 - right)
     tables.write(table, path)
@@ -174,10 +174,10 @@ def test_the_top_two_are_ranked_on_validation_though_the_test_says_otherwise(tmp
 
 
 def test_published_mode_is_marked_everywhere(tmp_path: Path) -> None:
-    images = {side: {"Healthy": count, "TB": count} for side, count in [("train", 8), ("valid", 0), ("test", 8)]}
+    images = {split: {"Healthy": count, "TB": count} for split, count in [("train", 8), ("valid", 0), ("test", 8)]}
     _, paths = _evaluated(tmp_path, PUBLISHED, images=images)
     rows = tables.read(paths.comparison)
-    assert set(rows["side"]) == {"test"}
+    assert set(rows["split"]) == {"test"}
     assert set(zip(rows["checkpoint"], rows["chosen_on"], strict=True)) == {("best", "test"), ("last", "none")}
     for row in files.read_json(paths.metrics).values():
         assert set(row) == {"chosen_on", "test"}
@@ -196,7 +196,7 @@ def test_one_experiment_that_chooses_on_test_is_marked_alone(tmp_path: Path) -> 
 def test_metrics_are_means_over_repeats(tmp_path: Path) -> None:
     _, paths = _evaluated(tmp_path, {"study": {"repeats": [0, 3]}}, skill=1.0)
     rows = tables.read(paths.comparison)
-    best = rows[(rows["experiment"] == "l2") & (rows["checkpoint"] == "best") & (rows["side"] == "test")]
+    best = rows[(rows["experiment"] == "l2") & (rows["checkpoint"] == "best") & (rows["split"] == "test")]
     assert list(best["repeat"]) == [0, 3]
     assert best["f1"].nunique() == 2
     assert files.read_json(paths.metrics)["l2"]["test"] == {
@@ -206,7 +206,7 @@ def test_metrics_are_means_over_repeats(tmp_path: Path) -> None:
 
 def _of_fold(paths: Paths, repeat: int, checkpoint: str = "best") -> pd.DataFrame:
     table = tables.read(paths.prediction("l2", repeat))
-    return table[(table["checkpoint"] == checkpoint) & (table["side"] == "test")]
+    return table[(table["checkpoint"] == checkpoint) & (table["split"] == "test")]
 
 
 def _pooled(paths: Paths, **wanted: Any) -> dict[str, Any]:
@@ -214,7 +214,7 @@ def _pooled(paths: Paths, **wanted: Any) -> dict[str, Any]:
     return row
 
 
-def test_figures_pooled_over_folds_are_those_of_every_image_tested_once(
+def test_metrics_pooled_over_folds_are_those_of_every_image_tested_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, paths = _evaluated(tmp_path, FOLDS | {"study": {"repeats": [2, 0, 1]}}, skill=1.0)
@@ -227,10 +227,10 @@ def test_figures_pooled_over_folds_are_those_of_every_image_tested_once(
         assert row["confusion"] == metrics.confusion_matrix(actual, predicted).tolist()
         assert row["f1"] == pytest.approx(metrics.f1_score(actual, predicted))
         assert row["auroc"] == pytest.approx(metrics.roc_auc_score(actual, together["p_TB"]))
-        assert (row["n"], row["round"], row["folds"], row["side"]) == (48, 0, [0, 1, 2], "test")
+        assert (row["n"], row["round"], row["folds"], row["split"]) == (48, 0, [0, 1, 2], "test")
     best = _pooled(paths, experiment="l2", checkpoint="best")
     apart = (
-        tables.read(paths.comparison).set_index(["experiment", "checkpoint", "side", "repeat"]).sort_index()["auroc"]
+        tables.read(paths.comparison).set_index(["experiment", "checkpoint", "split", "repeat"]).sort_index()["auroc"]
     )
     shown = files.read_json(paths.metrics)["l2"]
     assert shown["test"] == {name: pytest.approx(best[name], abs=1e-6) for name in ("accuracy", "f1", "auroc")}
@@ -247,7 +247,7 @@ def test_a_second_round_of_folds_is_pooled_by_itself_and_the_metrics_are_the_mea
     shown = files.read_json(paths.metrics)["l2"]["test"]
     assert shown["f1"] == pytest.approx((first["f1"] + second["f1"]) / 2, abs=1e-6)
     assert (
-        "note: round 1 of the repeats tests fold 0, 2 of 3 alone; its figures pool these\n" in capsys.readouterr().out
+        "note: round 1 of the repeats tests fold 0, 2 of 3 alone; its metrics pool these\n" in capsys.readouterr().out
     )
 
 
@@ -299,7 +299,7 @@ def _refused(given: Params, paths: Paths, table: pd.DataFrame) -> str:
 def test_predictions_of_another_split_are_refused(tmp_path: Path) -> None:
     given, paths = finished_study.make(tmp_path)
     table = tables.read(paths.prediction("l2", 0))
-    on_test = (table["checkpoint"] == "last") & (table["side"] == "test")
+    on_test = (table["checkpoint"] == "last") & (table["split"] == "test")
     table.loc[on_test & (table["id"] == "TB/test3.png"), "label"] = "Healthy"
     dropped = on_test & table["id"].isin(["Healthy/test5.png", "Healthy/test6.png"])
     assert _refused(given, paths, table[~dropped]) == (
@@ -334,53 +334,59 @@ def test_what_is_no_probability_is_refused(tmp_path: Path, value: float | None) 
     )
 
 
-def _figures(paths: Paths, **wanted: Any) -> pd.DataFrame:
-    table = tables.read(paths.evaluation / "figures.csv")
-    chosen = {"checkpoint": "best", "side": "test", "kind": "repeat"} | wanted
+def _metrics(paths: Paths, **wanted: Any) -> pd.DataFrame:
+    table = tables.read(paths.evaluation / "metrics.csv")
+    chosen = {"checkpoint": "best", "split": "test", "kind": "repeat"} | {
+        name.rstrip("_"): value for name, value in wanted.items()
+    }
     return table[np.all([table[key] == value for key, value in chosen.items()], axis=0)]
 
 
-def _figure(paths: Paths, **wanted: Any) -> pd.Series:
-    (row,) = (row for _, row in _figures(paths, **wanted).iterrows())
+def _metric(paths: Paths, **wanted: Any) -> pd.Series:
+    (row,) = (row for _, row in _metrics(paths, **wanted).iterrows())
     return row
 
 
-def _probabilities(paths: Paths, experiment: str, repeat: int, side: str = "test") -> pd.DataFrame:
+def _probabilities(paths: Paths, experiment: str, repeat: int, split: str = "test") -> pd.DataFrame:
     table = tables.read(paths.prediction(experiment, repeat))
-    return table[(table["checkpoint"] == "best") & (table["side"] == side)]
+    return table[(table["checkpoint"] == "best") & (table["split"] == split)]
 
 
 def _name_patients(paths: Paths, images_each: int) -> None:
-    for side in ("valid", "test"):
-        path = paths.split / f"{side}_data.csv"
+    for split in ("valid", "test"):
+        path = paths.split / f"{split}_data.csv"
         images = tables.read(path)
         tables.write(images.assign(patient=[f"p{number // images_each}" for number in range(len(images))]), path)
 
 
-def test_figures_of_a_run_have_intervals_on_the_test_side_alone(tmp_path: Path) -> None:
+def test_metrics_of_a_run_have_intervals_on_the_test_split_alone(tmp_path: Path) -> None:
     _, paths = _evaluated(tmp_path)
     part = _probabilities(paths, "l2", 0)
     right = int(((part["p_TB"] > 0.5) == (part["label"] == "TB")).sum())
-    row = _figure(paths, experiment="l2", of="overall", figure="accuracy")
-    assert (float(row["low"]), float(row["high"])) == pytest.approx(proportion_confint(right, 16, method="wilson"))
-    assert (row["by"], row["n"], row["number"]) == ("Wilson", 16, "0")
-    assert set(_figures(paths, side="valid")["low"]) == {""}
-    wide = tables.read(paths.comparison).set_index(["experiment", "checkpoint", "side"])
-    assert float(wide.loc[("l2", "best", "test"), "accuracy_low"]) == float(row["low"])
+    row = _metric(paths, experiment="l2", class_="overall", metric="accuracy")
+    assert (float(row["ci_low"]), float(row["ci_high"])) == pytest.approx(
+        proportion_confint(right, 16, method="wilson")
+    )
+    assert (row["ci_method"], row["n"], row["number"]) == ("Wilson", 16, "0")
+    assert set(_metrics(paths, split="valid")["ci_low"]) == {""}
+    wide = tables.read(paths.comparison).set_index(["experiment", "checkpoint", "split"])
+    assert float(wide.loc[("l2", "best", "test"), "accuracy_ci_low"]) == float(row["ci_low"])
     assert _summary(paths)["intervals"]["rests_on"] == "patients are unknown, so each image counts as one patient"
 
 
 def test_where_patients_repeat_they_count_once(tmp_path: Path) -> None:
-    given, paths = finished_study.make(tmp_path, images={side: {"Healthy": 12, "TB": 12} for side in ("valid", "test")})
+    given, paths = finished_study.make(
+        tmp_path, images={split: {"Healthy": 12, "TB": 12} for split in ("valid", "test")}
+    )
     _name_patients(paths, 2)
     evaluate.run(given, paths)
-    by = _figures(paths, experiment="l2").set_index(["of", "figure"])["by"]
+    by = _metrics(paths, experiment="l2").set_index(["class", "metric"])["ci_method"]
     assert by["TB", "auroc"] == "Newcombe, variance of Obuchowski"
     assert {name for name in by if name} - {"Newcombe, variance of Obuchowski", "Wilson of patients"} == {
         "logit t of patients",
         *(f"jackknife of patients, {scale} t" for scale in ("logit", "atanh", "log")),
     }
-    tests = {row["figure"]: row["test"] for row in _summary(paths)["comparisons"]}
+    tests = {row["metric"]: row["test"] for row in _summary(paths)["comparisons"]}
     assert tests["accuracy"] == "exact McNemar, signs of whole patients"
     assert tests["auroc"] == "paired DeLong of patients (Obuchowski)"
     assert {tests[name] for name in ("f1", "sensitivity", "specificity")} == {"all swaps of whole patients"}
@@ -391,8 +397,8 @@ def test_few_patients_have_no_interval_and_the_table_says_why(tmp_path: Path) ->
     given, paths = finished_study.make(tmp_path)
     _name_patients(paths, 2)
     evaluate.run(given, paths)
-    row = _figure(paths, experiment="l2", of="TB", figure="auroc")
-    assert (row["low"], row["why"]) == ("", "4 patients of TB: an interval takes 5 or more")
+    row = _metric(paths, experiment="l2", class_="TB", metric="auroc")
+    assert (row["ci_low"], row["why"]) == ("", "4 patients of TB: an interval takes 5 or more")
     (row,) = (row for row in _summary(paths)["comparisons"] if (row["kind"], row["role"]) == ("baseline", "primary"))
     assert (row["p"], row["why"]) == (None, "4 patients of TB: an interval takes 5 or more")
 
@@ -406,27 +412,27 @@ def test_the_ensemble_is_of_every_image_and_the_tests_are_of_the_mean_over_repea
         means[name] = (parts[0]["p_TB"] + parts[1]["p_TB"][parts[0].index]) / 2
         alone[name] = np.mean([metrics.f1_score(part["label"] == "TB", part["p_TB"] > 0.5) for part in parts])
     f1 = {name: metrics.f1_score(truth, p > 0.5) for name, p in means.items()}
-    assert _figure(paths, experiment="l2", kind="mean", of="TB", figure="f1")["value"] == pytest.approx(f1["l2"])
-    (row,) = (row for row in _summary(paths)["comparisons"] if (row["kind"], row["figure"]) == ("baseline", "f1"))
+    assert _metric(paths, experiment="l2", kind="mean", class_="TB", metric="f1")["value"] == pytest.approx(f1["l2"])
+    (row,) = (row for row in _summary(paths)["comparisons"] if (row["kind"], row["metric"]) == ("baseline", "f1"))
     assert row["difference"] == pytest.approx(alone["l2"] - alone["baseline"])
     assert (row["about"], row["test"]) == ("settings", "Obuchowski-Rockette, seeds and patients")
     spread = tables.read(paths.evaluation / "spread.csv").set_index(
-        ["experiment", "checkpoint", "side", "of", "figure"]
+        ["experiment", "checkpoint", "split", "class", "metric"]
     )
-    each = _figures(paths, experiment="l2", of="TB", figure="f1")["value"].astype(float)
+    each = _metrics(paths, experiment="l2", class_="TB", metric="f1")["value"].astype(float)
     row = spread.loc[("l2", "best", "test", "TB", "f1")]
     assert (float(row["mean"]), float(row["sd"])) == pytest.approx((each.mean(), each.std(ddof=1)))
 
 
-def test_the_primary_figure_is_corrected_over_experiments_and_the_rest_over_all_of_it(tmp_path: Path) -> None:
+def test_the_primary_metric_is_corrected_over_experiments_and_the_rest_over_all_of_it(tmp_path: Path) -> None:
     given = {"evaluate": {"primary": "f1"}}
     _, paths = _evaluated(tmp_path, given, keep=("baseline", "l2", "dropout", "contrast"), skill=1.0)
     summary = _summary(paths)
     once = [row for row in summary["comparisons"] if row["kind"] == "baseline" or "baseline" not in summary["top_two"]]
     primary, rest = ([row for row in once if row["role"] == role] for role in ("primary", "exploratory"))
     assert [row["first"] for row in primary] == ["l2", "dropout", "contrast"]
-    assert {row["figure"] for row in primary} == {"f1"}
-    assert {row["figure"] for row in rest} >= {"auroc", "accuracy", "balanced_accuracy", "sensitivity", "specificity"}
+    assert {row["metric"] for row in primary} == {"f1"}
+    assert {row["metric"] for row in rest} >= {"auroc", "accuracy", "balanced_accuracy", "sensitivity", "specificity"}
     for rows in (primary, rest):
         tested = [row for row in rows if row["p"] is not None]
         expected = multipletests([row["p"] for row in tested], method="holm")[1]
@@ -458,7 +464,7 @@ def test_a_margin_is_judged_on_the_interval_that_all_experiments_keep_together(t
     _, paths = _evaluated(tmp_path, given, keep=("baseline", "l2", "dropout"), skill=1.0)
     rows = [row for row in _summary(paths)["comparisons"] if (row["kind"], row["role"]) == ("baseline", "primary")]
     for row in rows:
-        middle, half = row["difference"], row["high"] - row["difference"]
+        middle, half = row["difference"], row["ci_high"] - row["difference"]
         assert row["margin_high"] - middle > half
         assert (row["margin_low"] + row["margin_high"]) / 2 == pytest.approx(middle)
         assert row["not_worse"] == (row["margin_low"] > -0.35)
@@ -474,19 +480,19 @@ def test_one_experiment_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
 
 def test_pooled_folds_are_compared_on_every_image_once(tmp_path: Path) -> None:
     _, paths = _evaluated(tmp_path, FOLDS | {"study": {"repeats": [0, 1, 2]}}, skill=1.0)
-    row = _figure(paths, experiment="l2", kind="mean", of="overall", figure="accuracy")
-    pooled = _figure(paths, experiment="l2", kind="round", of="overall", figure="accuracy")
+    row = _metric(paths, experiment="l2", kind="mean", class_="overall", metric="accuracy")
+    pooled = _metric(paths, experiment="l2", kind="round", class_="overall", metric="accuracy")
     assert (row["value"], row["n"]) == (pooled["value"], 48)
     assert pooled["value"] == pytest.approx(_pooled(paths, experiment="l2", checkpoint="best")["accuracy"])
 
 
-def test_thresholds_come_from_the_validation_side(tmp_path: Path) -> None:
+def test_thresholds_come_from_the_validation_split(tmp_path: Path) -> None:
     _, paths = _evaluated(tmp_path, skill=1.0)
     points = tables.read(paths.evaluation / "operating_points.csv")
     row = points[(points["experiment"] == "l2") & (points["point"] == "fixed for 90 % sensitivity on validation")].iloc[
         0
     ]
-    valid, test = (_probabilities(paths, "l2", 0, side) for side in ("valid", "test"))
+    valid, test = (_probabilities(paths, "l2", 0, split) for split in ("valid", "test"))
     positives = np.sort(valid.loc[valid["label"] == "TB", "p_TB"])
     assert row["threshold"] == pytest.approx(positives[0])  # 8 positives: 90 % of them are all
     called = test["p_TB"] >= positives[0]
@@ -494,9 +500,9 @@ def test_thresholds_come_from_the_validation_side(tmp_path: Path) -> None:
 
 
 def test_published_mode_marks_its_tests_and_fixes_no_threshold_on_test(tmp_path: Path) -> None:
-    images = {side: {"Healthy": count, "TB": count} for side, count in [("train", 8), ("valid", 0), ("test", 8)]}
+    images = {split: {"Healthy": count, "TB": count} for split, count in [("train", 8), ("valid", 0), ("test", 8)]}
     _, paths = _evaluated(tmp_path, PUBLISHED, images=images)
-    assert set(_figures(paths)["chosen_on"]) == {"test"}
+    assert set(_metrics(paths)["chosen_on"]) == {"test"}
     assert all(row["chosen_on_test"] for row in _summary(paths)["comparisons"])
     points = tables.read(paths.evaluation / "operating_points.csv")
     assert set(points.loc[points["threshold"] != "", "point"]) == {"0.5"}
@@ -512,7 +518,7 @@ def test_goals_come_out_met_not_met_or_undecided(tmp_path: Path) -> None:
     }
     _, paths = _evaluated(tmp_path, {"evaluate": {"goals": goals}}, skill=0.5)
     verdicts = {
-        row["figure"]: row["verdict"]
+        row["metric"]: row["verdict"]
         for row in files.read_json(paths.evaluation / "goals.json")
         if row["experiment"] == "baseline"
     }
@@ -527,13 +533,13 @@ def test_goals_come_out_met_not_met_or_undecided(tmp_path: Path) -> None:
 
 def test_groups_are_those_of_the_index(tmp_path: Path) -> None:
     given, paths = finished_study.make(
-        tmp_path, images={side: {"Healthy": 12, "TB": 12} for side in finished_study.SIDES}
+        tmp_path, images={split: {"Healthy": 12, "TB": 12} for split in finished_study.SPLITS}
     )
     index = tables.read(paths.index)
     tables.write(index.assign(sex=["F", "M"] * (len(index) // 2), age="61", view=""), paths.index)
     evaluate.run(given, paths)
     groups = tables.read(paths.evaluation / "subgroups.csv")
-    row = groups[(groups["experiment"] == "l2") & (groups["group"] == "F") & (groups["figure"] == "accuracy")].iloc[0]
+    row = groups[(groups["experiment"] == "l2") & (groups["group"] == "F") & (groups["metric"] == "accuracy")].iloc[0]
     part = _probabilities(paths, "l2", 0).set_index("id")
     women = part.loc[list(index.loc[index.index % 2 == 0, "id"][lambda ids: ids.isin(part.index)])]
     assert (row["images"], row["grouping"]) == (12, "sex")
@@ -552,13 +558,13 @@ def test_three_classes_have_means_and_a_rate_called_normal(tmp_path: Path) -> No
     columns = ["p_Normal", "p_Opacity", "p_Viral Pneumonia"]
     predicted = part[columns].to_numpy().argmax(axis=1)
     opaque = part["label"].to_numpy() == "Opacity"
-    row = _figure(paths, experiment="l2", of="Opacity", figure="called_normal")
+    row = _metric(paths, experiment="l2", class_="Opacity", metric="called_normal")
     assert row["value"] == pytest.approx((predicted[opaque] == 0).mean())
-    assert len(_figures(paths, experiment="l2", of="Normal", figure="called_normal")) == 0
-    assert len(_figures(paths, experiment="l2", of="Opacity", figure="ppv_at_prevalence")) == 1
+    assert len(_metrics(paths, experiment="l2", class_="Normal", metric="called_normal")) == 0
+    assert len(_metrics(paths, experiment="l2", class_="Opacity", metric="ppv_at_prevalence")) == 1
     truth = part["label"].map(given["data"]["classes"].index)
     weighted = metrics.f1_score(truth, predicted, average="weighted")
-    assert _figure(paths, experiment="l2", of="weighted", figure="f1")["value"] == pytest.approx(weighted)
+    assert _metric(paths, experiment="l2", class_="weighted", metric="f1")["value"] == pytest.approx(weighted)
     matrices = files.read_json(paths.evaluation / "confusion_matrices.json")
     (own,) = (row for row in matrices if row["experiment"] == "l2")
     np.testing.assert_allclose(own["row_shares"], metrics.confusion_matrix(truth, predicted, normalize="true"))

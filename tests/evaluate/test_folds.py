@@ -30,8 +30,8 @@ def study(tmp_path: Path) -> tuple[Params, Paths]:
     return finished_study.make(tmp_path, FOLDS)
 
 
-def ids(paths: Paths, fold: int, side: str) -> list[str]:
-    return list(tables.read(paths.split / f"fold-{fold}/{side}_data.csv")["id"])
+def ids(paths: Paths, fold: int, split: str) -> list[str]:
+    return list(tables.read(paths.split / f"fold-{fold}/{split}_data.csv")["id"])
 
 
 def trained_on(study: tuple[Params, Paths], repeat: int) -> tuple[list[str], str]:
@@ -71,8 +71,8 @@ def test_a_repeat_predicts_and_scores_its_fold(
     monkeypatch.setattr(TrainedModel, "predict_cached", probabilities)
     predict.run(given, paths, "l2", repeat)
     written = tables.read(paths.prediction("l2", repeat))
-    for side in ("valid", "test"):
-        part = written[(written["checkpoint"] == "best") & (written["side"] == side)]
-        assert list(part["id"]) == ids(paths, fold, side)
-        healthy = sum(name.startswith("Healthy/") for name in ids(paths, fold, side))
-        assert checkpoints.evaluate_checkpoint(paths, "l2", repeat, None, side)["confusion"][0] == [healthy, 0]
+    for split in ("valid", "test"):
+        part = written[(written["checkpoint"] == "best") & (written["split"] == split)]
+        assert list(part["id"]) == ids(paths, fold, split)
+        healthy = sum(name.startswith("Healthy/") for name in ids(paths, fold, split))
+        assert checkpoints.evaluate_checkpoint(paths, "l2", repeat, None, split)["confusion"][0] == [healthy, 0]

@@ -24,7 +24,7 @@ def test_equally_good_networks_of_patients_with_three_images_are_seldom_told_apa
 
 
 def test_no_sentence_about_four_equal_experiments_is_wrong_more_often_than_it_may(level: ModuleType) -> None:
-    """Holm's correction of each figure by itself leaves the figures uncorrected for one another."""
+    """Holm's correction of each metric by itself leaves the metrics uncorrected for one another."""
     found = level.simulated(lambda rng: level.families(rng, 30, 3), 120)
     assert found["any primary"] <= 0.09
     assert found["any exploratory"] <= 0.09

@@ -152,14 +152,14 @@ def _perfect(positives: int, negatives: int, patients: int | None = None) -> Sam
 
 def _row(sample: Sample, of: str, name: str, classes: int = 2) -> Metric:
     rows = metrics_with_intervals(sample, config(classes))
-    return next(row for row in rows if (row.class_, row.name) == (of, name))
+    return next(row for row in rows if (row.class_, row.metric) == (of, name))
 
 
 def test_every_perfect_order_has_an_interval_that_more_images_narrow() -> None:
     lows = {}
     for m, n in itertools.product((5, 6, 7, 9, 12, 17, 23, 31, 40, 90), repeat=2):
         row = _row(_perfect(m, n), "B", "auroc")
-        assert (row.value, row.ci_high, row.method) == (1, 1, "Newcombe, variance of DeLong")
+        assert (row.value, row.ci_high, row.ci_method) == (1, 1, "Newcombe, variance of DeLong")
         lows[m, n] = row.ci_low
         assert 0.3 < row.ci_low < 1 - 1e-3
     sizes = sorted({m for m, _ in lows})
@@ -237,7 +237,7 @@ def test_a_proportion_by_patient_has_the_variance_of_cluster_robust_regression()
         ("log", 0.3, lambda half: 0.3 * np.exp(half / 0.3)),
     ],
 )
-def test_other_figures_have_a_t_interval_on_their_scale(scale: str, value: float, expected: Any) -> None:
+def test_other_metrics_have_a_t_interval_on_their_scale(scale: str, value: float, expected: Any) -> None:
     half = stats.t.ppf(0.95, 7) * 0.05
     found = intervals.t_interval(value, Spread(0.05**2, 7), 0.9, scale)
     assert found == pytest.approx((expected(-half), expected(half)), rel=1e-6)
@@ -291,10 +291,10 @@ def test_strata_of_fewer_than_five_are_taken_together() -> None:
 
 
 def _by(sample: Sample, classes: int) -> dict[tuple[str, str], str | None]:
-    return {(row.class_, row.name): row.method for row in metrics_with_intervals(sample, config(classes))}
+    return {(row.class_, row.metric): row.ci_method for row in metrics_with_intervals(sample, config(classes))}
 
 
-def test_each_figure_says_how_its_interval_was_made() -> None:
+def test_each_metric_says_how_its_interval_was_made() -> None:
     alone, repeat = _by(drawn(0, 3), 3), _by(drawn(0, 3, patients=20), 3)
     assert (alone["overall", "accuracy"], alone["A", "ppv"]) == ("Wilson", "Wilson")
     assert {alone["A", "auroc"], alone["macro", "auroc"]} == {"Newcombe, variance of DeLong"}
@@ -332,7 +332,7 @@ def test_fewer_than_five_patients_of_a_class_have_no_interval_and_say_so() -> No
     scores = np.clip(0.5 + 0.3 * (actual - 0.5) + 0.2 * rng.normal(size=24), 0.01, 0.99)
     names = np.array([f"p{i // 3}" for i in range(12)] + [f"n{i}" for i in range(12)])
     found = {
-        (row.class_, row.name): (row.ci_low is None, row.reason)
+        (row.class_, row.metric): (row.ci_low is None, row.why)
         for row in metrics_with_intervals(Sample(actual, np.stack([1 - scores, scores], axis=1), names), config(2))
     }
     few = (True, "4 patients of B: an interval takes 5 or more")
@@ -348,15 +348,15 @@ def test_a_run_without_a_single_mistake_keeps_the_intervals_that_hold_and_claims
     accuracy, auroc = _row(sample, "overall", "accuracy"), _row(sample, "B", "auroc")
     assert accuracy.ci_low == pytest.approx(proportion_confint(20, 20, method="wilson")[0])
     assert 0.6 < auroc.ci_low < auroc.ci_high == 1
-    for of, figure in (("B", "f1"), ("overall", "mcc")):
-        row = _row(sample, of, figure)
-        assert (row.value, row.ci_low, row.ci_high, row.method) == (1, None, None, None)
-        assert row.reason == "every patient has the same of it, so nothing tells how it varies"
+    for of, metric in (("B", "f1"), ("overall", "mcc")):
+        row = _row(sample, of, metric)
+        assert (row.value, row.ci_low, row.ci_high, row.ci_method) == (1, None, None, None)
+        assert row.why == "every patient has the same of it, so nothing tells how it varies"
 
 
-def test_a_single_image_has_figures_and_no_made_up_intervals() -> None:
+def test_a_single_image_has_metrics_and_no_made_up_intervals() -> None:
     sample = Sample(np.array([1]), np.array([[0.2, 0.8]]), np.array([""]))
-    found = {(row.class_, row.name): row for row in metrics_with_intervals(sample, config(2))}
+    found = {(row.class_, row.metric): row for row in metrics_with_intervals(sample, config(2))}
     assert {row.ci_low for row in found.values()} == {None}
     assert [found["B", name].value for name in ("specificity", "auroc")] == [None, None]
     assert found["overall", "brier"].value == pytest.approx(0.04)

@@ -71,7 +71,7 @@ def test_a_specificity_that_no_threshold_reaches_is_not_available() -> None:
     assert operating.at_specificity(same, 0.7) is None
     valid = Sample(np.array([1, 0, 0]), np.full((3, 2), 0.5), np.full(3, ""))
     rows = operating.operating_points(valid, valid, config(2), WANTED)
-    assert rows[-1].reason == "not available: no threshold reaches it on the validation images"
+    assert rows[-1].why == "not available: no threshold reaches it on the validation images"
     assert rows[-1].test is None
 
 
@@ -91,12 +91,12 @@ def test_the_test_side_moves_no_threshold() -> None:
         assert (sensitivity.ci_low, sensitivity.ci_high) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("valid", [None, drawn(0, 2)[drawn(0, 2).actual == 1]], ids=["no side", "one class"])
+@pytest.mark.parametrize("valid", [None, drawn(0, 2)[drawn(0, 2).actual == 1]], ids=["no split", "one class"])
 def test_without_validation_there_is_one_half_alone(valid: Sample | None) -> None:
     rows = operating.operating_points(valid, drawn(1, 2), config(2), WANTED)
     assert [row.threshold for row in rows] == [0.5, None, None, None, None]
     why = "not available: there are no validation images of the class and of the rest to fix it on"
-    assert {row.reason for row in rows[1:]} == {why}
+    assert {row.why for row in rows[1:]} == {why}
     assert {row.test for row in rows[1:]} == {None}
 
 
@@ -180,15 +180,15 @@ def _grouped(sexes: list[str], actual: list[int] | None = None) -> pd.DataFrame:
     return pd.DataFrame([to_row(row) for row in rows], columns=list(GROUP_COLUMNS))
 
 
-def test_groups_have_the_figures_of_their_images() -> None:
+def test_groups_have_the_metrics_of_their_images() -> None:
     sexes = ["F"] * 30 + ["M"] * 30
     table = _grouped(sexes)
     assert set(zip(table["grouping"], table["group"], strict=True)) == {("sex", "F"), ("sex", "M")}
     sample = drawn(0, 2)
-    women = table[(table["group"] == "F") & (table["figure"] == "sensitivity")].iloc[0]
+    women = table[(table["group"] == "F") & (table["metric"] == "sensitivity")].iloc[0]
     expected = metrics.recall_score(sample.actual[:30], sample.predicted[:30])
     assert (women["value"], women["images"]) == (pytest.approx(expected), 30)
-    assert women["low"] < women["value"] <= women["high"]
+    assert women["ci_low"] < women["value"] <= women["ci_high"]
 
 
 def test_a_small_group_is_hidden_with_its_number() -> None:
@@ -196,7 +196,7 @@ def test_a_small_group_is_hidden_with_its_number() -> None:
     hidden = table[table["group"].isin(["X", "unknown"])]
     assert len(hidden) == 2
     assert hidden["suppressed"].all()
-    assert hidden[["images", "patients", "value", "low", "high", "n"]].isna().all(axis=None)
+    assert hidden[["images", "patients", "value", "ci_low", "ci_high", "n"]].isna().all(axis=None)
     assert set(table["group"]) - set(hidden["group"]) == {"F", "M"}
 
 
@@ -226,7 +226,7 @@ def test_groups_are_compared_with_the_largest_by_newcombes_interval() -> None:
         (part / whole, *proportion_confint(part, whole, method="wilson")) for part, whole in [(56, 70), (48, 80)]
     )
     assert difference_interval(first, second) == pytest.approx((0.0524, 0.3339), abs=5e-5)
-    table = _grouped(["F"] * 35 + ["M"] * 25).set_index(["group", "figure"])
+    table = _grouped(["F"] * 35 + ["M"] * 25).set_index(["group", "metric"])
     assert set(table["reference"]) == {"F"}
     assert table.loc["F", "difference"].isna().all()
     men, women = table.loc[("M", "accuracy")], table.loc[("F", "accuracy")]
@@ -234,8 +234,8 @@ def test_groups_are_compared_with_the_largest_by_newcombes_interval() -> None:
     assert men["difference_ci_low"] < men["difference"] < men["difference_ci_high"]
 
 
-def test_a_figure_of_few_images_is_hidden_though_its_group_is_large() -> None:
-    table = _grouped(["F"] * 30 + ["M"] * 30, [1] * 25 + [0] * 5 + [0, 1] * 15).set_index(["group", "figure"])
+def test_a_metric_of_few_images_is_hidden_though_its_group_is_large() -> None:
+    table = _grouped(["F"] * 30 + ["M"] * 30, [1] * 25 + [0] * 5 + [0, 1] * 15).set_index(["group", "metric"])
     assert table.loc[("F", "specificity"), "suppressed"]
     assert pd.isna(table.loc[("F", "specificity"), "value"])
     assert pd.isna(table.loc[("F", "specificity"), "n"])
@@ -245,7 +245,7 @@ def test_a_figure_of_few_images_is_hidden_though_its_group_is_large() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "low", "high", "goal", "at_least", "verdict"),
+    ("value", "ci_low", "ci_high", "goal", "at_least", "verdict"),
     [
         (0.9, 0.86, 0.93, 0.85, True, "met"),
         (0.9, 0.84, 0.93, 0.85, True, "undecided"),
@@ -290,7 +290,7 @@ def _runs(seeds: list[int], select_on: str = "valid", images: int = 200) -> list
     """One run of an experiment `a`, `b`, ... for each seed, on the same images."""
     made = []
     for number, seed in enumerate(seeds):
-        samples = {side: {"best": drawn(seed + offset, 2, images)} for side, offset in (("valid", 50), ("test", 0))}
+        samples = {split: {"best": drawn(seed + offset, 2, images)} for split, offset in (("valid", 50), ("test", 0))}
         names = {"experiment": "ab"[number % 2], "repeat": number // 2, "select_on": select_on}
         empty = {"ids": np.array([]), "history": pd.DataFrame(), "epochs": {}}
         made.append(Run(**names, **empty, test=samples["test"], valid=samples["valid"]))

@@ -212,7 +212,7 @@ def test_the_same_predictions_do_not_differ() -> None:
     for name, row in compared(first, first).items():
         p = None if name == "auroc" else 1  # no swap changes anything; the AUROCs' difference has no variance
         assert (row.difference, row.ci_low, row.ci_high, row.p) == (0, None, None, p)
-        assert row.reason == "no image tells the two apart"
+        assert row.why == "no image tells the two apart"
 
 
 def separated(positives: int, negatives: int, kind: str, patients: int | None = None) -> Sample:
@@ -241,7 +241,7 @@ def test_orders_without_a_variance_are_not_tested(first: str, second: str) -> No
             assert (row.ci_low, row.ci_high, row.p) == (None, None, None)
             expected = {"perfect": 1, "wrong": 0, "constant": 0.5}
             assert row.difference == pytest.approx(expected[first] - expected[second])
-            assert row.reason
+            assert row.why
 
 
 def test_fewer_than_five_patients_of_a_class_are_not_tested_and_it_is_said_why() -> None:
@@ -251,7 +251,7 @@ def test_fewer_than_five_patients_of_a_class_are_not_tested_and_it_is_said_why()
     found = compared(first[chosen], second[chosen])
     why = "4 images of B: an interval takes 5 or more"
     for name in ("auroc", "accuracy", "f1", "sensitivity"):
-        assert (found[name].p, found[name].ci_low, found[name].reason) == (None, None, why)
+        assert (found[name].p, found[name].ci_low, found[name].why) == (None, None, why)
     assert found["specificity"].p is not None
     row = replace(changed({"p_holm": None}), result=found["auroc"])
     assert describe(row, 0.95).endswith(f"no interval, no test ({why}).")
@@ -303,7 +303,7 @@ def test_seeds_are_to_a_setting_what_readers_are_to_a_modality(seeds: int) -> No
 def test_seeds_that_give_the_same_network_are_not_tested_against_themselves() -> None:
     first, _ = _networks(1)
     rows = compare_repeats(first * 3, first * 3, config(2), None)
-    assert {(row.p, row.reason) for row in rows} == {(None, "every training gives the same")}
+    assert {(row.p, row.why) for row in rows} == {(None, "every training gives the same")}
 
 
 def test_folds_have_nadeau_and_bengios_corrected_t() -> None:
@@ -319,7 +319,7 @@ def test_folds_have_nadeau_and_bengios_corrected_t() -> None:
     assert row.p == pytest.approx(2 * stats.t.sf(abs(np.mean(differences)) / error, 4))
     assert row.ci_low == pytest.approx(np.mean(differences) - stats.t.ppf(0.975, 4) * error)
     few = compare_repeats(first[:2], second[:2], config(2), 5)
-    assert {row.reason for row in few} == {"2 folds were tested: a test takes 3 or more"}
+    assert {row.why for row in few} == {"2 folds were tested: a test takes 3 or more"}
 
 
 RESULT = Difference("f1", 0.0104, ci_low=-0.006, ci_high=0.0269)

@@ -1,4 +1,4 @@
-"""Figures of confusion matrices, scores and rankings, against scikit-learn and published tables."""
+"""Metrics of confusion matrices, scores and rankings, against scikit-learn and published tables."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ COVID4 = np.array([[61, 2, 1, 1], [1, 125, 1, 12], [0, 1, 136, 4], [3, 6, 8, 365
 
 
 def _against_rest(actual: Any, predicted: Any, label: int) -> dict[str, float]:
-    """scikit-learn's figures of one class against the rest; NaN for what has no denominator."""
+    """scikit-learn's metrics of one class against the rest; NaN for what has no denominator."""
     is_it, called = actual == label, predicted == label
     nan = {"zero_division": np.nan}
     return {
@@ -41,7 +41,7 @@ def _against_rest(actual: Any, predicted: Any, label: int) -> dict[str, float]:
 @pytest.mark.parametrize("absent", [None, 0])
 @pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_figures_of_a_matrix_are_scikit_learns(classes: int, absent: int | None, seed: int) -> None:
+def test_the_metrics_of_a_matrix_are_scikit_learns(classes: int, absent: int | None, seed: int) -> None:
     rng = np.random.default_rng(seed)
     actual, predicted = rng.integers(0 if absent is None else 1, classes, (2, 50))
     matrix = matrix_of(actual, predicted, classes)
@@ -59,14 +59,14 @@ def test_the_figures_of_a_matrix_are_scikit_learns(classes: int, absent: int | N
         assert np.isnan(overall["balanced_accuracy"])
 
 
-def test_a_stack_of_matrices_has_the_figures_of_each() -> None:
+def test_a_stack_of_matrices_has_the_metrics_of_each() -> None:
     stack = np.random.default_rng(0).integers(0, 9, (5, 3, 3))
     for name, whole in (class_rates(stack, 1) | overall_rates(stack)).items():
         each = [(class_rates(matrix, 1) | overall_rates(matrix))[name] for matrix in stack]
         np.testing.assert_array_equal(whole, each)
 
 
-def test_one_image_has_the_figures_that_one_image_can_have() -> None:
+def test_one_image_has_the_metrics_that_one_image_can_have() -> None:
     matrix = matrix_of(np.array([1]), np.array([1]), 2)
     found, overall = class_rates(matrix), overall_rates(matrix)
     assert [found[name][1] for name in ("sensitivity", "ppv", "f1")] == [1, 1, 1]
@@ -143,7 +143,7 @@ def test_without_a_positive_or_a_negative_there_is_no_area(positive: list[bool])
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_the_probability_figures_of_two_classes_are_scikit_learns(seed: int) -> None:
+def test_the_probability_metrics_of_two_classes_are_scikit_learns(seed: int) -> None:
     sample = drawn(seed, 2)
     found = compute_metrics(sample, config(2))
     scores, truth = sample.probabilities[:, 1], sample.actual == 1

@@ -378,16 +378,25 @@ def test_a_probe_blacks_out_what_it_says(part: str, kept: int) -> None:
 
 
 def test_verdicts() -> None:
-    assert probes.verdict(0.9, 0.83, 0.8) == {"auroc": 0.83, "kept": pytest.approx(0.825), "nearly": True}
-    assert probes.verdict(0.9, 0.81, 0.8)["nearly"] is False
-    assert probes.verdict(0.9, 0.3, 0.8)["kept"] == 0
-    for unknown in (probes.verdict(0.59, 0.9, 0.8), probes.verdict(None, 0.9, 0.8), probes.verdict(0.9, None, 0.8)):
-        assert (unknown["kept"], unknown["nearly"]) == (None, None)
+    assert probes.verdict("centre", 0.9, 0.83, 0.8) == {"auroc": 0.83, "kept": pytest.approx(0.825), "shortcut": True}
+    assert probes.verdict("centre", 0.9, 0.81, 0.8)["shortcut"] is False
+    assert probes.verdict("border", 0.9, 0.83, 0.8)["shortcut"] is False
+    assert probes.verdict("border", 0.9, 0.81, 0.8)["shortcut"] is True
+    assert probes.verdict("centre", 0.9, 0.3, 0.8)["kept"] == 0
+    for unknown in (
+        probes.verdict("centre", 0.59, 0.9, 0.8),
+        probes.verdict("centre", None, 0.9, 0.8),
+        probes.verdict("centre", 0.9, None, 0.8),
+    ):
+        assert (unknown["kept"], unknown["shortcut"]) == (None, None)
 
 
 def test_warnings_say_what_was_found() -> None:
-    centre, metadata = probes.verdict(0.95, 0.93, 0.8), probes.verdict(0.95, 0.96, 0.8) | {"facts": ["size", "format"]}
-    assert probes.warnings(0.95, centre, probes.verdict(0.95, 0.69, 0.8), metadata, 0.75) == [
+    centre, metadata = (
+        probes.verdict("centre", 0.95, 0.93, 0.8),
+        probes.verdict("centre", 0.95, 0.96, 0.8) | {"facts": ["size", "format"]},
+    )
+    assert probes.warnings(0.95, centre, probes.verdict("border", 0.95, 0.69, 0.8), metadata, 0.75) == [
         "With the centre of every image blacked out, the network still reaches an AUROC of 0.93 (whole images: 0.95), "
         "96 % of what it knows beyond chance. It tells the classes without the lungs.",
         "With the border of every image blacked out, all but the middle 75 % of height and width, the network reaches "
@@ -397,8 +406,11 @@ def test_warnings_say_what_was_found() -> None:
         "images: 0.95), 102 % of what the network knows beyond chance. The network may tell the classes by where an "
         "image comes from.",
     ]
-    silent, unknown = probes.verdict(0.95, 0.6, 0.8) | {"facts": []}, probes.verdict(0.55, 0.5, 0.8) | {"facts": []}
-    assert probes.warnings(0.95, silent, probes.verdict(0.95, 0.87, 0.8), silent, 0.75) == []
+    silent, unknown = (
+        probes.verdict("centre", 0.95, 0.6, 0.8) | {"facts": []},
+        probes.verdict("centre", 0.55, 0.5, 0.8) | {"facts": []},
+    )
+    assert probes.warnings(0.95, silent, probes.verdict("border", 0.95, 0.87, 0.8), silent, 0.75) == []
     assert probes.warnings(0.55, unknown, unknown, unknown, 0.75) == []
 
 

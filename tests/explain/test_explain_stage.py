@@ -115,7 +115,7 @@ def test_probes_black_out_what_the_network_is_shown(explained: Loaded) -> None:
     model = files.read_json(folder / "model.json")
     network = TrainedModel(folder, model).network(model["best_epoch"]).eval()
     table = tables.read(paths.prediction(record["experiment"], 0))
-    tested = table[(table["checkpoint"] == "best") & (table["side"] == "test")]
+    tested = table[(table["checkpoint"] == "best") & (table["split"] == "test")]
     ids = list(tables.read(paths.cache / "rows.csv")["id"])
     images = np.load(paths.cache / "images.npy")[[ids.index(name) for name in tested["id"]]].astype(np.float32)
     edge = round(24 * (1 - given.explain.centre) / 2)
@@ -131,7 +131,7 @@ def test_metadata_that_tell_the_class_are_a_warning_in_the_log_and_the_report(ex
     given, paths = explained
     report.run(given, paths)
     record = files.read_json(paths.explanation / "summary.json")["experiments"][0]
-    assert record["probes"]["metadata"]["nearly"] is True
+    assert record["probes"]["metadata"]["shortcut"] is True
     (warning,) = [
         each for each in record["probes"]["warnings"] if "metadata" in each or "facts about the files" in each
     ]
@@ -204,7 +204,7 @@ def test_chosen_experiments_without_findings(tmp_path: Path) -> None:
     explain.run(given, paths)
     (record,) = files.read_json(paths.explanation / "summary.json")["experiments"]
     assert (record["experiment"], record["localisation"]) == ("l2", None)
-    assert record["probes"]["metadata"] == {"auroc": None, "kept": None, "nearly": None, "facts": []}
+    assert record["probes"]["metadata"] == {"auroc": None, "kept": None, "shortcut": None, "facts": []}
     assert set(record["top_losses"][0]["pictures"]) == {"image", "grad-cam"}
 
 
@@ -222,7 +222,7 @@ def test_a_run_without_test_images_is_an_error(tmp_path: Path) -> None:
     given, paths = study(tmp_path)
     for name in given.experiments:
         table = tables.read(paths.prediction(name, 0))
-        tables.write(table[table["side"] == "valid"], paths.prediction(name, 0))
+        tables.write(table[table["split"] == "valid"], paths.prediction(name, 0))
     with pytest.raises(DataError) as caught:
         explain.run(given, paths)
     best = files.read_json(paths.evaluation / "top_two.json")["top_two"][0]

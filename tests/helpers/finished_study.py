@@ -16,7 +16,7 @@ SHIPPED = Path(__file__).parents[2] / "params.yaml"
 PIXELS = 24
 SOURCES = ["Anna", "Mercy", "South"]
 """With leave-one-source-out: the k-th image of a class is of source k mod 3, which fold k mod 3 tests."""
-SIDES = ("train", "valid", "test")
+SPLITS = ("train", "valid", "test")
 NOT_EXPLAINED: dict[str, Any] = {"ranked_on": None, "methods": [], "experiments": [], "feature_maps": None}
 
 
@@ -29,7 +29,7 @@ def make(
 ) -> tuple[Params, Paths]:
     """The shipped params.yaml with `changes`, and finished runs of the experiments to `keep` under `root`.
 
-    `images`: side -> class -> number; with split.folds, of each class every k-th image is tested in one fold.
+    `images`: split -> class -> number; with split.folds, of each class every k-th image is tested in one fold.
     `skill`: how far the true class's logit stands out.
     """
     paths = Paths(root)
@@ -37,7 +37,7 @@ def make(
     tree["experiments"] = {name: tree["experiments"][name] for name in keep}
     files.write_yaml(config.merged(tree, changes or {}), paths.params)
     given = config.read(paths.params)
-    counts = images or {side: dict.fromkeys(given.data.classes, 8) for side in SIDES}
+    counts = images or {split: dict.fromkeys(given.data.classes, 8) for split in SPLITS}
     splits = _write_data(paths, given, counts)
     files.write_json(NOT_EXPLAINED, paths.explanation / "summary.json")
     rng = np.random.default_rng(0)
@@ -51,25 +51,25 @@ def make(
 
 
 def _write_data(paths: Paths, given: Params, counts: dict[str, dict[str, int]]) -> list[pd.DataFrame]:
-    """The images with their sides, once per fold."""
+    """The images with their splits, once per fold."""
     rows = [
-        {"id": f"{label}/{side}{number}.png", "label": label, "patient": "", "side": side}
-        for side, classes in counts.items()
+        {"id": f"{label}/{split}{number}.png", "label": label, "patient": "", "split": split}
+        for split, classes in counts.items()
         for label, images in classes.items()
         for number in range(images)
     ]
-    table = pd.DataFrame(rows, columns=["id", "label", "patient", "side"])
+    table = pd.DataFrame(rows, columns=["id", "label", "patient", "split"])
     table.insert(1, "path", table["id"])
     by_source = given.split.strategy == "leave-one-source-out"
     folds = len(SOURCES) if by_source else given.split.folds
     splits = [table] if folds is None else [_fold(table, folds, number) for number in range(folds)]
     table["source"] = np.array(SOURCES)[table.groupby("label").cumcount() % len(SOURCES)] if by_source else ""
-    splits = [split.assign(source=table["source"]) for split in splits]
-    for number, split in enumerate(splits):
+    splits = [images.assign(source=table["source"]) for images in splits]
+    for number, images in enumerate(splits):
         folder = paths.split if folds is None else paths.split / f"fold-{number}"
-        for side in SIDES:
-            tables.write(split[split["side"] == side].drop(columns="side"), folder / f"{side}_data.csv")
-    parts = [_part(split, given.data.classes) for split in splits]
+        for split in SPLITS:
+            tables.write(images[images["split"] == split].drop(columns="split"), folder / f"{split}_data.csv")
+    parts = [_part(images, given.data.classes) for images in splits]
     summary = {"strategy": given.split.strategy, "folds": folds, **parts[0], "each_fold": parts if folds else []}
     files.write_json(
         summary | {"removed": [], "test_sources": SOURCES if by_source else []}, paths.split / "summary.json"
@@ -99,15 +99,15 @@ def _audit(table: pd.DataFrame) -> dict[str, Any]:
 
 def _fold(table: pd.DataFrame, folds: int, number: int) -> pd.DataFrame:
     place = (table.groupby("label").cumcount() - number) % folds
-    return table.assign(side=place.map({0: "test", 1: "valid"}).fillna("train"))
+    return table.assign(split=place.map({0: "test", 1: "valid"}).fillna("train"))
 
 
 def _part(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     held = {
-        side: {label: _range(table[(table["side"] == side) & (table["label"] == label)]) for label in classes}
-        for side in SIDES
+        split: {label: _range(table[(table["split"] == split) & (table["label"] == label)]) for label in classes}
+        for split in SPLITS
     }
-    return {"sides": held, "unused": dict.fromkeys(classes, 0)}
+    return {"splits": held, "unused": dict.fromkeys(classes, 0)}
 
 
 def _range(rows: pd.DataFrame) -> dict[str, Any]:
@@ -153,14 +153,14 @@ def _history(given: Params, epochs: int, select_on: str, repeat: int) -> pd.Data
     rng = np.random.default_rng(repeat)
     table = pd.DataFrame({"epoch": range(epochs), "phase": "all", "lr": 1e-3})
     scored = [
-        side for side in ("valid", "test") if side == select_on or (side == "valid" and given.split.valid_pct > 0)
+        split for split in ("valid", "test") if split == select_on or (split == "valid" and given.split.valid_pct > 0)
     ]
-    for side in ["train", *scored]:
-        noise = rng.normal(0, 0.01, epochs) * (side != "train")
-        table[f"{side}_loss"] = 0.6 * np.exp(-3 * done) + 0.03 + abs(noise) * 4
-        table[f"{side}_accuracy"] = 1 - table[f"{side}_loss"] / 3
-        if side != "train":
-            table[f"{side}_f1"] = 1 - table[f"{side}_loss"] / 2
+    for split in ["train", *scored]:
+        noise = rng.normal(0, 0.01, epochs) * (split != "train")
+        table[f"{split}_loss"] = 0.6 * np.exp(-3 * done) + 0.03 + abs(noise) * 4
+        table[f"{split}_accuracy"] = 1 - table[f"{split}_loss"] / 3
+        if split != "train":
+            table[f"{split}_f1"] = 1 - table[f"{split}_loss"] / 2
     return table
 
 
@@ -169,18 +169,18 @@ def write_predictions(
     given: Params,
     experiment: str,
     repeat: int,
-    split: pd.DataFrame,
+    images: pd.DataFrame,
     rng: np.random.Generator,
     skill: float,
 ) -> None:
     """Softmax of normal logits, the true class's raised by `skill`."""
     classes = given.data.classes
-    scored = split[split["side"] != "train"]
+    scored = images[images["split"] != "train"]
     actual = scored["label"].map(classes.index).to_numpy(int)
     parts = []
     for checkpoint in ("best", "last"):
         logits = rng.normal(size=(len(scored), len(classes))) + skill * np.eye(len(classes))[actual]
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         columns = {f"p_{label}": probabilities[:, number] for number, label in enumerate(classes)}
-        parts.append(scored[["side", "id", "label"]].assign(checkpoint=checkpoint, **columns))
+        parts.append(scored[["split", "id", "label"]].assign(checkpoint=checkpoint, **columns))
     tables.write(pd.concat(parts), paths.prediction(experiment, repeat))

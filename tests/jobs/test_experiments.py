@@ -13,8 +13,8 @@ Tree = dict[str, Any]
 PARAMS = files.read_yaml(small.REPOSITORY / "params.yaml")
 
 
-def version(name: str | None, figures: Tree, change: Tree | None = None, **others: Any) -> Tree:
-    """A version as `dvc exp show --json` prints it; `figures`: run -> its figure, which tells models apart too."""
+def version(name: str | None, metrics: Tree, change: Tree | None = None, **others: Any) -> Tree:
+    """A version as `dvc exp show --json` prints it; `metrics`: run -> its metric, which tells models apart too."""
     params = {**PARAMS, **(change or {})}
     data = {
         "params": {"params.yaml": {"data": params}, "plans/l2.yaml": {"data": {}}},
@@ -22,10 +22,10 @@ def version(name: str | None, figures: Tree, change: Tree | None = None, **other
             "reports/metrics.json": {"data": {"baseline": {"test": {"f1": 1.0}}}},
             **{
                 f"metrics/{run}.json": {"data": {run.replace("/", "-"): {"f1": value}}}
-                for run, value in figures.items()
+                for run, value in metrics.items()
             },
         },
-        "outs": {f"models/{run}": {"hash": f"model {value}"} for run, value in figures.items()},
+        "outs": {f"models/{run}": {"hash": f"model {value}"} for run, value in metrics.items()},
     }
     return {"rev": "0123456789", "name": name, "data": data, "error": None, "experiments": None} | others
 
@@ -84,9 +84,9 @@ def test_what_the_workspace_trained_and_did_not_commit_is_shown() -> None:
 def test_of_losses_the_lowest_comes_first() -> None:
     shown = version("main", {"baseline/0": 0.8, "l2/0": 0.7}, experiments=[])
     for content in shown["data"]["metrics"].values():
-        for figures in content["data"].values():
-            if "f1" in figures:
-                figures["loss"] = figures.pop("f1")
+        for metrics in content["data"].values():
+            if "f1" in metrics:
+                metrics["loss"] = metrics.pop("f1")
     assert [row.run for row in experiments.rows([version("workspace", {}), shown])] == ["l2/0", "baseline/0"]
 
 

@@ -42,7 +42,7 @@ stages:
   evaluate:
     cmd: python -I -S step.py evaluate all
     deps: [predictions]
-    outs: [figures]
+    outs: [metrics]
 """
 
 # what each stage does: note when and how it ran, sleep, write; files below `switches` make it slow, stubborn or fail
@@ -58,7 +58,7 @@ if kind == "train":
     time.sleep(60 if switched("slow") else 1.5 if switched("measured") else 0)
 if switched(f"broken-{kind}-{name}"):
     sys.exit(f"{name} is broken")
-target = {"data": "data", "train": f"models/{name}", "predict": f"predictions/{name}", "evaluate": "figures"}[kind]
+target = {"data": "data", "train": f"models/{name}", "predict": f"predictions/{name}", "evaluate": "metrics"}[kind]
 pathlib.Path(target).parent.mkdir(exist_ok=True)
 pathlib.Path(target).write_text(f"{kind} {name}")
 note = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")}

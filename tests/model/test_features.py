@@ -46,7 +46,7 @@ def freezing(begin: small.Change, upto: str, *others: small.Change) -> small.Cha
     return change
 
 
-def figures(loaded: Loaded, experiment: str) -> np.ndarray:
+def metrics(loaded: Loaded, experiment: str) -> np.ndarray:
     return tables.read(loaded[1].model(experiment, 0) / "history.csv").drop(columns="phase").to_numpy(float)
 
 
@@ -77,7 +77,7 @@ def test_a_real_resnet_learns_the_same_from_features_to_rounding(
     monkeypatch.setitem(networks.NETWORKS, "resnet18", tv.resnet18)
     loaded = prepared(freezing(tiny.pretrained(tmp_path / "start.safetensors"), upto))
     trained_both(loaded)
-    np.testing.assert_allclose(figures(loaded, "cached"), figures(loaded, "baseline"), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(metrics(loaded, "cached"), metrics(loaded, "baseline"), rtol=1e-3, atol=1e-4)
     ours, theirs = (load_file(loaded[1].model(name, 0) / "last.safetensors") for name in ("cached", "baseline"))
     for name, tensor in ours.items():
         torch.testing.assert_close(tensor, theirs[name], rtol=1e-3, atol=1e-4)
@@ -209,7 +209,7 @@ def test_a_run_whose_features_are_absent_makes_those_that_it_needs(
     train.run(*loaded, "cached", 0)
     assert outcome(loaded, "cached") == expected
     (own,) = paths.feature_store.iterdir()
-    used = sum(len(tables.read(paths.split / f"{side}_data.csv")) for side in ("train", "valid"))
+    used = sum(len(tables.read(paths.split / f"{split}_data.csv")) for split in ("train", "valid"))
     assert np.load(own).shape == (used, 8)
     assert f"features of {used} images, 0.0 MB, in {own}\n" in capsys.readouterr().out
     no_computing(monkeypatch)

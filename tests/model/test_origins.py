@@ -182,7 +182,7 @@ def test_a_transformer_trains_and_is_scored_as_recorded(prepared: Prepare) -> No
     assert model["normalise"] == {"mean": [0.5], "std": [0.5]}
     assert model["head"] == {"kind": "dense", "width": 8, "batch_norm": True}
     table = tables.read(paths.prediction("baseline", 0))
-    table = table[(table["checkpoint"] == "last") & (table["side"] == "test")]
+    table = table[(table["checkpoint"] == "last") & (table["split"] == "test")]
     network = networks.build("test_vit", 2, 1, 0.0, Head("dense", 8, True), 32).eval()
     network.load_state_dict(load_file(paths.model("baseline", 0) / "last.safetensors"))
     rows = tables.read(paths.cache / "rows.csv")["id"].tolist()

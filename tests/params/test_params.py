@@ -202,7 +202,7 @@ CONTRADICTIONS = {
     ),
     "nothing to select on": (
         lambda tree: tree["split"].update(valid_pct=0),
-        "train.select_on: there is no validation side to select on (split.valid_pct is 0): set split.valid_pct to a "
+        "train.select_on: there is no validation split to select on (split.valid_pct is 0): set split.valid_pct to a "
         "fraction such as 0.15, or train.select_on to test, the published mode",
     ),
     "a positive class that is none": (
@@ -233,9 +233,9 @@ CONTRADICTIONS = {
         lambda tree: tree["split"].update(strategy="folds", folds=None),
         "split.folds: split.strategy is folds, which needs a number here",
     ),
-    "a validation side that nobody gives": (
+    "a validation split that nobody gives": (
         lambda tree: tree["split"].update(valid_pct=None),
-        "split.valid_pct: null keeps the given validation side, which split.strategy given alone has",
+        "split.valid_pct: null keeps the given validation split, which split.strategy given alone has",
     ),
     "percentiles the wrong way round": (
         lambda tree: tree["images"].update(clip_percentiles=[99.0, 1.0]),
@@ -274,7 +274,7 @@ CONTRADICTIONS = {
     ),
     "a class that is called like a mean": (
         lambda tree: tree["data"].update(classes=["Healthy", "macro"], positive="macro"),
-        "data.classes: macro names figures of all classes; call the class otherwise",
+        "data.classes: macro names metrics of all classes; call the class otherwise",
     ),
     "a pattern without a patient": (
         lambda tree: tree["data"].update(patient=r"(\d+)"),
@@ -307,7 +307,7 @@ def test_what_something_comes_of_is_allowed(case: str, tmp_path: Path) -> None:
     assert config.read(study / "params.yaml").train.model_dump(include=set(ALLOWED[case])) == ALLOWED[case]
 
 
-def test_published_mode_needs_no_validation_side(tmp_path: Path) -> None:
+def test_published_mode_needs_no_validation_split(tmp_path: Path) -> None:
     def publish(tree: small.Tree) -> None:
         tree["split"]["valid_pct"] = 0
         tree["train"]["select_on"] = "test"

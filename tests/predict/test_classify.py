@@ -49,7 +49,7 @@ def run(loaded: Loaded, place: Path, *names: str, submission: str | None = None,
 def test_the_studys_own_images_get_the_probabilities_that_its_stage_gives_them(two: Loaded) -> None:
     _, paths = two
     each = [tables.read(paths.prediction("baseline", repeat)) for repeat in (0, 1)]
-    best = [table[(table["checkpoint"] == "best") & (table["side"] == "test")].set_index("id") for table in each]
+    best = [table[(table["checkpoint"] == "best") & (table["split"] == "test")].set_index("id") for table in each]
     for names, expected in ((["baseline/0"], best[0]["p_TB"]), (["baseline"], (best[0] + best[1])["p_TB"] / 2)):
         rows = tables.read(run(two, paths.raw, *names)).set_index("id")
         assert rows["p_TB"][expected.index].to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-6)
@@ -62,7 +62,7 @@ def test_a_finished_run_predicts_for_one_file(two: Loaded) -> None:
     run = checkpoints.load_run(paths, "baseline", 1)
     assert (run.name, run.classes, run.epoch("last")) == ("baseline/1", ["Healthy", "TB"], 1)
     table = tables.read(paths.prediction("baseline", 1))
-    row = table[(table["checkpoint"] == "best") & (table["side"] == "test")].iloc[0]
+    row = table[(table["checkpoint"] == "best") & (table["split"] == "test")].iloc[0]
     p = run.predict(paths.raw / row["id"])
     assert list(p) == run.classes
     assert list(p.values()) == pytest.approx([row["p_Healthy"], row["p_TB"]], abs=1e-6)

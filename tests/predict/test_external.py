@@ -29,12 +29,12 @@ def other(trained: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("other")
     small.pictures(folder, [f"Healthy/x{n}.png" for n in range(4)] + [f"TB/y{n}.png" for n in range(3)], seed=3)
     copies = {"train": 2, "valid": 1, "test": 2}
-    for side, count in copies.items():
-        for name in tables.read(paths.split / f"{side}_data.csv")["path"][:count]:
+    for split, count in copies.items():
+        for name in tables.read(paths.split / f"{split}_data.csv")["path"][:count]:
             half = Image.open(paths.raw / name).resize(
                 (small.PICTURE // 2, small.PICTURE // 2), Image.Resampling.LANCZOS
             )
-            half.save(folder / Path(name).parent / f"{side}-{Path(name).stem}.jpg", quality=90)
+            half.save(folder / Path(name).parent / f"{split}-{Path(name).stem}.jpg", quality=90)
     return folder
 
 
@@ -44,8 +44,8 @@ def run(trained: Loaded, folder: Path, name: str = "baseline", labels: tuple[str
     return files.read_json(target), lines
 
 
-def value(record: dict, of: str, figure: str) -> float:
-    return next(row["value"] for row in record["figures"] if (row["of"], row["figure"]) == (of, figure))
+def value(record: dict, of: str, metric: str) -> float:
+    return next(row["value"] for row in record["metrics"] if (row["class"], row["metric"]) == (of, metric))
 
 
 def test_copies_of_what_the_run_has_seen_are_removed_and_counted(trained: Loaded, other: Path) -> None:
@@ -53,8 +53,8 @@ def test_copies_of_what_the_run_has_seen_are_removed_and_counted(trained: Loaded
     overlap = record["overlap"]
     assert (overlap["train"], overlap["valid"], record["images"]) == (2, 1, 7 + 2)
     assert record["classes"] == {"Healthy": 4 + 2, "TB": 3}
-    assert {(each["side"], Path(each["seen"]).stem) for each in overlap["examples"]} == {
-        (each["side"], Path(each["id"]).stem.split("-")[1]) for each in overlap["examples"]
+    assert {(each["split"], Path(each["seen"]).stem) for each in overlap["examples"]} == {
+        (each["split"], Path(each["id"]).stem.split("-")[1]) for each in overlap["examples"]
     }
     assert lines[1:3] == [
         "removed      2  copies of train images, by perceptual hash",
@@ -124,7 +124,7 @@ def write_fixed(folder: Path, temperature: float | None) -> None:
         ("baseline", 0, "TB", "sensitivity at least 95 %", None),
         ("baseline", 1, "TB", "Youden", 0.25),
     ]
-    table = pd.DataFrame(rows, columns=["experiment", "repeat", "of", "point", "threshold"])
+    table = pd.DataFrame(rows, columns=["experiment", "repeat", "class", "point", "threshold"])
     tables.write(table, folder / thresholds.POINTS)
     files.write_json(
         [{"experiment": "baseline", "repeat": 0, "temperature": temperature}], folder / thresholds.TEMPERATURES
@@ -183,7 +183,7 @@ def test_an_untrained_run_and_a_folder_without_news_are_errors(trained: Loaded, 
     with pytest.raises(DataError) as caught:
         run(trained, tmp_path / "nowhere")
     assert str(caught.value) == f"{tmp_path}/nowhere is not a folder: name the folder that holds the images"
-    for name in pd.concat([tables.read(paths.split / f"{side}_data.csv") for side in ("train", "valid")])["path"]:
+    for name in pd.concat([tables.read(paths.split / f"{split}_data.csv") for split in ("train", "valid")])["path"]:
         (tmp_path / "seen" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(paths.raw / name, tmp_path / "seen" / name)
     with pytest.raises(DataError) as caught:

@@ -96,13 +96,13 @@ def test_views_that_would_all_be_alike_are_refused(tmp_path: Path) -> None:
 
 def test_an_ensemble_is_the_mean_of_its_runs(tmp_path: Path) -> None:
     given, paths = finished_study.make(tmp_path, {"study": {"repeats": [0, 1]}})
-    figures = score_ensemble(paths, ["baseline", "l2/1", "baseline/0"], EvalConfig.from_params(given), "best", "valid")
+    metrics = score_ensemble(paths, ["baseline", "l2/1", "baseline/0"], EvalConfig.from_params(given), "best", "valid")
     runs = [tables.read(paths.prediction(*run)) for run in [("baseline", 0), ("baseline", 1), ("l2", 1)]]
-    parts = [run[(run["checkpoint"] == "best") & (run["side"] == "valid")] for run in runs]
+    parts = [run[(run["checkpoint"] == "best") & (run["split"] == "valid")] for run in runs]
     mean = sum(part["p_TB"].to_numpy() for part in parts) / 3
     actual = (parts[0]["label"] == "TB").to_numpy()
-    assert (figures["runs"], figures["n"]) == (3, 16)
-    assert figures["accuracy"] == ((mean > 0.5) == actual).mean()
+    assert (metrics["runs"], metrics["n"]) == (3, 16)
+    assert metrics["accuracy"] == ((mean > 0.5) == actual).mean()
 
 
 def test_runs_that_cannot_be_taken_together_are_named(tmp_path: Path) -> None:

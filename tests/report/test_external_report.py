@@ -21,29 +21,29 @@ def study(tmp_path: Path) -> Study:
     return loaded
 
 
-def row(of: str, figure: str, value: float) -> dict[str, Any]:
+def row(of: str, metric: str, value: float) -> dict[str, Any]:
     return {
-        "of": of,
-        "figure": figure,
+        "class": of,
+        "metric": metric,
         "value": value,
-        "low": value - 0.1,
-        "high": value + 0.05,
-        "by": "Wilson",
+        "ci_low": value - 0.1,
+        "ci_high": value + 0.05,
+        "ci_method": "Wilson",
         "n": 9,
     }
 
 
 def record(paths: Paths, **changes: Any) -> dict[str, Any]:
     """As `xraylab external-test` writes it."""
-    point = {"of": "TB", "point": "Youden", "threshold": 0.25}
+    point = {"class": "TB", "point": "Youden", "threshold": 0.25}
     for name in ("sensitivity", "specificity", "ppv", "npv"):
-        point |= {name: 0.75, f"{name}_low": 0.5, f"{name}_high": 0.875}
+        point |= {name: 0.75, f"{name}_ci_low": 0.5, f"{name}_ci_high": 0.875}
     return {
         "experiment": "l2", "repeat": 0, "folder": "/data/<b>elsewhere</b>", "images": 1234,
         "classes": {"Healthy": 1000, "TB": 234}, "overlap": {"train": 3, "valid": 1, "examples": []},
         "intervals": "patients are unknown, so each image counts as one patient", "operating_points": [point],
         "predictions": files.sha256(paths.prediction("l2", 0)),
-        "figures": [row("overall", "accuracy", 0.875), row("TB", "accuracy", 0.875), row("TB", "auroc", 0.8125)],
+        "metrics": [row("overall", "accuracy", 0.875), row("TB", "accuracy", 0.875), row("TB", "auroc", 0.8125)],
     } | changes  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def test_without_one_nothing_is_said(study: Study) -> None:
     assert "xraylab external-test tests a run on another data set" in html  # the checklist says what is missing
 
 
-def test_its_figures_stand_beside_the_studys_own(study: Study) -> None:
+def test_its_metrics_stand_beside_the_studys_own(study: Study) -> None:
     html = page(study, record(study[1]))
     part = html[html.index('<section id="external">') :].split("</section>")[0]
     assert "l2/0 on b&gt;" in part  # the folder's name alone, escaped
@@ -72,7 +72,7 @@ def test_its_figures_stand_beside_the_studys_own(study: Study) -> None:
     accuracy = next(
         each["accuracy"]
         for each in own
-        if (each["experiment"], each["checkpoint"], each["side"]) == ("l2", "best", "test")
+        if (each["experiment"], each["checkpoint"], each["split"]) == ("l2", "best", "test")
     )
     cells = part[part.index(">Accuracy %<") :].split("</tr>")[0]
     assert f"<td>{100 * accuracy:.1f}" in cells

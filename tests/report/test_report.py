@@ -24,7 +24,7 @@ from xraylab.report import artefacts, charts, pictures, provenance, summary, tex
 from xraylab.report.records import Ranked, Result, Run, Summary
 from xraylab.stages import evaluate, report
 
-NO_VALIDATION = {side: {"Healthy": count, "TB": count} for side, count in [("train", 8), ("valid", 0), ("test", 8)]}
+NO_VALIDATION = {split: {"Healthy": count, "TB": count} for split, count in [("train", 8), ("valid", 0), ("test", 8)]}
 PUBLISHED = {"split": {"valid_pct": 0.0}, "train": {"select_on": "test"}}
 SCRIPT = "<script>alert(1)</script>"
 
@@ -108,7 +108,7 @@ def test_the_page_is_the_same_bytes_wherever_the_study_lies(page: str, tmp_path:
 def test_what_users_name_is_escaped(tmp_path: Path) -> None:
     def edit(paths: Paths) -> None:
         split = files.read_json(paths.split / "summary.json")
-        split["sides"]["test"]["TB"]["first"] = SCRIPT
+        split["splits"]["test"]["TB"]["first"] = SCRIPT
         files.write_json(split, paths.split / "summary.json")
         found = {"kind": "patients_across_splits", "severity": "accepted", "count": 1, "says": SCRIPT}
         leak = found | {"examples": [SCRIPT], "fold": None}
@@ -135,26 +135,26 @@ def test_a_chart_escapes_its_text() -> None:
     assert "<script" not in chart
 
 
-def test_the_comparison_shows_the_evaluated_figures(tmp_path: Path) -> None:
+def test_the_comparison_shows_the_evaluated_metrics(tmp_path: Path) -> None:
     rows = _Cells(_page(tmp_path)).rows
-    table = tables.read(Paths(tmp_path).comparison).set_index(["experiment", "checkpoint", "side"])
+    table = tables.read(Paths(tmp_path).comparison).set_index(["experiment", "checkpoint", "split"])
     best, last = table.loc[("l2", "best", "test")], table.loc[("l2", "last", "test")]
     shown = next(row for row in rows if row[0].startswith("l2"))
     assert shown[1] == f"{table.loc[('l2', 'best', 'valid')]['f1']:.3f}"
     confusions = ["".join(str(row[name]) for name in ("tn", "fp", "fn", "tp")) for row in (best, last)]
-    low, high = (100 * float(best[f"accuracy_{end}"]) for end in ("low", "high"))
+    low, high = (100 * float(best[f"accuracy_{end}"]) for end in ("ci_low", "ci_high"))
     assert shown[2:4] == [str(best["epoch"]), f"{100 * best['accuracy']:.1f}{low:.1f} to {high:.1f}"]
     assert shown[4].startswith(f"{100 * best['recall']:.1f}")
     assert shown[5].startswith(f"{100 * best['specificity']:.1f}")
     for cell, name in zip(shown[6:8], ("f1", "auroc"), strict=True):
-        low, high = best[f"{name}_low"], best[f"{name}_high"]
+        low, high = best[f"{name}_ci_low"], best[f"{name}_ci_high"]
         ends = f"{float(low):.3f} to {float(high):.3f}" if low and high else "no interval"
         assert cell == f"{best[name]:.3f}{ends}"
-    figures = [f"{100 * last['accuracy']:.1f}", *(f"{last[name]:.3f}" for name in ("f1", "auroc"))]
-    assert shown[8:] == [confusions[0], str(last["epoch"]), *figures, confusions[1]]
+    metrics = [f"{100 * last['accuracy']:.1f}", *(f"{last[name]:.3f}" for name in ("f1", "auroc"))]
+    assert shown[8:] == [confusions[0], str(last["epoch"]), *metrics, confusions[1]]
 
 
-def test_published_mode_marks_every_figure_that_was_chosen(published: str) -> None:
+def test_published_mode_marks_every_metric_that_was_chosen(published: str) -> None:
     assert '<div class="box" role="note"><p><strong>Selected on test data.</strong>' in published
     for row in _Cells(published).rows:
         assert all(cell.endswith("†") for cell in row[:8])
@@ -200,8 +200,8 @@ def test_three_classes_have_means_and_a_chart_each(tmp_path: Path) -> None:
 
 
 def test_a_test_side_of_one_class_says_so(tmp_path: Path) -> None:
-    sides = {"train": {"Healthy": 4, "TB": 4}, "valid": {"Healthy": 4, "TB": 4}, "test": {"Healthy": 4, "TB": 0}}
-    html = _page(tmp_path, images=sides)
+    splits = {"train": {"Healthy": 4, "TB": 4}, "valid": {"Healthy": 4, "TB": 4}, "test": {"Healthy": 4, "TB": 0}}
+    html = _page(tmp_path, images=splits)
     assert "AUROC not available" in html
     assert "<p>Not available: the test images are all of one class.</p>" in html
     assert "no AUROC" in html
@@ -230,7 +230,7 @@ def test_accepted_leakage_stands_on_top_and_in_the_audit(page: str, tmp_path: Pa
 
 
 def test_what_left_so_that_nothing_leaks_is_counted_and_named_unless_names_are_hidden(tmp_path: Path) -> None:
-    row = {"id": "TB/tb9.png", "label": "TB", "split": "train", "reason": "duplicate", "of": "TB/tb1.png"}
+    row = {"id": "TB/tb9.png", "label": "TB", "split": "train", "reason": "duplicate", "copy_of": "TB/tb1.png"}
 
     def edit(paths: Paths) -> None:
         _edit_json(paths.split / "summary.json", removed=["1 training image is a copy"])

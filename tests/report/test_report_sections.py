@@ -45,12 +45,12 @@ def _article(page: str, experiment: str) -> str:
     return page[start : page.index("</article>", start)]
 
 
-def test_each_experiment_has_its_figures_with_intervals(page: str, root: Path) -> None:
-    table = tables.read(Paths(root).evaluation / "figures.csv")
+def test_each_experiment_has_its_metrics_with_intervals(page: str, root: Path) -> None:
+    table = tables.read(Paths(root).evaluation / "metrics.csv")
     for experiment in ("baseline", "l2"):
         mean = (table["experiment"] == experiment) & (table["checkpoint"] == "best") & (table["kind"] == "mean")
-        row = table[mean & (table["of"] == "TB") & (table["figure"] == "sensitivity")].iloc[0]
-        value, low, high = (100 * float(row[name]) for name in ("value", "low", "high"))
+        row = table[mean & (table["class"] == "TB") & (table["metric"] == "sensitivity")].iloc[0]
+        value, low, high = (100 * float(row[name]) for name in ("value", "ci_low", "ci_high"))
         shown = f'Sensitivity %</th><td>{value:.1f}</td><td class="quiet">{low:.1f} to {high:.1f}</td>'
         assert shown in _article(page, experiment)
 
@@ -195,7 +195,7 @@ def test_metrics_as_people_read_them() -> None:
 
 def test_differences_at_thresholds_stand_under_the_operating_points(page: str, root: Path) -> None:
     summary = files.read_json(Paths(root).evaluation / "summary.json")
-    assert len(summary["at_thresholds"]) == 6  # two figures at three points
+    assert len(summary["at_thresholds"]) == 6  # two metrics at three points
     article = _article(page, "l2")
     table = article[article.index('aria-label="Differences at fixed thresholds"') :].split("</table>", maxsplit=1)[0]
     assert table.count("fixed for 90 % sensitivity on validation") == 2

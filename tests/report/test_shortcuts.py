@@ -1,4 +1,4 @@
-"""Figures that may not hold elsewhere: said before anybody sees one, in the log, the terminal and the report."""
+"""Metrics that may not hold elsewhere: said before anybody sees one, in the log, the terminal and the report."""
 
 import re
 from pathlib import Path
@@ -28,13 +28,16 @@ Record = dict[str, Any]
 
 def probed(*records: tuple[str, Record]) -> Record:
     """reports/explain/summary.json of networks; a probe is the share that it keeps, the threshold being 0.8."""
-    unknown = {"kept": None, "nearly": None}
+    unknown = {"kept": None, "shortcut": None}
     return {
         "experiments": [
             {
                 "experiment": name,
                 "probes": dict.fromkeys(("centre", "border", "metadata"), unknown)
-                | {probe: {"kept": kept, "nearly": kept >= 0.8} for probe, kept in kept_of.items()}
+                | {
+                    probe: {"kept": kept, "shortcut": (kept >= 0.8) is (probe != "border")}
+                    for probe, kept in kept_of.items()
+                }
                 | {"warnings": [f"{name} leans on {probe}" for probe in kept_of]},
             }
             for name, kept_of in records
@@ -77,7 +80,7 @@ def test_the_log_of_index_says_it(films: Path, tmp_path: Path, capsys: pytest.Ca
     study = small.study(tmp_path, small.use(films, ["A", "B"], "B"))
     run(load(study), source, fetch, index)
     said = capsys.readouterr().out
-    assert f"warning: figures of these images {NOT_ELSEWHERE}. The class goes with " in said
+    assert f"warning: metrics of these images {NOT_ELSEWHERE}. The class goes with " in said
     assert f"    {confounding.REMEDY}\n" in said
     assert files.read_json(Paths(study).audit)["shortcuts"]["warning"].startswith("The class goes with ")
 
@@ -85,7 +88,7 @@ def test_the_log_of_index_says_it(films: Path, tmp_path: Path, capsys: pytest.Ca
 def test_a_new_study_says_it_and_one_of_like_films_does_not(films: Path, tmp_path: Path) -> None:
     said = scaffold.new(tmp_path / "confounded", None, [str(films)], published=False)
     at = next(number for number, line in enumerate(said) if NOT_ELSEWHERE in line)
-    assert said[at] == f"warning: figures of these images {NOT_ELSEWHERE} (from 80 of them)."
+    assert said[at] == f"warning: metrics of these images {NOT_ELSEWHERE} (from 80 of them)."
     assert said[at + 1].startswith("    The class goes with ")
     assert said[at + 1].endswith(confounding.REMEDY)
     small.write_images(tmp_path / "alike", [f"{label}/{n}.png" for label in "AB" for n in range(20)])
@@ -98,7 +101,7 @@ def test_a_new_study_says_that_its_sources_are_nearly_its_classes(tmp_path: Path
         names = [f"{place}/{label}/{n}.png" for label in "AB" for n in range(1 if label == rare else 20)]
         small.write_images(tmp_path, names, seed=seed)
     said = scaffold.new(tmp_path / "s", None, [str(tmp_path / "one"), str(tmp_path / "other")], published=False)
-    at = said.index(f"warning: figures of these images {NOT_ELSEWHERE} (from 42 of them).")
+    at = said.index(f"warning: metrics of these images {NOT_ELSEWHERE} (from 42 of them).")
     assert said[at + 1].startswith(
         "    The class goes with source (Cramér's V 0.90); facts about the files alone tell it "
     )
@@ -115,7 +118,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Paths:
     return paths
 
 
-def test_the_page_says_it_before_the_first_figure(finished: Paths) -> None:
+def test_the_page_says_it_before_the_first_metric(finished: Paths) -> None:
     html = finished.report.read_text()
     reason = "The class goes with &lt;b&gt;x&lt;/b&gt;. Type <code>a &lt;b</code>."
     box = f'<div class="box" role="note"><p><strong>{summary.OPENING}</strong> {reason}</p></div>'

@@ -72,7 +72,7 @@ def test_the_headline(comparisons: list[Comparison], changes: dict[str, Any], sa
     assert summary.headline(_summary(["l2", "baseline"], comparisons, **changes)) == said
 
 
-def test_an_exploratory_figure_never_reaches_the_headline() -> None:
+def test_an_exploratory_metric_never_reaches_the_headline() -> None:
     rows = [_row("l2", 0.1, 0.3), _row("l2", 0.2, 0.001, metric="accuracy", role="exploratory")]
     said = summary.headline(_summary(["l2", "baseline"], rows))
     assert said == f"{NONE} in AUROC: the largest difference, +0.100 (l2), may be due to chance."
@@ -111,7 +111,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_the_terminal_shows_the_ranking_with_test_figures(study: Path) -> None:
+def test_the_terminal_shows_the_ranking_with_test_metrics(study: Path) -> None:
     evaluated = Summary.of(files.read_json(study / "reports/evaluation/summary.json"))
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(summary.for_terminal(evaluated))

@@ -44,26 +44,26 @@ def searching(**changes: Any) -> Search:
     return Search.model_validate({**given, "workers": 1, **changes})
 
 
-def open_study(folder: Path, figure: str = "valid_f1") -> optuna.Study:
-    return trials.open_study(folder / "journal.log", "test", figure)
+def open_study(folder: Path, metric: str = "valid_f1") -> optuna.Study:
+    return trials.open_study(folder / "journal.log", "test", metric)
 
 
-def screen(search: Search, figure: str = "valid_f1", **options: Any) -> Screen:
-    return Screen(figure, search.trials, 0, None, search.workers, Console(file=io.StringIO()), **options)
+def screen(search: Search, metric: str = "valid_f1", **options: Any) -> Screen:
+    return Screen(metric, search.trials, 0, None, search.workers, Console(file=io.StringIO()), **options)
 
 
 def searched(study: optuna.Study, search: Search, objective: Objective) -> None:
     asyncio.run(trials.run(study, search, objective, screen(search)))
 
 
-def scoring(figure: Callable[[int, Values], float], seen: list[Values] | None = None) -> Objective:
+def scoring(metric: Callable[[int, Values], float], seen: list[Values] | None = None) -> Objective:
     """A trial that is trained at once."""
 
     async def run(number: int, values: Values, report: Report) -> float:
         await asyncio.sleep(0)
         if seen is not None:
             seen.append(values)
-        return figure(number, values)
+        return metric(number, values)
 
     return run
 
@@ -342,18 +342,18 @@ def test_a_trial_overrides_the_varied_experiment_alone() -> None:
 
 def test_the_line_of_an_epoch_is_understood() -> None:
     line = "baseline-0 epoch 2/30  train_loss 0.4411  train_accuracy 0.8125  valid_loss nan  valid_f1 0.5000"
-    epoch, epochs, figures = experiment.parse_epoch(line) or pytest.fail("not understood")
-    assert (epoch, epochs, figures["train_accuracy"], figures["valid_f1"]) == (2, 30, 0.8125, 0.5)
-    assert str(figures["valid_loss"]) == "nan"
+    epoch, epochs, metrics = experiment.parse_epoch(line) or pytest.fail("not understood")
+    assert (epoch, epochs, metrics["train_accuracy"], metrics["valid_f1"]) == (2, 30, 0.8125, 0.5)
+    assert str(metrics["valid_loss"]) == "nan"
     assert experiment.parse_epoch("Running stage 'train@baseline-0':") is None
 
 
 def test_each_finished_trial_is_a_line_with_the_best_and_the_time_left() -> None:
     times = iter([0.0, 0.0, 60.0, 60.0, 90.0])
     shown = screen(searching(trials=4), clock=lambda: next(times))
-    for number, figure in enumerate([0.5, 0.25]):
+    for number, metric in enumerate([0.5, 0.25]):
         shown.started(number, label(number, {"train.lr": 0.00123456}))
-        shown.trial_ended(number, f"valid_f1 {figure:.4f}", figure)
+        shown.trial_ended(number, f"valid_f1 {metric:.4f}", metric)
     assert shown.console.file.getvalue().splitlines() == [
         "1/4 trial 0: valid_f1 0.5000  train.lr=0.00123  (best: trial 0, 0.5000; about 3:00 left)",
         "2/4 trial 1: valid_f1 0.2500  train.lr=0.00123  (best: trial 0, 0.5000; about 1:30 left)",
@@ -368,11 +368,11 @@ class FakeDvc(Dvc):
         return "epoch,train_f1,valid_loss,valid_f1,test_f1\n0,0.1,0.5,0.25,0.9\n1,0.99,0.25,0.75,0.1\n2,0.9,,0.5,1.0\n"
 
 
-@pytest.mark.parametrize(("figure", "best"), [("valid_f1", 0.75), ("valid_loss", 0.25)])
-def test_a_trial_is_judged_by_its_best_epoch_on_validation(figure: str, best: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("metric", "best"), [("valid_f1", 0.75), ("valid_loss", 0.25)])
+def test_a_trial_is_judged_by_its_best_epoch_on_validation(metric: str, best: float, tmp_path: Path) -> None:
     """And one that a killed search could not note is not trained again."""
     run = experiment.Trainer(
-        FakeDvc(tmp_path), "l2", 2, figure, lambda number: f"search-x-{number:03d}", {"search-x-004"}, [{}], tmp_path
+        FakeDvc(tmp_path), "l2", 2, metric, lambda number: f"search-x-{number:03d}", {"search-x-004"}, [{}], tmp_path
     )
     assert asyncio.run(run(4, {}, lambda epoch, epochs, value: None)) == best
 
@@ -426,11 +426,11 @@ def finished(folder: Path, trials: int = 8) -> tuple[pd.DataFrame, dict[str, Any
 
 def test_trials_and_importances_are_written(tmp_path: Path) -> None:
     table, facts = finished(tmp_path, 24)
-    assert list(table.columns) == ["trial", "state", "figure", "epochs_seen", "seconds", *SPACE]
+    assert list(table.columns) == ["trial", "state", "value", "epochs_seen", "seconds", *SPACE]
     assert list(table["state"]) == ["finished", "failed", *["finished"] * 22]
-    figures = pd.to_numeric(table["figure"])
-    assert facts["best"] == table["trial"][figures.idxmax()]
-    assert figures.max() == 1 - table["train.lr"][figures.idxmax()]
+    metrics = pd.to_numeric(table["value"])
+    assert facts["best"] == table["trial"][metrics.idxmax()]
+    assert metrics.max() == 1 - table["train.lr"][metrics.idxmax()]
     assert ((table["train.momentum"] != "") == (table["train.optimizer"] == "sgd")).all()
     assert facts["keys"] == {
         "train.lr": "log", "train.epochs": "linear", "train.optimizer": "choices", "train.momentum": "linear",

@@ -30,7 +30,7 @@ def test_a_search_makes_experiments_that_can_be_applied(tmp_path: Path) -> None:
         assert done.stderr.count("trial 0: valid_f1") == (trials == 1)
     table = tables.read(study / "reports/search/trials.csv")
     assert list(table["state"]) == ["finished"] * 2
-    best = table.loc[pd.to_numeric(table["figure"]).idxmax()]
+    best = table.loc[pd.to_numeric(table["value"]).idxmax()]
     assert not (study / "models").exists()  # of the user's own checkout
     assert not list((study / ".xraylab/runs").glob("*/"))
     dvc(study, "exp", "apply", best["trial"])  # it misses the predictions and the report, which nobody has made
@@ -39,10 +39,8 @@ def test_a_search_makes_experiments_that_can_be_applied(tmp_path: Path) -> None:
         "baseline": {"train": {"lr": pytest.approx(best["train.lr"]), "optimizer": best["train.optimizer"]}},
         "l2": {"loss": {"l2": 0.001}},
     }
-    assert tables.read(study / "models/baseline/0/history.csv")["valid_f1"].max() == pytest.approx(
-        float(best["figure"])
-    )
-    assert not list(study.glob("predictions/**/*.csv"))  # nobody has looked at the test side
+    assert tables.read(study / "models/baseline/0/history.csv")["valid_f1"].max() == pytest.approx(float(best["value"]))
+    assert not list(study.glob("predictions/**/*.csv"))  # nobody has looked at the test split
 
 
 def two_trials(tree: small.Tree) -> None:

@@ -40,24 +40,24 @@ def radiography(raw: Path) -> None:
 
 def covidx(raw: Path) -> None:
     """Two lists without a header; patient ids with a space, and a line without its source."""
-    for side, count in (("train", EACH), ("test", 4)):
+    for split, count in (("train", EACH), ("test", 4)):
         lines = []
         for seed, name in enumerate(CLASSES["covidx"]):
-            images = [f"{side}-{seed}-{n}.png" for n in range(count)]
-            small.write_images(raw / side, images, seed=seed + 10 * count)
-            lines += [f"{side} {seed} {n} {image} {name} somewhere" for n, image in enumerate(images)]
-        (raw / f"{side}.txt").write_text("\n".join([*lines[:-1], lines[-1].rpartition(" ")[0]]) + "\n")
+            images = [f"{split}-{seed}-{n}.png" for n in range(count)]
+            small.write_images(raw / split, images, seed=seed + 10 * count)
+            lines += [f"{split} {seed} {n} {image} {name} somewhere" for n, image in enumerate(images)]
+        (raw / f"{split}.txt").write_text("\n".join([*lines[:-1], lines[-1].rpartition(" ")[0]]) + "\n")
 
 
 def pneumonia(raw: Path) -> None:
     """The download with its folder in another of that name, and what a Mac leaves behind."""
     top = raw / "chest_xray/chest_xray"
-    for number, (side, count) in enumerate({"train": EACH, "val": 2, "test": 4}.items()):
+    for number, (split, count) in enumerate({"train": EACH, "val": 2, "test": 4}.items()):
         first = 100 * number
         normal = [f"NORMAL/IM-{first + n:04}-0001.png" for n in range(count)]
         ill = [f"PNEUMONIA/person{first + n}_{kind}_{n}.png" for n in range(count) for kind in ("bacteria", "virus")]
-        small.write_images(top / side, [*normal, *ill], seed=number)
-        (top / side / ".DS_Store").write_bytes(b"\0")
+        small.write_images(top / split, [*normal, *ill], seed=number)
+        (top / split / ".DS_Store").write_bytes(b"\0")
 
 
 def shrink(tree: small.Tree) -> None:
@@ -103,15 +103,15 @@ def made(tmp_path: Path, name: str, *experiments: str) -> Path:
     return study
 
 
-def sides(study: Path) -> dict[str, dict[str, int]]:
-    """Images per side and class."""
-    counted = files.read_json(study / "data/split/summary.json")["sides"]
-    return {side: {label: part["images"] for label, part in parts.items()} for side, parts in counted.items()}
+def splits(study: Path) -> dict[str, dict[str, int]]:
+    """Images per split and class."""
+    counted = files.read_json(study / "data/split/summary.json")["splits"]
+    return {split: {label: part["images"] for label, part in parts.items()} for split, parts in counted.items()}
 
 
 def test_covid4_and_its_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = made(tmp_path, "covid4", "weighted-sampling")
-    assert sides(study)["test"] == dict.fromkeys(CLASSES["covid4"], EACH // 10)
+    assert splits(study)["test"] == dict.fromkeys(CLASSES["covid4"], EACH // 10)
     unlabelled = "data/raw/xray-data/xray-data/test"
     monkeypatch.chdir(study)
     options = ["--submission", "Id,Label", "--numbers", "--csv", "mine.csv"]
@@ -137,18 +137,18 @@ def test_radiography_and_its_pivot_table(tmp_path: Path) -> None:
 
 def test_covidx_and_its_goals(tmp_path: Path) -> None:
     study = made(tmp_path, "covidx", "coatnet-0")
-    counted = sides(study)
+    counted = splits(study)
     assert counted["test"] == dict.fromkeys(CLASSES["covidx"], 4)
     assert len(set(counted["train"].values())) == 1  # downsampled to the smallest class
     judged = files.read_json(study / "reports/evaluation/goals.json")
     assert {each["goal"] for each in judged} == {"at least 0.85", "at most 0.05", "at most 20"}
-    assert {each["figure"] for each in judged} == {"accuracy", "train_test_gap", "epochs_to_highest_accuracy"}
+    assert {each["metric"] for each in judged} == {"accuracy", "train_test_gap", "epochs_to_highest_accuracy"}
 
 
 def test_pneumonia_keeps_the_given_test_images_and_whole_patients(tmp_path: Path) -> None:
     study = made(tmp_path, "pneumonia", "clipped")
-    assert sides(study)["test"] == {"NORMAL": 4, "PNEUMONIA": 8}
-    parts = {side: tables.read(study / f"data/split/{side}_data.csv") for side in ("train", "valid")}
+    assert splits(study)["test"] == {"NORMAL": 4, "PNEUMONIA": 8}
+    parts = {split: tables.read(study / f"data/split/{split}_data.csv") for split in ("train", "valid")}
     assert len(parts["valid"]) > 0
     assert not set(parts["train"]["patient"]) & set(parts["valid"]["patient"])
 

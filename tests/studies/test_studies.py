@@ -77,7 +77,7 @@ def test_each_value_says_whose_it_is(tmp_path: Path) -> None:
     assert "  clahe:                      # contrast-limited" in text
 
 
-def test_the_published_figures_of_tb_stand_in_its_preset() -> None:
+def test_the_published_metrics_of_tb_stand_in_its_preset() -> None:
     """760 + 160 test images: accuracies are whole images, and the confusions add up to them."""
     for row in presets.read("tb").results["rows"]:
         right = sum(int(part.split()[place]) for place, part in enumerate(str(row[4]).split(" / ")))
@@ -223,7 +223,7 @@ def spread(experiment: str, class_: str, metric: str, mean: float | None, **othe
 
 
 @pytest.mark.parametrize("images", [{"Healthy": 3800, "TB": 800}, {"Healthy": 40, "TB": 20}], ids=["theirs", "others"])
-def test_published_figures_stand_beside_the_measured_where_the_data_are_the_published(images: dict[str, int]) -> None:
+def test_published_metrics_stand_beside_the_measured_where_the_data_are_the_published(images: dict[str, int]) -> None:
     rows = [
         spread("baseline", "overall", "accuracy", 0.5),
         spread("baseline", "TB", "f1", 0.25),
@@ -245,7 +245,7 @@ def test_what_was_changed_since_is_named(published: bool, tmp_path: Path) -> Non
     assert changed == [("model.arch", "resnet50", "resnet18"), ("experiments.l2.loss.l2", 0.001, "nothing")]
 
 
-def test_figures_of_pooled_folds_and_of_each_class_are_found() -> None:
+def test_metrics_of_pooled_folds_and_of_each_class_are_found() -> None:
     rows = [
         spread("baseline", "pneumonia", "fpr", 0.5, kind="round"),
         spread("baseline", "pneumonia", "fpr", 0.25),
@@ -263,9 +263,9 @@ def test_a_presets_texts_and_tables_are_whole(name: str) -> None:
     assert all(isinstance(text, str) for text in preset.deviations)
     results = preset.results
     assert {len(row) for row in results["rows"]} == {len(results["columns"])}
-    assert len(results.get("figures", results["columns"][1:])) == len(results["columns"]) - 1
+    assert len(results.get("metrics", results["columns"][1:])) == len(results["columns"]) - 1
     classes, row_names = preset.published["data"]["classes"], {row[0] for row in results["rows"]}
-    for checkpoint, of, _ in filter(None, results.get("figures", [])):
+    for checkpoint, of, _ in filter(None, results.get("metrics", [])):
         assert checkpoint in ("best", "last")
         assert of in ("overall", "row", *classes)
         assert of != "row" or row_names == set(classes)

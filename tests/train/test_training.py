@@ -125,15 +125,15 @@ def test_learning_separates_what_can_be_separated(prepared: Prepare) -> None:
 
 
 def test_the_history_is_what_the_kept_weights_give(prepared: Prepare) -> None:
-    """Any kept epoch can be scored later, and gives the figures that were recorded for it."""
+    """Any kept epoch can be scored later, and gives the metrics that were recorded for it."""
     loaded = prepared(lambda tree: tree["train"].update(checkpoints="all", epochs=3))
     train.run(*loaded, "baseline", 0)
     history = tables.read(loaded[1].model("baseline", 0) / "history.csv")
     for epoch in range(3):
-        figures = checkpoints.evaluate_checkpoint(loaded[1], "baseline", 0, epoch, "valid")
-        assert figures["accuracy"] == history["valid_accuracy"][epoch]
-        assert figures["f1"] == history["valid_f1"][epoch]
-        assert figures["images"] == 7
+        metrics = checkpoints.evaluate_checkpoint(loaded[1], "baseline", 0, epoch, "valid")
+        assert metrics["accuracy"] == history["valid_accuracy"][epoch]
+        assert metrics["f1"] == history["valid_f1"][epoch]
+        assert metrics["images"] == 7
     metric = files.read_json(loaded[1].root / "metrics/baseline/0.json")
     assert metric == {"baseline-0": {"f1": pytest.approx(history["valid_f1"].max(), abs=1e-6)}}
 
@@ -160,7 +160,7 @@ def test_the_best_epoch_is_the_first_of_equals() -> None:
     assert CheckpointPolicy("valid_f1", min_epochs=2, soup=0, swa=0).ranked(rows) == [2, 3]
 
 
-def test_an_epoch_without_a_figure_is_never_the_best(tmp_path: Path) -> None:
+def test_an_epoch_without_a_metric_is_never_the_best(tmp_path: Path) -> None:
     """Nor one of a soup, nor a better one that puts off the end, nor a lower loss for the plateau."""
     losses = [float("nan"), 0.9, 0.4, float("nan"), 0.5]
     rows = [{"epoch": number, "phase": "step", "valid_loss": loss} for number, loss in enumerate(losses)]
@@ -192,11 +192,13 @@ def test_published_mode_scores_the_test_side_after_every_epoch(prepared: Prepare
     assert checkpoints.evaluate_checkpoint(loaded[1], "baseline", 0, None, "test")["f1"] == history["test_f1"].max()
     metric = files.read_json(loaded[1].root / "metrics/baseline/0.json")
     assert metric == {"baseline-0": {"test_f1": pytest.approx(history["test_f1"].max(), abs=1e-6)}}
-    with pytest.raises(DataError, match=r"the valid side has no images \(split.valid_pct is 0\): score the other side"):
+    with pytest.raises(
+        DataError, match=r"the valid split has no images \(split.valid_pct is 0\): score the other split"
+    ):
         checkpoints.evaluate_checkpoint(loaded[1], "baseline", 0, None, "valid")
 
 
-def test_by_default_training_never_reads_the_test_side(prepared: Prepare) -> None:
+def test_by_default_training_never_reads_the_test_split(prepared: Prepare) -> None:
     loaded = prepared()
     train.run(*loaded, "baseline", 0)
     whole = outcome(loaded)
@@ -211,8 +213,8 @@ def test_predictions_are_probabilities_of_every_image_that_did_not_train(prepare
     train.run(*loaded, "baseline", 0)
     predict.run(*loaded, "baseline", 0)
     table = tables.read(loaded[1].prediction("baseline", 0))
-    assert list(table.columns) == ["checkpoint", "side", "id", "label", "p_Healthy", "p_TB"]
-    assert table.groupby(["checkpoint", "side"]).size().to_dict() == {
+    assert list(table.columns) == ["checkpoint", "split", "id", "label", "p_Healthy", "p_TB"]
+    assert table.groupby(["checkpoint", "split"]).size().to_dict() == {
         ("best", "test"): 12, ("best", "valid"): 7, ("last", "test"): 12, ("last", "valid"): 7,
     }  # fmt: skip
     assert (table["p_Healthy"] + table["p_TB"]).sub(1).abs().max() < 1e-6

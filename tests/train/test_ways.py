@@ -347,6 +347,6 @@ def test_tensorboard_shows_the_history_and_changes_nothing(study: Loaded, monkey
     table = tables.read(folder / "history.csv")
     batches = 3  # of 8 images; the 25th is left out, since batch norm cannot be computed from it alone
     for name in ("valid_f1", "valid_loss"):
-        points = [(value, step) for figure, value, step in shown if figure == name]
+        points = [(value, step) for metric, value, step in shown if metric == name]
         assert [step for _, step in points] == [batches * epoch for epoch in range(1, 7)]
         np.testing.assert_allclose([value for value, _ in points], table[name], rtol=1e-5)

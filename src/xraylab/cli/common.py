@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Run = Annotated[
     str, typer.Argument(metavar="EXPERIMENT[/REPEAT]", help="A run, such as baseline/0; without a repeat, repeat 0.")
 ]
-Side = Annotated[Literal["valid", "test"], typer.Option(help="The images to score.")]
+Split = Annotated[Literal["valid", "test"], typer.Option(help="The images to score.")]
 Layout = Annotated[str, typer.Option(help="As data.layout in params.yaml.")]
 
 
@@ -35,7 +35,7 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         print(f"{name:10} {value:.6f}" if isinstance(value, float) else f"{name:10} {value}")
 
 
-def warn_of_test(side: str, what: str) -> None:
+def warn_of_test(split: str, what: str) -> None:
     """Whoever compares test metrics and chooses by them has no test data left."""
-    if side == "test":
-        print(f"Test figures of several {what}, compared, are no longer test figures: choose on validation.")
+    if split == "test":
+        print(f"Test metrics of several {what}, compared, are no longer test metrics: choose on validation.")

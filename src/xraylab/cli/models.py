@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from xraylab.cli.common import Layout, Run, Side, print_lines, print_metrics, read_study, warn_of_test
+from xraylab.cli.common import Layout, Run, Split, print_lines, print_metrics, read_study, warn_of_test
 
 app = typer.Typer()
 PANEL = "Use trained models"
@@ -16,7 +16,7 @@ PANEL = "Use trained models"
 def evaluate_checkpoint(
     run: Run,
     epoch: Annotated[int | None, typer.Option(help="Counted from 0; by default the best one.")] = None,
-    side: Side = "valid",
+    split: Split = "valid",
 ) -> None:
     """Score any kept epoch: accuracy, precision, recall, F1 and confusion matrix."""
     from xraylab.predict import checkpoints
@@ -24,10 +24,10 @@ def evaluate_checkpoint(
     params, paths = read_study()
     model = checkpoints.find_run(paths, run).record
     metrics = checkpoints.evaluate_checkpoint(
-        paths, model["experiment"], model["repeat"], epoch, side, params.predict.tta
+        paths, model["experiment"], model["repeat"], epoch, split, params.predict.tta
     )
-    warn_of_test(side, "epochs")
-    print_metrics({"run": f"{model['experiment']}/{model['repeat']}", "split": side, **metrics})
+    warn_of_test(split, "epochs")
+    print_metrics({"run": f"{model['experiment']}/{model['repeat']}", "split": split, **metrics})
 
 
 @app.command("external", hidden=True)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from xraylab.cli.common import Side, print_lines, print_metrics, read_study, warn_of_test
+from xraylab.cli.common import Split, print_lines, print_metrics, read_study, warn_of_test
 
 app = typer.Typer()
 PANEL = "Results"
@@ -48,7 +48,7 @@ def ensemble(
     runs: Annotated[
         list[str], typer.Argument(help="An experiment (all its repeats), or one run as experiment/repeat.")
     ],
-    side: Side = "valid",
+    split: Split = "valid",
     checkpoint: Annotated[Literal["best", "last"], typer.Option(help="The checkpoint of each run.")] = "best",
 ) -> None:
     """Score the mean of several runs' predicted probabilities; needs their predictions (`dvc repro`)."""
@@ -56,8 +56,8 @@ def ensemble(
     from xraylab.evaluate.scores import score_ensemble
 
     params, paths = read_study()
-    metrics = score_ensemble(paths, runs, EvalConfig.from_params(params), checkpoint, side)
-    warn_of_test(side, "ensembles")
+    metrics = score_ensemble(paths, runs, EvalConfig.from_params(params), checkpoint, split)
+    warn_of_test(split, "ensembles")
     print_metrics(metrics)
 
 

@@ -143,4 +143,4 @@ def export(
 
     _, paths = read_study()
     counts = export.write(folder, paths, link, fold)
-    print(f"{folder}: {', '.join(f'{count} {side}' for side, count in counts.items())} images")
+    print(f"{folder}: {', '.join(f'{count} {split}' for split, count in counts.items())} images")

@@ -1,1 +1,1 @@
-"""Figures from predictions: numpy, scipy and scikit-learn, never torch."""
+"""Metrics from predictions: numpy, scipy and scikit-learn, never torch."""

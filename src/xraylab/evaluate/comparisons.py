@@ -180,7 +180,7 @@ def _interval(result: Difference, confidence: float) -> str:
 
 def _p(row: Comparison) -> str:
     if row.p_holm is None:
-        return f"no test ({row.result.reason})" if row.result.reason else "no test"
+        return f"no test ({row.result.why})" if row.result.why else "no test"
     what = "experiments" if row.role == PRIMARY else "tests"
     corrected = f" (corrected for {row.tests} {what})" if row.tests > 1 else ""
     return f"p {format_p(row.p_holm, row.result.p_at_most)}{corrected}"

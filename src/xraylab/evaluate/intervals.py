@@ -35,16 +35,16 @@ NO_VARIATION = "every patient has the same of it, so nothing tells how it varies
 
 @dataclass(frozen=True)
 class Metric:
-    """A value with its interval; None where it is not defined or has no interval, with the `reason` for the latter."""
+    """A value with its interval; None where it is not defined or has no interval, with the `why` for the latter."""
 
     class_: str
-    name: str
+    metric: str
     value: float | None
     ci_low: float | None
     ci_high: float | None
-    method: str | None
+    ci_method: str | None
     n: int | None  # images that it speaks of (of an AUROC, the rarer of class and rest)
-    reason: str | None
+    why: str | None
 
     @property
     def interval(self) -> tuple[float, float, float] | None:
@@ -59,9 +59,9 @@ def metrics_with_intervals(sample: Sample, cfg: EvalConfig) -> list[Metric]:
     values = metrics.compute_metrics(sample, cfg)
     n_images, rows = _n_images(sample, cfg, values), []
     for key, value in values.items():
-        reason = too_few_patients(sample, key, cfg)
-        if np.isnan(value) or reason:
-            rows.append(_metric(key, value, n_images[key], reason=reason))
+        why = too_few_patients(sample, key, cfg)
+        if np.isnan(value) or why:
+            rows.append(_metric(key, value, n_images[key], why=why))
         elif key in counts and not sample.by_source:
             rows.append(_metric(key, value, n_images[key], *proportion(sample, counts[key], cfg.confidence)))
         else:
@@ -73,7 +73,7 @@ def metrics_with_intervals(sample: Sample, cfg: EvalConfig) -> list[Metric]:
 def metrics_without_intervals(sample: Sample, cfg: EvalConfig) -> list[Metric]:
     values = metrics.compute_metrics(sample, cfg)
     n_images = _n_images(sample, cfg, values)
-    return [_metric(key, value, n_images[key], reason="") for key, value in values.items()]
+    return [_metric(key, value, n_images[key], why="") for key, value in values.items()]
 
 
 def too_few_patients(sample: Sample, key: Key, cfg: EvalConfig) -> str:
@@ -125,13 +125,13 @@ def _n_images(sample: Sample, cfg: EvalConfig, keys: Collection[Key]) -> dict[Ke
 
 
 def _metric(
-    key: Key, value: float, n: int, interval: Interval | None = None, method: str = "", reason: str = NO_VARIATION
+    key: Key, value: float, n: int, interval: Interval | None = None, ci_method: str = "", why: str = NO_VARIATION
 ) -> Metric:
     if np.isnan(value):
         return Metric(*key, None, None, None, None, n, None)
     if interval is None:
-        return Metric(*key, value, None, None, None, n, reason or None)
-    return Metric(*key, value, *interval, method, n, None)
+        return Metric(*key, value, None, None, None, n, why or None)
+    return Metric(*key, value, *interval, ci_method, n, None)
 
 
 def proportion(sample: Sample, counts: Counts, confidence: float) -> tuple[Interval | None, str]:

@@ -61,7 +61,7 @@ class OperatingPoint:
     threshold: float | None
     valid_sensitivity: float | None
     valid_specificity: float | None
-    reason: str | None  # why there is no threshold
+    why: str | None  # why there is no threshold
     test: AtThreshold | None
 
 
@@ -119,10 +119,10 @@ def operating_points(
         for name, threshold in thresholds.items():
             on_valid = _on_validation(valid, label, threshold)
             if threshold is None:
-                reason, on_test = (NOT_AVAILABLE if curve is None else NOT_REACHED), None
+                why, on_test = (NOT_AVAILABLE if curve is None else NOT_REACHED), None
             else:
-                reason, on_test = None, apply_threshold(test, label, threshold, cfg.confidence)
-            points.append(OperatingPoint(cfg.classes[label], name, threshold, *on_valid, reason, on_test))
+                why, on_test = None, apply_threshold(test, label, threshold, cfg.confidence)
+            points.append(OperatingPoint(cfg.classes[label], name, threshold, *on_valid, why, on_test))
     return points
 
 

@@ -97,7 +97,7 @@ def check(table: pd.DataFrame, images: dict[str, pd.DataFrame], classes: list[st
 
     `path` and `folder` name the table and the splits in the message.
     """
-    columns = ["checkpoint", "side", "id", "label", *_columns(classes)]
+    columns = ["checkpoint", "split", "id", "label", *_columns(classes)]
     missing = [column for column in columns if column not in table]
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}: `dvc repro` makes it anew")
@@ -115,7 +115,7 @@ def check(table: pd.DataFrame, images: dict[str, pd.DataFrame], classes: list[st
 
 
 def select(table: pd.DataFrame, checkpoint: str, split: str) -> pd.DataFrame:
-    return table[(table["checkpoint"] == checkpoint) & (table["side"] == split)]
+    return table[(table["checkpoint"] == checkpoint) & (table["split"] == split)]
 
 
 def to_arrays(rows: pd.DataFrame, classes: list[str]) -> tuple[Ints, Floats]:

@@ -172,7 +172,7 @@ def score_ensemble(paths: Paths, runs: list[str], cfg: EvalConfig, checkpoint: s
                 "do: name runs of one fold"
             )
     if every[0].empty:
-        raise DataError(f"the {split} side has no images: score the other side")
+        raise DataError(f"the {split} split has no images: score the other split")
     arrays = [to_arrays(rows, cfg.classes) for rows in every]
     mean = np.mean([probabilities for _, probabilities in arrays], axis=0)
     scores = score(Sample(arrays[0][0], mean, every[0]["id"].to_numpy(str)), cfg.positive)

@@ -59,7 +59,7 @@ class Difference:
     p: float | None = None
     p_at_most: bool = False  # p is known only as `<=`
     test: str | None = None
-    reason: str | None = None
+    why: str | None = None
     error: float | None = None  # standard error, from patients and seeds
     freedom: float | None = None
     seeds_error: float | None = None  # the part of other seeds in it
@@ -98,9 +98,9 @@ def compare_runs(first: Sample, second: Sample, cfg: EvalConfig) -> list[Differe
     rows = []
     for name, key in compared_metrics(cfg).items():
         row = _untested(name, values[0][key] - values[1][key])
-        reason = too_few_patients(first, key, cfg)
-        if row.difference is None or reason:
-            rows.append(replace(row, reason=reason or None))
+        why = too_few_patients(first, key, cfg)
+        if row.difference is None or why:
+            rows.append(replace(row, why=why or None))
             continue
         apart = _influence_on_difference([each.influence(key) for each in jackknives])
         if name == "auroc":
@@ -127,9 +127,9 @@ def compare_repeats(
         if row.difference is not None:
             if len(one) > 1:
                 row = replace(row, first_sd=float(one.std(ddof=1)), second_sd=float(other.std(ddof=1)))
-            reason = next(filter(None, (too_few_patients(sample, key, cfg) for sample in first)), None)
-            if reason:
-                row = replace(row, reason=reason)
+            why = next(filter(None, (too_few_patients(sample, key, cfg) for sample in first)), None)
+            if why:
+                row = replace(row, why=why)
             elif folds:
                 row = _test_over_folds(row, one - other, folds, cfg.confidence)
             else:
@@ -165,7 +165,7 @@ def _delong_test(row: Difference, apart: Influence | None, clustered: bool, conf
     """Paired: the variance of the difference of what each patient adds to either AUROC."""
     row = replace(row, test="paired DeLong" + (" of patients (Obuchowski)" if clustered else ""))
     if apart is None or row.difference is None:
-        return replace(row, reason=NO_DIFFERENCE)
+        return replace(row, why=NO_DIFFERENCE)
     return _t_test(row, row.difference, Spread(variance(apart), degrees_of_freedom(apart)), confidence)
 
 
@@ -188,7 +188,7 @@ def _permutation_test(row: Difference, differences: Floats, swaps: Swaps) -> Dif
 def _with_interval(row: Difference, apart: Influence | None, confidence: float) -> Difference:
     """With the jackknife's t interval, wide enough to hold 0 wherever the test of the row does not reject it."""
     if apart is None or row.difference is None or row.p is None:
-        return replace(row, reason=NO_DIFFERENCE if row.difference == 0 else None)
+        return replace(row, why=NO_DIFFERENCE if row.difference == 0 else None)
     error, freedom = float(np.sqrt(variance(apart))), degrees_of_freedom(apart)
     low, high = _around(row.difference, t_quantile(freedom, confidence) * error)
     if row.p >= 1 - confidence and not low <= 0 <= high:
@@ -205,10 +205,10 @@ def _test_over_folds(row: Difference, differences: Floats, folds: int, confidenc
     """`differences` (runs,): of each fold, of one round or several."""
     runs = len(differences)
     if runs < MIN_FOLDS:
-        return replace(row, reason=f"{runs} folds were tested: a test takes {MIN_FOLDS} or more")
+        return replace(row, why=f"{runs} folds were tested: a test takes {MIN_FOLDS} or more")
     of_mean = float(differences.var(ddof=1)) * (1 / runs + 1 / (folds - 1))
     if not of_mean > ROUNDING:
-        return replace(row, reason=ALL_ALIKE)
+        return replace(row, why=ALL_ALIKE)
     tested = _t_test(row, float(differences.mean()), Spread(of_mean, runs - 1), confidence)
     return replace(tested, test=FOLDS, seeds_error=None)
 
@@ -220,14 +220,14 @@ def _test_over_seeds(
     defined = [[each for each in runs if each is not None] for runs in influences]
     counts = [len(runs) for runs in influences]
     if [len(runs) for runs in defined] != counts or row.difference is None:
-        return replace(row, reason="not defined without some patient")
+        return replace(row, why="not defined without some patient")
     freedom_within = sum(counts) - 2
     within = sum(float(np.square(each - each.mean()).sum()) for each in values) / freedom_within
     of_seeds = within * sum(1 / count for count in counts)
     of_patients = _variance_of_patients(defined)
     total = of_seeds + of_patients
     if not total > ROUNDING:
-        return replace(row, reason=ALL_ALIKE)
+        return replace(row, why=ALL_ALIKE)
     apart = mean_influence(defined[0]) - mean_influence(defined[1])
     freedom = total**2 / (of_seeds**2 / freedom_within + of_patients**2 / degrees_of_freedom(apart))
     tested = _t_test(row, row.difference, Spread(total, freedom), confidence)

@@ -28,7 +28,7 @@ class StudyMetric:
     kind: str
     number: int | None  # of the repeat or round
     split: str
-    metric: Metric
+    result: Metric
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _of_run(run: Run, checkpoint: str, cfg: EvalConfig) -> list[StudyMetric]:
     known = run.experiment, checkpoint, run.chosen_on(checkpoint), REPEAT, run.repeat
     on_valid = metrics_without_intervals(run.valid[checkpoint], cfg) if run.valid else []
     on_test = metrics_with_intervals(run.test[checkpoint], cfg)
-    accuracy = next(row for row in on_test if (row.class_, row.name) == (OVERALL, "accuracy"))
+    accuracy = next(row for row in on_test if (row.class_, row.metric) == (OVERALL, "accuracy"))
     on_test.append(train_test_gap(run.history, run.epochs[checkpoint], accuracy))
     return [StudyMetric(*known, split, row) for split, rows in (("valid", on_valid), ("test", on_test)) for row in rows]
 
@@ -120,7 +120,7 @@ def _of_mean(runs: Sequence[Run], checkpoint: str, cfg: EvalConfig, of_repeats: 
         known = runs[0].experiment, checkpoint, runs[0].chosen_on(checkpoint), MEAN, None, "test"
         _, sample = mean_over_repeats(runs, checkpoint)
         return [StudyMetric(*known, row) for row in metrics_with_intervals(sample, cfg)]
-    on_test = [row for row in of_repeats if row.split == "test" and row.metric.name != GAP]
+    on_test = [row for row in of_repeats if row.split == "test" and row.result.metric != GAP]
     return [replace(row, kind=MEAN, number=None) for row in on_test]
 
 
@@ -133,7 +133,7 @@ def train_test_gap(history: pd.DataFrame, epoch: int, accuracy: Metric) -> Metri
     value, low, high = (
         None if end is None else train - end for end in (accuracy.value, accuracy.ci_high, accuracy.ci_low)
     )
-    return replace(accuracy, name=GAP, value=value, ci_low=low, ci_high=high)
+    return replace(accuracy, metric=GAP, value=value, ci_low=low, ci_high=high)
 
 
 def epochs_to_highest(runs: Sequence[Run]) -> list[StudyMetric]:
@@ -155,31 +155,33 @@ def judge_goals(metrics: Sequence[StudyMetric], goals: Goals, cfg: EvalConfig) -
 
     Metrics are overall where there is such a one, else of the positive class or the mean over classes.
     """
-    chosen = [row for row in metrics if row.checkpoint == "best" and (row.split == "test" or row.metric.name == EPOCHS)]
+    chosen = [
+        row for row in metrics if row.checkpoint == "best" and (row.split == "test" or row.result.metric == EPOCHS)
+    ]
     kind = ROUND if any(row.kind == ROUND for row in chosen) else REPEAT
-    overall = {row.metric.name for row in chosen if row.metric.class_ == OVERALL}
+    overall = {row.result.metric for row in chosen if row.result.class_ == OVERALL}
     rows = [
         row
         for row in chosen
-        if row.kind == (REPEAT if row.metric.name in (GAP, EPOCHS) else kind)
-        and row.metric.class_ == (OVERALL if row.metric.name in overall else cfg.main_class)
+        if row.kind == (REPEAT if row.result.metric in (GAP, EPOCHS) else kind)
+        and row.result.class_ == (OVERALL if row.result.metric in overall else cfg.main_class)
     ]
     verdicts = []
     for experiment in dict.fromkeys(row.experiment for row in rows):
         for limits, at_least in ((goals.at_least, True), (goals.at_most, False)):
             for name, goal in limits.items():
-                repeats = [row for row in rows if (row.experiment, row.metric.name) == (experiment, name)]
+                repeats = [row for row in rows if (row.experiment, row.result.metric) == (experiment, name)]
                 verdicts.append(_verdict(repeats, goal, at_least))
     return verdicts
 
 
 def _verdict(rows: Sequence[StudyMetric], goal: float, at_least: bool) -> GoalVerdict:
     """`rows`: one metric of one experiment, of each repeat. What all repeats say, else undecided."""
-    each = {row.number: judge(row.metric, goal, at_least) for row in rows}
+    each = {row.number: judge(row.result, goal, at_least) for row in rows}
     verdict = next(iter(each.values())) if len(set(each.values())) == 1 else UNDECIDED
     text = f"at {'least' if at_least else 'most'} {goal:g}"
-    values = [row.metric.value for row in rows]
-    return GoalVerdict(rows[0].experiment, rows[0].metric.name, text, rows[0].chosen_on, verdict, each, values)
+    values = [row.result.value for row in rows]
+    return GoalVerdict(rows[0].experiment, rows[0].result.metric, text, rows[0].chosen_on, verdict, each, values)
 
 
 def judge(metric: Metric, goal: float, at_least: bool) -> str:

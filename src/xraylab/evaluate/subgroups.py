@@ -30,7 +30,7 @@ class GroupMetric:
     images: int | None
     patients: int | None
     suppressed: bool
-    metric: Metric | None
+    result: Metric | None
     difference: float | None = None
     difference_ci_low: float | None = None
     difference_ci_high: float | None = None
@@ -123,7 +123,7 @@ def _one_grouping(grouping: str, members: dict[str, Sample], cfg: EvalConfig, mi
         key = grouping, group, reference, sizes[group], part.units.patients
         for metric, other, without in zip(metrics[group], metrics[reference], unseen, strict=True):
             if group in without:
-                rows.append(GroupMetric(*key, True, Metric(metric.class_, metric.name, *[None] * 6)))
+                rows.append(GroupMetric(*key, True, Metric(metric.class_, metric.metric, *[None] * 6)))
             else:
                 compared = group != reference and reference not in without
                 limits = _difference(metric, other) if compared else (None, None, None)
@@ -133,7 +133,7 @@ def _one_grouping(grouping: str, members: dict[str, Sample], cfg: EvalConfig, mi
 
 def _compared_metrics(sample: Sample, cfg: EvalConfig) -> list[Metric]:
     keys = [(OVERALL, "accuracy"), *((cfg.main_class, name) for name in COMPARED)]
-    return [metric for metric in metrics_with_intervals(sample, cfg) if (metric.class_, metric.name) in keys]
+    return [metric for metric in metrics_with_intervals(sample, cfg) if (metric.class_, metric.metric) in keys]
 
 
 def _difference(metric: Metric, reference: Metric) -> tuple[float | None, float | None, float | None]:

@@ -22,26 +22,15 @@ from xraylab.evaluate.samples import Sample
 from xraylab.evaluate.study import MEAN, REPEAT, Evaluation, StudyMetric
 from xraylab.params.evaluate import Evaluate
 
-COLUMN_OF = {
-    "class_": "of",
-    "name": "figure",
-    "metric": "figure",
-    "split": "side",
-    "ci_low": "low",
-    "ci_high": "high",
-    "method": "by",
-    "reason": "why",
-}
-"""Field -> column, where these differ."""
-
 COMPARISON_COLUMNS = (
-    "kind", "role", "about", "first", "second", "chosen_on_test", "figure", "difference", "low", "high", "p", "p_holm",
-    "p_at_most", "tests", "test", "why", "error", "seeds_error", "detectable", "first_sd", "second_sd", "margin",
-    "margin_low", "margin_high", "not_worse", "equivalent", "first_alone_right", "second_alone_right", "sentence",
+    "kind", "role", "about", "first", "second", "chosen_on_test", "metric", "difference", "ci_low", "ci_high", "p",
+    "p_holm", "p_at_most", "tests", "test", "why", "error", "seeds_error", "detectable", "first_sd", "second_sd",
+    "margin", "margin_low", "margin_high", "not_worse", "equivalent", "first_alone_right", "second_alone_right",
+    "sentence",
 )  # fmt: skip
 GROUP_COLUMNS = (
     "experiment", "chosen_on", "grouping", "group", "images", "patients", "suppressed",
-    "of", "figure", "value", "low", "high", "by", "n", "why",
+    "class", "metric", "value", "ci_low", "ci_high", "ci_method", "n", "why",
     "reference", "difference", "difference_ci_low", "difference_ci_high",
 )  # fmt: skip
 WITH_INTERVAL = {"accuracy": "accuracy", "precision": "ppv", "recall": "sensitivity", "f1": "f1", "auroc": "auroc"}
@@ -56,7 +45,7 @@ def to_row(record: Any) -> dict[str, Any]:
         if isinstance(value, AtThreshold):
             row |= threshold_row(value)
         else:
-            row |= to_row(value) if is_dataclass(value) else {COLUMN_OF.get(field.name, field.name): value}
+            row |= to_row(value) if is_dataclass(value) else {field.name.rstrip("_"): value}
     return row
 
 
@@ -64,7 +53,7 @@ def threshold_row(at: AtThreshold) -> dict[str, Any]:
     """Counts, and each rate with its limits."""
     row: dict[str, Any] = {"tn": at.tn, "fp": at.fp, "fn": at.fn, "tp": at.tp}
     for rate in at.rates:
-        row |= {rate.name: rate.value, f"{rate.name}_low": rate.ci_low, f"{rate.name}_high": rate.ci_high}
+        row |= {rate.name: rate.value, f"{rate.name}_ci_low": rate.ci_low, f"{rate.name}_ci_high": rate.ci_high}
     return row
 
 
@@ -129,7 +118,7 @@ def _filled_bins(said: calibration.Judged, bins: int) -> pd.DataFrame:
 def write_tables(folder: Path, study: Study, evaluation: Evaluation, cfg: EvalConfig, params: Evaluate) -> None:
     """Metrics, comparisons, operating points, calibration, goals and epochs, as docs/evaluation.md lists them."""
     metrics = pd.DataFrame([to_row(row) for row in evaluation.metrics]).astype({"number": "Int64"})
-    tables.write(metrics, folder / "figures.csv")
+    tables.write(metrics, folder / "metrics.csv")
     tables.write(_spread(metrics), folder / "spread.csv")
     points = list(_operating_points(study.runs, cfg, params))
     tables.write(pd.DataFrame(points), folder / "operating_points.csv")
@@ -150,7 +139,7 @@ def _best_epoch_of(run: Run) -> dict[str, Any]:
 def _spread(metrics: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation (n - 1) of every metric over repeats, and over rounds where folds are pooled."""
     table = metrics[metrics["kind"] != MEAN]
-    keys = ["experiment", "checkpoint", "side", "chosen_on", "kind", "of", "figure"]
+    keys = ["experiment", "checkpoint", "split", "chosen_on", "kind", "class", "metric"]
     grouped = table.assign(value=table["value"].astype(float)).groupby(keys, sort=False)["value"]
     return grouped.agg(["mean", "std", "count"]).reset_index().rename(columns={"std": "sd", "count": "n"})
 
@@ -167,7 +156,7 @@ def _operating_points(runs: Iterable[Run], cfg: EvalConfig, params: Evaluate) ->
 def _epoch_row(row: StudyMetric) -> dict[str, Any]:
     cells = to_row(row)
     known = {"experiment": row.experiment, "repeat": row.number, "chosen_on": row.chosen_on}
-    return known | {name: cells[name] for name in ("figure", "value", "low", "high")}
+    return known | {name: cells[name] for name in ("metric", "value", "ci_low", "ci_high")}
 
 
 def _calibrations(runs: Iterable[Run], cfg: EvalConfig, bins: int) -> Iterator[dict[str, Any]]:
@@ -217,8 +206,8 @@ def comparison_table(evaluation: Evaluation, cfg: EvalConfig) -> pd.DataFrame:
     for name in WITHOUT_INTERVAL:
         table[name] = pd.Series([row[name].value for row in rows], dtype=float)
     for name, metric in WITH_INTERVAL.items():
-        table[f"{name}_low"] = pd.Series([row[metric].ci_low for row in rows], dtype=float)
-        table[f"{name}_high"] = pd.Series([row[metric].ci_high for row in rows], dtype=float)
+        table[f"{name}_ci_low"] = pd.Series([row[metric].ci_low for row in rows], dtype=float)
+        table[f"{name}_ci_high"] = pd.Series([row[metric].ci_high for row in rows], dtype=float)
     if cfg.positive is None:
         return table
     cells = np.array([row.scores.confusion for row in evaluation.results])
@@ -233,11 +222,11 @@ def _by_run(
     """(experiment, repeat, checkpoint, split) -> name -> the metric, overall, or of the main class."""
     by_run: dict[tuple[str, int | None, str, str], dict[str, Metric]] = {}
     for row in metrics:
-        metric = row.metric
+        metric = row.result
         if row.kind == REPEAT and metric.class_ in (OVERALL, cfg.main_class):
             of_run = by_run.setdefault((row.experiment, row.number, row.checkpoint, row.split), {})
-            if metric.class_ == OVERALL or metric.name not in of_run:
-                of_run[metric.name] = metric
+            if metric.class_ == OVERALL or metric.metric not in of_run:
+                of_run[metric.metric] = metric
     return by_run
 
 
@@ -265,7 +254,7 @@ def summary(study: Study, evaluation: Evaluation, cfg: EvalConfig, select_by: st
         "intervals": _independence(study.runs[0].test["best"], cfg),
         "primary": cfg.primary,
         "predictions": {f"{run.experiment}/{run.repeat}": run.predictions_sha256 for run in study.runs},
-        "mean_figures": _mean_rows(evaluation.metrics),
+        "mean_metrics": _mean_rows(evaluation.metrics),
     }
 
 
@@ -281,9 +270,9 @@ def _independence(sample: Sample, cfg: EvalConfig) -> dict[str, Any]:
 
 
 def _mean_rows(metrics: Sequence[StudyMetric]) -> list[dict[str, Any]]:
-    """The metrics of means; with several repeats `side` comes before `kind`, so that the file keeps its bytes."""
+    """The metrics of means; with several repeats `split` comes before `kind`, so that the file keeps its bytes."""
     rows = [to_row(row) for row in metrics if row.kind == MEAN]
     if len({row.number for row in metrics if row.kind == REPEAT}) > 1:
-        first = ("experiment", "checkpoint", "chosen_on", "side")
+        first = ("experiment", "checkpoint", "chosen_on", "split")
         rows = [{name: row[name] for name in first} | row for row in rows]
     return rows

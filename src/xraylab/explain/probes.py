@@ -35,24 +35,24 @@ def blacked_out(images: Images, part: str, share: float) -> Images:
     return result
 
 
-def measure(target: Target, centre: float, nearly: float, metadata: dict[str, Any] | None) -> dict[str, Any]:
+def measure(target: Target, centre: float, shortcut_ratio: float, metadata: dict[str, Any] | None) -> dict[str, Any]:
     """The AUROC with parts blacked out, and that of a model of metadata alone, beside the network's own.
 
-    `centre` is the centre's share of height and width, `nearly` the share of skill that counts as nearly all.
+    `centre` is the centre's share of height and width, `shortcut_ratio` the share of skill that counts as nearly all.
     """
     classes, predictions = target.classes, target.predictions
     positive = classes.index(target.record["positive"]) if target.record["positive"] else None
     actual = predictions["label"].map(classes.index).to_numpy(int)
     real = metrics.auroc(actual, predictions[[f"p_{label}" for label in classes]].to_numpy(float), positive)
     verdicts = {
-        part: verdict(real, metrics.auroc(actual, p.double().numpy(), positive), nearly)
+        part: verdict(part, real, metrics.auroc(actual, p.double().numpy(), positive), shortcut_ratio)
         for part, p in probabilities(target, list(predictions["id"]), centre).items()
     }
     verdicts["metadata"] = {
-        **verdict(real, metadata["auroc"] if metadata else None, nearly),
+        **verdict("metadata", real, metadata["auroc"] if metadata else None, shortcut_ratio),
         "facts": metadata["facts"] if metadata else [],
     }
-    facts = {"images": len(predictions), "auroc": real, "centre_share": centre, "nearly_from": nearly}
+    facts = {"images": len(predictions), "auroc": real, "centre_share": centre, "shortcut_ratio": shortcut_ratio}
     return {**facts, **verdicts, "warnings": warnings(real, **verdicts, share=centre)}
 
 
@@ -69,17 +69,17 @@ def probabilities(target: Target, ids: Sequence[str], share: float) -> dict[str,
     return scores
 
 
-def verdict(real: float | None, probe: float | None, nearly: float) -> dict[str, Any]:
-    """The share of the real network's skill (AUROC beyond chance) that a probe keeps, and whether that is nearly all.
+def verdict(part: str, real: float | None, probe: float | None, shortcut_ratio: float) -> dict[str, Any]:
+    """The share of the network's skill (AUROC beyond chance) that a probe keeps, and whether it tells of a shortcut.
 
     Nearly all with a black centre, or from metadata alone, is a shortcut; less with a black border may be one.
 
     None where either AUROC is unknown or the network itself is hardly better than chance.
     """
     if real is None or probe is None or real - CHANCE < LEAST_SKILL:
-        return {"auroc": probe, "kept": None, "nearly": None}
+        return {"auroc": probe, "kept": None, "shortcut": None}
     kept = max(0.0, probe - CHANCE) / (real - CHANCE)
-    return {"auroc": probe, "kept": kept, "nearly": kept >= nearly}
+    return {"auroc": probe, "kept": kept, "shortcut": (kept < shortcut_ratio) is (part == "border")}
 
 
 def warnings(
@@ -92,20 +92,20 @@ def warnings(
     if real is None:
         return []
     whole, sentences = f"whole images: {real:.2f}", []
-    if centre["nearly"]:
+    if centre["shortcut"]:
         sentences.append(
             f"With the centre of every image blacked out, the network still reaches an AUROC of {centre['auroc']:.2f} "
             f"({whole}), {100 * centre['kept']:.0f} % of what it knows beyond chance. "
             "It tells the classes without the lungs."
         )
-    if border["nearly"] is False:
+    if border["shortcut"]:
         sentences.append(
             f"With the border of every image blacked out, all but the middle {100 * share:g} % of height and width, "
             f"the network reaches an AUROC of {border['auroc']:.2f} ({whole}), {100 * border['kept']:.0f} % of what it "
             "knows beyond chance. It leans on the border, or is put off by a black one: films from elsewhere have "
             "other borders."
         )
-    if metadata["nearly"]:
+    if metadata["shortcut"]:
         sentences.append(
             f"A model that sees only facts about the files ({', '.join(metadata['facts'])}), and no image, reaches an "
             f"AUROC of {metadata['auroc']:.2f} ({whole}), {100 * metadata['kept']:.0f} % of what the network knows "

@@ -20,7 +20,7 @@ from xraylab.model.create import create_recorded_model
 from xraylab.model.hardware import Hardware
 from xraylab.paths import Paths
 
-CHECKPOINT, SIDE = "best", "test"
+CHECKPOINT, SPLIT = "best", "test"
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Target:
         """The best epoch of a finished run; `tell` hears what computes. Errors: DataError without test images."""
         folder, predictions = paths.model(name, repeat), paths.prediction(name, repeat)
         record, table = files.read_json(folder / "model.json"), tables.read(predictions)
-        tested = table[(table["checkpoint"] == CHECKPOINT) & (table["side"] == SIDE)].reset_index(drop=True)
+        tested = table[(table["checkpoint"] == CHECKPOINT) & (table["split"] == SPLIT)].reset_index(drop=True)
         if tested.empty:
-            raise DataError(f"{predictions} has no {SIDE} images, so there is nothing to explain")
+            raise DataError(f"{predictions} has no {SPLIT} images, so there is nothing to explain")
         machine, notes = hardware.choose_to_score(record["hardware"]["precision"])
         for line in [*hardware.first_lines(f"{name}-{repeat}", machine), *notes]:
             tell(line)

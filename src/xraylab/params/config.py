@@ -189,7 +189,7 @@ class Params(Experiment):
         if self.split.valid_pct == 0 and experiment.train.select_on == "valid":
             yield (
                 "train.select_on",
-                "there is no validation side to select on (split.valid_pct is 0): set split.valid_pct to a fraction "
+                "there is no validation split to select on (split.valid_pct is 0): set split.valid_pct to a fraction "
                 "such as 0.15, or train.select_on to test, the published mode",
             )
 

@@ -17,7 +17,7 @@ from xraylab.params.names import LayoutName
 from xraylab.params.section import Problem, Section
 
 SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-AVERAGES = ("overall", "macro", "weighted")  # what figures of all classes are called
+AVERAGES = ("overall", "macro", "weighted")  # what metrics of all classes are called
 CLASS_NAME = re.compile(r"[\w][\w .()-]{0,63}")
 
 
@@ -47,7 +47,7 @@ def pattern(text: str) -> str:
 ClassName = Annotated[str, AfterValidator(_class_name)]
 Pattern = Annotated[str, AfterValidator(pattern)]
 Text = Annotated[str, Field(min_length=1)]
-Column = Literal["file", "label", "patient", "study", "side", "source", "sex", "age", "view"]
+Column = Literal["file", "label", "patient", "study", "split", "source", "sex", "age", "view"]
 Columns = dict[Column, str | None]
 Labels = dict[str, Annotated[list[str], Field(min_length=1)]]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -124,7 +124,7 @@ class Data(Section):
             yield "classes", "names a class twice"
         for name in AVERAGES:
             if name in self.classes:
-                yield "classes", f"{name} names figures of all classes; call the class otherwise"
+                yield "classes", f"{name} names metrics of all classes; call the class otherwise"
         if len(self.classes) == 2 and self.positive not in self.classes:
             yield "positive", f"must be one of {', '.join(self.classes)}, got {self.positive!r}"
         if len(self.classes) > 2 and self.positive is not None:

@@ -51,7 +51,7 @@ class Evaluate(Section):
         if self.primary in ("sensitivity", "specificity") and data.positive is None:
             yield (
                 "evaluate.primary",
-                f"with more than two classes the mean {self.primary} is no figure of its own; set it to auroc, "
+                f"with more than two classes the mean {self.primary} is no metric of its own; set it to auroc, "
                 "accuracy, balanced_accuracy or f1",
             )
         if self.negative_class is not None and self.negative_class not in data.classes:

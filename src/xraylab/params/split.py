@@ -28,4 +28,4 @@ class Split(Section):
     def problems(self) -> Iterator[Problem]:
         yield from super().problems()
         if self.valid_pct is None and self.strategy != "given":
-            yield "valid_pct", "null keeps the given validation side, which split.strategy given alone has"
+            yield "valid_pct", "null keeps the given validation split, which split.strategy given alone has"

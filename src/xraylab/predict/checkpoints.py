@@ -145,7 +145,7 @@ def predict_files(
 
 
 def evaluate_checkpoint(
-    paths: Paths, experiment: str, repeat: int, epoch: int | None, side: str, tta: int = 0
+    paths: Paths, experiment: str, repeat: int, epoch: int | None, split: str, tta: int = 0
 ) -> dict[str, Any]:
     """Accuracy, precision, recall, F1 and confusion of one kept epoch (None: the best) on one split.
 
@@ -155,8 +155,8 @@ def evaluate_checkpoint(
     folder = paths.model(experiment, repeat)
     run = TrainedModel(folder, files.read_json(folder / "model.json"))
     chosen, classes = run.epoch() if epoch is None else epoch, run.classes
-    images = tables.read(paths.split_of(repeat) / f"{side}_data.csv")[["id", "label"]]
-    _refuse_other_data(images, classes, side)
+    images = tables.read(paths.split_of(repeat) / f"{split}_data.csv")[["id", "label"]]
+    _refuse_other_data(images, classes, split)
     (table,), notes = run.predict_cached([chosen], images, paths.cache, tta)
     actual = np.array([classes.index(label) for label in table["label"]], np.int64)
     predicted = table[[f"p_{label}" for label in classes]].to_numpy().argmax(axis=1)
@@ -186,9 +186,9 @@ def _common_preparation(runs: Sequence[TrainedModel], preparation: dict[str, Any
     return dict(settings[0])
 
 
-def _refuse_other_data(images: pd.DataFrame, classes: list[str], side: str) -> None:
+def _refuse_other_data(images: pd.DataFrame, classes: list[str], split: str) -> None:
     if images.empty:
-        raise DataError(f"the {side} side has no images (split.valid_pct is 0): score the other side")
+        raise DataError(f"the {split} split has no images (split.valid_pct is 0): score the other split")
     others = sorted(set(images["label"]) - set(classes))
     if others:
         raise DataError(

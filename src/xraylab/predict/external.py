@@ -30,7 +30,7 @@ from xraylab.predict.checkpoints import TrainedModel
 from xraylab.predict.thresholds import OperatingPoint, Thresholds
 
 SEEN = ("train", "valid")
-"""Sides whose images a run has seen: validation chose its epoch, threshold and temperature."""
+"""Splits whose images a run has seen: validation chose its epoch, threshold and temperature."""
 EXAMPLES = 20
 SHOWN = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1", "auroc", "log_loss")
 
@@ -43,7 +43,7 @@ class ExternalData:
 
     table: pd.DataFrame
     overlap: pd.DataFrame
-    """The images that were left out: id, side and seen, the study's image that each is a copy of."""
+    """The images that were left out: id, split and seen, the study's image that each is a copy of."""
     dataset: layouts.Dataset
     unreadable: list[str]
 
@@ -83,24 +83,25 @@ def summary(record: Record) -> Iterator[str]:
     overlap = record["overlap"]
     run = f"{record['experiment']}/{record['repeat']}, epoch {record['epoch']}"
     yield f"{run}, on {record['folder']} ({record['layout']})"
-    for side in SEEN:
-        yield f"removed {overlap[side]:6}  copies of {side} images, by perceptual hash"
+    for split in SEEN:
+        yield f"removed {overlap[split]:6}  copies of {split} images, by perceptual hash"
     if record["unreadable"]:
         yield f"removed {len(record['unreadable']):6}  files that cannot be read"
     yield f"scored  {record['images']:6}  " + ", ".join(f"{name} {n}" for name, n in record["classes"].items())
-    shown = [row for row in record["figures"] if row["figure"] in SHOWN]
-    width = max(len(row["of"]) for row in shown)
+    shown = [row for row in record["metrics"] if row["metric"] in SHOWN]
+    width = max(len(row["class"]) for row in shown)
     for row in shown:
-        yield f"{row['of']:{width}}  {row['figure']:20} {_estimate(row['value'], row['low'], row['high'])}{_why(row)}"
+        interval = _estimate(row["value"], row["ci_low"], row["ci_high"])
+        yield f"{row['class']:{width}}  {row['metric']:20} {interval}{_why(row)}"
     yield f"{100 * record['confidence']:g} % intervals: {record['intervals']}"
     yield f"computed: {record['computed']}"
     yield f"log loss at the run's own temperature: {_number(record['log_loss_calibrated'])}"
     if not record["operating_points"]:
         yield "operating points: not available"
     for point in record["operating_points"]:
-        yield f"{point['of']}, {point['point']}, from {point['threshold']:.4f} on:"
+        yield f"{point['class']}, {point['point']}, from {point['threshold']:.4f} on:"
         for name in ("sensitivity", "specificity"):
-            yield f"  {name:20} {_estimate(point[name], point[f'{name}_low'], point[f'{name}_high'])}"
+            yield f"  {name:20} {_estimate(point[name], point[f'{name}_ci_low'], point[f'{name}_ci_high'])}"
 
 
 def _estimate(value: float | None, low: float | None, high: float | None) -> str:
@@ -158,10 +159,10 @@ def _read(
     dataset = layouts.read(folder, layout, classes, labels, None)
     measured, unreadable, _ = index.measure(folder, dataset.table)
     own = tables.read(paths.index)
-    split = paths.split_of(repeat)
-    side_of = {name: side for side in SEEN for name in tables.read(split / f"{side}_data.csv")["id"]}
-    seen = duplicates.seen(measured, own[own["id"].isin(list(side_of))])
-    copies = measured[["id"]].assign(seen=seen, side=seen.map(side_of))[seen != ""]
+    lists = paths.split_of(repeat)
+    split_of = {name: split for split in SEEN for name in tables.read(lists / f"{split}_data.csv")["id"]}
+    seen = duplicates.seen(measured, own[own["id"].isin(list(split_of))])
+    copies = measured[["id"]].assign(seen=seen, split=seen.map(split_of))[seen != ""]
     rest = measured[seen == ""].reset_index(drop=True)
     if rest.empty:
         raise DataError(f"{folder}: no image is left that can be read and is no copy of one that the run has seen")
@@ -171,7 +172,7 @@ def _read(
 def _record(
     model: TrainedModel, folder: Path, external: ExternalData, p: Floats, chosen: Thresholds, cfg: EvalConfig
 ) -> Record:
-    labels, classes, sides = external.table["label"], model.classes, external.overlap["side"]
+    labels, classes, splits = external.table["label"], model.classes, external.overlap["split"]
     sample = Sample(labels.map(classes.index).to_numpy(np.int64), p, external.table["patient"].to_numpy(str))
     return {
         "experiment": model.record["experiment"],
@@ -185,12 +186,12 @@ def _record(
         "left_out": external.dataset.left_out,
         "unreadable": external.unreadable[:EXAMPLES],
         "overlap": {
-            **{side: int((sides == side).sum()) for side in SEEN},
+            **{split: int((splits == split).sum()) for split in SEEN},
             "examples": external.overlap.head(EXAMPLES).to_dict("records"),
         },
         "confidence": cfg.confidence,
         "intervals": sample.units.description,
-        "figures": [to_row(metric) for metric in metrics_with_intervals(sample, cfg)],
+        "metrics": [to_row(metric) for metric in metrics_with_intervals(sample, cfg)],
         "confusion": confusion_matrix(sample.actual, sample.predicted, len(classes)).tolist(),
         "temperature": chosen.temperature,
         "log_loss_calibrated": _calibrated(sample, chosen.temperature),
@@ -205,7 +206,7 @@ def _calibrated(sample: Sample, temperature: float | None) -> float | None:
 
 
 def _applied(point: OperatingPoint, sample: Sample, cfg: EvalConfig) -> Record:
-    """tn, fp, fn, tp and figures at a threshold, None where there is no image to have them of."""
-    facts = {"of": point.of, "point": point.name, "threshold": point.threshold}
-    label = cfg.classes.index(point.of)
+    """tn, fp, fn, tp and metrics at a threshold, None where there is no image to have them of."""
+    facts = {"class": point.class_, "point": point.point, "threshold": point.threshold}
+    label = cfg.classes.index(point.class_)
     return facts | threshold_row(apply_threshold(sample, label, point.threshold, cfg.confidence))

@@ -12,10 +12,10 @@ POINTS, TEMPERATURES = "operating_points.csv", "calibration.json"
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """An image counts as the class `of` where its probability of it is at least `threshold`."""
+    """An image counts as the class `class_` where its probability of it is at least `threshold`."""
 
-    of: str
-    name: str
+    class_: str
+    point: str
     threshold: float
 
 
@@ -30,7 +30,7 @@ class Thresholds:
 def read(folder: Path, experiment: str, repeat: int) -> Thresholds:
     """What operating_points.csv and calibration.json in `folder` say of a run.
 
-    The first has the columns experiment, repeat, of, point and threshold, the second is a list of mappings with the
+    The first has the columns experiment, repeat, class, point and threshold, the second is a list of mappings with the
     keys experiment, repeat and temperature. A file, run or number that is not there is not available, and no error.
     """
     runs = files.read_json(folder / TEMPERATURES) if (folder / TEMPERATURES).is_file() else []
@@ -41,8 +41,8 @@ def read(folder: Path, experiment: str, repeat: int) -> Thresholds:
 def _points(path: Path, experiment: str, repeat: int) -> list[OperatingPoint]:
     if not path.is_file():
         return []
-    table = tables.read(path, ("experiment", "of", "point"))
+    table = tables.read(path, ("experiment", "class", "point"))
     table["threshold"] = pd.to_numeric(table["threshold"], errors="coerce")
     own = table[(table["experiment"] == experiment) & (table["repeat"] == repeat)].dropna(subset="threshold")
-    rows = zip(own["of"], own["point"], own["threshold"], strict=True)
-    return [OperatingPoint(of, name, float(threshold)) for of, name, threshold in rows]
+    rows = zip(own["class"], own["point"], own["threshold"], strict=True)
+    return [OperatingPoint(class_, point, float(threshold)) for class_, point, threshold in rows]

@@ -28,8 +28,8 @@ from xraylab.report.records import (
 
 SPLITS = ("train", "valid", "test")
 WORDS = (
-    "experiment", "checkpoint", "chosen_on", "kind", "side", "of", "figure", "by", "point", "why", "grouping", "group",
-    "suppressed", "split", "reference",
+    "experiment", "checkpoint", "chosen_on", "kind", "split", "class", "metric", "ci_method", "point", "why",
+    "grouping", "group", "suppressed", "reference",
 )  # fmt: skip
 TEXT = (*tables.TEXT, *WORDS)
 Change = tuple[str, Any, Any]  # dotted key, the baseline's value, the experiment's
@@ -76,13 +76,13 @@ class Artefacts:
     @property
     def totals(self) -> dict[str, int]:
         """Split -> images; with folds, of the first one."""
-        return totals(self.split["sides"])
+        return totals(self.split["splits"])
 
     @property
     def test_shares(self) -> dict[str, float]:
         """Of the test images, each class's share; with folds, of the first one's."""
         test = max(self.totals["test"], 1)
-        return {label: part["images"] / test for label, part in self.split["sides"]["test"].items()}
+        return {label: part["images"] / test for label, part in self.split["splits"]["test"].items()}
 
     @property
     def tested(self) -> int:
@@ -91,7 +91,7 @@ class Artefacts:
         if folds is None:
             return self.totals["test"]
         used = {repeat % folds for repeat in self.params.study.repeats}
-        return sum(totals(self.split["each_fold"][fold]["sides"])["test"] for fold in used)
+        return sum(totals(self.split["each_fold"][fold]["splits"])["test"] for fold in used)
 
 
 def read(
@@ -109,7 +109,7 @@ def read(
         audit=files.read_json(paths.audit),
         explained=files.read_json(paths.explanation / "summary.json"),
         index=tables.read(paths.index),
-        metrics=records(folder / "figures.csv", Metric),
+        metrics=records(folder / "metrics.csv", Metric),
         spread=records(folder / "spread.csv", Spread),
         operating_points=[operating_point(row) for row in rows(tables.read(folder / "operating_points.csv", TEXT))],
         subgroups=records(folder / "subgroups.csv", SubgroupMetric),
@@ -127,8 +127,8 @@ def records(path: Path, kind: type[Row]) -> list[Row]:
     return [record(kind, row) for row in rows(tables.read(path, TEXT))]
 
 
-def totals(sides: Tree) -> dict[str, int]:
-    return {side: sum(part["images"] for part in sides[side].values()) for side in SPLITS}
+def totals(splits: Tree) -> dict[str, int]:
+    return {split: sum(part["images"] for part in splits[split].values()) for split in SPLITS}
 
 
 def differences(plan: Tree, baseline: Tree) -> list[Change]:

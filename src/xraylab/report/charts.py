@@ -18,7 +18,7 @@ INK = "#010101"  # stands for the page's text colour
 # Okabe and Ito, Color Universal Design, 2008: apart for every kind of colour vision
 COLOURS = (INK, "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", "dashed", "dotted")
-SIDES = {"train": ("#0072B2", "dashed"), "valid": ("#D55E00", "solid"), "test": ("#009E73", "solid")}
+SPLITS = {"train": ("#0072B2", "dashed"), "valid": ("#D55E00", "solid"), "test": ("#009E73", "solid")}
 STYLE = {
     "axes.edgecolor": INK,
     "axes.grid": True,
@@ -57,7 +57,7 @@ def css_colour(colour: str) -> str:
 
 
 def limits(histories: Iterable[pd.DataFrame], measure: str) -> tuple[float, float]:
-    """The range of loss, accuracy or f1 over every run and side; that of a loss begins at 0, the others end at 1."""
+    """The range of loss, accuracy or f1 over every run and split; that of a loss begins at 0, the others end at 1."""
     values = pd.concat([_numbers(table[name]) for table in histories for name in _columns(table, measure)])
     finite = values[values.abs() < float("inf")]
     margin = 0.04 * max(finite.max() - finite.min(), 0.05)
@@ -65,19 +65,19 @@ def limits(histories: Iterable[pd.DataFrame], measure: str) -> tuple[float, floa
 
 
 def learning_curve(runs: list[History], measure: str, chosen_on: str, ylim: tuple[float, float], alt: str) -> Markup:
-    """One measure over the epochs: a line per side and repeat, and a dot at each repeat's best epoch."""
+    """One measure over the epochs: a line per split and repeat, and a dot at each repeat's best epoch."""
     with matplotlib.rc_context(style(alt)):
         figure, axes = panel(2.9, 2.0)
         for table, best in runs:
             for name in _columns(table, measure):
-                colour, dash = SIDES[name.split("_")[0]]
+                colour, dash = SPLITS[name.split("_")[0]]
                 values = _numbers(table[name])
                 axes.plot(
                     table["epoch"], values, color=colour, linestyle=dash, linewidth=1.5 if len(runs) == 1 else 0.8
                 )
             chosen = _numbers(table[f"{chosen_on}_{measure}"])[best]
             axes.axvline(best, color=INK, alpha=0.35, linewidth=0.7, linestyle="dotted")
-            axes.plot([best], [chosen], "o", color=SIDES[chosen_on][0], markersize=4.5, markeredgewidth=0)
+            axes.plot([best], [chosen], "o", color=SPLITS[chosen_on][0], markersize=4.5, markeredgewidth=0)
         axes.set(ylim=ylim, xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         return svg(figure, alt)
@@ -166,7 +166,7 @@ def net_benefit(curves: dict[int, list[pd.DataFrame]], alt: str) -> Markup:
 
 
 def differences(rows: list[Comparison], confidence: float, alt: str) -> Markup:
-    """One figure's differences from the baseline with their intervals; a diamond where shown to differ."""
+    """One metric's differences from the baseline with their intervals; a diamond where shown to differ."""
     with matplotlib.rc_context(style(alt)):
         figure, axes = panel(2.9, 0.5 + 0.19 * len(rows))
         axes.axvline(0, color=INK, alpha=0.6, linewidth=0.7, linestyle="dotted")
@@ -178,7 +178,7 @@ def differences(rows: list[Comparison], confidence: float, alt: str) -> Markup:
 
 
 def repeats(values: dict[str, list[float | None]], name: str) -> Markup:
-    """A figure of every repeat as a point, and each experiment's mean as a line."""
+    """A metric of every repeat as a point, and each experiment's mean as a line."""
     known = {experiment: [value for value in own if value is not None] for experiment, own in values.items()}
     alt = "; ".join(f"{name} of {each}: {', '.join(f'{value:.3f}' for value in own)}" for each, own in known.items())
     with matplotlib.rc_context(style(alt)):
@@ -211,13 +211,13 @@ def _difference(axes: Axes, height: int, row: Comparison, confidence: float) -> 
 
 
 def balance(counts: dict[str, dict[str, int]], alt: str) -> Markup:
-    """Bars of side -> class -> number of images, the number beside each."""
+    """Bars of split -> class -> number of images, the number beside each."""
     with matplotlib.rc_context(style(alt)):
         labels = list(next(iter(counts.values())))
         figure, axes = panel(2.9, 0.5 + 0.2 * len(labels) * len(counts))
         height = 0.8 / len(labels)
         for number, label in enumerate(labels):
-            places = [side + (number - (len(labels) - 1) / 2) * height for side in range(len(counts))]
+            places = [split + (number - (len(labels) - 1) / 2) * height for split in range(len(counts))]
             bars = axes.barh(places, [part[label] for part in counts.values()], height, color=line_style(number)[0])
             axes.bar_label(bars, padding=2, color=INK, fontsize=6.5)
         axes.set_yticks(range(len(counts)), list(counts))
@@ -245,11 +245,11 @@ def sizes(index: pd.DataFrame, classes: list[str], alt: str) -> Markup:
 
 
 def _columns(table: pd.DataFrame, measure: str) -> list[str]:
-    return [f"{side}_{measure}" for side in SIDES if f"{side}_{measure}" in table]
+    return [f"{split}_{measure}" for split in SPLITS if f"{split}_{measure}" in table]
 
 
 def _numbers(column: "pd.Series[float]") -> "pd.Series[float]":
-    """A CSV holds an empty cell where a figure was not a number."""
+    """A CSV holds an empty cell where a metric was not a number."""
     return pd.to_numeric(column, errors="coerce")
 
 

@@ -172,8 +172,8 @@ def forest(summary: Summary, metrics: list[Metric]) -> dict[str, Markup]:
 def images(index: pd.DataFrame, classes: list[str], split: Tree) -> dict[str, Any]:
     """How many images of each class, of which sizes, and the colour of each class in these charts."""
     counts = {
-        title: {label: split["sides"][side][label]["images"] for label in classes}
-        for side, title in {"train": "training", "valid": "validation", "test": "test"}.items()
+        title: {label: split["splits"][name][label]["images"] for label in classes}
+        for name, title in {"train": "training", "valid": "validation", "test": "test"}.items()
     }
     several = len(index[["width", "height"]].drop_duplicates()) > 1
     return {

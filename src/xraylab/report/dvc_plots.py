@@ -53,8 +53,8 @@ def _loss(evaluation: Path, summary: Summary) -> Figure:
     figure, panels = _panels("Loss", 2, summary)
     lowest, highest = limits([table for own in histories.values() for table in own], "loss")
     titles = {"train": "training", chosen_on: {"valid": "validation"}.get(chosen_on, chosen_on)}
-    for axes, (side, title) in zip(panels, titles.items(), strict=True):
-        plot_repeats(axes, histories, "epoch", f"{side}_loss")
+    for axes, (split, title) in zip(panels, titles.items(), strict=True):
+        plot_repeats(axes, histories, "epoch", f"{split}_loss")
         axes.set(xlabel="epoch", ylabel=f"{title} loss", ylim=(lowest, highest))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     for number, runs in enumerate(summary.experiments.values()):

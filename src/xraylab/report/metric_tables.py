@@ -285,7 +285,7 @@ def external(data: Artefacts) -> Tree | None:
 def _external_test(test: Tree, metrics: Sequence[Metric]) -> ExternalTest:
     run = {"experiment": test["experiment"], "checkpoint": "best"}
     own = keyed(where(metrics, kind="repeat", split="test", number=test["repeat"], **run))
-    there = [record(Metric, {**row, **run, "kind": "external", "side": "external"}) for row in test["figures"]]
+    there = [record(Metric, {**row, **run, "kind": "external", "split": "external"}) for row in test["metrics"]]
     return ExternalTest(
         run=_run_name(test),
         data_set=_data_set(test),

@@ -125,7 +125,7 @@ def _environment(names: Names) -> Environment:
         name=names.whole,
         file_name=names.file,
         finding=names.finding,
-        split_name=text.SIDE_NAMES.__getitem__,
+        split_name=text.SPLIT_NAMES.__getitem__,
         code=_code,
     )
     return environment

@@ -14,7 +14,7 @@ from xraylab.params.split import Split
 from xraylab.params.train import Train, TrainPhase, phases
 from xraylab.report.artefacts import Artefacts, Change, Experiment, flat
 from xraylab.report.records import Run, Tree
-from xraylab.report.text import SIDE_NAMES, duration, grouped, listed, metric_name, percent, plural
+from xraylab.report.text import SPLIT_NAMES, duration, grouped, listed, metric_name, percent, plural
 
 PACKAGES = ("xraylab", "dvc", "fastai", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib")
 OPTIMIZERS = {
@@ -105,7 +105,7 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def versions() -> str:
-    """Of what made the figures and the page, here."""
+    """Of what made the metrics and the page, here."""
     found = [f"{name} {metadata.version(name)}" for name in PACKAGES]
     return listed([f"Python {python_version()}", *found])
 
@@ -156,7 +156,7 @@ def _shown(share: float) -> str:
 def training(plan: Plan, runs: list[Run], library: str) -> list[str]:
     """One sentence per subject. `library`: which the network is of, and what it calls the network."""
     courses = phases(plan.train)
-    steps = [_course(course, runs, SIDE_NAMES[plan.train.select_on]) for course in courses]
+    steps = [_course(course, runs, SPLIT_NAMES[plan.train.select_on]) for course in courses]
     numbered = [f"phase {number}: {step}" for number, step in enumerate(steps, 1)] if len(steps) > 1 else steps
     said = [
         f"Starts from {start(plan.model.pretrained, library)}",
@@ -184,15 +184,15 @@ def start(pretrained: str, library: str) -> str:
 def selection(train: Train) -> str:
     """Which epoch is the best."""
     best = "lowest" if train.select_by == "loss" else "best"
-    return f"the epoch with the {best} {metric_name(train.select_by)} on the {SIDE_NAMES[train.select_on]} images"
+    return f"the epoch with the {best} {metric_name(train.select_by)} on the {SPLIT_NAMES[train.select_on]} images"
 
 
-def _course(course: TrainPhase, runs: list[Run], side: str) -> str:
+def _course(course: TrainPhase, runs: list[Run], split: str) -> str:
     decay = f"weight decay {course.weight_decay:g}" if course.weight_decay else "no weight decay"
     momentum = "" if course.momentum is None else f" (momentum {course.momentum:g})"
     head = ", training only the last layer" if course.frozen else ""
     optimizer = f"{OPTIMIZERS[course.optimizer]}{momentum} and {decay}"
-    return f"{_schedule(course, _rate(course, runs), side)}{head}, with {optimizer}"
+    return f"{_schedule(course, _rate(course, runs), split)}{head}, with {optimizer}"
 
 
 def _rate(course: TrainPhase, runs: list[Run]) -> str:
@@ -203,7 +203,7 @@ def _rate(course: TrainPhase, runs: list[Run]) -> str:
     return f"{listed(list(found))} (from fastai’s learning rate finder{each})"
 
 
-def _schedule(course: TrainPhase, rate: str, side: str) -> str:
+def _schedule(course: TrainPhase, rate: str, split: str) -> str:
     epochs = plural(course.epochs, "epoch")
     match course.schedule:
         case "constant":
@@ -222,7 +222,7 @@ def _schedule(course: TrainPhase, rate: str, side: str) -> str:
             said = f"{epochs} from a learning rate of {rate}, multiplied by {course.decay_rate:g} every {every}"
         case "plateau":
             patience = plural(course.patience_epochs or 0, "epoch")
-            factor = f"multiplied by {course.decay_rate:g} after {patience} without a lower {side} loss"
+            factor = f"multiplied by {course.decay_rate:g} after {patience} without a lower {split} loss"
             said = f"{epochs} from a learning rate of {rate}, {factor}"
         case _:
             head = f"{plural(course.freeze_epochs or 0, 'epoch')} of the last layer only at up to {rate}"
@@ -291,7 +291,7 @@ def _stopping(train: Train, courses: list[TrainPhase], runs: list[Run]) -> str:
     if train.early_stop_patience is None:
         return ""
     better = "lower" if train.select_by == "loss" else "better"
-    metric = f"{SIDE_NAMES[train.select_on]} {metric_name(train.select_by)}"
+    metric = f"{SPLIT_NAMES[train.select_on]} {metric_name(train.select_by)}"
     planned, done = sum(course.all_epochs for course in courses), [run.last_epoch + 1 for run in runs]
     early = [str(count) for count in done if count < planned]
     outcome = (

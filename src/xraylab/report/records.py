@@ -7,8 +7,6 @@ from typing import Any, Literal, NamedTuple, TypeVar
 OVERALL, MACRO = "overall", "macro"  # what a metric is of, where it is not of one class
 DAGGER = "†"  # marks what was chosen on the test images
 OPERATING_METRICS = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
-COLUMNS = {"split": "side", "class_": "of", "metric": "figure", "ci_low": "low", "ci_high": "high"}
-"""What some of the files call these fields."""
 
 Tree = dict[str, Any]  # a JSON artefact of another stage, as it is
 Checkpoint = Literal["best", "last"]
@@ -29,7 +27,7 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric(Estimate):
-    """A row of figures.csv; `number`: of the repeat or round, None for the mean probability over repeats."""
+    """A row of metrics.csv; `number`: of the repeat or round, None for the mean probability over repeats."""
 
     experiment: str
     checkpoint: str
@@ -234,7 +232,9 @@ class Summary:
             "ranking": [Ranked(row["experiment"], row[ranked_by]) for row in tree["ranking"]],
             "confidence": tree["intervals"]["confidence"],
             "rests_on": tree["intervals"]["rests_on"],
-            "interval_methods": list(dict.fromkeys(row["by"] for row in tree["mean_figures"] if row["by"])),
+            "interval_methods": list(
+                dict.fromkeys(row["ci_method"] for row in tree["mean_metrics"] if row["ci_method"])
+            ),
         }
         return record(cls, tree | changes)
 
@@ -276,13 +276,12 @@ class Summary:
 def record(kind: type[Row], row: Mapping[str, Any]) -> Row:
     """The fields of a dataclass out of a row of a file."""
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    columns = {name: COLUMNS.get(name, name) for name in names} | {name: name for name in names if name in row}
-    return kind(**{name: row[column] for name, column in columns.items() if column in row})
+    return kind(**{name: row[name.rstrip("_")] for name in names if name.rstrip("_") in row})
 
 
 def operating_point(row: Mapping[str, Any]) -> OperatingPoint:
     metrics = {
-        name: Estimate(value=row[name], ci_low=row[f"{name}_low"], ci_high=row[f"{name}_high"])
+        name: Estimate(value=row[name], ci_low=row[f"{name}_ci_low"], ci_high=row[f"{name}_ci_high"])
         for name in OPERATING_METRICS
         if name in row
     }

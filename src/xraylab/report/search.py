@@ -27,31 +27,31 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 def section(trials: pd.DataFrame, facts: dict[str, Any]) -> dict[str, Any]:
     """What the page says; from reports/search/trials.csv and importance.json."""
-    trials = trials.assign(figure=pd.to_numeric(trials["figure"], errors="coerce"))
+    trials = trials.assign(value=pd.to_numeric(trials["value"], errors="coerce"))
     finished = trials[trials["state"] == "finished"]
-    ranked = finished.sort_values("figure", ascending=facts["figure"].endswith("_loss"), kind="stable")
+    ranked = finished.sort_values("value", ascending=facts["metric"].endswith("_loss"), kind="stable")
     importances = facts["importances"]
     return {
         **facts,
         "counts": {state: int(count) for state, count in trials["state"].value_counts(sort=False).items()},
         "ranked": [_row(row, list(facts["keys"])) for row in ranked.head(SHOWN).to_dict("records")],
-        "parallel": parallel_coordinates(trials, facts["keys"], facts["best"], facts["figure"]),
+        "parallel": parallel_coordinates(trials, facts["keys"], facts["best"], facts["metric"]),
         "importance": importance(importances) if importances else None,
     }
 
 
 def _row(row: dict[Any, Any], keys: list[str]) -> dict[str, Any]:
-    return {"trial": row["trial"], "figure": row["figure"], "values": [row[key] for key in keys]}
+    return {"trial": row["trial"], "value": row["value"], "values": [row[key] for key in keys]}
 
 
-def parallel_coordinates(trials: pd.DataFrame, keys: dict[str, str], best: str | None, figure: str) -> Markup:
-    """A line per trial over one axis per key, and the figure as the last one.
+def parallel_coordinates(trials: pd.DataFrame, keys: dict[str, str], best: str | None, metric: str) -> Markup:
+    """A line per trial over one axis per key, and the metric as the last one.
 
     `keys`: key -> linear, log or choices. A setting that did not apply lies below its axis; the line of a trial that
-    did not finish ends before the figure.
+    did not finish ends before the metric.
     """
-    alt = f"Parallel coordinates of {len(trials)} trials: {', '.join(keys)}, and {figure}"
-    scales = {**keys, "figure": "linear"}
+    alt = f"Parallel coordinates of {len(trials)} trials: {', '.join(keys)}, and {metric}"
+    scales = {**keys, "value": "linear"}
     with matplotlib.rc_context(style(alt)):
         chart, axes = panel(6.2, 2.6)
         axes.grid(visible=False)
@@ -62,7 +62,7 @@ def parallel_coordinates(trials: pd.DataFrame, keys: dict[str, str], best: str |
             axes.plot(
                 range(len(scales)), row, "o-", color=colour, linewidth=width, alpha=alpha, markersize=2, zorder=order
             )
-        axes.set_xticks(range(len(scales)), [*keys, figure])
+        axes.set_xticks(range(len(scales)), [*keys, metric])
         axes.set(yticks=[], ylim=(-0.25, 1.1), xlim=(-0.15, len(scales) - 0.55))
         axes.spines["left"].set_visible(False)
         return svg(chart, alt)
@@ -82,7 +82,7 @@ def _axis(axes: Axes, at: int, column: "pd.Series[Any]", kind: str) -> NDArray[n
         heights, ticks = _choices(column.astype(str))
     else:
         heights, ticks = _numbers(pd.to_numeric(column, errors="coerce").to_numpy(float), kind == "log")
-    if column.name != "figure" and np.isnan(heights).any():
+    if column.name != "value" and np.isnan(heights).any():
         heights, ticks = np.nan_to_num(heights, nan=BELOW), [*ticks, (BELOW, "–")]
     for height, label in ticks:
         axes.annotate(
@@ -113,7 +113,7 @@ def _numbers(values: NDArray[np.float64], log: bool) -> tuple[NDArray[np.float64
 
 
 def importance(shares: dict[str, float]) -> Markup:
-    """A bar per key: its share of the variance of the figure."""
+    """A bar per key: its share of the variance of the metric."""
     alt = "Importance of each setting: " + ", ".join(f"{key} {share:.2f}" for key, share in shares.items())
     with matplotlib.rc_context(style(alt)):
         chart, axes = panel(2.9, 0.5 + 0.22 * len(shares))

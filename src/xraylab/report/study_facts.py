@@ -152,7 +152,7 @@ def _ensembles(params: Params) -> str:
 
 
 def statistics(summary: Summary) -> str:
-    """The rules that this study's intervals and tests were made by, the primary figure first."""
+    """The rules that this study's intervals and tests were made by, the primary metric first."""
     methods = listed(summary.interval_methods)
     said = [f"{100 * summary.confidence:g} % intervals ({methods}): {summary.rests_on}"]
     for role, what in ROLES.items():

@@ -8,14 +8,14 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from xraylab.report.records import DAGGER, Comparison, Result, Summary, Tree, where
-from xraylab.report.text import SIDE_NAMES, decimal, listed, metric_name, minus, p_value, percent, plural
+from xraylab.report.text import SPLIT_NAMES, decimal, listed, metric_name, minus, p_value, percent, plural
 
 COMPARED = ("accuracy", "f1", "auroc")
 ONCE = "trained networks"  # what a comparison is about where every experiment was trained once
-PROBES = {  # a probe, and whether it warns where nearly all is kept, or where it is not
-    "border": (False, "with the image border blackened"),
-    "centre": (True, "with the image centre blackened"),
-    "metadata": (True, "by a model that sees only file properties"),
+PROBES = {
+    "border": "with the image border blackened",
+    "centre": "with the image centre blackened",
+    "metadata": "by a model that sees only file properties",
 }
 NOTHING = {"warning": None, "remedy": ""}  # what audits of earlier versions say
 OPENING = "These results may not hold elsewhere."
@@ -28,7 +28,7 @@ def shortcut_warning(audit: Tree | None, explained: Tree | None) -> str | None:
     """
     found = NOTHING | (audit["shortcuts"] if audit else {})
     probes = [probe for probe in PROBES if not (probe == "metadata" and found["warning"])]  # that says as much
-    kept = [f"{shares} {PROBES[probe][1]}" for probe in probes if (shares := _kept(explained, probe))]
+    kept = [f"{shares} {PROBES[probe]}" for probe in probes if (shares := _kept(explained, probe))]
     probed = f"Retained of the AUROC above chance: {'; '.join(kept)}." if kept else None
     reasons = [reason for reason in (found["warning"], probed) if reason]
     return " ".join([*reasons, found["remedy"]]).strip() if reasons else None
@@ -38,7 +38,7 @@ def _kept(explained: Tree | None, probe: str) -> str:
     """`42 % (baseline)` of each network for which the probe is a warning."""
     networks = explained["experiments"] if explained else []
     probed = {record["experiment"]: record["probes"][probe] for record in networks}
-    warned = {name: each for name, each in probed.items() if each["nearly"] is PROBES[probe][0]}
+    warned = {name: each for name, each in probed.items() if each["shortcut"]}
     return listed([f"{percent(each['kept'], 0)} % ({name})" for name, each in warned.items()])
 
 
@@ -160,7 +160,7 @@ def _first(summary: Summary) -> str:
     first, second = ranking[:2]
     values = [decimal(each.value) + summary.mark(each.experiment) for each in (first, second)]
     name = f1_name(summary) if summary.ranked_by == "f1" else metric_name(summary.ranked_by)
-    images = f"On the {SIDE_NAMES[summary.ranked_on]} images"
+    images = f"On the {SPLIT_NAMES[summary.ranked_on]} images"
     best = f"{images}, {first.experiment} has the {'lowest' if lowest else 'highest'} {name}"
     if first.value == second.value:
         same = "the same" if lowest else "the same, but not a lower loss"

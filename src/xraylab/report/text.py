@@ -5,7 +5,7 @@ import re
 from xraylab.report.records import Estimate
 
 NOT_AVAILABLE = "not available"
-SIDE_NAMES = {"train": "training", "valid": "validation", "test": "test"}
+SPLIT_NAMES = {"train": "training", "valid": "validation", "test": "test"}
 TITLES = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",

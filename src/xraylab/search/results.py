@@ -35,7 +35,7 @@ def write(
     facts = {
         "experiment": search.experiment,
         "repeat": repeat,
-        "figure": metric,
+        "metric": metric,
         "sampler": search.sampler,
         "seed": search.seed,
         "trials": search.trials,
@@ -52,7 +52,7 @@ def _row(trial: FrozenTrial, search: Search, name: str) -> Values:
     return {
         "trial": name,
         "state": STATES[trial.state],
-        "figure": trial.value if trial.state == TrialState.COMPLETE else None,
+        "value": trial.value if trial.state == TrialState.COMPLETE else None,
         "epochs_seen": max(trial.intermediate_values, default=None),
         "seconds": trial.user_attrs["seconds"],
         **{key: _value(trial, key, dimension) for key, dimension in search.space.items()},

@@ -47,5 +47,5 @@ def _print_incomplete_rounds(study: Study) -> None:
             names = study.sources or range(folds)
             tested = ", ".join(str(names[repeat % folds]) for repeat in members)
             print(
-                f"note: round {number} of the repeats tests {what} {tested} of {folds} alone; its figures {how} these"
+                f"note: round {number} of the repeats tests {what} {tested} of {folds} alone; its metrics {how} these"
             )

@@ -8,7 +8,7 @@ from xraylab.params.config import Params
 from xraylab.paths import Paths
 from xraylab.predict import ahead
 
-SIDES = ("valid", "test")
+SPLITS = ("valid", "test")
 
 
 def run(cfg: Params, paths: Paths, experiment: str, repeat: int) -> None:
@@ -31,14 +31,14 @@ def run(cfg: Params, paths: Paths, experiment: str, repeat: int) -> None:
 
 
 def _predictions(cfg: Params, paths: Paths, experiment: str, repeat: int) -> pd.DataFrame:
-    """One row per image and checkpoint: checkpoint, side, id, label, p_<class>."""
+    """One row per image and checkpoint: checkpoint, split, id, label, p_<class>."""
     from xraylab.model import memory  # noqa: PLC0415 - torch takes longer to import than what was made ahead to read
     from xraylab.predict import checkpoints, inference  # noqa: PLC0415
 
     memory.keep_freed()
     run = checkpoints.load_run(paths, experiment, repeat)
-    splits = [tables.read(paths.split_of(repeat) / f"{side}_data.csv").assign(side=side) for side in SIDES]
-    images = pd.concat(splits, ignore_index=True)[["side", "id", "label"]]
+    splits = [tables.read(paths.split_of(repeat) / f"{split}_data.csv").assign(split=split) for split in SPLITS]
+    images = pd.concat(splits, ignore_index=True)[["split", "id", "label"]]
     epoch_of = {checkpoint: run.epoch(checkpoint) for checkpoint in checkpoints.CHECKPOINTS}
     epochs = sorted(set(epoch_of.values()))
     print(*inference.first_lines(run.record), sep="\n")

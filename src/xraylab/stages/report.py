@@ -37,8 +37,8 @@ def _published(params: Params, paths: Paths) -> Tree | None:
     if params.study.preset is None or not paths.evaluation.is_dir():
         return None
     preset = presets.read(params.study.preset)
-    side = preset.data.get("side")
-    labels = tables.read(paths.split / f"{side}_data.csv" if side else paths.index)["label"]
+    split = preset.data.get("split")
+    labels = tables.read(paths.split / f"{split}_data.csv" if split else paths.index)["label"]
     spread = artefacts.records(paths.evaluation / "spread.csv", Spread)
     counts = {str(label): count for label, count in labels.value_counts().items()}
     return comparison.published(preset, counts, comparison.measured(spread), files.read_yaml(paths.params))

@@ -10,7 +10,7 @@ from xraylab.studies import watch
 
 
 def run(params: Params, paths: Paths) -> None:
-    """Write data/source.json and data/sides.csv.
+    """Write data/source.json and data/given_splits.csv.
 
     What is not on this machine stays as git holds it.
     """
@@ -31,11 +31,11 @@ def run(params: Params, paths: Paths) -> None:
 def _record_lists(name: str | None, paths: Paths, locations: Locations) -> None:
     """The lists in split.files; without them the header alone, since a stage always has the same outputs."""
     if name is None:
-        lists.write_record("id", [], "", paths.sides)
+        lists.write_record("id", [], "", paths.given_splits)
         return
     folder = paths.from_home(name)
     locations.refuse_own_files("split.files", "lists", folder)
-    if not folder.exists() and lists.recorded_folder(paths.sides) == folder.name:
-        print(f"warning: {folder} is not on this machine; going on with the lists in {paths.sides.name}")
+    if not folder.exists() and lists.recorded_folder(paths.given_splits) == folder.name:
+        print(f"warning: {folder} is not on this machine; going on with the lists in {paths.given_splits.name}")
         return
-    lists.write_record(*lists.read(folder), folder.name, paths.sides)
+    lists.write_record(*lists.read(folder), folder.name, paths.given_splits)

@@ -24,5 +24,5 @@ def _index(folder: str | None, paths: Paths) -> pd.DataFrame:
     index = tables.read(paths.index)
     if folder is None:
         return index
-    column, rows = lists.read_record(paths.sides, paths.from_home(folder).name)
-    return index.assign(side=lists.assign(column, rows, list(index["id"]), list(index["path"]), UNUSED))
+    column, rows = lists.read_record(paths.given_splits, paths.from_home(folder).name)
+    return index.assign(split=lists.assign(column, rows, list(index["id"]), list(index["path"]), UNUSED))

@@ -8,8 +8,8 @@ from scipy.stats import binomtest
 from xraylab.report.records import Spread
 from xraylab.studies.presets import Preset, Tree, leaves
 
-Place = tuple[str, str, str, str]  # experiment, checkpoint, class or overall, figure
-Measured = dict[Place, float]  # means over repeats, on the test side
+Place = tuple[str, str, str, str]  # experiment, checkpoint, class or overall, metric
+Measured = dict[Place, float]  # means over repeats, on the test split
 Counts = dict[str, int]  # class -> images
 
 OWN = "row"  # in a preset's places: the class, or the experiment, that its row begins with
@@ -18,7 +18,7 @@ OWN = "row"  # in a preset's places: the class, or the experiment, that its row 
 def measured(spread: Iterable[Spread]) -> Measured:
     """The rows of reports/evaluation/spread.csv by what they measure; of pooled folds rather than of each.
 
-    A figure that is not defined, whose mean is None, is left out.
+    A metric that is not defined, whose mean is None, is left out.
     """
     rows = [row for row in spread if row.split == "test"]
     return {
@@ -30,17 +30,17 @@ def measured(spread: Iterable[Spread]) -> Measured:
 
 
 def published(preset: Preset, images: Counts, found: Measured, tree: Tree) -> dict[str, Any]:
-    """The preset's table; `images` of the side that the preset names tell whether the data are the published ones.
+    """The preset's table; `images` of the split that the preset names tell whether the data are the published ones.
 
-    `tree` is params.yaml as it is now. Each row has the measured figures in the places that the preset names for its
-    columns, None where there is none, or no figures at all where these are other data.
+    `tree` is params.yaml as it is now. Each row has the measured metrics in the places that the preset names for its
+    columns, None where there is none, or no metrics at all where these are other data.
     """
     theirs = preset.data["images"]
     images = {label: images.get(label, 0) for label in theirs or {}}
     return {
         "name": preset.name,
         "summary": preset.summary,
-        "counts": _counts(theirs, images, preset.data.get("side")),
+        "counts": _counts(theirs, images, preset.data.get("split")),
         "heading": preset.results["heading"],
         "columns": preset.results["columns"],
         "rows": [
@@ -103,10 +103,10 @@ def _changed(preset: Preset, tree: Tree) -> list[tuple[str, Any, Any]]:
     ]
 
 
-def _counts(theirs: Counts | None, ours: Counts, side: str | None) -> str:
+def _counts(theirs: Counts | None, ours: Counts, split: str | None) -> str:
     if theirs is None:
         return "The number of images per class is not published, so whether these are the same data is unknown."
-    where = f" in the {side} split" if side else ""
+    where = f" in the {split} split" if split else ""
     if theirs == ours:
         return (
             f"The number of images per class{where} matches the publication, so the published results can "
@@ -123,13 +123,13 @@ def _said(images: Counts) -> str:
 
 
 def _here(results: dict[str, Any], row: str, found: Measured) -> list[float | None]:
-    """The measured figure for every column but the first; nothing where there is none at all."""
+    """The measured metric for every column but the first; nothing where there is none at all."""
     experiment = results.get("experiment", row)
-    figures = [
+    metrics = [
         None if place is None else found.get((experiment, *(row if part == OWN else part for part in place)))
-        for place in results.get("figures", [])
+        for place in results.get("metrics", [])
     ]
-    return figures if any(figure is not None for figure in figures) else []
+    return metrics if any(metric is not None for metric in metrics) else []
 
 
 def _pivot(pivot: dict[str, Any], found: Measured) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Preset:
     name: str
     title: str
     summary: str
-    data: Tree  # what, where, images (class -> number in the published data, or null), side (where they are of one)
+    data: Tree  # what, where, images (class -> number in the published data, or null), split (where they are of one)
     published: Tree
     ours: Tree
     honest: Tree

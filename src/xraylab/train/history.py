@@ -233,7 +233,7 @@ class EpochBar(Callback):  # type: ignore[misc]
 
 
 def epoch_line(title: str, epochs: int, row: Row, monitor: str) -> str:
-    """An epoch's figures on a line of at most `WIDTH` columns, of which the one that chooses never falls off."""
+    """An epoch's metrics on a line of at most `WIDTH` columns, of which the one that chooses never falls off."""
     split, _, _ = monitor.partition("_")
     line = f"{cut(title, TITLE)} epoch {row['epoch'] + 1}/{epochs}"
     first = dict.fromkeys([monitor, "train_loss", f"{split}_loss", f"{split}_f1", f"{split}_accuracy"])

@@ -33,12 +33,12 @@ class Record:
     classes: dict[str, dict[str, int]]  # class -> its images and its known patients
     findings: list[Finding]
     shortcuts: Shortcuts
-    sides: dict[str, int] | None = None
+    splits: dict[str, int] | None = None
     """The images of each split that the data set itself gives; a study splits them anew and has none here."""
 
     def to_json(self) -> dict[str, Any]:
         """The record as a file has it."""
-        return {name: value for name, value in asdict(self).items() if name != "sides" or value is not None}
+        return {name: value for name, value in asdict(self).items() if name != "splits" or value is not None}
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,12 @@ def _read(folder: Path, layout: str, patient: str | None) -> Dataset:
 def _with_given_splits(audited: Audit) -> Audit:
     """The audit, and what crosses the splits that the data set itself gives."""
     table = audited.index
-    counts = table["side"][table["side"] != ""].value_counts(sort=False)
+    counts = table["split"][table["split"] != ""].value_counts(sort=False)
     if counts.empty:
         return audited
-    crossing = findings.across_splits(table, audited.near, table["side"])
+    crossing = findings.across_splits(table, audited.near, table["split"])
     splits = {str(split): int(count) for split, count in counts.items()}
-    record = replace(audited.record, sides=splits, findings=[*crossing, *audited.record.findings])
+    record = replace(audited.record, splits=splits, findings=[*crossing, *audited.record.findings])
     return replace(audited, record=record)
 
 
@@ -137,12 +137,12 @@ def lines(record: Record) -> Iterator[str]:
         patients = f", {count['patients']} patients" if count["patients"] else ""
         yield f"    {label}: {count['images']} images{patients}"
     if record.shortcuts.warning:
-        yield f"warning: figures of these images may not hold elsewhere. {record.shortcuts.warning}"
+        yield f"warning: metrics of these images may not hold elsewhere. {record.shortcuts.warning}"
         yield f"    {record.shortcuts.remedy}"
-    if record.sides:
+    if record.splits:
         crossing = {each.kind: each.count for each in record.findings}
         counts = [f"{crossing.get(f'{kind}_across_splits', 0)} {kind}" for kind in findings.LEAKS]
-        given = ", ".join(f"{name} {count}" for name, count in record.sides.items())
+        given = ", ".join(f"{name} {count}" for name, count in record.splits.items())
         yield f"splits of the data set: {given}; in two of them: {', '.join(counts)}"
     for finding in record.findings:
         yield f"{finding.severity}: {finding.count} {finding.says}"

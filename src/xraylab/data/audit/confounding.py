@@ -39,7 +39,7 @@ class Shortcuts:
     """Cramér's V of each fact with the class, the highest first."""
     model: FileModel | None
     warning: str | None
-    """For whoever is to see a figure of these images; None where there is nothing to say."""
+    """For whoever is to see a metric of these images; None where there is nothing to say."""
     remedy: str = REMEDY
 
 
@@ -112,7 +112,7 @@ def auroc(index: pd.DataFrame) -> FileModel | None:
 
 
 def warning(v: dict[str, float], model: FileModel | None, images: int) -> str | None:
-    """Why figures of these images may not hold elsewhere; None where no fact tells the class, or of a few images.
+    """Why metrics of these images may not hold elsewhere; None where no fact tells the class, or of a few images.
 
     `v`: Cramér's V of each fact, the highest first; `model`: what `auroc` returned.
     """

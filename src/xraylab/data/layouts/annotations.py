@@ -24,7 +24,7 @@ COLUMNS = {  # without case, space, _ and -
     ),
     "patient": ("patient", "patientid", "subject", "subjectid", "patientidentifier", "pid", "person", "personid"),
     "study": ("study", "studyid", "studyinstanceuid", "accessionnumber", "exam", "examid"),
-    "side": ("split", "side", "set", "subset", "partition"),
+    "split": ("split", "side", "set", "subset", "partition"),
     "source": ("source", "site", "hospital", "institution", "center", "centre", "dataset"),
     "sex": ("sex", "gender", "patientsex", "patientgender"),
     "age": ("age", "patientage", "ageyears"),
@@ -32,7 +32,7 @@ COLUMNS = {  # without case, space, _ and -
 }  # fmt: skip
 PARSERS: dict[str, Callable[[str], str]] = {
     "patient": str.strip,
-    "side": records.parse_split,
+    "split": records.parse_split,
     "source": str.strip,
     "sex": records.parse_sex,
     "age": records.parse_age,

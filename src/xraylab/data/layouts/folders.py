@@ -32,7 +32,7 @@ class Meaning(NamedTuple):
     """What a folder says about its images."""
 
     label: str
-    side: str
+    split: str
     masks: bool
 
 
@@ -52,9 +52,9 @@ def read_class_folders(listing: Listing, cfg: LayoutConfig) -> Entries | None:
         meanings = {folder: each._replace(label=UNLABELLED) for folder, each in meanings.items()}
 
     def describe(path: str) -> Image | str:
-        label, side, masks = meanings[parent(path)]
+        label, split, masks = meanings[parent(path)]
         if label and not masks:
-            return Image(path, label, side=side)
+            return Image(path, label, split=split)
         return "masks" if label else other_folder(path, top)
 
     images, left_out = sort_images(listing, describe)
@@ -183,7 +183,7 @@ def read_acse4(listing: Listing, _cfg: LayoutConfig) -> Entries | None:
     def describe(path: str) -> Image | str:
         folders = relative(path, top).split("/") if is_below(path, top) else []
         if folders[:1] == ["train"] and len(folders) > 2:
-            return Image(path, folders[1], side="train")
+            return Image(path, folders[1], split="train")
         return "unlabelled" if folders[:1] == ["test"] else other_folder(path, top)
 
     return Entries(top, *sort_images(listing, describe))

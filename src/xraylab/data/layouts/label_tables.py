@@ -79,11 +79,11 @@ def _images(table: Table, listing: Listing) -> tuple[list[Image], list[str]]:
 
 def _image(row: Row, path: str, table: Table) -> Image:
     cells = {kind: table.cell(row, kind) for kind in COLUMNS}
-    split = parse_split(cells["side"])
-    if cells["side"] and not split:
-        column = table.columns["side"]
-        raise DataError(f"{table.name}, line {row.line}: {column} is {cells['side']!r}, not train, valid or test")
-    if not table.columns["side"]:
+    split = parse_split(cells["split"])
+    if cells["split"] and not split:
+        column = table.columns["split"]
+        raise DataError(f"{table.name}, line {row.line}: {column} is {cells['split']!r}, not train, valid or test")
+    if not table.columns["split"]:
         split = next((split for folder in ancestors(path) if (split := parse_split(last(folder)))), "")
     return Image(
         path,

@@ -57,7 +57,7 @@ class Image(NamedTuple):
     path: str  # below raw
     label: str  # the data set's own; several findings are joined by |
     patient: str = ""
-    side: str = ""
+    split: str = ""
     source: str = ""
     sex: str = ""
     age: str = ""
@@ -137,8 +137,8 @@ class Layout(NamedTuple):
 class Dataset:
     """The images of a study, and what was left out.
 
-    `table` has the text columns id (path below `top`), path (below raw), label (the class), patient, side, source, sex,
-    age and view, '' where unknown: class after class, in the natural order of id.
+    `table` has the text columns id (path below `top`), path (below raw), label (the class), patient, split, source,
+    sex, age and view, '' where unknown: class after class, in the natural order of id.
     """
 
     layout: str

@@ -78,7 +78,7 @@ def _read_tbx11k_table(listing: Listing, table: str) -> Entries:
 def _tbx11k_image(row: dict[str, str], path: str) -> Image:
     """The column source names a split in the simplified form, and a hospital otherwise."""
     split = parse_split(row["source"])
-    return Image(path, row["image_type"], side=split, source="" if split else row["source"])
+    return Image(path, row["image_type"], split=split, source="" if split else row["source"])
 
 
 TBX11K = Layout(

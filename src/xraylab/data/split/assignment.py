@@ -99,7 +99,7 @@ def lines(assignment: Assignment, leaks: list[tuple[int | None, Finding]]) -> It
     removed, sources = assignment.removed, assignment.test_sources
     yield from (f"left out: {sentence}" for sentence in _removed_sentences(assignment))
     examples = removed.head(MAX_EXAMPLES).itertuples()
-    yield from (f"    {row.id} ({row.split}, {row.reason} of {row.of})" for row in examples)
+    yield from (f"    {row.id} ({row.split}, {row.reason} of {row.copy_of})" for row in examples)
     if len(removed) > MAX_EXAMPLES:
         yield f"    and {len(removed) - MAX_EXAMPLES} more in data/split/removed.csv"
     for fold, summary in enumerate(_summaries(assignment)):
@@ -129,7 +129,7 @@ def _removed_sentences(assignment: Assignment) -> Iterator[str]:
 
 
 def _table_lines(summary: dict[str, Any]) -> Iterator[str]:
-    for split, classes in summary["sides"].items():
+    for split, classes in summary["splits"].items():
         for label, images in classes.items():
             names = f"{images['first']} to {images['last']}" if images["images"] else ""
             yield f"{split:6} {label:16} {images['images']:6}  {names}"

@@ -13,7 +13,7 @@ from xraylab.errors import DataError
 
 PRIORITY = ("test", "valid", "train")
 """From the one that keeps all its images to the one that gives way."""
-COLUMNS = ["id", "label", "split", "reason", "of"]
+COLUMNS = ["id", "label", "split", "reason", "copy_of"]
 NONE = pd.DataFrame(columns=COLUMNS)
 SPLIT_NAMES = {"train": "training", "valid": "validation", "test": "test"}
 REASONS = {
@@ -99,7 +99,7 @@ def _refuse_emptied(label: pd.Series, before: pd.Series, after: pd.Series) -> No
 def explain(
     index: pd.DataFrame, near: pd.DataFrame, split: pd.Series, unit: pd.Series, leaves: pd.Series
 ) -> pd.DataFrame:
-    """One row per image that leaves: id, label, split, reason, and the image `of` another split that it repeats."""
+    """One row per image that leaves: id, label, split, reason, and `copy_of`: the image of another split."""
     stays = split.isin(PRIORITY) & ~leaves & unit.isin(unit[leaves])
     staying = dict(iter(index[stays].groupby(unit[stays])))
     alike = _alike(near)

@@ -35,23 +35,23 @@ def read(folder: Path) -> tuple[str, Rows]:
 
 
 def write_record(column: str, rows: Rows, folder: str, path: Path) -> None:
-    """Write data/sides.csv: the names as they are listed, their splits, and the name of the lists' folder."""
+    """Write data/given_splits.csv: the names as they are listed, their splits, and the name of the lists' folder."""
     with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([column, "side", "files"])
+        writer.writerow([column, "split", "files"])
         writer.writerows([name, split, folder] for name, split in rows)
 
 
 def read_record(path: Path, folder: str) -> tuple[str, Rows]:
-    """What data/sides.csv holds. Errors: MissingError where it was not made from the lists in `folder`."""
+    """What data/given_splits.csv holds. Errors: MissingError where it was not made from the lists in `folder`."""
     if recorded_folder(path) != folder:
         raise MissingError(f"{path} was not made from the lists in split.files ({folder}): `dvc repro` makes it anew")
     column = sheets.read_header(path)[0]
-    return column, [(row.cells[column], row.cells["side"]) for row in sheets.read_csv(path)]
+    return column, [(row.cells[column], row.cells["split"]) for row in sheets.read_csv(path)]
 
 
 def recorded_folder(path: Path) -> str | None:
-    """The name of the folder whose lists data/sides.csv holds."""
+    """The name of the folder whose lists data/given_splits.csv holds."""
     rows = sheets.read_csv(path) if path.exists() else []
     return rows[0].cells["files"] if rows else None
 

@@ -45,14 +45,14 @@ def at_random(index: pd.DataFrame, test: float, valid: float, seed: int) -> list
 
 
 def as_given(index: pd.DataFrame, valid: float | None, seed: int) -> list[pd.Series]:
-    """Keep the column `side`; with a fraction `valid`, sample validation anew from its train and valid images."""
-    unknown = list(index["id"][index["side"] == ""])
+    """Keep the column `split`; with a fraction `valid`, sample validation anew from its train and valid images."""
+    unknown = list(index["id"][index["split"] == ""])
     if unknown:
         raise DataError(
             f"split.strategy given: the data give no split for {some(unknown)}; "
             "name a folder with your own lists in split.files, or take another strategy"
         )
-    split = index["side"].copy()
+    split = index["split"].copy()
     if valid is not None:
         split[split == "valid"] = "train"
         _move(index, split, "valid", valid, np.random.default_rng(seed))
@@ -239,14 +239,14 @@ def limit_training(index: pd.DataFrame, split: pd.Series, per_class: int | str, 
 
 
 def summarize(index: pd.DataFrame, split: pd.Series) -> dict[str, Any]:
-    """`sides`: split -> class -> number of images, first and last name; `unused`: class -> number of images."""
+    """`splits`: split -> class -> number of images, first and last name; `unused`: class -> number of images."""
     classes = list(index["label"].unique())
     splits = {
         name: {label: _range(index["id"][(split == name) & (index["label"] == label)]) for label in classes}
         for name in SPLITS
     }
     unused = {label: int(((split == UNUSED) & (index["label"] == label)).sum()) for label in classes}
-    return {"sides": splits, "unused": unused}
+    return {"splits": splits, "unused": unused}
 
 
 def _range(ids: pd.Series) -> dict[str, Any]:
