@@ -114,7 +114,7 @@ def test_a_bad_source_leaves_no_half_written_output(tmp_path: Path, run: Run) ->
         "or set data.on_bad_image to skip:\n"
         f"  - {study}/data/raw/TB/tb0003.png: cannot identify image file\n"
     )
-    assert sorted(path.name for path in (study / "data").iterdir()) == ["raw", "given_splits.csv", "source.json"]
+    assert sorted(path.name for path in (study / "data").iterdir()) == ["given_splits.csv", "raw", "source.json"]
 
 
 def test_a_refused_value_leaves_a_params_yaml_that_git_sees_as_changed(tmp_path: Path, run: Run) -> None:

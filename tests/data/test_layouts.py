@@ -674,7 +674,7 @@ def test_a_table_finds_dicom_files_by_path_name_or_stem(tmp_path: Path) -> None:
     assert (found.missing, found.left_out) == ([], {})
 
 
-def test_a_table_without_a_column_of_sides_has_those_of_its_folders(tmp_path: Path) -> None:
+def test_a_table_without_a_column_of_splits_has_those_of_its_folders(tmp_path: Path) -> None:
     touch(tmp_path, ["train/1.png", "test/2.png"])
     write(tmp_path, "labels.csv", "image,label", "1.png,a", "2.png,b")
     assert column(auto(tmp_path), "split") == {"train/1.png": "train", "test/2.png": "test"}

@@ -277,7 +277,7 @@ def test_the_interval_of_a_mean_over_sources_is_as_wide_as_independent_sources_m
     parts = [drawn(seed * 10 + at, 2, 150) for at in range(3)]
     whole = concatenate([replace(part, sources=np.full(150, f"s{at}")) for at, part in enumerate(parts)])
     cfg = config(2)
-    rows = {(row.class_, row.name): row for row in metrics_with_intervals(whole, cfg)}
+    rows = {(row.class_, row.metric): row for row in metrics_with_intervals(whole, cfg)}
     row = rows["B", "auroc"]
     each = [metrics.roc_auc_score(part.actual == 1, part.probabilities[:, 1]) for part in parts]
     assert row.value == pytest.approx(np.mean(each))
@@ -285,4 +285,4 @@ def test_the_interval_of_a_mean_over_sources_is_as_wide_as_independent_sources_m
     variances = [variance(each) for each in influences if each is not None]
     assert variances[3] == pytest.approx(sum(variances[:3]) / 9)
     assert row.ci_high - row.ci_low == pytest.approx(2 * 1.96 * np.sqrt(variances[3]), rel=0.25)
-    assert rows["overall", "accuracy"].method == "jackknife of images within each source, logit t"
+    assert rows["overall", "accuracy"].ci_method == "jackknife of images within each source, logit t"

@@ -61,7 +61,7 @@ def test_a_share_is_rounded_down_in_decimal_arithmetic(fraction: float, count: i
     assert strategies.share(fraction, count) == expected
 
 
-def test_the_test_side_is_the_first_in_natural_order_whatever_the_row_order() -> None:
+def test_the_test_split_is_the_first_in_natural_order_whatever_the_row_order() -> None:
     index_ = table({"h": 50, "tb": 25}).sample(frac=1, random_state=3)
     (split,) = strategies.by_sorted_id(index_, test=0.2, valid=0.2, seed=0)
     tested = sorted(index_["id"][split == "test"], key=natural)
@@ -140,7 +140,7 @@ def test_the_seed_decides_and_the_order_of_the_rows_does_not(draw: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_random_sides_have_their_share_of_every_class(seed: int) -> None:
+def test_random_splits_have_their_share_of_every_class(seed: int) -> None:
     index_ = people(seed)
     (split,) = DRAWS["random"](index_, seed)
     assert (split == "test").mean() == pytest.approx(0.2, abs=0.01)
@@ -201,7 +201,7 @@ def test_a_class_of_too_few_patients_for_the_folds_is_named() -> None:
     )
 
 
-def test_every_fold_that_leaves_a_side_empty_is_named() -> None:
+def test_every_fold_that_leaves_a_split_empty_is_named() -> None:
     with pytest.raises(DataError) as caught:
         strategies.by_folds(table({"a": 40, "b": 3}), folds=3, valid=0.1, seed=0)
     assert str(caught.value) == (
@@ -214,7 +214,7 @@ def test_every_fold_that_leaves_a_side_empty_is_named() -> None:
 
 
 @pytest.mark.parametrize("draw", ["random", "hash"])
-def test_drawing_names_the_classes_that_leave_a_side_empty(draw: str) -> None:
+def test_drawing_names_the_classes_that_leave_a_split_empty(draw: str) -> None:
     with pytest.raises(DataError) as caught:
         DRAWS[draw](table({"a": 400, "b": 1}), 0)
     assert str(caught.value) == (

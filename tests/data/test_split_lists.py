@@ -32,7 +32,7 @@ INDEX = pd.DataFrame(
 ).assign(path=lambda table: "top/" + table["id"], pixel_hash=lambda table: table["id"])
 
 
-def test_null_keeps_the_sides_of_the_data() -> None:
+def test_null_keeps_the_splits_of_the_data() -> None:
     (split,) = strategies.as_given(INDEX, valid=None, seed=0)
     assert list(split) == list(INDEX["split"])
 
@@ -47,7 +47,7 @@ def test_a_fraction_draws_validation_anew_from_both_by_whole_patients(seed: int)
     assert set(INDEX["split"][split == "valid"]) | {"valid"} == {"train", "valid"}
 
 
-def test_images_without_a_given_side_are_named() -> None:
+def test_images_without_a_given_split_are_named() -> None:
     with pytest.raises(DataError) as caught:
         strategies.as_given(INDEX.assign(split=INDEX["split"].replace("valid", "")), valid=0.2, seed=0)
     assert str(caught.value) == (
@@ -57,7 +57,7 @@ def test_images_without_a_given_side_are_named() -> None:
     )
 
 
-def test_a_class_without_a_given_side_is_named() -> None:
+def test_a_class_without_a_given_split_is_named() -> None:
     healthy = INDEX["label"] == "Healthy"
     split = INDEX["split"].mask(healthy & (INDEX["split"] == "test"), "train").replace("valid", "train")
     with pytest.raises(DataError) as caught:

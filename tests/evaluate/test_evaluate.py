@@ -272,7 +272,7 @@ def test_the_baseline_comes_first(tmp_path: Path) -> None:
     assert list(files.read_json(paths.metrics)) == ["l2", "baseline"]
 
 
-def test_a_test_side_of_one_class_has_no_auroc_and_no_curve(tmp_path: Path) -> None:
+def test_a_test_split_of_one_class_has_no_auroc_and_no_curve(tmp_path: Path) -> None:
     images = {"train": {"Healthy": 4, "TB": 4}, "valid": {"Healthy": 4, "TB": 4}, "test": {"Healthy": 4, "TB": 0}}
     _, paths = _evaluated(tmp_path, images=images)
     assert files.read_json(paths.metrics)["l2"]["test"]["auroc"] is None

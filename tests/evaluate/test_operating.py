@@ -75,7 +75,7 @@ def test_a_specificity_that_no_threshold_reaches_is_not_available() -> None:
     assert rows[-1].test is None
 
 
-def test_the_test_side_moves_no_threshold() -> None:
+def test_the_test_split_moves_no_threshold() -> None:
     valid, test = drawn(0, 2), drawn(1, 2)
     rows = operating.operating_points(valid, test, config(2), WANTED)
     swapped = operating.operating_points(valid, drawn(2, 2), config(2), WANTED)
@@ -245,7 +245,7 @@ def test_a_metric_of_few_images_is_hidden_though_its_group_is_large() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "ci_low", "ci_high", "goal", "at_least", "verdict"),
+    ("value", "low", "high", "goal", "at_least", "verdict"),
     [
         (0.9, 0.86, 0.93, 0.85, True, "met"),
         (0.9, 0.84, 0.93, 0.85, True, "undecided"),
@@ -280,10 +280,10 @@ def test_epochs_count_to_the_first_of_the_highest_and_the_gap_is_of_the_chosen_e
         {"epoch": range(4), "train_accuracy": [0.6, 0.8, 0.9, 0.95], "valid_accuracy": [0.5, 0.8, 0.8, 0.7]}
     )
     (row,) = epochs_to_highest([replace(_runs([0])[0], history=history)])
-    assert row.metric.interval == (2, 2, 2)
+    assert row.result.interval == (2, 2, 2)
     gap = train_test_gap(history, 2, Metric("overall", "accuracy", 0.85, 0.8, 0.89, "Wilson", 20, None))
     assert gap.interval == pytest.approx((0.05, 0.01, 0.1))
-    assert gap.name == "train_test_gap"
+    assert gap.metric == "train_test_gap"
 
 
 def _runs(seeds: list[int], select_on: str = "valid", images: int = 200) -> list[Run]:

@@ -199,7 +199,7 @@ def test_three_classes_have_means_and_a_chart_each(tmp_path: Path) -> None:
     assert "TN FP" not in html[start : html.index("</table>", start)]
 
 
-def test_a_test_side_of_one_class_says_so(tmp_path: Path) -> None:
+def test_a_test_split_of_one_class_says_so(tmp_path: Path) -> None:
     splits = {"train": {"Healthy": 4, "TB": 4}, "valid": {"Healthy": 4, "TB": 4}, "test": {"Healthy": 4, "TB": 0}}
     html = _page(tmp_path, images=splits)
     assert "AUROC not available" in html

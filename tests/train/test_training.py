@@ -177,7 +177,7 @@ def test_an_epoch_without_a_metric_is_never_the_best(tmp_path: Path) -> None:
     assert Plateau(1.0, patience=2, factor=0.1).rate(losses[:4]) == 1.0
 
 
-def test_published_mode_scores_the_test_side_after_every_epoch(prepared: Prepare) -> None:
+def test_published_mode_scores_the_test_split_after_every_epoch(prepared: Prepare) -> None:
     def publish(tree: small.Tree) -> None:
         tree["split"]["valid_pct"] = 0
         tree["train"]["select_on"] = "test"

@@ -19,9 +19,9 @@ STAGES = ("layer1", "layer2", "layer3", "layer4")
 HEAD = "head"
 
 
-def surely_fits(arch: str, upto: str | None, blocks: int | None) -> bool:
+def surely_fits(arch: str, until: str | None, n_blocks: int | None) -> bool:
     """Whether a network can be built and frozen so, as far as can be said without building it."""
-    return arch in RESNETS and blocks is None and (upto is None or upto in {*STAGES, HEAD})
+    return arch in RESNETS and n_blocks is None and (until is None or until in {*STAGES, HEAD})
 
 
 def built_by(arch: str) -> str:
