@@ -24,7 +24,7 @@ from xraylab.params.config import Params
 from xraylab.paths import Paths
 from xraylab.stages import evaluate
 
-PUBLISHED = {"split": {"valid_pct": 0.0}, "train": {"select_on": "test"}}
+PUBLISHED = {"split": {"valid_pct": 0.0}, "train": {"monitor": "test_f1"}}
 FOLDS = {"split": {"strategy": "folds", "folds": 3, "test_pct": None}}
 THREE = {"data": {"classes": ["Normal", "Opacity", "Viral Pneumonia"], "positive": None}}
 DRAWS = {
@@ -99,13 +99,13 @@ def _mean(experiment: str, f1: float, log_loss: float, split: str = "valid") -> 
 
 
 @pytest.mark.parametrize(
-    ("select_by", "order"),
+    ("metric", "order"),
     [("f1", ["c", "b", "d", "a"]), ("accuracy", ["c", "b", "d", "a"]), ("loss", ["a", "c", "b", "d"])],
 )
-def test_equal_experiments_are_ordered_by_loss_and_then_as_they_come(select_by: str, order: list[str]) -> None:
+def test_equal_experiments_are_ordered_by_loss_and_then_as_they_come(metric: str, order: list[str]) -> None:
     means = [_mean("a", 0.8, 0.1), _mean("b", 0.9, 0.3), _mean("c", 0.9, 0.2), _mean("d", 0.9, 0.3)]
     on_test = [_mean("d", 1.0, 0.0, "test")]
-    assert [row.experiment for row in rank(on_test + means, "valid", select_by)] == order
+    assert [row.experiment for row in rank(on_test + means, "valid", metric)] == order
 
 
 def _evaluated(root: Path, changes: dict[str, Any] | None = None, **more: Any) -> tuple[Params, Paths]:
@@ -187,7 +187,7 @@ def test_published_mode_is_marked_everywhere(tmp_path: Path) -> None:
 
 
 def test_one_experiment_that_chooses_on_test_is_marked_alone(tmp_path: Path) -> None:
-    _, paths = _evaluated(tmp_path, {"experiments": {"l2": {"train": {"select_on": "test"}}}})
+    _, paths = _evaluated(tmp_path, {"experiments": {"l2": {"train": {"monitor": "test_f1"}}}})
     shown = files.read_json(paths.metrics)
     assert {name: row.get("chosen_on") for name, row in shown.items()} == {"baseline": None, "l2": "test"}
     assert _summary(paths)["chosen_on_test"] == ["l2"]

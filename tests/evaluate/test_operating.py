@@ -286,12 +286,12 @@ def test_epochs_count_to_the_first_of_the_highest_and_the_gap_is_of_the_chosen_e
     assert gap.metric == "train_test_gap"
 
 
-def _runs(seeds: list[int], select_on: str = "valid", images: int = 200) -> list[Run]:
+def _runs(seeds: list[int], monitored_split: str = "valid", images: int = 200) -> list[Run]:
     """One run of an experiment `a`, `b`, ... for each seed, on the same images."""
     made = []
     for number, seed in enumerate(seeds):
         samples = {split: {"best": drawn(seed + offset, 2, images)} for split, offset in (("valid", 50), ("test", 0))}
-        names = {"experiment": "ab"[number % 2], "repeat": number // 2, "select_on": select_on}
+        names = {"experiment": "ab"[number % 2], "repeat": number // 2, "monitored_split": monitored_split}
         empty = {"ids": np.array([]), "history": pd.DataFrame(), "epochs": {}}
         made.append(Run(**names, **empty, test=samples["test"], valid=samples["valid"]))
     actual = made[0].test["best"].actual

@@ -135,8 +135,7 @@ def write_run(paths: Paths, given: Params, experiment: str, repeat: int) -> None
             "layers_in_all": 41,
             "parameters": 676_800 if resolved.model.freeze.chosen else 0,
         },
-        "select_on": resolved.train.select_on,
-        "select_by": resolved.train.select_by,
+        "monitor": resolved.train.monitor,
         "lr_found": 1.4e-3 if resolved.train.lr == "find" else None,
         "best_epoch": epochs - 2,
         "last_epoch": epochs - 1,
@@ -145,15 +144,17 @@ def write_run(paths: Paths, given: Params, experiment: str, repeat: int) -> None
         "hardware": {"device": "cpu", "name": "AVX2", "precision": "float32", "threads": 2, "torch": "2.15.0"},
     }
     files.write_json(model, folder / "model.json")
-    tables.write(_history(given, epochs, resolved.train.select_on, repeat), folder / "history.csv")
+    tables.write(_history(given, epochs, resolved.train.monitored_split, repeat), folder / "history.csv")
 
 
-def _history(given: Params, epochs: int, select_on: str, repeat: int) -> pd.DataFrame:
+def _history(given: Params, epochs: int, monitored_split: str, repeat: int) -> pd.DataFrame:
     done = np.arange(1, epochs + 1) / epochs
     rng = np.random.default_rng(repeat)
     table = pd.DataFrame({"epoch": range(epochs), "phase": "all", "lr": 1e-3})
     scored = [
-        split for split in ("valid", "test") if split == select_on or (split == "valid" and given.split.valid_pct > 0)
+        split
+        for split in ("valid", "test")
+        if split == monitored_split or (split == "valid" and given.split.valid_pct > 0)
     ]
     for split in ["train", *scored]:
         noise = rng.normal(0, 0.01, epochs) * (split != "train")

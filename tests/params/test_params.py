@@ -202,8 +202,8 @@ CONTRADICTIONS = {
     ),
     "nothing to select on": (
         lambda tree: tree["split"].update(valid_pct=0),
-        "train.select_on: there is no validation split to select on (split.valid_pct is 0): set split.valid_pct to a "
-        "fraction such as 0.15, or train.select_on to test, the published mode",
+        "train.monitor: there are no validation images for valid_f1 (split.valid_pct is 0): set split.valid_pct to a "
+        "fraction such as 0.15, or train.monitor to test_f1, the published mode",
     ),
     "a positive class that is none": (
         lambda tree: tree["data"].update(positive="Tuberculosis"),
@@ -310,6 +310,6 @@ def test_what_something_comes_of_is_allowed(case: str, tmp_path: Path) -> None:
 def test_published_mode_needs_no_validation_split(tmp_path: Path) -> None:
     def publish(tree: small.Tree) -> None:
         tree["split"]["valid_pct"] = 0
-        tree["train"]["select_on"] = "test"
+        tree["train"]["monitor"] = "test_f1"
 
     assert config.read(small.study(tmp_path, publish) / "params.yaml").split.valid_pct == 0

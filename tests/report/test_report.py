@@ -25,7 +25,7 @@ from xraylab.report.records import Ranked, Result, Run, Summary
 from xraylab.stages import evaluate, report
 
 NO_VALIDATION = {split: {"Healthy": count, "TB": count} for split, count in [("train", 8), ("valid", 0), ("test", 8)]}
-PUBLISHED = {"split": {"valid_pct": 0.0}, "train": {"select_on": "test"}}
+PUBLISHED = {"split": {"valid_pct": 0.0}, "train": {"monitor": "test_f1"}}
 SCRIPT = "<script>alert(1)</script>"
 
 
@@ -312,7 +312,7 @@ RUN = {
     "multiply_adds": 566_231_040,
     "multiply_adds_counted": "",
     "frozen": {},
-    "select_on": "valid",
+    "monitor": "valid_f1",
     "lr_found": None,
     "best_epoch": 4,
     "last_epoch": 5,

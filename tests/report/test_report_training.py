@@ -200,7 +200,7 @@ def test_early_stopping_is_told_with_what_became_of_it() -> None:
     assert told({"train": {"early_stop_patience": 2}}, last_epoch=3)[4] == stop + "this run stopped after 4 of 6."
     runs = [RUN | {"last_epoch": last} for last in (3, 5, 2)]
     assert told({"train": {"early_stop_patience": 2}}, runs=runs)[4] == stop + "2 runs stopped after 4 and 3 of 6."
-    lower = told({"train": {"early_stop_patience": 1, "select_by": "loss"}})[4]
+    lower = told({"train": {"early_stop_patience": 1, "monitor": "valid_loss"}})[4]
     assert lower == "Early stopping after 1 epoch without a lower validation loss; all 6 epochs were trained."
     phases = [{"epochs": 1}, {"schedule": "fine_tune", "freeze_epochs": 2, "lr_mult": 10, "epochs": 3}]
     pretrained = {"pretrained": "default"}
@@ -211,7 +211,7 @@ def test_early_stopping_is_told_with_what_became_of_it() -> None:
 def test_cards_and_checklist_tell_what_each_experiment_overrides(tmp_path: Path) -> None:
     changes = {
         "train": {"lr": "find"},
-        "experiments": {"l2": {"train": {"select_by": "loss", "lr": 0.5}, "model": {"arch": "vit_b_16"}}},
+        "experiments": {"l2": {"train": {"monitor": "valid_loss", "lr": 0.5}, "model": {"arch": "vit_b_16"}}},
     }
     given, paths = finished_study.make(tmp_path, changes)
     evaluate.run(given, paths)

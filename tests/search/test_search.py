@@ -107,7 +107,7 @@ def test_every_ill_formed_dimension_is_named(tmp_path: Path) -> None:
 def test_keys_that_cannot_be_varied_are_named(tmp_path: Path) -> None:
     two = {"low": 1, "high": 2}
     space = {
-        "train.lrr": two, "split.seed": two, "train": two, "train.lr.x": two, "train.select_on": ["valid", "test"],
+        "train.lrr": two, "split.seed": two, "train": two, "train.lr.x": two, "train.monitor": ["valid_f1", "test_f1"],
         "train.momentum": {**two, "when": {"train.optimizer": "sgd"}},
     }  # fmt: skip
     assert problems(tmp_path, space=space) == [
@@ -116,7 +116,7 @@ def test_keys_that_cannot_be_varied_are_named(tmp_path: Path) -> None:
         "search.space.train: is a whole section; name one of "
         + ", ".join(Train.model_fields),
         "search.space.train.lr.x: train.lr is a single value",
-        "search.space.train.select_on: trials that are judged differently cannot be compared",
+        "search.space.train.monitor: trials that are judged differently cannot be compared",
         "search.space.train.momentum.when: train.optimizer is not a list of choices in search.space",
     ]  # fmt: skip
 
@@ -171,14 +171,14 @@ def given(tmp_path: Path, change: small.Change) -> Params:
 def test_a_search_on_test_data_is_refused_with_the_reason(tmp_path: Path) -> None:
     def publish(tree: small.Tree) -> None:
         tree["search"]["space"] = SPACE
-        tree["train"]["select_on"] = "test"
+        tree["train"]["monitor"] = "test_f1"
 
     with pytest.raises(ParamsError) as caught:
         command.refuse(given(tmp_path, publish))
     assert str(caught.value) == (
-        "a search in published mode is refused: train.select_on is test for baseline, so the best of 30 trials would be"
-        " the one that suits the test images by chance, and no image would be left to show it; set train.select_on to"
-        " valid"
+        "a search in published mode is refused: train.monitor is test_f1 for baseline, so the best of 30 trials would "
+        "be the one that suits the test images by chance, and no image would be left to show it; set train.monitor to "
+        "valid_f1"
     )
 
 

@@ -65,7 +65,7 @@ def test_every_value_of_a_preset_belongs_to_one_of_two(name: str) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_never_chooses_on_test_data_unless_asked(name: str) -> None:
-    assert presets.read(name).values(published=False)["train"]["select_on"] == "valid"
+    assert presets.read(name).values(published=False)["train"]["monitor"].startswith("valid_")
 
 
 def test_each_value_says_whose_it_is(tmp_path: Path) -> None:
@@ -214,7 +214,8 @@ def test_studies_are_told() -> None:
     shown = describe.shown(presets.read("tb"))
     assert "  train.batch_size = 4  (published)" in shown
     assert "  images.size = 512  (ours)" in shown
-    assert "  train.select_on = test" in shown
+    assert "  train.monitor = test_f1" in shown
+    assert "  train.monitor = valid_f1  (ours)" in shown
 
 
 def spread(experiment: str, class_: str, metric: str, mean: float | None, **other: str) -> Spread:

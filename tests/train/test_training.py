@@ -180,7 +180,7 @@ def test_an_epoch_without_a_metric_is_never_the_best(tmp_path: Path) -> None:
 def test_published_mode_scores_the_test_split_after_every_epoch(prepared: Prepare) -> None:
     def publish(tree: small.Tree) -> None:
         tree["split"]["valid_pct"] = 0
-        tree["train"]["select_on"] = "test"
+        tree["train"]["monitor"] = "test_f1"
 
     loaded = prepared(publish)
     train.run(*loaded, "baseline", 0)
@@ -188,7 +188,7 @@ def test_published_mode_scores_the_test_split_after_every_epoch(prepared: Prepar
     assert list(history.columns[-3:]) == ["test_loss", "test_accuracy", "test_f1"]
     assert not [name for name in history.columns if name.startswith("valid")]
     model = model_json(loaded)
-    assert (model["select_on"], model["best_epoch"]) == ("test", int(history["test_f1"].idxmax()))
+    assert (model["monitor"], model["best_epoch"]) == ("test_f1", int(history["test_f1"].idxmax()))
     assert checkpoints.evaluate_checkpoint(loaded[1], "baseline", 0, None, "test")["f1"] == history["test_f1"].max()
     metric = files.read_json(loaded[1].root / "metrics/baseline/0.json")
     assert metric == {"baseline-0": {"test_f1": pytest.approx(history["test_f1"].max(), abs=1e-6)}}

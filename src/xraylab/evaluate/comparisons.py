@@ -123,7 +123,7 @@ def _compare(
     of_first, of_second = ([run.test["best"] for run in runs] for runs in (first, second))
     once = len(first) == 1
     results = compare_runs(of_first[0], of_second[0], cfg) if once else compare_repeats(of_first, of_second, cfg, folds)
-    about, on_test = NETWORKS if once else SETTINGS, "test" in {run.select_on for run in (*first, *second)}
+    about, on_test = NETWORKS if once else SETTINGS, "test" in {run.monitored_split for run in (*first, *second)}
     names = first[0].experiment, second[0].experiment
     return [Comparison(kind, about, *names, on_test, result) for result in results]
 

@@ -25,7 +25,7 @@ class Run:
 
     experiment: str
     repeat: int
-    select_on: str
+    monitored_split: str  # which selected the best epoch: valid, or in published mode test
     ids: Texts  # of the test images
     test: dict[str, Sample]
     valid: dict[str, Sample]
@@ -34,7 +34,7 @@ class Run:
     predictions_sha256: str = ""
 
     def chosen_on(self, checkpoint: str) -> str:
-        return self.select_on if checkpoint == "best" else "none"
+        return self.monitored_split if checkpoint == "best" else "none"
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _read_run(paths: Paths, model: dict[str, Any], classes: list[str], sources: 
     return Run(
         experiment=experiment,
         repeat=repeat,
-        select_on=model["select_on"],
+        monitored_split=model["monitor"].partition("_")[0],
         ids=select(table, "best", "test")["id"].to_numpy(str),
         test=samples["test"],
         valid=samples.get("valid", {}),

@@ -131,12 +131,12 @@ def _mean(scores: Sequence[Averages]) -> Averages:
     return Averages(*(None if None in each else sum(each) / len(each) for each in values))
 
 
-def rank(means: Sequence[MeanScores], split: str, select_by: str) -> list[MeanScores]:
+def rank(means: Sequence[MeanScores], split: str, metric: str) -> list[MeanScores]:
     """The experiments from the best to the worst by the mean score of their best epochs on `split`.
 
-    `select_by` is f1, accuracy or loss. Equal ones are ordered by their loss, then as they come in `means`.
+    `metric` is f1, accuracy or loss. Equal ones are ordered by their loss, then as they come in `means`.
     """
-    name, sign = ("log_loss", 1) if select_by == "loss" else (select_by, -1)
+    name, sign = ("log_loss", 1) if metric == "loss" else (metric, -1)
     of_split = [row for row in means if (row.checkpoint, row.split) == ("best", split)]
     return sorted(of_split, key=lambda row: (sign * getattr(row.averages, name), row.averages.log_loss))
 

@@ -62,12 +62,12 @@ class Evaluation:
         return [row.experiment for row in self.ranking[:2]]
 
 
-def evaluate_study(study: Study, cfg: EvalConfig, params: Evaluate, select_by: str) -> Evaluation:
-    """Experiments are ranked by `select_by` on validation images, or on test images where there are none."""
+def evaluate_study(study: Study, cfg: EvalConfig, params: Evaluate, metric: str) -> Evaluation:
+    """Experiments are ranked by `metric` on validation images, or on test images where there are none."""
     results, rounds = score_runs(study.runs, cfg.positive), score_rounds(study, cfg.positive)
     means = average(results, rounds)
     ranked_on = "valid" if any(run.valid for run in study.runs) else "test"
-    ranking = rank(means, ranked_on, select_by)
+    ranking = rank(means, ranked_on, metric)
     metrics, epochs = study_metrics(study, cfg), epochs_to_highest(study.runs)
     rules = fixed_rules(params.sensitivities, params.specificities)
     return Evaluation(
@@ -143,10 +143,11 @@ def epochs_to_highest(runs: Sequence[Run]) -> list[StudyMetric]:
     """
     rows = []
     for run in runs:
-        accuracy = pd.to_numeric(run.history[f"{run.select_on}_accuracy"], errors="coerce")
+        split = run.monitored_split
+        accuracy = pd.to_numeric(run.history[f"{split}_accuracy"], errors="coerce")
         epochs = int(accuracy.to_numpy().argmax()) + 1
         metric = Metric(OVERALL, EPOCHS, epochs, epochs, epochs, None, None, None)
-        rows.append(StudyMetric(run.experiment, "best", run.select_on, REPEAT, run.repeat, run.select_on, metric))
+        rows.append(StudyMetric(run.experiment, "best", split, REPEAT, run.repeat, split, metric))
     return rows
 
 

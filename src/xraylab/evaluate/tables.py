@@ -133,7 +133,7 @@ def write_tables(folder: Path, study: Study, evaluation: Evaluation, cfg: EvalCo
 
 
 def _best_epoch_of(run: Run) -> dict[str, Any]:
-    return {"experiment": run.experiment, "repeat": run.repeat, "chosen_on": run.select_on}
+    return {"experiment": run.experiment, "repeat": run.repeat, "chosen_on": run.monitored_split}
 
 
 def _spread(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -181,7 +181,7 @@ def write_groups(folder: Path, study: Study, index: pd.DataFrame, cfg: EvalConfi
     for experiment, runs in study.by_experiment.items():
         ids, sample = mean_over_repeats(runs, "best")
         images = index.set_index("id").loc[ids.tolist()]
-        known = {"experiment": experiment, "chosen_on": runs[0].select_on}
+        known = {"experiment": experiment, "chosen_on": runs[0].monitored_split}
         groups = subgroups.metrics_by_group(sample, images, cfg, params.age_bands, params.min_group_size)
         rows += [known | to_row(row) for row in groups]
     tables.write(pd.DataFrame(rows, columns=list(GROUP_COLUMNS)), folder / "subgroups.csv")
@@ -230,16 +230,16 @@ def _by_run(
     return by_run
 
 
-def summary(study: Study, evaluation: Evaluation, cfg: EvalConfig, select_by: str) -> dict[str, Any]:
+def summary(study: Study, evaluation: Evaluation, cfg: EvalConfig, ranked_by: str) -> dict[str, Any]:
     """What the report needs besides the tables and curves."""
     ranking = [to_row(row) for row in evaluation.ranking]
     return {
         "classes": cfg.classes,
         "positive": None if cfg.positive is None else cfg.classes[cfg.positive],
         "baseline": study.baseline,
-        "chosen_on_test": list(dict.fromkeys(run.experiment for run in study.runs if run.select_on == "test")),
+        "chosen_on_test": list(dict.fromkeys(run.experiment for run in study.runs if run.monitored_split == "test")),
         "ranked_on": evaluation.ranked_on,
-        "ranked_by": select_by,
+        "ranked_by": ranked_by,
         "ranking": [{name: row[name] for name in ("experiment", "f1", "accuracy", "log_loss")} for row in ranking],
         "top_two": evaluation.top_two,
         "means": [to_row(row) for row in evaluation.means],

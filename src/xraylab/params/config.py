@@ -186,11 +186,12 @@ class Params(Experiment):
                 "model.img_size",
                 f"{experiment.model.img_size} is more than images.size ({self.images.size}): raise images.size",
             )
-        if self.split.valid_pct == 0 and experiment.train.select_on == "valid":
+        if self.split.valid_pct == 0 and experiment.train.monitored_split == "valid":
             yield (
-                "train.select_on",
-                "there is no validation split to select on (split.valid_pct is 0): set split.valid_pct to a fraction "
-                "such as 0.15, or train.select_on to test, the published mode",
+                "train.monitor",
+                f"there are no validation images for {experiment.train.monitor} (split.valid_pct is 0): set "
+                f"split.valid_pct to a fraction such as 0.15, or train.monitor to "
+                f"test_{experiment.train.monitored_metric}, the published mode",
             )
 
     def _copies_differ(self) -> bool:

@@ -10,7 +10,6 @@ from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag, mod
 from xraylab.params import messages
 from xraylab.params.section import Problem, Section
 
-JUDGES = ("train.select_on", "train.select_by")
 COMBINATIONS = 4096  # as many are checked before a search begins
 
 Values = dict[str, Any]  # dotted key -> value
@@ -104,7 +103,7 @@ def key_problems(space: dict[str, Dimension], root: type[Section]) -> list[Probl
 
 
 def _key_problem(dotted: str, root: type[Section]) -> str:
-    if dotted in JUDGES:
+    if dotted == "train.monitor":
         return "trials that are judged differently cannot be compared"
     *parents, last = dotted.split(".")
     model: Any = root

@@ -95,11 +95,20 @@ class Train(Course):
     soup_epochs: Annotated[int, Field(ge=2)] | None
     early_stop_patience: PositiveInt | None
     min_epochs: NonNegativeInt
-    select_on: Literal["valid", "test"]
-    select_by: Literal["f1", "accuracy", "loss"]
+    monitor: Literal["valid_f1", "valid_accuracy", "valid_loss", "test_f1", "test_accuracy", "test_loss"]
     checkpoints: Literal["best_and_last", "all"]
     callbacks: dict[CallbackName, dict[str, Any]]
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"]
+
+    @property
+    def monitored_split(self) -> str:
+        """The split that selects the best epoch: valid, or in published mode test."""
+        return self.monitor.partition("_")[0]
+
+    @property
+    def monitored_metric(self) -> str:
+        """The metric that selects it: f1, accuracy or loss."""
+        return self.monitor.partition("_")[2]
 
     def where(self, number: int) -> str:
         """The path of a phase below `train`, with its last dot."""

@@ -69,7 +69,7 @@ def _learning_charts(
         title: charts.learning_curve(
             lines,
             measure,
-            runs[0].select_on,
+            runs[0].monitored_split,
             limits[measure],
             f"{experiment}: {title} per epoch; best epoch {_best_epochs(runs)}",
         )

@@ -49,7 +49,7 @@ def write(folder: Path, evaluation: Path, summary: Summary, shares: dict[str, fl
 def _loss(evaluation: Path, summary: Summary) -> Figure:
     """Training loss, and that of the images that choose the epoch, whose best one is marked."""
     histories = of_runs(evaluation / "curves", summary)
-    chosen_on = summary.runs[0].select_on
+    chosen_on = summary.runs[0].monitored_split
     figure, panels = _panels("Loss", 2, summary)
     lowest, highest = limits([table for own in histories.values() for table in own], "loss")
     titles = {"train": "training", chosen_on: {"valid": "validation"}.get(chosen_on, chosen_on)}

@@ -156,7 +156,7 @@ def _shown(share: float) -> str:
 def training(plan: Plan, runs: list[Run], library: str) -> list[str]:
     """One sentence per subject. `library`: which the network is of, and what it calls the network."""
     courses = phases(plan.train)
-    steps = [_course(course, runs, SPLIT_NAMES[plan.train.select_on]) for course in courses]
+    steps = [_course(course, runs, SPLIT_NAMES[plan.train.monitored_split]) for course in courses]
     numbered = [f"phase {number}: {step}" for number, step in enumerate(steps, 1)] if len(steps) > 1 else steps
     said = [
         f"Starts from {start(plan.model.pretrained, library)}",
@@ -183,8 +183,9 @@ def start(pretrained: str, library: str) -> str:
 
 def selection(train: Train) -> str:
     """Which epoch is the best."""
-    best = "lowest" if train.select_by == "loss" else "best"
-    return f"the epoch with the {best} {metric_name(train.select_by)} on the {SPLIT_NAMES[train.select_on]} images"
+    best = "lowest" if train.monitored_metric == "loss" else "best"
+    split, metric = SPLIT_NAMES[train.monitored_split], metric_name(train.monitored_metric)
+    return f"the epoch with the {best} {metric} on the {split} images"
 
 
 def _course(course: TrainPhase, runs: list[Run], split: str) -> str:
@@ -290,8 +291,8 @@ def _stopping(train: Train, courses: list[TrainPhase], runs: list[Run]) -> str:
     """When training was to stop early, and when it did; empty where it was not to."""
     if train.early_stop_patience is None:
         return ""
-    better = "lower" if train.select_by == "loss" else "better"
-    metric = f"{SPLIT_NAMES[train.select_on]} {metric_name(train.select_by)}"
+    better = "lower" if train.monitored_metric == "loss" else "better"
+    metric = f"{SPLIT_NAMES[train.monitored_split]} {metric_name(train.monitored_metric)}"
     planned, done = sum(course.all_epochs for course in courses), [run.last_epoch + 1 for run in runs]
     early = [str(count) for count in done if count < planned]
     outcome = (

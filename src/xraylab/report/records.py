@@ -162,12 +162,17 @@ class Run:
     multiply_adds: int
     multiply_adds_counted: str
     frozen: Tree
-    select_on: str
+    monitor: str
     lr_found: float | None
     best_epoch: int
     last_epoch: int
     train_seconds: float
     hardware: Tree
+
+    @property
+    def monitored_split(self) -> str:
+        """The split that selected the best epoch."""
+        return self.monitor.partition("_")[0]
 
     @property
     def name(self) -> str:

@@ -46,11 +46,12 @@ def refuse(params: Params) -> None:
     search = params.search
     if not search.space:
         raise ParamsError("search.space is empty: name keys and their values there; docs/search.md has examples")
-    if params.experiment(search.experiment).train.select_on == "test":
+    train = params.experiment(search.experiment).train
+    if train.monitored_split == "test":
         raise ParamsError(
-            f"a search in published mode is refused: train.select_on is test for {search.experiment}, so the best of "
-            f"{search.trials} trials would be the one that suits the test images by chance, and no image would be left "
-            "to show it; set train.select_on to valid"
+            f"a search in published mode is refused: train.monitor is {train.monitor} for {search.experiment}, so the "
+            f"best of {search.trials} trials would be the one that suits the test images by chance, and no image would "
+            f"be left to show it; set train.monitor to valid_{train.monitored_metric}"
         )
 
 
@@ -59,7 +60,7 @@ async def _search(dvc: Dvc, params: Params, paths: Paths) -> None:
     target = f"train@{search.experiment}-{repeat}"
     graph = repro.parse_dag(await dvc.output("dag", "--dot"))
     await dvc.repro(*repro.prerequisites(graph, [(target,)]))
-    metric = f"valid_{params.experiment(search.experiment).train.select_by}"
+    metric = params.experiment(search.experiment).train.monitor
     key = identity(params, paths)
     study = trials.open_study(paths.searches / "journal.log", key, metric)
     name = partial(trial_name, key)

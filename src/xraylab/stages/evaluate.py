@@ -15,8 +15,8 @@ from xraylab.paths import Paths
 def run(params: Params, paths: Paths) -> None:
     cfg, study = EvalConfig.from_params(params), read_study(paths, params)
     index = tables.read(paths.index)
-    evaluation = evaluate_study(study, cfg, params.evaluate, params.train.select_by)
-    summary = evaluated.summary(study, evaluation, cfg, params.train.select_by)
+    evaluation = evaluate_study(study, cfg, params.evaluate, params.train.monitored_metric)
+    summary = evaluated.summary(study, evaluation, cfg, params.train.monitored_metric)
     with files.replacing_folder(paths.evaluation) as folder:
         for each in study.runs:
             evaluated.write_curves(folder, each, cfg, params.evaluate.ece_bins)

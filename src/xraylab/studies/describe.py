@@ -24,7 +24,9 @@ def shown(preset: Preset) -> list[str]:
     images = ", ".join(f"{label} {count:,}" for label, count in counts.items()) or "image counts not published"
     lines = [preset.title, preset.summary, "", f"Data: {preset.data['what']}", f"      {preset.data['where']}"]
     lines += [f"      {images}", "", "Values:"]
-    lines += [f"  {key} = {value}  ({preset.origin(key)})" for key, value in leaves(preset.values(published=False))]
+    lines += [
+        f"  {key} = {value}  ({preset.origin(key, value)})" for key, value in leaves(preset.values(published=False))
+    ]
     if preset.as_published:
         lines += ["", "With --published, the study's own way of selecting:"]
         lines += [f"  {key} = {value}" for key, value in leaves(preset.as_published)]

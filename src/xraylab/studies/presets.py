@@ -35,9 +35,9 @@ class Preset:
         """All parameters that the study sets, nested."""
         return merged(merged(self.published, self.ours), self.as_published if published else self.honest)
 
-    def origin(self, dotted: str) -> str:
+    def origin(self, dotted: str, value: Any) -> str:
         """`published` or `ours`: who says so."""
-        return "published" if dotted in dict(leaves(self.published)) else "ours"
+        return "published" if (dotted, value) in leaves(self.published) else "ours"
 
 
 def names() -> list[str]:

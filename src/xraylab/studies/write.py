@@ -93,7 +93,7 @@ def _lay_over(tree: CommentedMap, preset: Preset, published: bool) -> None:
         for parent in parents:
             place = place[parent]
         place[key] = value
-        _mark(place, key, preset.origin(dotted))
+        _mark(place, key, preset.origin(dotted, value))
 
 
 def _mark(place: CommentedMap, key: str, origin: str) -> None:

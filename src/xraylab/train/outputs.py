@@ -41,8 +41,7 @@ def describe(run: TrainingRun) -> dict[str, Any]:
         "positive": run.params.data.positive,
         "images": run.params.images.model_dump(),
         "augment": run.augmentation,
-        "select_on": run.cfg.train.select_on,
-        "select_by": run.cfg.train.select_by,
+        "monitor": run.cfg.train.monitor,
         "plugins": plugins.fingerprints(run.plugins),
     }
 

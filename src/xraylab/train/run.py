@@ -55,7 +55,7 @@ class TrainingRun:
     @property
     def scored_splits(self) -> list[str]:
         """What is scored after every epoch: the validation images, and in published mode alone the test images."""
-        return ["valid", "test"] if self.cfg.train.select_on == "test" else ["valid"]
+        return ["valid", "test"] if self.cfg.train.monitored_split == "test" else ["valid"]
 
     @property
     def augmentation(self) -> dict[str, float]:
@@ -66,9 +66,8 @@ class TrainingRun:
     def policy(self) -> CheckpointPolicy:
         """Which epochs matter."""
         train = self.cfg.train
-        monitor = f"{train.select_on}_{train.select_by}"
         return CheckpointPolicy(
-            monitor, train.min_epochs, train.soup_epochs or 0, train.swa_epochs or 0, train.checkpoints == "all"
+            train.monitor, train.min_epochs, train.soup_epochs or 0, train.swa_epochs or 0, train.checkpoints == "all"
         )
 
     @property
