@@ -32,7 +32,7 @@ from xraylab import files, tables
 from xraylab.model import networks, weights
 from xraylab.params import config
 from xraylab.paths import Paths
-from xraylab.stages import features, plan, train
+from xraylab.stages import configure, features, train
 
 REPOSITORY = Path(__file__).parents[1]
 TRAIN, VALID, PIXELS, BATCH = 800, 200, 224, 32
@@ -66,7 +66,7 @@ def draw(folder: Path) -> np.ndarray:
 
 
 def study(folder: Path, images: np.ndarray) -> Paths:
-    """A study of those films whose stages up to `plan` have run."""
+    """A study of those films whose stages up to `configure` have run."""
     paths = Paths(folder)
     ids = pd.DataFrame({"id": [f"{number:03}" for number in range(len(images))]})
     ids["label"] = np.where(np.arange(len(images)) % 2, "TB", "Healthy")
@@ -91,7 +91,7 @@ def study(folder: Path, images: np.ndarray) -> Paths:
         for how in ("uncached", "cached")
     }
     yaml.dump(tree, paths.params)
-    plan.run(config.read(paths.params), paths)
+    configure.run(config.read(paths.params), paths)
     return paths
 
 

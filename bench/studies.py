@@ -17,10 +17,23 @@ from ruamel.yaml import YAML
 from xraylab.jobs import pool
 from xraylab.params import config
 from xraylab.paths import Paths
-from xraylab.stages import cache, evaluate, explain, features, fetch, index, plan, predict, report, source, split, train
+from xraylab.stages import (
+    cache,
+    configure,
+    evaluate,
+    explain,
+    features,
+    fetch,
+    index,
+    predict,
+    report,
+    source,
+    split,
+    train,
+)
 
 PARTS = ("src", "dvc.yaml", "params.yaml", "constraints.txt", ".gitignore", ".dvcignore", ".dvc/config")
-BEFORE = (source, fetch, index, split, cache, plan, features)
+BEFORE = (source, fetch, index, split, cache, configure, features)
 AFTER = (evaluate, explain, report)
 TAIL = 2000  # characters of what a failed command printed
 

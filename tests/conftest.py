@@ -18,12 +18,12 @@ from xraylab.paths import Paths
 from xraylab.predict.checkpoints import TrainedModel
 from xraylab.stages import (
     cache,
+    configure,
     evaluate,
     explain,
     features,
     fetch,
     index,
-    plan,
     predict,
     report,
     source,
@@ -54,7 +54,7 @@ def load(folder: Path) -> Loaded:
     return config.read(folder / "params.yaml"), Paths(folder)
 
 
-BEFORE_PLAN = (source, fetch, index, split, cache)
+BEFORE_CONFIGURE = (source, fetch, index, split, cache)
 
 
 def run(loaded: Loaded, *stages: ModuleType) -> Loaded:
@@ -65,7 +65,7 @@ def run(loaded: Loaded, *stages: ModuleType) -> Loaded:
 
 def to_the_report(study: Path) -> Loaded:
     """Run every stage, as `dvc repro` would, in this process."""
-    given, paths = loaded = run(load(study), *BEFORE_PLAN, plan, features)
+    given, paths = loaded = run(load(study), *BEFORE_CONFIGURE, configure, features)
     for experiment in given.experiments:
         for repeat in given.study.repeats:
             train.run(given, paths, experiment, repeat)
@@ -75,24 +75,24 @@ def to_the_report(study: Path) -> Loaded:
 
 @pytest.fixture(scope="session")
 def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study of noise images whose stages before `plan` have run: the original that `prepared` copies."""
+    """A study of noise images whose stages before `configure` have run: the original that `prepared` copies."""
     folder = tmp_path_factory.mktemp("noise")
     images = small.two_classes(folder / "images")
     study = small.study(folder / "study", small.use(images, ["Healthy", "TB"], "TB"))
-    run(load(study), *BEFORE_PLAN)
+    run(load(study), *BEFORE_CONFIGURE)
     return study
 
 
 @pytest.fixture
 def prepared(noise: Path, tmp_path: Path) -> Callable[..., Loaded]:
-    """Makes a study of noise images whose stages up to `plan` have run."""
+    """Makes a study of noise images whose stages up to `configure` have run."""
 
     def prepare(change: small.Change = lambda tree: None) -> Loaded:
         study = shutil.copytree(noise, tmp_path / "study")
         small.edit(study, change)
         original, loaded = load(noise), load(study)
         same = all(getattr(original[0], part) == getattr(loaded[0], part) for part in ("data", "split", "images"))
-        return run(loaded, *(() if same else BEFORE_PLAN), plan)
+        return run(loaded, *(() if same else BEFORE_CONFIGURE), configure)
 
     return prepare
 
@@ -104,7 +104,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     small.pictures(root / "images", [f"Healthy/h{n:02}.png" for n in range(20)], seed=1)
     small.pictures(root / "images", [f"TB/t{n:02}.png" for n in range(10)], seed=2)
     study = small.study(root / "study", small.use(root / "images", ["Healthy", "TB"], "TB"))
-    loaded = given, paths = run(load(study), *BEFORE_PLAN, plan)
+    loaded = given, paths = run(load(study), *BEFORE_CONFIGURE, configure)
     model = {
         **outputs.describe(TrainingRun.load(given, paths, "baseline", 0)),
         "best_epoch": 1, "last_epoch": 1, "kept_epochs": [1], "hardware": {"precision": "float32"},

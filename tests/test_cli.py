@@ -49,7 +49,7 @@ def test_help_names_every_stage_and_imports_no_heavy_package() -> None:
         "index",
         "split",
         "cache",
-        "plan",
+        "configure",
         "train",
         "predict",
         "evaluate",
@@ -67,6 +67,7 @@ def test_help_names_every_stage_and_imports_no_heavy_package() -> None:
         ("external-test", "external"),
         ("predict-images", "classify"),
         ("repro", "run"),
+        ("configure", "plan"),
     ],
 )
 def test_a_command_answers_to_its_old_name_which_the_help_leaves_out(
@@ -129,7 +130,7 @@ def test_a_refused_value_leaves_a_params_yaml_that_git_sees_as_changed(tmp_path:
     os.utime(params, (1e9, 1e9 + 0.5))
     status = ["git", "-C", str(study), "status", "--short"]
     assert subprocess.check_output(status, text=True) == ""
-    code, _, error = run(study, "plan")
+    code, _, error = run(study, "configure")
     assert (code, "train.lr" in error) == (1, True)
     assert subprocess.check_output(status, text=True) == " M params.yaml\n"
 
@@ -137,11 +138,11 @@ def test_a_refused_value_leaves_a_params_yaml_that_git_sees_as_changed(tmp_path:
 def test_a_stage_of_another_version_is_not_run(tmp_path: Path, run: Run) -> None:
     scaffold.new(tmp_path / "new", None, [], published=False)
     assert run(tmp_path / "new", "code")[0] == 0
-    noted = tmp_path / "new/code/plan.txt"
+    noted = tmp_path / "new/code/configure.txt"
     noted.write_text(noted.read_text().replace("torch ", "torch 0."))
-    code, _, error = run(tmp_path / "new", "plan")
-    assert (code, (tmp_path / "new/plans").exists()) == (1, False)
-    assert "error: code/plan.txt is the fingerprint of another version (torch differs): run" in error
+    code, _, error = run(tmp_path / "new", "configure")
+    assert (code, (tmp_path / "new/configs").exists()) == (1, False)
+    assert "error: code/configure.txt is the fingerprint of another version (torch differs): run" in error
 
 
 def test_a_score_of_an_untrained_experiment_says_so(tmp_path: Path, run: Run) -> None:

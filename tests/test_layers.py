@@ -23,7 +23,8 @@ def needed(stage: str, graph: grimp.ImportGraph) -> set[str]:
     while waiting:
         name = waiting.pop()
         closure.add(name)
-        waiting |= graph.find_modules_directly_imported_by(name) - closure - code.CARRIERS
+        imported = graph.find_modules_directly_imported_by(name) - closure
+        waiting |= {module for module in imported if not code.is_carrier(module, stage)}
     places = [small.REPOSITORY / "src" / name.replace(".", "/") for name in closure]
     return {path.relative_to(small.REPOSITORY / "src").as_posix() for path in map(module_file, places)}
 
@@ -67,6 +68,6 @@ def test_everything_but_the_sources_fingerprint_is_cached() -> None:
     assert uncached == {"source"}
 
 
-def test_what_an_experiment_may_override_is_what_a_plan_holds() -> None:
+def test_what_an_experiment_may_override_is_what_a_config_holds() -> None:
     assert set(OVERRIDABLE) == set(Experiment.model_fields)
-    assert set(STAGES["plan"]["params"]) >= {*OVERRIDABLE, "experiments"}
+    assert set(STAGES["configure"]["params"]) >= {*OVERRIDABLE, "experiments"}

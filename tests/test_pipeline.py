@@ -1,5 +1,6 @@
 """The study under the real dvc: what runs, what does not, and what survives."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -54,6 +55,23 @@ def test_an_edit_of_the_code_runs_what_it_can_change(finished: Path) -> None:
 
 
 @pytest.mark.slow
+def test_another_rule_of_resolution_writes_the_configs_anew_and_retrains_where_one_changed(finished: Path) -> None:
+    rules = finished / "src/xraylab/params/config.py"
+    merging = "        overrides = merged(self.experiments[name], search.nested(values or {}))\n"
+    for rule, changed in (("", set()), ('"model": {"dropout": 0.25}', {"train@dropout-0"})):
+        other = f"        overrides = merged(overrides, {{{rule}}} if name == 'dropout' else {{}})\n"
+        small.git(finished, "checkout", "--quiet", "--", ".")
+        text = rules.read_text()
+        assert merging in text
+        rules.write_text(text.replace(merging, merging + other))
+        assert ran(succeed(finished, "repro", "configure"))[-1] == "configure"
+        stale = json.loads(succeed(finished, "status", "--json"))
+        assert {name for name in stale if name.startswith("train@")} == changed
+    small.git(finished, "checkout", "--quiet", "--", ".")
+    succeed(finished, "checkout")
+
+
+@pytest.mark.slow
 def test_a_tried_change_retrains_what_it_touches_and_the_metrics_say_what_it_did(finished: Path) -> None:
     output = succeed(finished, "exp", "run", "-S", "model.dropout=0.5")
     trained = [name for name in ran(output) if name.startswith("train@")]
@@ -95,7 +113,7 @@ def test_an_evaluation_does_not_train(finished: Path) -> None:
 @pytest.mark.slow
 def test_a_removed_experiment_leaves_nothing_behind(finished: Path) -> None:
     small.edit(finished, lambda tree: tree["experiments"].pop("dropout"))
-    assert ran(succeed(finished, "repro")) == ["plan", "features", "evaluate", "explain", "report"]
+    assert ran(succeed(finished, "repro")) == ["configure", "features", "evaluate", "explain", "report"]
     assert not (finished / "models/dropout").exists()
     assert "dropout" not in files.read_json(finished / "reports/metrics.json")
     small.git(finished, "checkout", "--quiet", "--", ".")
@@ -132,14 +150,14 @@ def test_a_changed_folder_behind_an_unchanged_name_is_noticed(tmp_path: Path) ->
 @pytest.mark.slow
 def test_a_queued_experiment_runs_the_code_of_its_own_checkout(tmp_path: Path) -> None:
     study = committed(tmp_path / "study", only("baseline"))
-    succeed(study, "repro", "plan")
+    succeed(study, "repro", "configure")
     small.commit(study)
-    succeed(study, "exp", "run", "--queue", "-S", "train.epochs=3", "plan")
-    code = study / "src/xraylab/stages/plan.py"
+    succeed(study, "exp", "run", "--queue", "-S", "train.epochs=3", "configure")
+    code = study / "src/xraylab/stages/configure.py"
     code.write_text("raise SystemExit('this is the code of the workspace')\n")
     installed = {"PYTHONPATH": str(study / "src")}  # as an editable install of the workspace would have it
     workspace = subprocess.run(
-        [sys.executable, "src", "plan"], cwd=study, env=environment(), capture_output=True, text=True, check=False
+        [sys.executable, "src", "configure"], cwd=study, env=environment(), capture_output=True, text=True, check=False
     )
     assert "this is the code of the workspace" in workspace.stderr
     succeed(study, "queue", "start", **installed)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import small
-from conftest import BEFORE_PLAN, load, run
+from conftest import BEFORE_CONFIGURE, load, run
 from ruamel.yaml import YAML
 
 from xraylab import code, files, plugins, tables
@@ -21,7 +21,7 @@ from xraylab.data.sampling import SAMPLINGS, EpochSampler
 from xraylab.errors import DataError, ParamsError, PluginError
 from xraylab.model import backbones, losses, names
 from xraylab.params.names import BUILT_IN
-from xraylab.stages import features, plan, predict, train
+from xraylab.stages import configure, features, predict, train
 
 Install = Callable[..., Path]
 EXAMPLE = (small.REPOSITORY / "docs/plugins.md").read_text(encoding="utf-8")
@@ -83,7 +83,7 @@ def test_the_example_of_the_docs_trains_and_predicts(example: Path, tmp_path: Pa
         tree["experiments"] = {"baseline": {}}
         tree["split"].update(strategy="random", test_pct=0.25, valid_pct=0.25)
 
-    given, paths = loaded = run(load(small.study(tmp_path / "study", change)), *BEFORE_PLAN, plan, features)
+    given, paths = loaded = run(load(small.study(tmp_path / "study", change)), *BEFORE_CONFIGURE, configure, features)
     index = tables.read(paths.index)
     assert set(index["patient"]) == {f"p{number:02}" for number in range(20)}
     train.run(*loaded, "baseline", 0)

@@ -20,7 +20,7 @@ import xraylab
 from xraylab import Study, tables
 from xraylab.errors import MissingError
 from xraylab.model import networks
-from xraylab.stages import evaluate, plan, predict, split, train
+from xraylab.stages import configure, evaluate, predict, split, train
 
 REPEATS = [0, 1]
 
@@ -40,7 +40,7 @@ def finished(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(networks.NETWORKS, "resnet18", tiny.Tiny)
         split.run(*loaded)
-        plan.run(*loaded)
+        configure.run(*loaded)
         for stage in (train, predict):
             for repeat in REPEATS:
                 stage.run(*loaded, "baseline", repeat)
@@ -100,8 +100,8 @@ def test_a_study_that_has_not_been_run_so_far_names_the_stage(noise: Path, tmp_p
             call()
         return str(caught.value)
 
-    assert told(lambda: study.learner("l2")) == "plans/l2.yaml is not there yet: `dvc repro plan` makes it"
-    plan.run(*load(root))
+    assert told(lambda: study.learner("l2")) == "configs/l2.yaml is not there yet: `dvc repro configure` makes it"
+    configure.run(*load(root))
     assert told(lambda: study.dataloaders("l2")) == "data/cache/images.npy is not there yet: `dvc repro cache` makes it"
     assert told(study.metrics) == "reports/comparison.csv is not there yet: `dvc repro evaluate` makes it"
     assert told(lambda: study.predictions("l2")) == (

@@ -42,7 +42,7 @@ for found in pkgutil.walk_packages(xraylab.__path__, "xraylab."):
 """
 STAGES = """
 from xraylab.cli import app
-for command in (["--help"], ["repro", "--help"], ["source"], ["fetch"], ["index"], ["split"], ["cache"], ["plan"]):
+for command in (["--help"], ["repro", "--help"], ["source"], ["fetch"], ["index"], ["split"], ["cache"], ["configure"]):
     try:
         app(command)
     except SystemExit as ended:
@@ -64,7 +64,7 @@ def test_every_module_is_imported_and_light_stages_run_without_what_windows_lack
         cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    for made in ("data/index.csv", "data/split/train_data.csv", "data/cache/images.npy", "plans/baseline.yaml"):
+    for made in ("data/index.csv", "data/split/train_data.csv", "data/cache/images.npy", "configs/baseline.yaml"):
         assert (tmp_path / made).is_file(), made
     ids = (tmp_path / "data/index.csv").read_text(encoding="utf-8")
     assert "\\" not in ids

@@ -28,10 +28,10 @@ LOADERS = {
 }
 """Kind of plugin -> the module that loads it: the stages that run this module depend on the plugin's source."""
 VERSIONS = "constraints.txt"  # how the shipped dvc.yaml names the versions of libraries
-CARRIERS = {f"xraylab.{name}" for name in ("errors", "files", "paths", "progress", "tables")} | {
-    f"xraylab.params.{path.stem}" for path in (template.PACKAGE / "params").glob("*.py")
-}
-"""Modules that carry values and compute none: a change in them alone is no reason to train again."""
+CARRIERS = {f"xraylab.{name}" for name in ("errors", "files", "paths", "progress", "tables")}
+"""Modules that carry values and compute none: a change in them alone is no reason to run a stage again."""
+RESOLVER = "configure"
+"""The stage that resolves experiments: a change in `params/` reaches the others through the configs that it writes."""
 
 
 def write(folder: Path, libraries: bool) -> None:
@@ -80,6 +80,11 @@ def check(stage: str, folder: Path, own_code: bool = False) -> None:
         )
 
 
+def is_carrier(module: str, stage: str) -> bool:
+    """Whether a change in the module alone is no reason to run the stage again."""
+    return module in CARRIERS or (module.startswith("xraylab.params.") and stage != RESOLVER)
+
+
 def _line(name: str) -> str:
     if "/" not in name:
         return f"{name} {metadata.version(name)}"
@@ -92,7 +97,7 @@ def modules(stage: str) -> list[Path]:
     waiting, closure = [f"xraylab.stages.{stage}"], set[str]()
     while waiting:
         name = waiting.pop()
-        if name not in closure | CARRIERS:
+        if name not in closure and not is_carrier(name, stage):
             closure.add(name)
             waiting += imports(_file(name) or template.PACKAGE)
     code = {path for name in closure if (path := _file(name))}

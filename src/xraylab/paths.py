@@ -114,11 +114,11 @@ class Paths:
         return self.root / "data/cache"
 
     @property
-    def plans(self) -> Path:
-        return self.root / "plans"
+    def configs(self) -> Path:
+        return self.root / "configs"
 
-    def plan(self, experiment: str) -> Path:
-        return self.plans / f"{experiment}.yaml"
+    def config(self, experiment: str) -> Path:
+        return self.configs / f"{experiment}.yaml"
 
     @property
     def features(self) -> Path:

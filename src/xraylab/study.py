@@ -83,7 +83,7 @@ class Study:
 
         self._check(experiment, repeat)
         for stage, path in (
-            ("plan", self.paths.plan(experiment)),
+            ("configure", self.paths.config(experiment)),
             ("split", self.paths.split_of(repeat) / "train_data.csv"),
             ("cache", self.paths.cache / "images.npy"),
         ):

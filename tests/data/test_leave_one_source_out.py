@@ -24,7 +24,7 @@ from xraylab.evaluate.metrics import Key
 from xraylab.evaluate.resampling import Jackknife, variance
 from xraylab.evaluate.samples import concatenate
 from xraylab.paths import Paths
-from xraylab.stages import cache, evaluate, fetch, index, plan, report, source
+from xraylab.stages import cache, configure, evaluate, fetch, index, report, source
 from xraylab.stages import split as stage
 from xraylab.train.learner import dataloaders
 from xraylab.train.run import TrainingRun
@@ -166,7 +166,7 @@ def training(root: Path, sources: Any, repeat: int, **split: Any) -> XrayDataLoa
         tree["split"].update(split)
         tree["sampling"]["strategy"] = "source_balanced"
 
-    given, paths = run(load(small.study(root / "study", change)), source, fetch, index, stage, cache, plan)
+    given, paths = run(load(small.study(root / "study", change)), source, fetch, index, stage, cache, configure)
     return dataloaders(TrainingRun.load(given, paths, "baseline", repeat))
 
 

@@ -42,8 +42,8 @@ def make(
     files.write_json(NOT_EXPLAINED, paths.explanation / "summary.json")
     rng = np.random.default_rng(0)
     for name in given.experiments:
-        plan = given.experiment(name).model_dump() | {"pretrained_sha256": None}
-        files.write_yaml(plan, paths.plan(name))
+        cfg = given.experiment(name).model_dump() | {"pretrained_sha256": None}
+        files.write_yaml(cfg, paths.config(name))
         for repeat in given.study.repeats:
             write_run(paths, given, name, repeat)
             write_predictions(paths, given, name, repeat, splits[repeat % len(splits)], rng, skill)

@@ -17,7 +17,7 @@ def version(name: str | None, metrics: Tree, change: Tree | None = None, **other
     """A version as `dvc exp show --json` prints it; `metrics`: run -> its metric, which tells models apart too."""
     params = {**PARAMS, **(change or {})}
     data = {
-        "params": {"params.yaml": {"data": params}, "plans/l2.yaml": {"data": {}}},
+        "params": {"params.yaml": {"data": params}, "configs/l2.yaml": {"data": {}}},
         "metrics": {
             "reports/metrics.json": {"data": {"baseline": {"test": {"f1": 1.0}}}},
             **{

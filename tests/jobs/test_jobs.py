@@ -163,7 +163,7 @@ def _holds(file: Path, text: str) -> bool:
 
 GRAPH = """strict digraph {
 "source";
-"plan";
+"configure";
 "other";
 "train@a-0";
 "train@b-0";
@@ -171,10 +171,10 @@ GRAPH = """strict digraph {
 "predict@b-0";
 "evaluate";
 "explain@a";
-"source" -> "plan";
+"source" -> "configure";
 "source" -> "other";
-"plan" -> "train@a-0";
-"plan" -> "train@b-0";
+"configure" -> "train@a-0";
+"configure" -> "train@b-0";
 "train@a-0" -> "predict@a-0";
 "train@b-0" -> "predict@b-0";
 "predict@a-0" -> "evaluate";
@@ -191,7 +191,7 @@ def test_a_job_is_the_chain_of_one_experiment_and_what_waits_for_all_of_them_is_
 
 def test_before_the_jobs_comes_what_they_need_and_nothing_else() -> None:
     graph = repro.parse_dag(GRAPH)
-    assert repro.prerequisites(graph, repro.experiment_jobs(graph)) == ["source", "plan"]
+    assert repro.prerequisites(graph, repro.experiment_jobs(graph)) == ["source", "configure"]
 
 
 def test_experiments_that_need_one_another_are_one_job() -> None:

@@ -23,7 +23,7 @@ from xraylab.errors import DataError
 from xraylab.model import features as model_features
 from xraylab.model import hardware, networks
 from xraylab.predict import checkpoints
-from xraylab.stages import features, plan, train
+from xraylab.stages import configure, features, train
 
 Prepare = Callable[..., Loaded]
 
@@ -146,7 +146,7 @@ def test_experiments_share_what_they_have_in_common_and_the_rest_is_pruned(prepa
     assert files.read_json(paths.feature("deeper"))["sha256"] == files.sha256(paths.feature_array(keys["deeper"]))
     small.edit(paths.root, lambda tree: tree["experiments"].pop("deeper"))
     loaded = load(paths.root)
-    plan.run(*loaded)
+    configure.run(*loaded)
     features.run(*loaded)
     assert {path.name for path in paths.features.iterdir()} == {
         "baseline.json", "cached.json", "faster.json", f"{keys['cached']}.npy",
@@ -168,7 +168,7 @@ def test_features_of_something_else_have_another_key(change: small.Change, prepa
     before = files.read_json(loaded[1].feature("cached"))["key"]
     small.edit(loaded[1].root, change)
     loaded = load(loaded[1].root)
-    plan.run(*loaded)
+    configure.run(*loaded)
     features.run(*loaded)
     assert files.read_json(loaded[1].feature("cached"))["key"] != before
 

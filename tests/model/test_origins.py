@@ -19,7 +19,7 @@ from xraylab import files, tables
 from xraylab.errors import ParamsError, WeightsError
 from xraylab.model import networks, pretrained, weights
 from xraylab.model.heads import Head
-from xraylab.stages import features, plan, predict, train
+from xraylab.stages import configure, features, predict, train
 
 Prepare = Callable[..., Loaded]
 Tensors = dict[str, torch.Tensor]
@@ -155,10 +155,10 @@ def test_what_cannot_be_made_is_said_before_anything_trains(prepared: Prepare) -
     torch.save({"a": torch.zeros(1)}, root / "w.pth")
     small.edit(root, IMPOSSIBLE)
     loaded = load(root)
-    plan.run(*loaded)
+    configure.run(*loaded)
     with pytest.raises(ParamsError) as caught:
         features.run(*loaded)
-    assert caught.value.headline == "networks that cannot be made as planned:"
+    assert caught.value.headline == "networks that cannot be built as configured:"
     typo, *others = caught.value.problems
     assert typo.startswith("typo, again: model.arch: neither torchvision's table nor timm has 'resnet81'; nearest are ")
     assert others == [
@@ -202,7 +202,7 @@ def test_an_earlier_runs_folder_is_what_a_frozen_one_begins_with(prepared: Prepa
     small.edit(root, lambda tree: tree["model"]["freeze"].update(n_blocks=-2))
     small.edit(root, lambda tree: tree["train"].update(optimizer="adamw", weight_decay=0.1))
     loaded = load(root)
-    plan.run(*loaded)
+    configure.run(*loaded)
     train.run(*loaded, "baseline", 0)
     after = load_file(loaded[1].model("baseline", 0) / "last.safetensors")
     same = {name for name in begun if torch.equal(begun[name], after[name])}

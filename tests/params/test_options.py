@@ -18,7 +18,7 @@ from xraylab.params.section import Option, Section
 from xraylab.params.split import Split
 from xraylab.params.train import Course
 from xraylab.paths import Paths
-from xraylab.stages import plan
+from xraylab.stages import configure
 
 SHIPPED = files.read_yaml(small.REPOSITORY / "params.yaml")
 SECTIONS: dict[str, type[Section]] = {"model": Model, "loss": Loss, "train": Course, "split": Split}
@@ -67,7 +67,7 @@ def test_each_option_has_another_value_here() -> None:
 
 
 @pytest.mark.parametrize(("name", "choice"), CASES)
-def test_an_option_changes_the_plan_where_its_choice_is_made_and_nowhere_else(name: str, choice: str) -> None:
+def test_an_option_changes_the_config_where_its_choice_is_made_and_nowhere_else(name: str, choice: str) -> None:
     option = OPTIONS[name]
     usual = used(name, {option.chooser: choice})  # which one flag asks for
     other = used(name, {option.chooser: choice, name: OTHERS[name]})
@@ -78,14 +78,14 @@ def test_an_option_changes_the_plan_where_its_choice_is_made_and_nowhere_else(na
 
 
 @pytest.mark.parametrize("strength", STRENGTHS)
-def test_the_strength_of_what_never_happens_changes_no_plan(strength: str) -> None:
+def test_the_strength_of_what_never_happens_changes_no_config(strength: str) -> None:
     name, often = f"augment.{strength}", f"augment.{STRENGTHS[strength]}"
     assert used(name, {name: 5.0}) == used(name, {})
     assert used(name, {often: 0.5, name: 5.0}) != used(name, {often: 0.5})
 
 
 @pytest.mark.parametrize(("key", "value"), [("batch_norm", "train"), ("cache", True)])
-def test_how_something_is_frozen_changes_no_plan_where_nothing_is(key: str, value: Any) -> None:
+def test_how_something_is_frozen_changes_no_config_where_nothing_is(key: str, value: Any) -> None:
     name, frozen = f"model.freeze.{key}", {"model.freeze.until": "layer2"}
     assert set(Freeze.OFF) == {"batch_norm", "cache"}
     assert used(name, {name: value}) == used(name, {})
@@ -93,7 +93,7 @@ def test_how_something_is_frozen_changes_no_plan_where_nothing_is(key: str, valu
 
 
 @pytest.mark.parametrize("key", [key for key in Course.model_fields if key != "schedule"])
-def test_what_every_phase_names_itself_or_none_uses_changes_no_plan(key: str) -> None:
+def test_what_every_phase_names_itself_or_none_uses_changes_no_config(key: str) -> None:
     other = {"lr": 0.5, "epochs": 9, "weight_decay": 0.5, "optimizer": "lamb"}.get(key) or OTHERS[f"train.{key}"]
     whole: dict[str, Any] = {"schedule": "step", "epochs": 5, "lr": 0.1, "decay_epochs": 1, "decay_rate": 0.3}
     whole |= {"optimizer": "sgd", "momentum": 0.7, "weight_decay": 0.0}
@@ -107,11 +107,11 @@ def test_what_every_phase_names_itself_or_none_uses_changes_no_plan(key: str) ->
         assert loaded({**one, f"train.{key}": other}).experiment("baseline") != left
 
 
-def test_a_plan_with_phases_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_config_with_phases_is_read_as_it_was_written(tmp_path: Path) -> None:
     phases = [{"epochs": 2}, {"optimizer": "sgd", "schedule": "step"}]
     made = loaded({"train.phases": phases}).experiment("baseline")
-    files.write_yaml({**made.model_dump(), "pretrained_sha256": None}, tmp_path / "plan.yaml")
-    again = config.read_plan(tmp_path / "plan.yaml")
+    files.write_yaml({**made.model_dump(), "pretrained_sha256": None}, tmp_path / "baseline.yaml")
+    again = config.read_config(tmp_path / "baseline.yaml")
     assert {name: getattr(again, name) for name in OVERRIDABLE} == dict(made)
     assert again.resolved() == again
 
@@ -130,7 +130,7 @@ def test_the_stage_writes_what_is_used_and_warns_of_what_an_experiment_sets_in_v
         }
 
     study = small.study(tmp_path, change)
-    plan.run(config.read(study / "params.yaml"), Paths(study))
+    configure.run(config.read(study / "params.yaml"), Paths(study))
     assert capsys.readouterr().out.splitlines() == [
         "warning: train.phases.0.decay_epochs is not used by schedule constant",
         "warning: experiments.slow.loss.focal_gamma is not used by loss cross_entropy",
@@ -139,7 +139,7 @@ def test_the_stage_writes_what_is_used_and_warns_of_what_an_experiment_sets_in_v
         "warning: experiments.sharp.augment.sharpness_factor is not used by p_sharpness 0",
         "warning: experiments.named.train.lr is not used by any phase of train.phases",
     ]
-    written = {name: files.read_yaml(study / f"plans/{name}.yaml")["train"] for name in ("slow", "used")}
+    written = {name: files.read_yaml(study / f"configs/{name}.yaml")["train"] for name in ("slow", "used")}
     assert (written["slow"]["momentum"], written["used"]["momentum"]) == (None, 0.5)
     assert {name for name in Course.OPTIONS if written["slow"][name] is not None} == set()
 

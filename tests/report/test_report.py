@@ -417,8 +417,8 @@ def test_the_answer_where_one_experiment_chose_on_test() -> None:
 
 def test_what_an_experiment_changes() -> None:
     baseline = {"model": {"dropout": 0.0, "arch": "resnet18"}, "loss": {"l2": 0.0}}
-    plan = {"model": {"dropout": 0.5, "arch": "resnet18"}, "loss": {"l2": 0.001}}
-    assert artefacts.differences(plan, baseline) == [("model.dropout", 0.0, 0.5), ("loss.l2", 0.0, 0.001)]
+    cfg = {"model": {"dropout": 0.5, "arch": "resnet18"}, "loss": {"l2": 0.001}}
+    assert artefacts.differences(cfg, baseline) == [("model.dropout", 0.0, 0.5), ("loss.l2", 0.0, 0.001)]
 
 
 def test_samples_run_from_the_surest_to_the_least_sure() -> None:

@@ -1,4 +1,4 @@
-"""What a model card says of the training: every way of training, told from the resolved plan and the finished runs."""
+"""What a model card says of the training: every way of training, told from the config and the finished runs."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from xraylab import files
 from xraylab.model.names import built_by
 from xraylab.params import config
-from xraylab.params.config import Params, Plan
+from xraylab.params.config import ExperimentConfig, Params
 from xraylab.params.train import OptimizerName, ScheduleName
 from xraylab.report import provenance
 from xraylab.report.records import Run
@@ -32,9 +32,9 @@ def told(changes: dict[str, Any], **facts: Any) -> list[str]:
     tree = config.merged(files.read_yaml(SHIPPED), {**changes, "experiments": {}})
     tree["experiments"] = {"baseline": {}}
     given = Params.model_validate(tree)
-    plan = Plan.model_validate(given.experiment("baseline").model_dump() | {"pretrained_sha256": None})
+    cfg = ExperimentConfig.model_validate(given.experiment("baseline").model_dump() | {"pretrained_sha256": None})
     runs = [Run(**run) for run in facts.get("runs", [RUN | facts])]
-    return provenance.training(plan, runs, built_by(plan.model.arch))
+    return provenance.training(cfg, runs, built_by(cfg.model.arch))
 
 
 def test_the_shipped_experiment_is_told_in_five_sentences() -> None:

@@ -53,15 +53,15 @@ def two_trials(tree: small.Tree) -> None:
 
 def test_a_grid_is_a_queue_of_experiments(tmp_path: Path) -> None:
     study = committed(tmp_path / "study", only("baseline"))
-    succeed(study, "repro", "plan")
+    succeed(study, "repro", "configure")
     small.commit(study)
     grid = ("-S", "train.lr=1e-3,1e-4", "-S", "model.dropout=0.5")
-    succeed(study, "exp", "run", "--queue", "--name", "grid", *grid, "plan")
+    succeed(study, "exp", "run", "--queue", "--name", "grid", *grid, "configure")
     succeed(study, "queue", "start")
     wait_for(lambda: succeed(study, "queue", "status").count("Success") == 2)
     found = set()
     for number in (1, 2):
-        dvc(study, "exp", "apply", f"grid-{number}")  # it misses the stages after plan
-        plan = files.read_yaml(study / "plans/baseline.yaml")
-        found.add((plan["train"]["lr"], plan["model"]["dropout"]))
+        dvc(study, "exp", "apply", f"grid-{number}")  # it misses the stages after configure
+        cfg = files.read_yaml(study / "configs/baseline.yaml")
+        found.add((cfg["train"]["lr"], cfg["model"]["dropout"]))
     assert found == {(1e-3, 0.5), (1e-4, 0.5)}

@@ -14,13 +14,13 @@ ALL = "baseline/0, l2/0, dropout/0, sharpness/0, contrast/0"
 @pytest.mark.parametrize(
     ("override", "changes", "stages", "trained"),
     [
-        ("model.dropout=0.3", "model.dropout", "plan", "baseline/0, l2/0, sharpness/0, contrast/0"),
-        ("++experiments.l2.loss.l2=0.1", "experiments.l2.loss.l2", "plan, evaluate", "l2/0"),
-        ("+experiments.new.model.dropout=0.1", "experiments.new.model.dropout", "plan, evaluate", "new/0"),
-        ("study.repeats=[0,1]", "study.repeats", "plan, evaluate, explain", ALL.replace("/0", "/1")),
+        ("model.dropout=0.3", "model.dropout", "configure", "baseline/0, l2/0, sharpness/0, contrast/0"),
+        ("++experiments.l2.loss.l2=0.1", "experiments.l2.loss.l2", "configure, evaluate", "l2/0"),
+        ("+experiments.new.model.dropout=0.1", "experiments.new.model.dropout", "configure, evaluate", "new/0"),
+        ("study.repeats=[0,1]", "study.repeats", "configure, evaluate, explain", ALL.replace("/0", "/1")),
         ("split.seed=1", "split.seed", "split", ALL),
         ("split.folds=3", "split.folds", "split", "nothing"),
-        ("train.decay_epochs=3", "train.decay_epochs", "plan", "nothing"),
+        ("train.decay_epochs=3", "train.decay_epochs", "configure", "nothing"),
         ("data.demo.n_tb=41", "data.demo.n_tb", "source", ALL),
         ("evaluate.confidence=0.9", "evaluate.confidence", "evaluate", "nothing"),
         ("report.hide_names=true", "report.hide_names", "report", "nothing"),

@@ -21,7 +21,7 @@ from xraylab.params import config
 from xraylab.paths import Paths
 from xraylab.report.records import Spread
 from xraylab.stages import code as stages_code
-from xraylab.stages import evaluate, plan, report
+from xraylab.stages import configure, evaluate, report
 from xraylab.studies import comparison, describe, presets, scaffold, write
 
 PRESETS = presets.names()
@@ -116,11 +116,11 @@ def test_an_unknown_study_is_named_with_those_there_are() -> None:
     assert str(caught.value) == f"there is no study 'tbx': there is {', '.join(PRESETS)}"
 
 
-def test_a_wrong_preset_stops_the_plan(tmp_path: Path) -> None:
+def test_a_wrong_preset_stops_configure(tmp_path: Path) -> None:
     given, paths = finished_study.make(tmp_path)
     wrong = given.model_copy(update={"study": given.study.model_copy(update={"preset": "tbx"})})
     with pytest.raises(ParamsError, match="there is no study 'tbx'"):
-        plan.run(wrong, paths)
+        configure.run(wrong, paths)
 
 
 def test_an_edited_params_yaml_is_not_overwritten(tmp_path: Path) -> None:
@@ -194,6 +194,19 @@ def test_a_fingerprint_names_the_files_that_a_stage_runs_and_reads(package: Path
     old, new = first.splitlines(), code.fingerprint("a", libraries=False).splitlines()
     assert [old[0], old[2]] == [new[0], new[2]]
     assert old[1] != new[1]
+
+
+def test_how_params_are_resolved_is_part_of_the_fingerprint_of_configure_alone(package: Path) -> None:
+    for stage in ("a", "configure"):
+        files.write_text("from xraylab.params import config\n", package / f"stages/{stage}.py")
+    files.write_text("from xraylab.params.model import Model\n", package / "params/config.py")
+    files.write_text("Model = 1\n", package / "params/model.py")
+    before = {stage: code.fingerprint(stage, libraries=False).splitlines() for stage in ("a", "configure")}
+    (package / "params/model.py").write_text("Model = 2\n")
+    after = {stage: code.fingerprint(stage, libraries=False).splitlines() for stage in ("a", "configure")}
+    assert before["a"] == after["a"]
+    changed = [line.split()[0] for line in after["configure"] if line not in before["configure"]]
+    assert changed == ["xraylab/params/model.py"]
 
 
 def test_a_stage_of_another_version_than_the_fingerprints_is_refused(package: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from xraylab import Study, tables
 from xraylab.evaluate.confusion import confusion_matrix
 from xraylab.model import losses, networks
-from xraylab.stages import plan, train
+from xraylab.stages import configure, train
 from xraylab.train.learner import XrayLearner
 
 assert schedule  # gives the Learner lr_find, fit_one_cycle and fine_tune
@@ -58,7 +58,7 @@ def study(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
         tree["experiments"] = WAYS
 
     small.edit(root, change)
-    plan.run(*load(root))
+    configure.run(*load(root))
     return Study(root)
 
 

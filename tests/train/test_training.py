@@ -16,7 +16,7 @@ from xraylab.errors import DataError, TrainingError, WeightsError
 from xraylab.model import networks, weights
 from xraylab.model.schedules import Plateau
 from xraylab.predict import checkpoints
-from xraylab.stages import plan, predict, train
+from xraylab.stages import configure, predict, train
 from xraylab.train import state
 from xraylab.train.state import CheckpointPolicy, TrainingState
 
@@ -72,7 +72,7 @@ def test_a_stopped_run_does_not_go_on_under_other_parameters(
         train.run(*loaded, "baseline", 0)
     small.edit(loaded[1].root, lambda tree: tree["train"].update(lr=0.01))
     changed = load(loaded[1].root)
-    plan.run(*changed)
+    configure.run(*changed)
     train.run(*changed, "baseline", 0)
     resumed = outcome(changed)
     for folder in (changed[1].state / "runs").iterdir():
@@ -100,7 +100,7 @@ def test_frozen_epochs_train_the_head_alone(prepared: Prepare) -> None:
     assert weights.classes_of(loaded[1].root / "start.safetensors") == ["Healthy", "TB"]
     small.edit(loaded[1].root, tune)
     loaded = load(loaded[1].root)
-    plan.run(*loaded)
+    configure.run(*loaded)
     train.run(*loaded, "baseline", 0)
     begun = load_file(loaded[1].root / "start.safetensors")
     frozen, unfrozen = (load_file(loaded[1].model("baseline", 0) / f"epoch-00{n}.safetensors") for n in (0, 1))
@@ -251,7 +251,7 @@ def test_missing_pretrained_files_are_named_before_anything_runs(prepared: Prepa
     small.edit(loaded[1].root, lambda tree: tree["model"].update(pretrained="w/none.pth"))
     small.edit(loaded[1].root, lambda tree: tree["experiments"]["l2"].update(model={"pretrained": "/no/such.pth"}))
     with pytest.raises(WeightsError) as caught:
-        plan.run(*load(loaded[1].root))
+        configure.run(*load(loaded[1].root))
     root = loaded[1].root
     assert caught.value.headline == (
         "model.pretrained names weight files that are not there; put them there, or set it to none:"
@@ -259,45 +259,52 @@ def test_missing_pretrained_files_are_named_before_anything_runs(prepared: Prepa
     assert caught.value.problems[:2] == (f"baseline: {root}/w/none.pth", "l2: /no/such.pth")
 
 
-def test_default_weights_that_cannot_be_had_stop_the_plan(prepared: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_weights_that_cannot_be_had_stop_configure(prepared: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = prepared()
     monkeypatch.setenv("TORCH_HOME", str(loaded[1].root))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there: as without a network
     small.edit(loaded[1].root, lambda tree: tree["model"].update(pretrained="default"))
-    before = sorted(path.read_bytes() for path in loaded[1].plans.iterdir())
+    before = sorted(path.read_bytes() for path in loaded[1].configs.iterdir())
     with pytest.raises(WeightsError) as caught:
-        plan.run(*load(loaded[1].root))
+        configure.run(*load(loaded[1].root))
     (problem,) = caught.value.problems
     assert problem.startswith("model.pretrained: default needs https://download.pytorch.org/models/")
-    assert sorted(path.read_bytes() for path in loaded[1].plans.iterdir()) == before
+    assert sorted(path.read_bytes() for path in loaded[1].configs.iterdir()) == before
 
 
-def test_a_pretrained_file_that_changed_since_the_plan_is_refused(prepared: Prepare) -> None:
+def test_a_pretrained_file_that_changed_since_the_config_is_refused(prepared: Prepare) -> None:
     loaded = prepared()
     torch.save({"a": torch.zeros(1)}, loaded[1].root / "w.pth")
     small.edit(loaded[1].root, lambda tree: tree["model"].update(pretrained="w.pth"))
     loaded = load(loaded[1].root)
-    plan.run(*loaded)
+    configure.run(*loaded)
     torch.save({"a": torch.ones(1)}, loaded[1].root / "w.pth")
     with pytest.raises(
-        WeightsError, match=r"w.pth has changed since the plan was made: `dvc repro --force --single-item plan`"
+        WeightsError,
+        match=r"w.pth has changed since its config was written: `dvc repro --force --single-item configure`",
     ):
         train.run(*loaded, "baseline", 0)
 
 
-def test_plans_hold_what_is_resolved_and_prune_what_is_gone(prepared: Prepare) -> None:
+def test_configs_hold_what_is_resolved_and_prune_what_is_gone(prepared: Prepare) -> None:
     loaded = prepared()
     paths = loaded[1]
-    assert files.read_yaml(paths.plan("dropout"))["model"]["dropout"] == 0.5
-    assert sorted(path.stem for path in paths.plans.iterdir()) == ["baseline", "contrast", "dropout", "l2", "sharpness"]
+    assert files.read_yaml(paths.config("dropout"))["model"]["dropout"] == 0.5
+    assert sorted(path.stem for path in paths.configs.iterdir()) == [
+        "baseline",
+        "contrast",
+        "dropout",
+        "l2",
+        "sharpness",
+    ]
     for name in ("l2/0", "baseline/0", "baseline/1"):
         (paths.models / name).mkdir(parents=True)
         (paths.predictions / name).parent.mkdir(parents=True, exist_ok=True)
         (paths.predictions / f"{name}.csv").touch()
         files.write_json({}, paths.run_metrics / f"{name}.json")
     small.edit(paths.root, lambda tree: tree["experiments"].pop("l2"))
-    plan.run(*load(paths.root))
-    assert not paths.plan("l2").exists()
+    configure.run(*load(paths.root))
+    assert not paths.config("l2").exists()
     assert sorted(path.relative_to(paths.root).as_posix() for path in paths.models.glob("*/*")) == ["models/baseline/0"]
     assert sorted(path.relative_to(paths.root).as_posix() for path in paths.predictions.rglob("*.csv")) == [
         "predictions/baseline/0.csv"

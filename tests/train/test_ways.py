@@ -21,7 +21,7 @@ from xraylab import files, tables
 from xraylab.errors import TrainingError
 from xraylab.model import networks
 from xraylab.predict import checkpoints
-from xraylab.stages import cache, fetch, index, plan, source, split, train
+from xraylab.stages import cache, configure, fetch, index, source, split, train
 from xraylab.train import averaging, callbacks, lr_find
 
 PHASES = [
@@ -81,7 +81,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    """One study of which every way is an experiment, up to the stage `plan`."""
+    """One study of which every way is an experiment, up to the stage `configure`."""
     folder = tmp_path_factory.mktemp("ways")
     images = small.two_classes(folder / "images", healthy=24, tb=12)
     names = [path.relative_to(images).as_posix() for path in sorted(images.rglob("*.png"))]
@@ -99,7 +99,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     root = small.study(folder / "study", small.use(images, ["Healthy", "TB"], "TB"))
     small.edit(root, change)
     loaded = load(root)
-    for stage in (source, fetch, index, split, cache, plan):
+    for stage in (source, fetch, index, split, cache, configure):
         stage.run(*loaded)
     return loaded
 
@@ -235,15 +235,15 @@ def test_two_batches_a_step_are_one_batch_of_twice_the_size(study: Loaded) -> No
     """But for batch norm, which sees each batch alone: so on what a frozen body hands to a linear head."""
     root = study[1].root
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(files, "sha256", lambda path: "same")  # the plans below are made by hand
+        patched.setattr(files, "sha256", lambda path: "same")  # the configs below are made by hand
         for name, (size, together) in {"twice": (4, 2), "plain": (8, 1)}.items():
-            made = files.read_yaml(study[1].plan(name))
+            made = files.read_yaml(study[1].config(name))
             made["model"]["freeze"] |= {"until": "head", "cache": False}
             made["train"] |= {"batch_size": size, "grad_accum": together, "schedule": "constant", "lr": 0.01}
             made["pretrained_sha256"] = "same"
-            files.write_yaml(made, study[1].plan(name))
+            files.write_yaml(made, study[1].config(name))
             train.run(*study, name, 0)
-    plan.run(*study)
+    configure.run(*study)
     ours, theirs = (load_file(root / f"models/{name}/0/last.safetensors") for name in ("twice", "plain"))
     for name in ("twice", "plain"):
         shutil.rmtree(root / "models" / name)

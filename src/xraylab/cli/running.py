@@ -62,7 +62,7 @@ def lr_find(
     run: Run,
     out: Annotated[Path | None, typer.Option(help="Write the curve (lr, loss) to this CSV file.")] = None,
 ) -> None:
-    """Suggest a learning rate, the one that `train.lr: find` would take; needs `dvc repro plan` first."""
+    """Suggest a learning rate, the one that `train.lr: find` would take; needs `dvc repro configure` first."""
     from xraylab import tables
     from xraylab.paths import parse_run
     from xraylab.stages import train

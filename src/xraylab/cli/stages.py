@@ -20,7 +20,7 @@ STAGES = {
     "index": "Read every image once; list the images and what is wrong with them (data/index.csv, data/audit.json).",
     "split": "Assign images to train, validation and test (data/split).",
     "cache": "Decode every image once, at the size images.size (data/cache).",
-    "plan": "Resolve each experiment's configuration (plans).",
+    "configure": "Resolve each experiment's configuration (configs).",
     "features": "Precompute the features of frozen backbones (features).",
     "train": "Train one experiment, resuming after its last finished epoch (models).",
     "predict": "Predict class probabilities with the best and the last epoch (predictions).",
@@ -29,6 +29,7 @@ STAGES = {
     "(reports/explain).",
     "report": "Write the report, one self-contained page (reports/index.html).",
 }
+OLD_NAMES = {"plan": "configure"}  # which dvc.yaml of older studies and scripts use
 PER_RUN = ("train", "predict")  # the others are for the whole study
 Experiment = Annotated[str, typer.Argument(help="A name under `experiments` in params.yaml.")]
 Repeat = Annotated[int, typer.Argument(help="One of study.repeats; it is the seed.")]
@@ -46,6 +47,8 @@ def _command(stage: str) -> Callable[..., None]:
 
 for name, text in STAGES.items():
     app.command(name, help=text, rich_help_panel=PANEL)(_command(name))
+for old, name in OLD_NAMES.items():
+    app.command(old, help=STAGES[name], hidden=True)(_command(name))
 
 
 def run(stage: str, *arguments: str | int) -> None:

@@ -16,7 +16,7 @@ from xraylab.errors import ParamsError
 from xraylab.model import backbones, features, freezing, hardware, networks, pretrained, weights
 from xraylab.model.freezing import FreezeSpec, FrozenModel
 from xraylab.model.heads import Head
-from xraylab.params.config import Plan
+from xraylab.params.config import ExperimentConfig
 from xraylab.params.model import Freeze
 from xraylab.params.model import Model as ModelConfig
 from xraylab.paths import Paths
@@ -48,15 +48,15 @@ def create_starting_model(
     cfg: ModelConfig,
     classes: Sequence[str],
     weights_file: Path,
-    planned_sha256: str | None,
+    pretrained_sha256: str | None,
     tell: Callable[[str], object],
 ) -> StartingModel:
     """The network with its pretrained weights, frozen as asked; random numbers come from torch's generator.
 
     `weights_file` is what cfg.pretrained names where it is not none or default, and `tell` hears what became of its
-    head. Errors: WeightsError where the file is not the planned one or does not fit, ParamsError as `check`.
+    head. Errors: WeightsError where the file is not that of the config or does not fit, ParamsError as `check`.
     """
-    file, found_id = pretrained.find(cfg.pretrained, cfg.arch, weights_file, planned_sha256)
+    file, found_id = pretrained.find(cfg.pretrained, cfg.arch, weights_file, pretrained_sha256)
     model = create_model(cfg, len(classes))
     if file is not None:
         state, earlier = weights.read(file), weights.classes_of(file)
@@ -64,9 +64,9 @@ def create_starting_model(
     return StartingModel(**vars(_freeze(model, cfg)), pretrained_id=found_id)
 
 
-def pretrained_id(cfg: ModelConfig, weights_file: Path, planned_sha256: str | None) -> str:
+def pretrained_id(cfg: ModelConfig, weights_file: Path, pretrained_sha256: str | None) -> str:
     """The `pretrained_id` of the starting model, without building it. Errors: WeightsError."""
-    return pretrained.find(cfg.pretrained, cfg.arch, weights_file, planned_sha256)[1]
+    return pretrained.find(cfg.pretrained, cfg.arch, weights_file, pretrained_sha256)[1]
 
 
 def check(cfg: ModelConfig, n_classes: int) -> str | None:
@@ -92,24 +92,24 @@ def feature_key(cfg: ModelConfig, pretrained_id: str, image_hashes: list[str], p
 
 
 def cache_features(
-    plan: Plan, classes: Sequence[str], paths: Paths, image_hashes: list[str], tell: Callable[[str], object]
+    cfg: ExperimentConfig, classes: Sequence[str], paths: Paths, image_hashes: list[str], tell: Callable[[str], object]
 ) -> str:
     """The key of the features of all cached images for an experiment; they are computed unless they are there.
 
     Errors: as `create_starting_model` and `features.write`.
     """
-    cfg, weights_file, planned_sha256 = plan.model, paths.weights(plan.model.pretrained), plan.pretrained_sha256
-    machine = hardware.choose(plan.train.precision)
-    key = feature_key(cfg, pretrained_id(cfg, weights_file, planned_sha256), image_hashes, machine.precision)
+    model, weights_file, pretrained_sha256 = cfg.model, paths.weights(cfg.model.pretrained), cfg.pretrained_sha256
+    machine = hardware.choose(cfg.train.precision)
+    key = feature_key(model, pretrained_id(model, weights_file, pretrained_sha256), image_hashes, machine.precision)
     path = paths.stored_features(key)
     if not path.is_file():
-        for line in hardware.first_lines(f"features of {cfg.arch}", machine):
+        for line in hardware.first_lines(f"features of {model.arch}", machine):
             tell(line)
         hardware.deterministic_algorithms()
         images, _ = image_cache.load(paths.cache)
-        start = create_starting_model(cfg, classes, weights_file, planned_sha256, tell=lambda _: None)
+        start = create_starting_model(model, classes, weights_file, pretrained_sha256, tell=lambda _: None)
         rows = np.arange(len(images))
-        features.write(path, start.backbone, images, rows, normalization(cfg), cfg.img_size, machine, tell)
+        features.write(path, start.backbone, images, rows, normalization(model), model.img_size, machine, tell)
     return key
 
 

@@ -22,21 +22,22 @@ UNUSED = "num_batches_tracked"  # a counter that older files lack, and that batc
 DENSENETS = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])")  # names in torchvision's files
 
 
-def find(chosen: str, arch: str, file: Path, planned_sha256: str | None) -> tuple[Path | None, str]:
+def find(chosen: str, arch: str, file: Path, pretrained_sha256: str | None) -> tuple[Path | None, str]:
     """Where the weights lie, and what identifies them; `file` is what `chosen` names where it is not none or default.
 
-    Errors: WeightsError where the file is not the one that was planned with.
+    Errors: WeightsError where the file is not the one that the config was written for.
     """
     if chosen == "none":
         return None, chosen
     if chosen == "default":
         default = default_file(arch)
         return default, identity(arch, default)
-    if planned_sha256 is None or (file.is_file() and files.sha256(file) != planned_sha256):
+    if pretrained_sha256 is None or (file.is_file() and files.sha256(file) != pretrained_sha256):
         raise WeightsError(
-            f"{file} has changed since the plan was made: `dvc repro --force --single-item plan`, then `dvc repro`"
+            f"{file} has changed since its config was written: `dvc repro --force --single-item configure`, then "
+            "`dvc repro`"
         )
-    return file, planned_sha256
+    return file, pretrained_sha256
 
 
 def default_file(arch: str) -> Path:

@@ -200,8 +200,8 @@ class Params(Experiment):
         return any(set(changing(augment)) - set(NOT_IN_COPIES) for augment in augments)
 
 
-class Plan(Experiment):
-    """plans/<experiment>.yaml: an experiment as it is used, and what its pretrained file held when it was planned."""
+class ExperimentConfig(Experiment):
+    """configs/<experiment>.yaml: an experiment as it is used, and what its pretrained file held then."""
 
     pretrained_sha256: str | None
 
@@ -223,8 +223,8 @@ def checked(tree: Any, name: str) -> Params:
     return params.model_copy(update={"split": params.split.resolved()})
 
 
-def read_plan(path: Path) -> Plan:
-    return Plan.model_validate(files.read_yaml(path))
+def read_config(path: Path) -> ExperimentConfig:
+    return ExperimentConfig.model_validate(files.read_yaml(path))
 
 
 def unused_overrides(params: Params) -> list[str]:

@@ -29,7 +29,7 @@ class Section(BaseModel):
 
     OPTIONS: ClassVar[dict[str, Option]] = {}
     OFF: ClassVar[dict[str, Any]] = {}
-    """What an unused option is in a plan where that is not null."""
+    """What an unused option is in a config where that is not null."""
 
     def problems(self) -> Iterator[Problem]:
         """What contradicts what; sections add theirs."""

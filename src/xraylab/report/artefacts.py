@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from xraylab import files, tables
-from xraylab.params.config import Params, Plan, read_plan
+from xraylab.params.config import ExperimentConfig, Params, read_config
 from xraylab.paths import Paths
 from xraylab.report.records import (
     Demographics,
@@ -34,7 +34,7 @@ WORDS = (
 TEXT = (*tables.TEXT, *WORDS)
 Change = tuple[str, Any, Any]  # dotted key, the baseline's value, the experiment's
 Images = npt.NDArray[np.uint8]
-Augment = Callable[[Plan, Images], list[list[Images]]]
+Augment = Callable[[ExperimentConfig, Images], list[list[Images]]]
 """From images to the views of each that training shows; none where it changes nothing."""
 Row = TypeVar("Row")
 
@@ -44,7 +44,7 @@ class Experiment:
     """What was trained under one name; `library` builds its network."""
 
     name: str
-    plan: Plan
+    cfg: ExperimentConfig
     runs: list[Run]
     changes: list[Change]
     library: str
@@ -131,9 +131,9 @@ def totals(splits: Tree) -> dict[str, int]:
     return {split: sum(part["images"] for part in splits[split].values()) for split in SPLITS}
 
 
-def differences(plan: Tree, baseline: Tree) -> list[Change]:
-    """What `plan` sets otherwise than `baseline`, both nested."""
-    ours, theirs = flat(plan), flat(baseline)
+def differences(cfg: Tree, baseline: Tree) -> list[Change]:
+    """What `cfg` sets otherwise than `baseline`, both nested."""
+    ours, theirs = flat(cfg), flat(baseline)
     return [(key, theirs[key], ours[key]) for key in ours if ours[key] != theirs[key]]
 
 
@@ -161,15 +161,15 @@ def _known(value: Any) -> Any:
 
 
 def _experiments(paths: Paths, summary: Summary, built_by: Callable[[str], str]) -> list[Experiment]:
-    plans = {name: read_plan(paths.plan(name)) for name in summary.experiments}
-    baseline = plans[summary.baseline].model_dump()
+    configs = {name: read_config(paths.config(name)) for name in summary.experiments}
+    baseline = configs[summary.baseline].model_dump()
     return [
         Experiment(
             name=name,
-            plan=plans[name],
+            cfg=configs[name],
             runs=runs,
-            changes=differences(plans[name].model_dump(), baseline),
-            library=built_by(plans[name].model.arch),
+            changes=differences(configs[name].model_dump(), baseline),
+            library=built_by(configs[name].model.arch),
         )
         for name, runs in summary.experiments.items()
     ]

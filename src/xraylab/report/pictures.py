@@ -86,9 +86,9 @@ def augmented(data: Artefacts) -> list[tuple[list[str], list[list[str]]]]:
     alike: dict[tuple[str, int], list[str]] = {}
     views = {}
     for each in data.experiments:
-        key = (each.plan.augment.model_dump_json(exclude=set(BATCHWISE)), each.plan.model.img_size)
+        key = (each.cfg.augment.model_dump_json(exclude=set(BATCHWISE)), each.cfg.model.img_size)
         if key not in views:
-            views[key] = data.augment(each.plan, images)
+            views[key] = data.augment(each.cfg, images)
         alike.setdefault(key, []).append(each.name)
     return [
         (names, [[data_uri(view) for view in row] for row in views[key]]) for key, names in alike.items() if views[key]

@@ -7,7 +7,7 @@ from pathlib import Path
 from platform import python_version
 
 from xraylab import files
-from xraylab.params.config import Plan
+from xraylab.params.config import ExperimentConfig
 from xraylab.params.loss import Loss
 from xraylab.params.model import Freeze
 from xraylab.params.split import Split
@@ -51,7 +51,7 @@ class Trained:
     """An experiment as the table of what was trained shows it."""
 
     name: str
-    plan: Plan
+    cfg: ExperimentConfig
     runs: list[Run]
     schedule: str
     changes: list[Change]
@@ -61,11 +61,11 @@ class Trained:
 def made(data: Artefacts) -> Tree:
     """What was trained, by what code and machines, and with which parameters."""
     trained = [_trained(each, data.totals["train"]) for each in data.experiments]
-    plans = [flat(each.plan.model_dump()) for each in data.experiments]
+    configs = [flat(each.cfg.model_dump()) for each in data.experiments]
     return {
         "trained": trained,
         "baseline": next(each for each in trained if each.name == data.summary.baseline),
-        "resolved": {key: [plan[key] for plan in plans] for key in plans[0]},
+        "resolved": {key: [cfg[key] for cfg in configs] for key in configs[0]},
         "params_text": data.paths.params.read_text(encoding="utf-8"),
         "commit": commit(data.paths.root),
         "index": files.sha256(data.paths.index),
@@ -75,10 +75,10 @@ def made(data: Artefacts) -> Tree:
 
 
 def _trained(experiment: Experiment, images: int) -> Trained:
-    schedules = dict.fromkeys(phase.schedule for phase in phases(experiment.plan.train))
+    schedules = dict.fromkeys(phase.schedule for phase in phases(experiment.cfg.train))
     return Trained(
         name=experiment.name,
-        plan=experiment.plan,
+        cfg=experiment.cfg,
         runs=experiment.runs,
         schedule=", ".join(schedules),
         changes=experiment.changes,
@@ -153,19 +153,19 @@ def _shown(share: float) -> str:
     return percent(share, 1).removesuffix(".0")
 
 
-def training(plan: Plan, runs: list[Run], library: str) -> list[str]:
+def training(cfg: ExperimentConfig, runs: list[Run], library: str) -> list[str]:
     """One sentence per subject. `library`: which the network is of, and what it calls the network."""
-    courses = phases(plan.train)
-    steps = [_course(course, runs, SPLIT_NAMES[plan.train.monitored_split]) for course in courses]
+    courses = phases(cfg.train)
+    steps = [_course(course, runs, SPLIT_NAMES[cfg.train.monitored_split]) for course in courses]
     numbered = [f"phase {number}: {step}" for number, step in enumerate(steps, 1)] if len(steps) > 1 else steps
     said = [
-        f"Starts from {start(plan.model.pretrained, library)}",
-        _frozen(plan.model.freeze, runs[0].frozen),
+        f"Starts from {start(cfg.model.pretrained, library)}",
+        _frozen(cfg.model.freeze, runs[0].frozen),
         "; ".join(numbered),
-        _loss(plan.loss),
-        _batches(plan.train, runs),
-        _averages(plan.train),
-        _stopping(plan.train, courses, runs),
+        _loss(cfg.loss),
+        _batches(cfg.train, runs),
+        _averages(cfg.train),
+        _stopping(cfg.train, courses, runs),
         f"{'Seed' if len(runs) == 1 else 'Seeds'} {listed([str(run.repeat) for run in runs])}",
     ]
     return [f"{sentence[0].upper()}{sentence[1:]}." for sentence in said if sentence]

@@ -6,8 +6,7 @@ Model cards after Mitchell et al., Model Cards for Model Reporting, 2019.
 from collections.abc import Mapping
 from html import escape
 
-from xraylab.params.config import Experiment as Plan
-from xraylab.params.config import Params
+from xraylab.params.config import ExperimentConfig, Params
 from xraylab.report import metric_tables, participants, provenance
 from xraylab.report.artefacts import Artefacts, Experiment
 from xraylab.report.checklist import CHECKLISTS, UNKNOWN, answered
@@ -32,14 +31,15 @@ def study_facts(data: Artefacts) -> dict[str, str | None]:
     """The facts of the checklists, by the names that its items use; None where nothing is known."""
     params, summary, audit, totals = data.params, data.summary, data.audit, data.totals
     experiments = {each.name: each for each in data.experiments}
-    plans: dict[str, Plan] = {name: experiments[name].plan for name in params.experiments}
-    archs, used = sorted({str(plan.model.arch) for plan in plans.values()}), sum(totals.values())
-    starts = {provenance.start(each.plan.model.pretrained, each.library) for each in data.experiments}
+    configs: dict[str, ExperimentConfig] = {name: experiments[name].cfg for name in params.experiments}
+    archs, used = sorted({str(cfg.model.arch) for cfg in configs.values()}), sum(totals.values())
+    starts = {provenance.start(each.cfg.model.pretrained, each.library) for each in data.experiments}
     external = metric_tables.external(data) or {"tests": []}
     own: dict[str, str | None] = {
         "kind": f"classification of radiographs by deep learning ({listed(archs)})",
         "summary": "the opening of this page",
-        "goal": f"to distinguish between {listed(summary.classes)}, and to compare {plural(len(plans), 'experiment')}",
+        "goal": f"to distinguish between {listed(summary.classes)}, and to compare "
+        f"{plural(len(configs), 'experiment')}",
         "source": f"{params.data.source_text}, read as {audit['layout']}",
         "excluded": f"{grouped(audit['images'] - used)} of {grouped(audit['images'])} images were not used"
         if not summary.folds
@@ -50,11 +50,11 @@ def study_facts(data: Artefacts) -> dict[str, str | None]:
         "labels": f"the labels of the data set, as stored in its files ({audit['why']})",
         "split": provenance.split_sentences(params.split),
         "disjoint": _disjoint(params, audit),
-        "model": listed([f"{name}: {_network(plan)}" for name, plan in plans.items()]),
+        "model": listed([f"{name}: {_network(cfg)}" for name, cfg in configs.items()]),
         "software": "listed under “How it was made”; exact versions in constraints.txt",
         "start": listed(sorted(starts)),
         "training": "in the model cards, and with every parameter under “How it was made”",
-        "selection": selection(plans, summary),
+        "selection": selection(configs, summary),
         "ensembles": _ensembles(params),
         "metrics": "listed for each experiment under “Experiment by experiment”",
         "statistics": statistics(summary),
@@ -66,7 +66,7 @@ def study_facts(data: Artefacts) -> dict[str, str | None]:
         f"{grouped(totals['test'])} test images" + (" in the first fold" if summary.folds else ""),
         "predictors": "the image alone",
         "output": _output(summary),
-        "imbalance": _imbalance(plans),
+        "imbalance": _imbalance(configs),
         "performance": "the comparison table and the metrics of each experiment",
         "accuracy": "sensitivity, specificity, PPV and NPV with intervals for each experiment",
         "failures": "confusion matrices, and the most confident errors with their images",
@@ -93,8 +93,8 @@ def preprocessing(params: Params) -> str:
     return listed(done)
 
 
-def _network(plan: Plan) -> str:
-    model = plan.model
+def _network(cfg: ExperimentConfig) -> str:
+    model = cfg.model
     return f"{model.arch}, {plural(model.channels, 'channel')}, {model.img_size} × {model.img_size} pixels"
 
 
@@ -105,9 +105,9 @@ def _disjoint(params: Params, audit: Tree) -> str:
     return f"by {known}{unsure}; the images were searched for duplicates and near duplicates{accepted}"
 
 
-def selection(plans: dict[str, Plan], summary: Summary) -> str:
+def selection(configs: dict[str, ExperimentConfig], summary: Summary) -> str:
     """How each experiment's epoch was chosen; the experiments are named where they differ."""
-    said = _where_they_differ({name: provenance.selection(plan.train) for name, plan in plans.items()})
+    said = _where_they_differ({name: provenance.selection(cfg.train) for name, cfg in configs.items()})
     warned = [f"on the TEST images for {listed(summary.chosen_on_test)}"] if summary.chosen_on_test else []
     return "; ".join([said, *warned])
 
@@ -124,12 +124,12 @@ def _output(summary: Summary) -> str:
     return f"a probability for each class ({listed(summary.classes)}){thresholds}"
 
 
-def _imbalance(plans: dict[str, Plan]) -> str:
+def _imbalance(configs: dict[str, ExperimentConfig]) -> str:
     """What each experiment does about classes of unequal size; the experiments are named where they differ."""
     measures = {}
-    for name, plan in plans.items():
-        done = [] if plan.sampling.strategy == "none" else [f"{plan.sampling.strategy} sampling"]
-        done += [] if plan.loss.class_weights == "none" else ["a loss with class weights"]
+    for name, cfg in configs.items():
+        done = [] if cfg.sampling.strategy == "none" else [f"{cfg.sampling.strategy} sampling"]
+        done += [] if cfg.loss.class_weights == "none" else ["a loss with class weights"]
         measures[name] = listed(done) if done else "not addressed"
     return _where_they_differ(measures)
 
@@ -181,7 +181,7 @@ def cards(data: Artefacts) -> Tree:
 
 def card(data: Artefacts, experiment: Experiment) -> Card:
     """What the network is, what it was trained and tested on, how well it did, and what it must not be used for."""
-    model, params, summary = experiment.plan.model, data.params, data.summary
+    model, params, summary = experiment.cfg.model, data.params, data.summary
     caution = ["Not a medical device; not validated for clinical use."]
     if experiment.name in summary.chosen_on_test:
         caution.append("Its epoch was selected on the test images: its metrics are too optimistic.")
@@ -193,8 +193,8 @@ def card(data: Artefacts, experiment: Experiment) -> Card:
             f"{model.img_size} × {model.img_size} pixels; outputs a probability for each of {listed(summary.classes)}."
         ],
         "Training": [
-            *provenance.training(experiment.plan, experiment.runs, experiment.library),
-            f"Selected: {provenance.selection(experiment.plan.train)}.",
+            *provenance.training(experiment.cfg, experiment.runs, experiment.library),
+            f"Selected: {provenance.selection(experiment.cfg.train)}.",
         ],
         "Intended use": [f"{UNKNOWN}: its purpose, users and patients."],
         "Data": [f"{params.data.source_text}; {split} Images: {preprocessing(params)}."],

@@ -4,22 +4,22 @@ from xraylab import files
 from xraylab.errors import ParamsError
 from xraylab.model import names
 from xraylab.params import config
-from xraylab.params.config import Params, Plan
+from xraylab.params.config import ExperimentConfig, Params
 from xraylab.paths import Paths
 
 
 def run(cfg: Params, paths: Paths) -> None:
     """Write features/<experiment>.json for every experiment, and each array that one of them names.
 
-    It runs before any training, and so is where networks that cannot be built or frozen as planned are refused.
+    It runs before any training, and so is where networks that cannot be built or frozen as configured are refused.
     """
-    plans = {name: config.read_plan(paths.plan(name)) for name in cfg.experiments}
-    _refuse_impossible(plans, len(cfg.data.classes))
-    cached = {name: plan for name, plan in plans.items() if plan.model.freeze.cache}
+    configs = {name: config.read_config(paths.config(name)) for name in cfg.experiments}
+    _refuse_impossible(configs, len(cfg.data.classes))
+    cached = {name: each for name, each in configs.items() if each.model.freeze.cache}
     keys = _compute(cached, cfg.data.classes, paths)
     sha256 = {key: files.sha256(paths.stored_features(key)) for key in set(keys.values())}
     with files.replacing_folder(paths.features) as folder:
-        for name in plans:
+        for name in configs:
             facts = {"key": keys[name], "sha256": sha256[keys[name]]} if name in keys else {"key": None}
             files.write_json(facts, folder / f"{name}.json")
         for key in sha256:
@@ -30,9 +30,9 @@ def run(cfg: Params, paths: Paths) -> None:
                 path.unlink()
 
 
-def _refuse_impossible(plans: dict[str, Plan], n_classes: int) -> None:
+def _refuse_impossible(configs: dict[str, ExperimentConfig], n_classes: int) -> None:
     problems: dict[str, list[str]] = {}
-    for name, model in ((name, plan.model) for name, plan in plans.items()):
+    for name, model in ((name, cfg.model) for name, cfg in configs.items()):
         if names.surely_fits(model.arch, model.freeze.until, model.freeze.n_blocks):
             continue
         from xraylab.model import create  # noqa: PLC0415 - torch takes time, and most studies need not wait for it
@@ -41,14 +41,14 @@ def _refuse_impossible(plans: dict[str, Plan], n_classes: int) -> None:
             problems.setdefault(problem, []).append(name)
     if problems:
         listed = [f"{', '.join(experiments)}: {problem}" for problem, experiments in problems.items()]
-        raise ParamsError("networks that cannot be made as planned:", listed)
+        raise ParamsError("networks that cannot be built as configured:", listed)
 
 
-def _compute(plans: dict[str, Plan], classes: list[str], paths: Paths) -> dict[str, str]:
+def _compute(configs: dict[str, ExperimentConfig], classes: list[str], paths: Paths) -> dict[str, str]:
     """The key of each experiment's features, which are computed unless they are there."""
-    if not plans:
+    if not configs:
         return {}
     from xraylab.model import create  # noqa: PLC0415 - as above
 
     hashes = [files.sha256(path) for path in sorted(paths.cache.iterdir())]
-    return {name: create.cache_features(plan, classes, paths, hashes, print) for name, plan in plans.items()}
+    return {name: create.cache_features(cfg, classes, paths, hashes, print) for name, cfg in configs.items()}

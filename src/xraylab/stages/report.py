@@ -6,7 +6,7 @@ from xraylab import files, tables
 from xraylab.data import augment
 from xraylab.data.augment import Augmentation, Gray
 from xraylab.model.names import built_by
-from xraylab.params.config import Params, Plan
+from xraylab.params.config import ExperimentConfig, Params
 from xraylab.params.images import BATCHWISE
 from xraylab.paths import Paths
 from xraylab.report import artefacts, dvc_plots, page, study_facts, summary
@@ -44,9 +44,9 @@ def _published(params: Params, paths: Paths) -> Tree | None:
     return comparison.published(preset, counts, comparison.measured(spread), files.read_yaml(paths.params))
 
 
-def _augmented(plan: Plan, images: Gray) -> list[list[Gray]]:
+def _augmented(cfg: ExperimentConfig, images: Gray) -> list[list[Gray]]:
     """Each image as the network gets it, and some draws of it; in training any image may lend its histogram."""
-    augmentation, size = Augmentation(**plan.augment.model_dump(exclude=set(BATCHWISE))), plan.model.img_size
+    augmentation, size = Augmentation(**cfg.augment.model_dump(exclude=set(BATCHWISE))), cfg.model.img_size
     return [_views(image, images, augmentation, size) for image in images] if augmentation.changes else []
 
 

@@ -17,7 +17,7 @@ def run(params: Params, paths: Paths) -> None:
     for folder in (paths.search, paths.external):  # the report depends on them, also where there is nothing in them
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".gitkeep").touch()
-    written = [paths.raw, paths.cache, paths.split, paths.plans, paths.models, paths.run_metrics, paths.predictions]
+    written = [paths.raw, paths.cache, paths.split, paths.configs, paths.models, paths.run_metrics, paths.predictions]
     locations = Locations(paths.home, paths.state / "hashes.json", [*written, paths.reports])
     recorded = files.read_json(paths.source) if paths.source.exists() else {}
     files.write_json(recording.describe(params.data, recorded, locations, print), paths.source)

@@ -1,7 +1,7 @@
 """Which stages and trainings `dvc exp run -S` would run again, without running or writing anything.
 
 `dvc exp run --dry` itself looks for the files of every stage in an empty checkout of its own, and fails (treeverse/dvc
-issue 9818); it could not see through the stage `plan` either.
+issue 9818); it could not see through the stage `configure` either.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from xraylab.studies.presets import leaves
 
 Tree = dict[str, Any]
 BEFORE_TRAINING = ("source", "index", "split", "cache")
-"""Stages whose outputs every training reads; `plan` makes one for each."""
+"""Stages whose outputs every training reads; `configure` writes one for each."""
 
 
 def lines(root: Path, overrides: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from xraylab.model import hardware
 from xraylab.model.features import Features
 from xraylab.model.hardware import Hardware
 from xraylab.params import config
-from xraylab.params.config import Params, Plan
+from xraylab.params.config import ExperimentConfig, Params
 from xraylab.params.images import BATCHWISE
 from xraylab.paths import Paths
 from xraylab.plugins import Plugin
@@ -22,7 +22,7 @@ from xraylab.train.state import CheckpointPolicy, TrainingState, key
 class TrainingRun:
     """What is trained (`cfg`, the resolved configuration), in which study, as which repeat, and on which machine."""
 
-    cfg: Plan
+    cfg: ExperimentConfig
     params: Params
     paths: Paths
     experiment: str
@@ -32,7 +32,7 @@ class TrainingRun:
     @classmethod
     def load(cls, settings: Params, paths: Paths, experiment: str, repeat: int) -> "TrainingRun":
         """Read the experiment's configuration, and choose what computes it; from here on, with the same bits each."""
-        cfg = config.read_plan(paths.plan(experiment))
+        cfg = config.read_config(paths.config(experiment))
         machine = hardware.choose(cfg.train.precision)
         hardware.deterministic_algorithms()
         return cls(cfg, settings, paths, experiment, repeat, machine)

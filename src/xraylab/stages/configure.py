@@ -1,4 +1,4 @@
-"""plan: each experiment's configuration as it is used; what removed experiments left is pruned."""
+"""configure: each experiment's configuration as it is used; what removed experiments left is pruned."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 from xraylab import files
 from xraylab.errors import WeightsError
 from xraylab.params import config
-from xraylab.params.config import Params, Plan
+from xraylab.params.config import ExperimentConfig, Params
 from xraylab.paths import Paths
 from xraylab.studies import presets
 
@@ -17,7 +17,7 @@ NOT_A_FILE = ("none", "default")
 def run(params: Params, paths: Paths) -> None:
     if params.study.preset is not None:
         presets.read(params.study.preset)
-    plans = {}
+    configs = {}
     missing = []
     for name in params.experiments:
         experiment = params.experiment(name)
@@ -26,24 +26,24 @@ def run(params: Params, paths: Paths) -> None:
         if file and not file.is_file():
             missing.append(f"{name}: {file}")
             continue
-        plans[name] = Plan(**dict(experiment), pretrained_sha256=files.sha256(file) if file else None)
-    missing += _absent_defaults(list(plans.values()))
+        configs[name] = ExperimentConfig(**dict(experiment), pretrained_sha256=files.sha256(file) if file else None)
+    missing += _absent_defaults(list(configs.values()))
     if missing:
         raise WeightsError(
             "model.pretrained names weight files that are not there; put them there, or set it to none:", missing
         )
     for line in config.unused_overrides(params):
         print(f"warning: {line}")
-    with files.replacing_folder(paths.plans) as folder:
-        for name, plan in plans.items():
-            files.write_yaml(plan.model_dump(), folder / f"{name}.yaml")
+    with files.replacing_folder(paths.configs) as folder:
+        for name, cfg in configs.items():
+            files.write_yaml(cfg.model_dump(), folder / f"{name}.yaml")
     for stale in _stale(params, paths):
         shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
 
 
-def _absent_defaults(plans: list[Plan]) -> list[str]:
+def _absent_defaults(configs: list[ExperimentConfig]) -> list[str]:
     """Why the library's own weights cannot be had, once for each network; those that can are downloaded."""
-    archs = dict.fromkeys(plan.model.arch for plan in plans if plan.model.pretrained == "default")
+    archs = dict.fromkeys(cfg.model.arch for cfg in configs if cfg.model.pretrained == "default")
     if not archs:
         return []
     from xraylab.model import pretrained  # noqa: PLC0415 - torch takes time, and most studies need no such weights
