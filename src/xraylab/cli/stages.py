@@ -29,7 +29,7 @@ STAGES = {
     "(reports/explain).",
     "report": "Write the report, one self-contained page (reports/index.html).",
 }
-OLD_NAMES = {"plan": "configure"}  # which dvc.yaml of older studies and scripts use
+OLD_NAMES = {"plan": "configure"}  # they still work, and are left out of the help
 PER_RUN = ("train", "predict")  # the others are for the whole study
 Experiment = Annotated[str, typer.Argument(help="A name under `experiments` in params.yaml.")]
 Repeat = Annotated[int, typer.Argument(help="One of study.repeats; it is the seed.")]
