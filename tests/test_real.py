@@ -44,7 +44,7 @@ def test_covid3_whose_patients_are_in_two_classes(tmp_path: Path, real_data: Pat
         "No_findings": {"images": 500, "patients": 332},
         "Pneumonia": {"images": 500, "patients": 371},
     }
-    found = {each.kind: each for each in record.findings}
+    found = {each["kind"]: each for each in record["findings"]}
     assert found["patients_in_two_classes"]["count"] == 21
     assert record["shortcuts"]["cramers_v"]["source"] > 0.99
     (leak,) = files.read_json(study / "data/split/audit.json")
