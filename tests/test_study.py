@@ -69,6 +69,17 @@ def test_every_line_of_the_document_runs(
     assert figures()
 
 
+def test_a_learner_can_do_what_fastais_can_without_another_import() -> None:
+    """In an interpreter of its own: here other tests have imported all of fastai."""
+    code = """
+from xraylab.train import learner
+missing = {"lr_find", "fit_one_cycle", "fine_tune", "show_results"} - set(dir(learner.XrayLearner))
+print(sorted(missing))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_results_are_tables(finished: Loaded) -> None:
     study = Study(finished[1].root)
     predictions = study.predictions("baseline")

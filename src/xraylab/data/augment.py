@@ -17,7 +17,6 @@ DRAWS = 20  # uniform numbers an image and epoch
 MORE_DRAWS = 6  # those of what came later, from a stream of their own, so that the first ones stay what they were
 MORE_STREAM = 3
 LEVELS = 256
-BEFORE = {"gamma": 0.0, "p_histogram_matching": 0.0, "p_blur": 0.0, "blur_sigma": 1.0}  # what models had once
 BLUR_REACH = 3  # standard deviations of a Gaussian that are looked at
 # torchvision's RandomResizedCrop and RandomErasing: ratios of width to height, and the erased share of the area
 CROP_RATIO, ERASE_RATIO, ERASE_SHARE = (3 / 4, 4 / 3), (0.3, 3.3), (0.02, 0.33)
@@ -80,8 +79,8 @@ class Augmentation:
 
     @classmethod
     def recorded(cls, record: Mapping[str, float]) -> "Augmentation":
-        """As model.json has it, that of a version without the latest options too."""
-        return cls(**{**BEFORE, **record})
+        """As model.json has it."""
+        return cls(**record)
 
     def draw(self, uniform: Floats) -> Drawn:
         """From numbers uniform in [0, 1), (n, DRAWS + MORE_DRAWS) as `uniform` makes them, to what happens to each."""

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from fastai.callback import progress as _progress  # noqa: F401 - its import adds the bar to the default callbacks
+from fastai.callback import schedule as _schedule  # noqa: F401 - and this one lr_find, fit_one_cycle and fine_tune
 from fastai.callback.core import Callback
 from fastai.callback.training import GradientClip
 from fastai.data.core import DataLoaders
