@@ -1,0 +1,1 @@
+"""The engines that run commands on other machines, each in a module of its own."""
