@@ -24,7 +24,7 @@ FINAL = {State.DONE, State.FAILED, State.TIMEOUT, State.LOST, State.CANCELLED}
 
 @dataclass(frozen=True)
 class Command:
-    """A command for one job: its name (letters, digits, . _ - alone), its arguments, and what it adds to the environment."""
+    """A command for one job: its name (letters, digits, . _ - alone), arguments, and additions to the environment."""
 
     name: str
     arguments: tuple[str, ...]
@@ -56,7 +56,7 @@ class Status:
 
 
 class Engine(Protocol):
-    """Where jobs run. Every method may be called from another process than the one that submitted: ids are all it needs."""
+    """Where jobs run. Every method may be called from another process than the submitting one: ids are enough."""
 
     def check(self, resources: Resources) -> None:
         """Errors: XraylabError, with what to type, where the engine cannot be reached or never has such resources."""
