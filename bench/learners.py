@@ -20,12 +20,12 @@ from xraylab.train.history import History
 from xraylab.train.learner import XrayLearner, build_learner
 
 PLAIN = Augmentation(
-    degrees=0.0, translate=0.0, zoom=0.0, shear=0.0, p_hflip=0.0, p_vflip=0.0, crop_scale=1.0, brightness=0.0,
+    degrees=0.0, translate=0.0, scale=(1.0, 1.0), shear=0.0, p_hflip=0.0, p_vflip=0.0, crop_scale=1.0, brightness=0.0,
     sharpness_factor=1.0, p_sharpness=0.0, contrast=0.0, noise_std=0.0, p_erase=0.0, gamma=0.0,
     p_histogram_matching=0.0, p_blur=0.0, blur_sigma=1.0,
 )  # fmt: skip
 AUGMENTED = Augmentation(
-    degrees=10.0, translate=0.05, zoom=0.1, shear=0.0, p_hflip=0.0, p_vflip=0.0, crop_scale=1.0, brightness=0.2,
+    degrees=10.0, translate=0.05, scale=(0.9, 1.1), shear=0.0, p_hflip=0.0, p_vflip=0.0, crop_scale=1.0, brightness=0.2,
     sharpness_factor=1.2, p_sharpness=0.2, contrast=0.2, noise_std=0.0, p_erase=0.0, gamma=0.0,
     p_histogram_matching=0.0, p_blur=0.0, blur_sigma=1.0,
 )  # fmt: skip

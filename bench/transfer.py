@@ -80,8 +80,8 @@ class Means:
 ROBUST = recipes.RECIPES["robust"]
 CONTRAST: Tree = {"clip_percentiles": [1.0, 99.0], "clahe": 4.0}
 STRONG: Tree = {
-    "degrees": 10.0, "translate": 0.1, "zoom": 0.2, "shear": 5.0, "crop_scale": 0.6, "brightness": 0.4, "contrast": 0.5,
-    "sharpness_factor": 2.0, "p_sharpness": 0.3, "noise_std": 0.05, "p_erase": 0.3,
+    "degrees": 10.0, "translate": 0.1, "scale": [0.8, 1.2], "shear": 5.0, "crop_scale": 0.6, "brightness": 0.4,
+    "contrast": 0.5, "sharpness_factor": 2.0, "p_sharpness": 0.3, "noise_std": 0.05, "p_erase": 0.3,
 }  # fmt: skip
 MATCHED: Tree = {"p_histogram_matching": 0.8}
 MEANS = {

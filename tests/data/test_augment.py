@@ -33,7 +33,7 @@ def test_nothing_is_drawn_where_nothing_may_change() -> None:
 
 
 def test_what_is_drawn_lies_between_its_bounds_and_fills_them() -> None:
-    drawn = strong(brightness=0.2, contrast=0.3, p_sharpness=0.3, degrees=10, translate=0.05, zoom=0.1).draw(
+    drawn = strong(brightness=0.2, contrast=0.3, p_sharpness=0.3, degrees=10, translate=0.05, scale=(0.9, 1.1)).draw(
         uniform(4000)
     )
     for factors, strength in [(drawn.brightness, 0.2), (drawn.contrast, 0.3)]:
@@ -45,6 +45,14 @@ def test_what_is_drawn_lies_between_its_bounds_and_fills_them() -> None:
     angles = np.rad2deg(np.arctan2(drawn.matrices[:, 0, 1], drawn.matrices[:, 0, 0]))
     assert (0.9 <= scales.min() < 0.902, 1.098 < scales.max() <= 1.1) == (True, True)
     assert (-10 <= angles.min() < -9.9, 9.9 < angles.max() <= 10) == (True, True)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.15, 0.2, 0.3, 0.35])
+def test_an_interval_about_1_scales_by_1_and_its_half_width_to_the_bit(share: float) -> None:
+    drawn = strong(scale=[1 - share, 1 + share]).draw(uniform(50))
+    expected = 1 / (1 + share * (2 * uniform(50)[:, 5] - 1))
+    assert drawn.matrices is not None
+    np.testing.assert_array_equal(drawn.matrices[:, 0, 0], expected)
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.5, 1.2, 3.0])
@@ -64,20 +72,23 @@ def test_contrast_and_brightness_are_torchvisions(factor: float) -> None:
     np.testing.assert_allclose(augment.levels(factor, 1.0, mean)[image], brightness, atol=1.01 / 255)
 
 
+@pytest.mark.parametrize("scale", [(0.8, 1.2), (1.1, 1.4)])
 @pytest.mark.parametrize("slant", [0, 25])
 @pytest.mark.parametrize("seed", range(6))
-def test_rotation_shift_zoom_and_shear_are_torchvisions_affine(seed: int, slant: int) -> None:
+def test_rotation_shift_scale_and_shear_are_torchvisions_affine(
+    seed: int, slant: int, scale: tuple[float, float]
+) -> None:
     image, draws = smooth_image(), uniform(1, seed)
-    augmentation = strong(degrees=20, translate=0.1, zoom=0.2, shear=slant)
+    augmentation = strong(degrees=20, translate=0.1, scale=scale, shear=slant)
     drawn = augmentation.draw(draws)
     assert drawn.matrices is not None
     moved = augment.moved(image, drawn.matrices[0])
-    angle, dx, dy, zoom = 2 * draws[0, 2:6] - 1
+    angle, dx, dy = 2 * draws[0, 2:5] - 1
     expected = F.affine(
         torch.from_numpy(image)[None].float(),
         angle=20 * angle,
         translate=[0.1 * dx * 40, 0.1 * dy * 40],
-        scale=1 + 0.2 * zoom,
+        scale=scale[0] + (scale[1] - scale[0]) * draws[0, 5],
         shear=[slant * (2 * draws[0, 9] - 1), 0.0],
         interpolation=InterpolationMode.BILINEAR,
     )[0].numpy()

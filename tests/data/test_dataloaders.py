@@ -77,7 +77,7 @@ def test_what_the_network_sees_may_be_smaller_than_what_is_kept() -> None:
 
 def test_a_batch_is_augmented_image_by_image() -> None:
     augmentation = strong(
-        degrees=10, translate=0.1, zoom=0.1, brightness=0.2, sharpness_factor=2.0, p_sharpness=0.5, contrast=0.3
+        degrees=10, translate=0.1, scale=(0.9, 1.1), brightness=0.2, sharpness_factor=2.0, p_sharpness=0.5, contrast=0.3
     )
     dls = loaders(augmentation, pixels=8)
     x, _ = epoch_of(dls, 0, [3, 7])

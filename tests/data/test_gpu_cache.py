@@ -1,6 +1,7 @@
 """On a GPU the same happens to an image as on a CPU; tried here on the CPU, where torch computes the same."""
 
 from itertools import combinations_with_replacement
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +18,11 @@ from xraylab.predict import inference
 COUNT = 6
 SIZES = [(48, 48), (48, 36), (48, 24), (50, 37), (36, 48)]
 """Kept and seen: alike, smaller by 4/3, by half and by no simple ratio, and larger."""
-STRENGTHS: dict[str, dict[str, float]] = {
+STRENGTHS: dict[str, dict[str, Any]] = {
     "sharpness": {"sharpness_factor": 1.7, "p_sharpness": 0.6},
     "degrees": {"degrees": 20},
     "translate": {"translate": 0.1},
-    "zoom": {"zoom": 0.2},
+    "scale": {"scale": [0.8, 1.2]},
     "shear": {"shear": 15},
     "flips": {"p_hflip": 0.5, "p_vflip": 0.5},
     "crop": {"crop_scale": 0.4},

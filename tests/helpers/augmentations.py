@@ -1,11 +1,13 @@
 """Augmentations of chosen strengths."""
 
+from typing import Any
+
 from xraylab.data.augment import Augmentation
 
 STILL = Augmentation(
     degrees=0.0,
     translate=0.0,
-    zoom=0.0,
+    scale=(1.0, 1.0),
     shear=0.0,
     p_hflip=0.0,
     p_vflip=0.0,
@@ -23,5 +25,5 @@ STILL = Augmentation(
 )
 
 
-def strong(**strengths: float) -> Augmentation:
+def strong(**strengths: Any) -> Augmentation:
     return Augmentation(**{**vars(STILL), **strengths})

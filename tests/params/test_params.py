@@ -178,6 +178,10 @@ CONTRADICTIONS = {
         "augment.sharpness_factor: 1 leaves every image as it is: set it to another factor, or augment.p_sharpness to "
         "0",
     ),
+    "a scale from more to less": (
+        lambda tree: tree["augment"].update(scale=[1.1, 0.9]),
+        "augment.scale: the lower bound comes first, got [1.1, 0.9]",
+    ),
     "copies that are all alike": (
         lambda tree: (
             tree["predict"].update(tta=4),

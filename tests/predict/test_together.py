@@ -24,10 +24,10 @@ from xraylab.predict import inference
 from xraylab.predict.checkpoints import TrainedModel
 
 CLASSES = ["Healthy", "TB"]
-STILL: dict[str, float] = {
-    "degrees": 0.0, "translate": 0.0, "zoom": 0.0, "shear": 0.0, "p_hflip": 0.0, "p_vflip": 0.0, "crop_scale": 1.0,
-    "brightness": 0.0, "sharpness_factor": 1.2, "p_sharpness": 0.0, "contrast": 0.0, "noise_std": 0.0, "p_erase": 0.0,
-    "gamma": 0.0, "p_histogram_matching": 0.0, "p_blur": 0.0, "blur_sigma": 1.0,
+STILL: dict[str, Any] = {
+    "degrees": 0.0, "translate": 0.0, "scale": [1.0, 1.0], "shear": 0.0, "p_hflip": 0.0, "p_vflip": 0.0,
+    "crop_scale": 1.0, "brightness": 0.0, "sharpness_factor": 1.2, "p_sharpness": 0.0, "contrast": 0.0,
+    "noise_std": 0.0, "p_erase": 0.0, "gamma": 0.0, "p_histogram_matching": 0.0, "p_blur": 0.0, "blur_sigma": 1.0,
 }  # fmt: skip
 
 

@@ -132,6 +132,10 @@ def test_values_that_a_trial_would_choke_on_are_named_before_it_begins(tmp_path:
         "search.space.model.dropout: input should be less than 1, got 1.5",
         "search.space.train.batch_size: input should be a valid integer, got 32.0",
     ]
+    assert problems(tmp_path / "scale", space={"augment.scale": {"low": 0.9, "high": 1.1}}) == [
+        "search.space.augment.scale: input should be a valid list, got 0.9",
+        "search.space.augment.scale: input should be a valid list, got 1.1",
+    ]
     together = {"train.optimizer": ["adam", "sgd"], "train.momentum": [0.9, None]}
     assert problems(tmp_path / "together", space=together) == [
         "search.space: train.momentum: train.optimizer is sgd, which needs a number here (with train.optimizer: sgd, "
@@ -151,6 +155,18 @@ def test_the_example_of_the_docs_is_a_search(tmp_path: Path) -> None:
     block = textwrap.dedent(re.search(r"(?m)^    search:\n(?:     .*\n)+", text)[0])  # type: ignore[index]
     example = YAML(typ="safe").load(block)["search"]
     assert config.read(small.study(tmp_path, lambda tree: tree.update(search=example)) / "params.yaml").search.space
+
+
+def test_a_choice_may_be_a_list(tmp_path: Path) -> None:
+    """As two factors are: each trial draws one of the lists whole, in the grammar of dvc's --set-param."""
+    intervals = [[1.0, 1.0], [0.9, 1.1]]
+    space = {"augment.scale": intervals}
+    search = config.read(small.study(tmp_path, lambda tree: tree["search"].update(space=space)) / "params.yaml").search
+    sampled = [values["augment.scale"] for values in drawn(open_study(tmp_path), search)]
+    assert sorted(map(tuple, {tuple(each) for each in sampled})) == [(0.9, 1.1), (1.0, 1.0)]
+    assert "++experiments.baseline.augment.scale=[0.9,1.1]" in experiment.arguments(
+        "n", "baseline", 0, {"augment.scale": intervals[1]}
+    )
 
 
 @pytest.mark.parametrize("base", [{"optimizer": "adam", "momentum": None}, {"optimizer": "sgd", "momentum": 0.9}])

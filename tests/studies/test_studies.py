@@ -310,6 +310,7 @@ def changed_lines(before: str, after: str) -> list[str]:
         ("study.repeats=[0,1]", ["+ - 1"]),
         ("train.phases=[{epochs:2},{epochs:3,lr:0.01}]", ["+ - epochs: 2", "+ - epochs: 3", "+ lr: 0.01"]),
         ("++experiments.dropout.model.dropout=0.3", ["- dropout: 0.5", "+ dropout: 0.3"]),
+        ("augment.scale=[0.9,1.1]", ["+ - 0.9", "+ - 1.1", "- - 1.0", "- - 1.0"]),
         ("data.source=/films", ["- source: demo", "+ source: /films"]),
     ],
 )

@@ -55,13 +55,13 @@ class Augmentation:
 
     A histogram that is matched, then gamma, then sharpening act on the image as it is cached; blur on what the network
     sees; then, in one step on what the network sees, crop, flips, and rotation,
-    shift, zoom and shear; then brightness, then contrast about the mean, without rounding in between; then noise; and
+    shift, scale and shear; then brightness, then contrast about the mean, without rounding in between; then noise; and
     in the end a rectangle is erased, to the network's zero.
     """
 
     degrees: float
     translate: float
-    zoom: float
+    scale: Sequence[float]
     shear: float
     p_hflip: float
     p_vflip: float
@@ -78,7 +78,7 @@ class Augmentation:
     blur_sigma: float
 
     @classmethod
-    def recorded(cls, record: Mapping[str, float]) -> "Augmentation":
+    def recorded(cls, record: Mapping[str, Any]) -> "Augmentation":
         """As model.json has it."""
         return cls(**record)
 
@@ -109,11 +109,13 @@ class Augmentation:
 
     @property
     def _moves(self) -> bool:
-        strengths = (self.degrees, self.translate, self.zoom, self.shear, self.p_hflip, self.p_vflip)
-        return any(strength > 0 for strength in strengths) or self.crop_scale < 1
+        strengths = (self.degrees, self.translate, self.shear, self.p_hflip, self.p_vflip)
+        return any(strength > 0 for strength in strengths) or self.crop_scale < 1 or tuple(self.scale) != (1, 1)
 
     def _matrices(self, uniform: Floats, signed: Floats) -> Floats:
-        angle, scale = np.deg2rad(self.degrees * signed[:, 2]), 1 + self.zoom * signed[:, 5]
+        low, high = self.scale
+        centre, half = round((low + high) / 2, 12), round((high - low) / 2, 12)  # of 0.9 to 1.1: 1 and 0.1 to the bit
+        angle, scale = np.deg2rad(self.degrees * signed[:, 2]), centre + half * signed[:, 5]
         cos, sin, slant = np.cos(angle) / scale, np.sin(angle) / scale, np.tan(np.deg2rad(self.shear * signed[:, 9]))
         dx, dy = self.translate * signed[:, 3], self.translate * signed[:, 4]
         linear = [[cos - sin * slant, cos * slant + sin], [-sin, cos]]

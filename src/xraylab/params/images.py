@@ -9,7 +9,7 @@ from xraylab.params.names import SamplerName
 from xraylab.params.section import Fraction, Problem, Section, Share
 
 STRENGTHS = {"sharpness_factor": "p_sharpness", "blur_sigma": "p_blur"}  # of what happens so often
-UNCHANGING = {"crop_scale": 1.0}  # every other augmentation does nothing at 0
+UNCHANGING = {"scale": [1.0, 1.0], "crop_scale": 1.0}  # every other augmentation does nothing at 0
 BATCHWISE = ("mixup_alpha", "cutmix_alpha")  # augmentations that are not of single images
 NOT_IN_COPIES = (*BATCHWISE, "noise_std", "p_erase", "p_histogram_matching")  # those that predict.tta leaves out
 
@@ -31,7 +31,7 @@ class Images(Section):
 class Augment(Section):
     degrees: Annotated[float, Field(ge=0, le=180)]
     translate: Fraction
-    zoom: Fraction
+    scale: Annotated[list[Annotated[float, Field(gt=0, le=10)]], Field(min_length=2, max_length=2)]
     shear: Annotated[float, Field(ge=0, le=60)]
     p_hflip: Share
     p_vflip: Share
@@ -55,6 +55,8 @@ class Augment(Section):
         return {name: f"{often} 0" for name, often in STRENGTHS.items() if getattr(self, often) == 0}
 
     def problems(self) -> Iterator[Problem]:
+        if self.scale[0] > self.scale[1]:
+            yield "scale", f"the lower bound comes first, got {self.scale}"
         if self.mixup_alpha > 0 and self.cutmix_alpha > 0:
             yield "cutmix_alpha", "augment.mixup_alpha mixes each batch already: set one of the two to 0"
         if self.p_sharpness > 0 and self.sharpness_factor == 1:

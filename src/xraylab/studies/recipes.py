@@ -28,7 +28,7 @@ RECIPES = {
             "augment": {
                 "degrees": 8.0,
                 "translate": 0.05,
-                "zoom": 0.15,
+                "scale": [0.85, 1.15],
                 "shear": 3.0,
                 "sharpness_factor": 3.0,
                 "p_sharpness": 0.3,

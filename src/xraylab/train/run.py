@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from xraylab import files, plugins
 from xraylab.data.dataloaders import Inputs
@@ -58,7 +59,7 @@ class TrainingRun:
         return ["valid", "test"] if self.cfg.train.monitored_split == "test" else ["valid"]
 
     @property
-    def augmentation(self) -> dict[str, float]:
+    def augmentation(self) -> dict[str, Any]:
         """What is drawn for single images; mixing is of batches."""
         return self.cfg.augment.model_dump(exclude=set(BATCHWISE))
 
