@@ -113,7 +113,7 @@ def test_a_study_that_has_not_been_run_so_far_names_the_stage(noise: Path, tmp_p
 
     assert told(lambda: study.learner("l2")) == "configs/l2.yaml is not there yet: `dvc repro configure` makes it"
     configure.run(*load(root))
-    assert told(lambda: study.dataloaders("l2")) == "data/cache/images.npy is not there yet: `dvc repro cache` makes it"
+    assert told(lambda: study.dataloaders("l2")) == "data/cache/rows.csv is not there yet: `dvc repro cache` makes it"
     assert told(study.metrics) == "reports/comparison.csv is not there yet: `dvc repro evaluate` makes it"
     assert told(lambda: study.predictions("l2")) == (
         "predictions/l2/0.csv is not there yet: `dvc repro predict@l2-0` makes it"

@@ -114,6 +114,11 @@ class Paths:
         return self.root / "data/cache"
 
     @property
+    def shards(self) -> Path:
+        """Finished shards of `index` and `cache`; it may be a link to a folder that several machines share."""
+        return self.state / "shards"
+
+    @property
     def configs(self) -> Path:
         return self.root / "configs"
 

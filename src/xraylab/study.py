@@ -85,7 +85,7 @@ class Study:
         for stage, path in (
             ("configure", self.paths.config(experiment)),
             ("split", self.paths.split_of(repeat) / "train_data.csv"),
-            ("cache", self.paths.cache / "images.npy"),
+            ("cache", self.paths.cache / "rows.csv"),
         ):
             self._refuse_missing(path, stage)
         return TrainingRun.load(self.params, self.paths, experiment, repeat)

@@ -15,7 +15,9 @@ import small
 from numpy.typing import NDArray
 from PIL import Image
 
-from xraylab.data import cache, image_cache, pixels, prepare
+from xraylab import shards
+from xraylab.data import cache, pixels, prepare
+from xraylab.data.cache import Decoding
 from xraylab.data.prepare import Preparation
 from xraylab.demo import radiograph
 from xraylab.errors import DataError
@@ -138,12 +140,12 @@ def test_films_without_lungs_are_counted_and_named(tmp_path: Path, capsys: pytes
         ("c.png", chest()),
     ):
         Image.fromarray(picture).save(tmp_path / name)
-    cache.write(tmp_path, tmp_path, index(tmp_path), 16, "squash", replace(NOTHING, crop_lungs=True))
+    cache.write(tmp_path, Decoding(tmp_path, index(tmp_path), 16, "squash", replace(NOTHING, crop_lungs=True)))
     assert capsys.readouterr().err == (
         "images.crop_lungs: no lungs were found in 3 of 4 images, which are whole, without their border: "
         "a9.png, a10.png, b.png\n"
     )
-    cache.write(tmp_path, tmp_path, index(tmp_path)[:2], 16, "squash", ALL)
+    cache.write(tmp_path, Decoding(tmp_path, index(tmp_path)[:2], 16, "squash", ALL))
     assert capsys.readouterr().err == ""
 
 
@@ -214,10 +216,10 @@ def test_the_cache_is_the_same_whatever_the_number_of_workers(raw: Path, monkeyp
         folder = raw.parent / str(workers)
         folder.mkdir()
         monkeypatch.setattr(os, "cpu_count", lambda count=workers: count)
-        cache.write(folder, raw, table, 16, "squash", ALL)
+        cache.write(folder, Decoding(raw, table, 16, "squash", ALL))
         written.append((folder / "images.npy").read_bytes())
     assert len(set(written)) == 1
-    images, row_of = image_cache.load(raw.parent / "7")
+    images, row_of = shards.load(raw.parent / "7")
     assert images.shape == (50, 16, 16)
     for name, path in zip(table["id"], table["path"], strict=True):
         np.testing.assert_array_equal(images[row_of[name]], prepare.read(raw / path, ALL, 16, "squash"))
@@ -227,7 +229,7 @@ def test_the_cache_reads_each_file_once(raw: Path, monkeypatch: pytest.MonkeyPat
     decoded: list[Path] = []
     decode = pixels.decode
     monkeypatch.setattr(pixels, "decode", lambda path: (decoded.append(path), decode(path))[1])
-    cache.write(raw.parent, raw, index(raw), 16, "squash", NOTHING)
+    cache.write(raw.parent, Decoding(raw, index(raw), 16, "squash", NOTHING))
     assert sorted(decoded) == sorted(raw.iterdir())
 
 
@@ -235,7 +237,7 @@ def test_the_first_file_that_the_cache_cannot_read_is_named(raw: Path) -> None:
     (raw / "31.png").write_text("no picture")
     (raw / "7.png").write_text("no picture")
     with pytest.raises(DataError) as caught:
-        cache.write(raw.parent, raw, index(raw), 16, "squash", NOTHING)
+        cache.write(raw.parent, Decoding(raw, index(raw), 16, "squash", NOTHING))
     assert str(caught.value) == f"{raw}/31.png: cannot identify image file"
 
 

@@ -17,7 +17,7 @@ from conftest import Loaded, load
 from runs import Killed, kill_after, outcome
 from safetensors.torch import load_file
 
-from xraylab import files, tables
+from xraylab import files, shards, tables
 from xraylab.data import image_cache
 from xraylab.errors import DataError
 from xraylab.model import features as model_features
@@ -116,7 +116,7 @@ def test_an_array_holds_what_the_frozen_part_makes_of_each_image(prepared: Prepa
     network = networks.build("resnet18", 2, 1, 0.0)
     state = load_file(tmp_path / "start.safetensors")
     network.load_state_dict({name: state[name] for name in state if not name.startswith("fc.")}, strict=False)
-    images, _ = image_cache.load(paths.cache)
+    images, _ = shards.load(paths.cache)
     network.eval()
     for row in (0, 17, len(images) - 1):
         x = image_cache.network_input(images, np.array([row]), image_cache.IMAGENET[1], 32, "cpu")

@@ -31,7 +31,15 @@ STAGES = {
 }
 OLD_NAMES = {"plan": "configure"}  # they still work, and are left out of the help
 PER_RUN = ("train", "predict")  # the others are for the whole study
+IN_PARTS = ("cache",)  # many images: several processes or machines, and then the stage, which joins the parts
 Experiment = Annotated[str, typer.Argument(help="A name under `experiments` in params.yaml.")]
+PartOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N",
+        help="Make this part of the shards alone, such as 2/8, and leave it in .xraylab/shards for the whole stage.",
+    ),
+]
 Repeat = Annotated[int, typer.Argument(help="One of study.repeats; it is the seed.")]
 
 
@@ -42,7 +50,10 @@ def _command(stage: str) -> Callable[..., None]:
     def of_run(experiment: Experiment, repeat: Repeat = 0) -> None:
         run(stage, experiment, repeat)
 
-    return of_run if stage in PER_RUN else of_study
+    def in_parts(part: PartOption = None) -> None:
+        run(stage, part=part)
+
+    return of_run if stage in PER_RUN else in_parts if stage in IN_PARTS else of_study
 
 
 for name, text in STAGES.items():
@@ -51,13 +62,13 @@ for old, name in OLD_NAMES.items():
     app.command(old, help=STAGES[name], hidden=True)(_command(name))
 
 
-def run(stage: str, *arguments: str | int) -> None:
-    """Run a stage. It is announced before its libraries are imported, which takes seconds.
+def run(stage: str, *arguments: str | int, part: str | None = None) -> None:
+    """Run a stage, or a part of one. It is announced before its libraries are imported, which takes seconds.
 
     Where it fails, params.yaml gets a new time, so that git sees what `dvc exp run -S` changed in it.
     """
     try:
-        _announced(stage, *arguments)
+        _announced(stage, *arguments, part=part)
     except XraylabError:
         _touch_params()
         raise
@@ -70,11 +81,17 @@ def _touch_params() -> None:
         files.touch(Path("params.yaml"))
 
 
-def _announced(stage: str, *arguments: str | int) -> None:
+def _announced(stage: str, *arguments: str | int, part: str | None) -> None:
     from xraylab import code
 
     params, paths = read_study()
     code.check(stage, paths.code, own_code=paths.has_code)
-    run = "-".join(map(str, arguments))
+    run = "-".join(map(str, arguments)) or part or ""
     progress.say(f"{stage} {run}".rstrip() + ": starting")
-    import_module(f"xraylab.stages.{stage}").run(params, paths, *arguments)
+    module = import_module(f"xraylab.stages.{stage}")
+    if part is None:
+        module.run(params, paths, *arguments)
+    else:
+        from xraylab import shards
+
+        module.run_part(params, paths, shards.parse_part(part))

@@ -1,37 +1,111 @@
-"""Every image decoded and prepared once, uint8, in one array that is read by memory map."""
+"""Every image decoded and prepared once, uint8, in one array or in shards that are read by memory map."""
 
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from xraylab import progress, tables
-from xraylab.data import prepare
+from xraylab import files, progress, shards, tables
+from xraylab.data import prepare, shard_store
 from xraylab.data.names import natural, some
 from xraylab.data.prepare import Preparation
+from xraylab.data.shard_store import Shard, ShardStore
+
+CODE = (
+    "data/cache.py",
+    "data/dicom.py",
+    "data/dicom_display.py",
+    "data/lungs.py",
+    "data/pixels.py",
+    "data/prepare.py",
+)
+DECODING = "decoding images"
 
 
-def write(folder: Path, raw: Path, index: pd.DataFrame, size: int, fit: str, preparation: Preparation) -> None:
+@dataclass(frozen=True)
+class Decoding:
+    """The images of `index` (path below `raw`), as `prepare.read` makes them (size, size)."""
+
+    raw: Path
+    index: pd.DataFrame
+    size: int
+    fit: str
+    preparation: Preparation
+
+    def images(self, rows: range, whole: list[str], text: str) -> Iterator[bytes]:
+        """The images of these rows; the names of those in which no lungs were found join `whole`."""
+
+        def image(name: str) -> bytes:
+            picture, without_lungs = prepare.read_with_lungs(self.raw / name, self.preparation, self.size, self.fit)
+            whole.extend([name] * without_lungs)
+            return picture.tobytes()
+
+        yield from progress.mapped(image, list(self.index["path"].iloc[rows.start : rows.stop]), text)
+
+    def key(self, rows: range) -> str:
+        """A name for these images as they are prepared: the same files, choices, code and libraries give it again."""
+        hashes = list(self.index["file_hash"].iloc[rows.start : rows.stop])
+        return shard_store.key(CODE, [hashes, self.size, self.fit, asdict(self.preparation)])
+
+
+def write(folder: Path, decoding: Decoding) -> None:
     """Write images.npy, uint8 (images, size, size), and rows.csv, the ids in the array's order.
 
     Says how many were to be cropped to the lungs and are whole.
     Errors: DataError with the path of the first image, in the order of `index`, that cannot be read.
     """
-    names, whole = list(index["path"]), []
-
-    def image(name: str) -> bytes:
-        picture, without_lungs = prepare.read_with_lungs(raw / name, preparation, size, fit)
-        whole.extend([name] * without_lungs)
-        return picture.tobytes()
-
+    index, whole = decoding.index, list[str]()
     # decoders let go of Python's lock: threads are about as fast as processes, and take nothing to start
-    with (folder / "images.npy").open("wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (len(names), size, size)}
+    with (folder / shards.WHOLE).open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(index), decoding.size, decoding.size)}
         np.lib.format.write_array_header_1_0(file, header)
-        file.writelines(progress.mapped(image, names, "decoding images"))
-    tables.write(index[["id"]], folder / "rows.csv")
+        file.writelines(decoding.images(range(len(index)), whole, DECODING))
+    tables.write(index[["id"]], folder / shards.ROWS)
+    _say_whole(whole, len(index))
+
+
+def write_shards(folder: Path, decoding: Decoding, store: ShardStore) -> list[str]:
+    """Write images-00000.npy and so on, shards.csv, which lists them with their SHA-256, and rows.csv.
+
+    What lies finished in the store is linked from there, all else made there first. Returns the keys of the shards.
+    Says how many were to be cropped and are whole. Errors: DataError as `finish`.
+    """
+    rows = shards.ranges(len(decoding.index))
+    finished = finish(decoding, store, rows)
+    names = [f"images-{number:05}.npy" for number in range(len(rows))]
+    for name, (key, _) in zip(names, finished, strict=True):
+        files.link(store.array(key), folder / name)
+    listed = {"file": names, "images": map(len, rows), "sha256": [shard.sha256 for _, shard in finished]}
+    tables.write(pd.DataFrame(listed), folder / shards.MANIFEST)
+    tables.write(decoding.index[["id"]], folder / shards.ROWS)
+    _say_whole([name for _, shard in finished for name in shard.facts], len(decoding.index))
+    return [key for key, _ in finished]
+
+
+def finish(decoding: Decoding, store: ShardStore, rows: list[range]) -> list[tuple[str, Shard]]:
+    """Make those of these shards that the store lacks, or holds damaged; each one's key, and what is known of it.
+
+    Errors: DataError for an image that cannot be read, and, before any is, where the disk has no room for them.
+    """
+    keys = [decoding.key(each) for each in rows]
+    done = dict(zip(keys, progress.mapped(store.read, keys, "checking finished shards"), strict=True))
+    missing = {key: each for key, each in zip(keys, rows, strict=True) if done[key] is None}
+    if missing:
+        count = sum(map(len, missing.values()))
+        store.folder.mkdir(parents=True, exist_ok=True)
+        files.require_room(store.folder, count * decoding.size**2, f"the cache of {count} images")
+    for number, (key, each) in enumerate(missing.items(), start=1):
+        whole: list[str] = []
+        images = decoding.images(each, whole, f"{DECODING}, shard {number} of {len(missing)}")
+        done[key] = store.write(key, (len(each), decoding.size, decoding.size), images, whole)
+    return [(key, shard) for key in keys if (shard := done[key])]
+
+
+def _say_whole(whole: list[str], images: int) -> None:
     if whole:
         progress.say(
-            f"images.crop_lungs: no lungs were found in {len(whole)} of {len(names)} images, which are whole, without "
+            f"images.crop_lungs: no lungs were found in {len(whole)} of {images} images, which are whole, without "
             f"their border: {some(sorted(whole, key=natural))}"
         )

@@ -15,12 +15,13 @@ from torch.nn import functional as F
 
 from xraylab.data import augment
 from xraylab.data.augment import Drawn
+from xraylab.shards import Images
 
 SHARE = 0.5  # of the GPU's free memory that the images may take; the network needs the rest
 TAKEN = 4096  # images copied at a time, so that the memory map is never in memory as a whole
 
 
-def fits(images: NDArray[np.uint8], device: torch.device) -> bool:
+def fits(images: Images, device: torch.device) -> bool:
     """Whether the whole cache may lie in the GPU's memory. Apple's is the CPU's, where the cache is already."""
     if device.type != "cuda":
         return False
@@ -28,7 +29,7 @@ def fits(images: NDArray[np.uint8], device: torch.device) -> bool:
     return images.nbytes <= SHARE * free
 
 
-def moved_in(images: NDArray[np.uint8], device: torch.device) -> Tensor:
+def moved_in(images: Images, device: torch.device) -> Tensor:
     """The cache (images, size, size) as uint8 on the device."""
     resident = torch.empty(images.shape, dtype=torch.uint8, device=device)
     for start in range(0, len(images), TAKEN):

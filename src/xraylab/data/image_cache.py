@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,16 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xraylab import tables
 from xraylab.data import augment, gpu_cache
 from xraylab.data.augment import Augmentation, Drawn, Gray
+from xraylab.shards import Images
 
 # ImageNet's mean and standard deviation of a channel in [0, 1]; for gray, the mean over the three
 MEAN = {3: (0.485, 0.456, 0.406), 1: (0.449,)}
 STD = {3: (0.229, 0.224, 0.225), 1: (0.226,)}
 SCORING_BATCH = 64
 
-Images = NDArray[np.uint8]
 Rows = NDArray[np.int64]
 Numbers = NDArray[np.float32]
 PLAIN = augment.levels(1.0, 1.0, 0.0)
@@ -39,12 +37,6 @@ class Normalise:
 
 
 IMAGENET = {channels: Normalise(MEAN[channels], STD[channels]) for channels in MEAN}
-
-
-def load(folder: Path) -> tuple[Images, dict[str, int]]:
-    """What the stage `cache` wrote: the array, memory-mapped and read-only, and each id's row in it."""
-    ids = tables.read(folder / "rows.csv")["id"]
-    return np.load(folder / "images.npy", mmap_mode="r"), {name: row for row, name in enumerate(ids)}
 
 
 class ImageCache:

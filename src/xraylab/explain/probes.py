@@ -5,9 +5,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from xraylab.data.image_cache import Images, Rows
+from xraylab.data.image_cache import Rows
 from xraylab.evaluate import metrics
 from xraylab.explain.target import Target
 from xraylab.model import scoring
@@ -18,7 +19,7 @@ LEAST_SKILL = 0.1
 HIDDEN = ("centre", "border")
 
 
-def blacked_out(images: Images, part: str, share: float) -> Images:
+def blacked_out(images: NDArray[np.uint8], part: str, share: float) -> NDArray[np.uint8]:
     """A copy of uint8 images (n, height, width) whose `centre`, or all but it (`border`), is 0.
 
     The centre is the middle rectangle of `share` of the height and of the width.

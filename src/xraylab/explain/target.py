@@ -9,9 +9,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from xraylab import files, tables
-from xraylab.data import augment, image_cache
-from xraylab.data.image_cache import Images, Normalise, Rows, network_input
+from xraylab import files, shards, tables
+from xraylab.data import augment
+from xraylab.data.image_cache import Normalise, Rows, network_input
 from xraylab.errors import DataError
 from xraylab.explain.pictures import Gray
 from xraylab.explain.saliency import Method, Saliency
@@ -19,6 +19,7 @@ from xraylab.model import hardware, weights
 from xraylab.model.create import create_recorded_model
 from xraylab.model.hardware import Hardware
 from xraylab.paths import Paths
+from xraylab.shards import Images
 
 CHECKPOINT, SPLIT = "best", "test"
 
@@ -51,7 +52,7 @@ class Target:
             tell(line)
         network = create_recorded_model(record)
         weights.restore(network, folder / f"{CHECKPOINT}.safetensors")
-        return cls(name, record, network.eval().to(machine.device), machine, tested, *image_cache.load(paths.cache))
+        return cls(name, record, network.eval().to(machine.device), machine, tested, *shards.load(paths.cache))
 
     @property
     def classes(self) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from xraylab.data import image_cache
+from xraylab import shards
 from xraylab.data.image_cache import Normalise
 from xraylab.errors import ParamsError
 from xraylab.model import backbones, features, freezing, hardware, networks, pretrained, weights
@@ -106,7 +106,7 @@ def cache_features(
         for line in hardware.first_lines(f"features of {model.arch}", machine):
             tell(line)
         hardware.deterministic_algorithms()
-        images, _ = image_cache.load(paths.cache)
+        images, _ = shards.load(paths.cache)
         start = create_starting_model(model, classes, weights_file, pretrained_sha256, tell=lambda _: None)
         rows = np.arange(len(images))
         features.write(path, start.backbone, images, rows, normalization(model), model.img_size, machine, tell)

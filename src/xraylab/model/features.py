@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xraylab import files, progress
-from xraylab.data.image_cache import SCORING_BATCH, Images, Normalise, Rows, network_input
+from xraylab.data.image_cache import SCORING_BATCH, Normalise, Rows, network_input
 from xraylab.errors import DataError
 from xraylab.model import compiling, memory
 from xraylab.model.hardware import Hardware, laid_out, memory_format
+from xraylab.shards import Images
 
 CODE = (
     "model/backbones.py",
@@ -34,6 +35,7 @@ CODE = (
     "data/augment.py",
     "data/image_cache.py",
     "data/gpu_cache.py",
+    "shards.py",
 )
 # numpy has no bfloat16: its bits stand as integers
 DESCRIBED = {torch.float32: "<f4", torch.float16: "<f2", torch.bfloat16: "<i2"}

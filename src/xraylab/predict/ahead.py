@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from xraylab import files
+from xraylab import files, shards
 from xraylab.params.config import Params
 from xraylab.paths import Paths
 
@@ -28,9 +28,9 @@ def path(cfg: Params, paths: Paths, experiment: str, repeat: int) -> Path:
     folder, split = paths.model(experiment, repeat), paths.split_of(repeat)
     inputs = [folder / "model.json", *(folder / name for name in WEIGHTS if (folder / name).is_file())]
     inputs += [split / "valid_data.csv", split / "test_data.csv", paths.cache / "rows.csv"]
-    images = (paths.cache / "images.npy").stat()
+    images = [(paths.cache / name).stat() for name in shards.files_of(paths.cache)]
     facts = [*map(files.sha256, inputs), *_code(), *map(version, LIBRARIES), cfg.predict.model_dump_json()]
-    facts += [str(images.st_size), str(images.st_mtime_ns)]
+    facts += [text for each in images for text in (str(each.st_size), str(each.st_mtime_ns))]
     return paths.predicted_ahead / f"{experiment}-{repeat}-{sha256(' '.join(facts).encode()).hexdigest()[:16]}.csv"
 
 

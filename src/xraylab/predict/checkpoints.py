@@ -14,6 +14,7 @@ from torch import nn
 
 from xraylab import files, tables
 from xraylab.data import cache
+from xraylab.data.cache import Decoding
 from xraylab.data.names import some
 from xraylab.data.prepare import Preparation
 from xraylab.errors import DataError, MissingError, WeightsError
@@ -134,9 +135,8 @@ def predict_files(
     probabilities, notes = [], []
     with tempfile.TemporaryDirectory() as folder:
         image_cache = Path(folder)
-        cache.write(
-            image_cache, raw, images, settings["size"], settings["resize_method"], Preparation.recorded(settings)
-        )
+        prepared = Preparation.recorded(settings)
+        cache.write(image_cache, Decoding(raw, images, settings["size"], settings["resize_method"], prepared))
         for run in runs:
             (table,), how = run.predict_cached([run.epoch()], images[["id"]], image_cache, tta)
             probabilities.append(table[[f"p_{label}" for label in run.classes]].to_numpy(float))

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from xraylab.data import augment
 from xraylab.data.augment import Augmentation, Drawn
-from xraylab.data.image_cache import SCORING_BATCH, ImageCache, Images, Normalise, Rows, load, network_input
+from xraylab.data.image_cache import SCORING_BATCH, ImageCache, Normalise, Rows, network_input
 from xraylab.model import hardware, memory, scoring
+from xraylab.shards import Images, load
 
 Load = Callable[[int, int], Tensor]
 """From the first image and the one after the last to the network's input."""

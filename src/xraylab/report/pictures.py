@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from xraylab import tables
+from xraylab import shards, tables
 from xraylab.params.images import BATCHWISE
 from xraylab.report import metric_tables
 from xraylab.report.artefacts import Artefacts
@@ -33,8 +33,7 @@ class Radiographs:
     """The images of the cache, by id."""
 
     def __init__(self, cache: Path) -> None:
-        self.pixels = np.load(cache / "images.npy", mmap_mode="r")
-        self.row_of = {name: row for row, name in enumerate(tables.read(cache / "rows.csv")["id"])}
+        self.pixels, self.row_of = shards.load(cache)
 
     def of(self, ids: Sequence[str]) -> npt.NDArray[np.uint8]:
         rows: npt.NDArray[np.uint8] = self.pixels[[self.row_of[name] for name in ids]]

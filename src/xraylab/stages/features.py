@@ -1,6 +1,6 @@
 """features: precompute the features of frozen backbones, once for all experiments that share them."""
 
-from xraylab import files
+from xraylab import files, shards
 from xraylab.errors import ParamsError
 from xraylab.model import names
 from xraylab.params import config
@@ -50,5 +50,5 @@ def _compute(configs: dict[str, ExperimentConfig], classes: list[str], paths: Pa
         return {}
     from xraylab.model import create  # noqa: PLC0415 - as above
 
-    hashes = [files.sha256(path) for path in sorted(paths.cache.iterdir())]
+    hashes = shards.hashes(paths.cache)
     return {name: create.cache_features(cfg, classes, paths, hashes, print) for name, cfg in configs.items()}

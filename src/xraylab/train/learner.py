@@ -22,7 +22,7 @@ from xraylab import files, plugins, tables
 from xraylab.data import prepare
 from xraylab.data.augment import Augmentation, Gray
 from xraylab.data.dataloaders import ScoringLoader, Subset, TrainLoader, XrayDataLoaders, build_dataloaders
-from xraylab.data.image_cache import SCORING_BATCH, ImageCache, Images, Rows, load
+from xraylab.data.image_cache import SCORING_BATCH, ImageCache, Rows
 from xraylab.data.prepare import Preparation
 from xraylab.data.sampling import BY_GROUP, EpochSampler
 from xraylab.errors import TrainingError
@@ -34,6 +34,7 @@ from xraylab.model.hardware import Hardware, memory_format
 from xraylab.model.optimizers import create_optimizer
 from xraylab.params.loss import Loss
 from xraylab.params.train import phases
+from xraylab.shards import Images, load
 from xraylab.train import callbacks, source_losses
 from xraylab.train.averaging import EMA
 from xraylab.train.history import Recorder, SplitMetric

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from xraylab import files, plugins
+from xraylab import files, plugins, shards
 from xraylab.data.dataloaders import Inputs
 from xraylab.model import hardware
 from xraylab.model.features import Features
@@ -82,7 +82,7 @@ class TrainingRun:
     @cached_property
     def image_hashes(self) -> list[str]:
         """Of the files of the image cache."""
-        return _hashes(self.paths.cache.iterdir())
+        return shards.hashes(self.paths.cache)
 
     def state(self, inputs: Inputs) -> TrainingState:
         """Where the run stands. A change in whatever it reads and is made of starts it anew."""
