@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: study test test-slow check format bench bench-gpu
+.PHONY: study test test-slow test-cluster check format bench bench-gpu
 
 study: $(INSTALLED)
 	dvc repro
@@ -16,11 +16,15 @@ study: $(INSTALLED)
 PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses 2
 
 test: $(INSTALLED)
-	$(PYTEST) --dist worksteal -m 'not slow'
+	$(PYTEST) --dist worksteal -m 'not slow and not cluster'
 
 # whole studies under dvc; the tests of a file, which read the same one, stay together
 test-slow: $(INSTALLED)
-	$(PYTEST) --dist loadfile -m slow
+	$(PYTEST) --dist loadfile -m 'slow and not cluster'
+
+# on a real SLURM and a real Ray of several nodes on this machine; each file's tests share one cluster
+test-cluster: $(INSTALLED)
+	$(PYTEST) --dist loadfile -m cluster
 
 check: $(INSTALLED)
 	ruff format --check
