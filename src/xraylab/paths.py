@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +46,16 @@ class Paths:
         place = self.state / "salt"
         if not place.is_file():
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(secrets.token_bytes(32))
-            place.chmod(0o600)
+            own = place.with_name(f".salt.{secrets.token_hex(8)}")
+            own.write_bytes(secrets.token_bytes(32))
+            own.chmod(0o600)
+            try:
+                os.link(own, place)  # of several processes that begin together, the first one's
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without links
+                shutil.copy2(own, place)
+            own.unlink()
         return place.read_bytes()
 
     def from_home(self, name: str) -> Path:

@@ -66,6 +66,11 @@ class Shards:
 Images = NDArray[np.uint8] | Shards
 
 
+def take(images: Images, key: NDArray[np.bool_] | NDArray[np.int64]) -> Shards:
+    """Some of the rows, of which none is copied."""
+    return (images if isinstance(images, Shards) else Shards([images])).take(key)
+
+
 def load(folder: Path) -> tuple[Images, dict[str, int]]:
     """What the stage `cache` wrote: the images, memory-mapped and read-only, and each id's row in them.
 
@@ -113,14 +118,6 @@ def of_part(shards: Sequence[range], part: Part | None) -> list[range]:
     """Every so manieth shard, so that a stopped work has done some of everything; None: all."""
     number, parts = part or (1, 1)
     return list(shards[number - 1 :: parts])
-
-
-def refuse_few(count: int, stage: str) -> None:
-    """Errors: DataError where so many images are one shard."""
-    if count <= SHARD:
-        raise DataError(
-            f"{count} images are one shard ({SHARD} at most), which has no parts: `dvc repro {stage}` makes it"
-        )
 
 
 def _incomplete(folder: Path, why: str) -> DataError:

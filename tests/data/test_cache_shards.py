@@ -13,6 +13,7 @@ from conftest import Loaded
 
 from xraylab import code, files, shards, tables
 from xraylab.data import cache as data_cache
+from xraylab.data import index as data_index
 from xraylab.data import prepare, shard_store
 from xraylab.errors import DataError
 from xraylab.stages import cache
@@ -135,7 +136,7 @@ def test_parts_side_by_side_are_put_together(study: Loaded, monkeypatch: pytest.
 def test_a_part_of_one_shard_is_refused(prepared: Callable[..., Loaded]) -> None:
     with pytest.raises(DataError) as caught:
         cache.run_part(*prepared(), (1, 2))
-    assert str(caught.value) == "60 images are one shard (4096 at most), which has no parts: `dvc repro cache` makes it"
+    assert str(caught.value) == "60 images are one shard (4096 at most) without parts: leave out --part"
 
 
 def test_no_room_is_said_before_anything_is_decoded(study: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,16 +182,22 @@ def test_an_unreadable_image_is_named_and_finished_shards_remain(study: Loaded) 
     assert len(list((paths.shards / "cache").glob("*.npy"))) == 2
 
 
-def test_what_decides_over_pixels_is_in_a_shards_name() -> None:
+@pytest.mark.parametrize(
+    ("listed", "module", "own"),
+    [
+        (data_cache.CODE, "xraylab.data.prepare", "data/cache.py"),
+        (data_index.CODE, "xraylab.data.image_facts", "data/index.py"),
+    ],
+)
+def test_the_code_that_makes_a_shard_is_in_its_name(listed: tuple[str, ...], module: str, own: str) -> None:
     graph = grimp.build_graph("xraylab")
-    closure, waiting = set[str](), {"xraylab.data.prepare"}
+    closure, waiting = set[str](), {module}
     while waiting:
         name = waiting.pop()
         closure.add(name)
         imported = graph.find_modules_directly_imported_by(name) - closure
         waiting |= {module for module in imported if not code.is_carrier(module, "cache")}
-    named = {f"{name.removeprefix('xraylab.').replace('.', '/')}.py" for name in closure}
-    assert {*data_cache.CODE} == named | {"data/cache.py"}
+    assert {*listed} == {f"{name.removeprefix('xraylab.').replace('.', '/')}.py" for name in closure} | {own}
     assert {*shard_store.LIBRARIES} <= {*code.LIBRARIES}
 
 

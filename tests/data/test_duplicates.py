@@ -11,7 +11,7 @@ import small
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 from xraylab import demo
-from xraylab.data import index
+from xraylab.data import image_facts, index
 from xraylab.data.audit import crops, duplicates, hashes
 
 Change = Callable[[Image.Image], Image.Image]
@@ -139,7 +139,7 @@ def test_bits_of_a_mirrored_and_of_an_inverted_picture_follow_from_its_own(radio
     for path in sorted(radiographs.glob("*.png"))[:5]:
         gray = np.asarray(Image.open(path))
         own, mirrored, inverted = (
-            hashes.bits(pd.Series([index._perceptual_hash(each)]))[0] for each in (gray, gray[:, ::-1], 255 - gray)
+            hashes.bits(pd.Series([image_facts.perceptual_hash(each)]))[0] for each in (gray, gray[:, ::-1], 255 - gray)
         )
         assert (own ^ hashes.MIRRORED ^ mirrored).sum() <= duplicates.NEAR
         assert (own ^ hashes.INVERTED ^ inverted).sum() <= 4

@@ -31,7 +31,7 @@ STAGES = {
 }
 OLD_NAMES = {"plan": "configure"}  # they still work, and are left out of the help
 PER_RUN = ("train", "predict")  # the others are for the whole study
-IN_PARTS = ("cache",)  # many images: several processes or machines, and then the stage, which joins the parts
+IN_PARTS = ("index", "cache")  # many images: several processes or machines, and then the stage, which joins the parts
 Experiment = Annotated[str, typer.Argument(help="A name under `experiments` in params.yaml.")]
 PartOption = Annotated[
     str | None,

@@ -21,7 +21,6 @@ CODE = (
     "data/pixels.py",
     "data/prepare.py",
 )
-DECODING = "decoding images"
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,13 @@ class Decoding:
     size: int
     fit: str
     preparation: Preparation
+
+    what = "the cache"
+    phase = "decoding images"
+
+    @property
+    def size_of_one(self) -> int:
+        return self.size**2
 
     def images(self, rows: range, whole: list[str], text: str) -> Iterator[bytes]:
         """The images of these rows; the names of those in which no lungs were found join `whole`."""
@@ -49,6 +55,11 @@ class Decoding:
         hashes = list(self.index["file_hash"].iloc[rows.start : rows.stop])
         return shard_store.key(CODE, [hashes, self.size, self.fit, asdict(self.preparation)])
 
+    def write(self, store: ShardStore, key: str, rows: range, text: str) -> Shard:
+        """Decode the rows into the store."""
+        whole: list[str] = []
+        return store.write(key, (len(rows), self.size, self.size), self.images(rows, whole, text), whole)
+
 
 def write(folder: Path, decoding: Decoding) -> None:
     """Write images.npy, uint8 (images, size, size), and rows.csv, the ids in the array's order.
@@ -61,19 +72,19 @@ def write(folder: Path, decoding: Decoding) -> None:
     with (folder / shards.WHOLE).open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(index), decoding.size, decoding.size)}
         np.lib.format.write_array_header_1_0(file, header)
-        file.writelines(decoding.images(range(len(index)), whole, DECODING))
+        file.writelines(decoding.images(range(len(index)), whole, decoding.phase))
     tables.write(index[["id"]], folder / shards.ROWS)
     _say_whole(whole, len(index))
 
 
-def write_shards(folder: Path, decoding: Decoding, store: ShardStore) -> list[str]:
+def write_shards(folder: Path, decoding: Decoding, store: ShardStore) -> None:
     """Write images-00000.npy and so on, shards.csv, which lists them with their SHA-256, and rows.csv.
 
-    What lies finished in the store is linked from there, all else made there first. Returns the keys of the shards.
-    Says how many were to be cropped and are whole. Errors: DataError as `finish`.
+    What lies finished in the store is linked from there, all else made there first.
+    Says how many were to be cropped and are whole. Errors: DataError as `write`, and where the disk has no room.
     """
     rows = shards.ranges(len(decoding.index))
-    finished = finish(decoding, store, rows)
+    finished = list(shard_store.finished(decoding, store, rows))
     names = [f"images-{number:05}.npy" for number in range(len(rows))]
     for name, (key, _) in zip(names, finished, strict=True):
         files.link(store.array(key), folder / name)
@@ -81,26 +92,6 @@ def write_shards(folder: Path, decoding: Decoding, store: ShardStore) -> list[st
     tables.write(pd.DataFrame(listed), folder / shards.MANIFEST)
     tables.write(decoding.index[["id"]], folder / shards.ROWS)
     _say_whole([name for _, shard in finished for name in shard.facts], len(decoding.index))
-    return [key for key, _ in finished]
-
-
-def finish(decoding: Decoding, store: ShardStore, rows: list[range]) -> list[tuple[str, Shard]]:
-    """Make those of these shards that the store lacks, or holds damaged; each one's key, and what is known of it.
-
-    Errors: DataError for an image that cannot be read, and, before any is, where the disk has no room for them.
-    """
-    keys = [decoding.key(each) for each in rows]
-    done = dict(zip(keys, progress.mapped(store.read, keys, "checking finished shards"), strict=True))
-    missing = {key: each for key, each in zip(keys, rows, strict=True) if done[key] is None}
-    if missing:
-        count = sum(map(len, missing.values()))
-        store.folder.mkdir(parents=True, exist_ok=True)
-        files.require_room(store.folder, count * decoding.size**2, f"the cache of {count} images")
-    for number, (key, each) in enumerate(missing.items(), start=1):
-        whole: list[str] = []
-        images = decoding.images(each, whole, f"{DECODING}, shard {number} of {len(missing)}")
-        done[key] = store.write(key, (len(each), decoding.size, decoding.size), images, whole)
-    return [(key, shard) for key in keys if (shard := done[key])]
 
 
 def _say_whole(whole: list[str], images: int) -> None:

@@ -1,30 +1,42 @@
 """Index the images: one row each, with what the file holds."""
 
 import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import imagehash
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
-from xraylab import files, progress
-from xraylab.data import pixels, prepare
+from xraylab import progress, shards
+from xraylab.data import image_facts, shard_store
+from xraylab.data.image_facts import THUMBNAIL
 from xraylab.data.layouts import multi_source
+from xraylab.data.shard_store import Shard, ShardStore
 from xraylab.errors import DataError
+from xraylab.shards import Images, Shards
 
 SALT_BYTES = 32
-HASH_SIZE = 16  # squared, in bits
-THUMBNAIL = 80  # height and width
 HEADER = ("sex", "age", "view", "patient", "source")
-PERSON = ("patient", "source", "manufacturer", "date")
 MEASURED = (
     "width", "height", "mode", "format", "bytes", "file_hash", "pixel_hash", "perceptual_hash", "inside_hash",
     "brightness", "contrast", "border", "burned_in", "window", "manufacturer", "site", "study_order",
 )  # fmt: skip
+
+CODE = (
+    "data/dicom.py",
+    "data/dicom_display.py",
+    "data/headers.py",
+    "data/image_facts.py",
+    "data/index.py",
+    "data/lungs.py",
+    "data/pixels.py",
+    "data/prepare.py",
+)
+FACTS_BYTES = 2000  # about so many are written of an image
 
 READ = (*(name for name in MEASURED if name not in ("site", "study_order")), "date")
 
@@ -35,12 +47,60 @@ class Measured(NamedTuple):
     table: pd.DataFrame
     unreadable: list[str]
     """Why each of the other images cannot be read."""
-    thumbnails: NDArray[np.uint8]
+    thumbnails: Images
     """(n, THUMBNAIL, THUMBNAIL): a row per row of the table."""
 
 
+@dataclass(frozen=True)
+class Reading:
+    """The images whose paths below `raw` are given, each read once: facts (or why it cannot be read) and thumbnails."""
+
+    raw: Path
+    names: list[str]
+    salt: bytes
+    keep_names: bool
+
+    what = "the index"
+    phase = "reading images"
+    size_of_one = THUMBNAIL**2 + FACTS_BYTES
+
+    def read(self, rows: range, text: str) -> tuple[list[dict[str, Any] | str], NDArray[np.uint8]]:
+        """The facts about these rows, and the thumbnails of those that can be read."""
+
+        def one(name: str) -> tuple[dict[str, Any] | str, NDArray[np.uint8] | None]:
+            try:
+                return image_facts.read(self.raw / name, self.salt, self.keep_names)
+            except DataError as error:
+                return str(error), None
+
+        thumbnails, facts = np.empty((len(rows), THUMBNAIL, THUMBNAIL), np.uint8), list[dict[str, Any] | str]()
+        count = 0
+        for each, thumbnail in progress.mapped(one, self.names[rows.start : rows.stop], text):
+            facts.append(each)
+            if thumbnail is not None:
+                thumbnails[count] = thumbnail
+                count += 1
+        return facts, thumbnails[:count]
+
+    def key(self, rows: range) -> str:
+        """A name for the facts: the same files, by size and time, and the same code and libraries give it again."""
+        stamps = [_stamp(self.raw / name) for name in self.names[rows.start : rows.stop]]
+        names = self.names[rows.start : rows.stop]
+        return shard_store.key(CODE, [names, stamps, sha256(self.salt).hexdigest(), self.keep_names])
+
+    def write(self, store: ShardStore, key: str, rows: range, text: str) -> Shard:
+        """Read the rows into the store."""
+        facts, thumbnails = self.read(rows, text)
+        return store.write(key, thumbnails.shape, (each.tobytes() for each in thumbnails), facts)
+
+
 def measure(
-    raw: Path, images: pd.DataFrame, salt: bytes | None = None, keep_names: bool = False, several_sources: bool = False
+    raw: Path,
+    images: pd.DataFrame,
+    salt: bytes | None = None,
+    keep_names: bool = False,
+    several_sources: bool = False,
+    store: ShardStore | None = None,
 ) -> Measured:
     """Read every image of `images` once: its rows with what the files hold, and why each of the others cannot be read.
 
@@ -51,76 +111,47 @@ def measure(
     Sex, age, view, patient and source (the site) come from a DICOM header where the table does not know them; so do
     manufacturer, site and study_order (the rank of the study's date), which no table tells. Patients and sites are
     hashes with `salt` (None: one that nobody knows) unless `keep_names`. `several_sources`: patients of two
-    sources are two people.
+    sources are two people. Of many images, `store` holds what was read shard by shard, and the thumbnails stay in it.
     """
-    salt = salt or secrets.token_bytes(SALT_BYTES)
-
-    def read(name: str) -> dict[str, Any] | DataError:
-        try:
-            return _row(raw / name, salt, keep_names)
-        except DataError as error:
-            return error
-
-    rows = list(progress.mapped(read, list(images["path"]), "reading images"))
-    thumbnails = _take_thumbnails(rows)
-    good = [not isinstance(row, DataError) for row in rows]
+    reading = Reading(raw, list(images["path"]), salt or secrets.token_bytes(SALT_BYTES), keep_names)
+    parts, thumbnails = list[pd.DataFrame](), list[NDArray[np.uint8]]()
+    good, unreadable = list[bool](), list[str]()
+    for facts, small in _by_shard(reading, store):
+        readable = [each for each in facts if not isinstance(each, str)]
+        parts += [pd.DataFrame(readable, columns=[*READ, *HEADER])] if readable or not parts else []
+        good += [not isinstance(each, str) for each in facts]
+        unreadable += [each for each in facts if isinstance(each, str)]
+        thumbnails.append(small)
+    measured = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
     table = images[good].reset_index(drop=True)
-    measured = pd.DataFrame([row for row in rows if not isinstance(row, DataError)], columns=[*READ, *HEADER])
     measured["study_order"] = _order(measured.pop("date"))
     measured["site"] = measured["source"]
     if several_sources:
         measured["patient"] = multi_source.prefix_patients(table["source"], measured["patient"])
     for column in HEADER:
         table[column] = table[column].where(table[column] != "", measured[column])
-    unreadable = [str(row) for row in rows if isinstance(row, DataError)]
-    return Measured(pd.concat([table, measured[list(MEASURED)]], axis=1), unreadable, thumbnails)
+    every = thumbnails[0] if len(thumbnails) == 1 else Shards(thumbnails)
+    return Measured(pd.concat([table, measured[list(MEASURED)]], axis=1), unreadable, every)
 
 
-def _take_thumbnails(rows: list[dict[str, Any] | DataError]) -> NDArray[np.uint8]:
-    """The thumbnails of the readable rows, taken out of them one by one, so that they are not in memory twice."""
-    readable = [row for row in rows if not isinstance(row, DataError)]
-    thumbnails = np.empty((len(readable), THUMBNAIL, THUMBNAIL), np.uint8)
-    for number, row in enumerate(readable):
-        thumbnails[number] = row.pop("thumbnail")
-    return thumbnails
+def _by_shard(
+    reading: Reading, store: ShardStore | None
+) -> Iterator[tuple[list[dict[str, Any] | str], NDArray[np.uint8]]]:
+    """The facts and thumbnails of all images, in one piece, or, of many, shard by shard."""
+    if store is None or len(reading.names) <= shards.SHARD:
+        yield reading.read(range(len(reading.names)), reading.phase)
+        return
+    for key, shard in shard_store.finished(reading, store, shards.ranges(len(reading.names))):
+        yield shard.facts, np.load(store.array(key), mmap_mode="r")
 
 
-def _row(path: Path, salt: bytes, keep_names: bool) -> dict[str, Any]:
-    picture = pixels.decode(path)
-    levels, gray = picture.levels, pixels.gray(picture.levels)
-    height, width = levels.shape
-    person = _person(path, salt, keep_names) if picture.format == "DICOM" else dict.fromkeys(PERSON, "")
-    top, bottom, left, right = prepare.border(gray)
-    inside = gray[top : height - bottom, left : width - right]
-    return {
-        "width": width,
-        "height": height,
-        "mode": picture.mode,
-        "format": picture.format,
-        "bytes": path.stat().st_size,
-        "file_hash": files.sha256(path),
-        "pixel_hash": sha256(f"{width}x{height} {levels.dtype}".encode() + levels.tobytes()).hexdigest(),
-        "perceptual_hash": _perceptual_hash(gray),
-        "inside_hash": _perceptual_hash(inside) if inside.size < gray.size else "",
-        "brightness": round(float(gray.mean()) / 255, 4),
-        "contrast": round(float(gray.std()) / 255, 4),
-        "border": round(1 - inside.size / gray.size, 4),
-        **{name: picture.facts.get(name, "") for name in ("sex", "age", "view", "burned_in", "window")},
-        **person,
-        "thumbnail": np.asarray(Image.fromarray(gray).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)),
-    }
-
-
-def _person(path: Path, salt: bytes, keep_names: bool) -> dict[str, str]:
-    from xraylab.data import headers  # noqa: PLC0415 - pydicom takes time to import, and most images are no DICOM
-
-    return headers.read(path, salt, keep_names)
-
-
-def _perceptual_hash(gray: pixels.Gray) -> str:
-    """The signs of the 256 lowest frequencies about their median (ImageHash's pHash)."""
-    bits = imagehash.phash(Image.fromarray(gray), hash_size=HASH_SIZE).hash
-    return np.packbits(bits.ravel()).tobytes().hex()
+def _stamp(path: Path) -> list[int] | None:
+    """Size and time of a file; None where it cannot be read, which `read` will say."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _order(dates: pd.Series) -> pd.Series:

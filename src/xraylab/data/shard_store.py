@@ -2,18 +2,20 @@
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from xraylab import files, progress
+from xraylab import files, progress, shards
+from xraylab.errors import DataError
+from xraylab.shards import Part
 
 LIBRARIES = (
     "imagehash", "numpy", "opencv-python-headless", "pillow", "pydicom", "pylibjpeg", "pylibjpeg-openjpeg",
@@ -42,9 +44,11 @@ class ShardStore:
     """A folder of arrays (`KEY.npy`), each with facts about it and the SHA-256 of both (`KEY.json`).
 
     Several processes and machines may write into one folder: each file is written whole or not at all.
+    `prune`: once a whole work is finished, nothing else is wanted.
     """
 
     folder: Path
+    prune: bool = False
 
     def array(self, key: str) -> Path:
         """Where the array of a key lies."""
@@ -58,12 +62,17 @@ class ShardStore:
                 digest.update(content)
                 file.write(content)
         array = digest.hexdigest()
-        files.write_json({"array": array, "facts": facts, "sha256": _sum(array, facts)}, self._record(key))
+        record = {"array": array, "facts": facts, "sha256": _sum(array, facts)}
+        files.write_text(json.dumps(record, ensure_ascii=False, allow_nan=False), self._record(key))
         return Shard(array, facts)
+
+    def has(self, key: str) -> bool:
+        """Whether there is such a shard, which may be damaged."""
+        return self._record(key).is_file() and self.array(key).is_file()
 
     def read(self, key: str) -> Shard | None:
         """What is known of a finished shard; None where there is none, or one that is not as it was written."""
-        if not self._record(key).is_file() or not self.array(key).is_file():
+        if not self.has(key):
             return None
         try:
             record = json.loads(self._record(key).read_text(encoding="utf-8"))
@@ -85,6 +94,47 @@ class ShardStore:
 
     def _record(self, key: str) -> Path:
         return self.folder / f"{key}.json"
+
+
+class Work(Protocol):
+    """What is done shard by shard: `what` it makes, in which `phase`, and how many bytes there are of one image."""
+
+    what: str
+    phase: str
+
+    @property
+    def size_of_one(self) -> int: ...
+
+    def key(self, rows: range) -> str:
+        """The name of a shard."""
+
+    def write(self, store: ShardStore, key: str, rows: range, text: str) -> Shard:
+        """Make it."""
+
+
+def finished(work: Work, store: ShardStore, rows: list[range]) -> Iterator[tuple[str, Shard]]:
+    """Each shard's key and what is known of it; what the store lacks, or holds damaged, is made.
+
+    Errors: DataError where the disk has no room for what is not there, before any is made.
+    """
+    keys = [work.key(each) for each in rows]
+    missing = sum(len(each) for key, each in zip(keys, rows, strict=True) if not store.has(key))
+    if missing:
+        store.folder.mkdir(parents=True, exist_ok=True)
+        files.require_room(store.folder, missing * work.size_of_one, f"{work.what} of {missing} images")
+    for number, (key, each) in enumerate(zip(keys, rows, strict=True), start=1):
+        text = f"{work.phase}, shard {number} of {len(rows)}"
+        yield key, store.read(key) or work.write(store, key, each, text)
+    if store.prune:
+        store.keep(keys)
+
+
+def write_part(work: Work, store: ShardStore, images: int, part: Part) -> None:
+    """Finish every so manieth shard of so many images. Errors: DataError as `finished`, and where there is but one."""
+    if images <= shards.SHARD:
+        raise DataError(f"{images} images are one shard ({shards.SHARD} at most) without parts: leave out --part")
+    for _ in finished(work, store, shards.of_part(shards.ranges(images), part)):
+        pass
 
 
 def _header(shape: tuple[int, ...]) -> bytes:

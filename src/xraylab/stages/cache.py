@@ -1,7 +1,7 @@
 """cache: decode and prepare every image once."""
 
 from xraylab import files, shards, tables
-from xraylab.data import cache
+from xraylab.data import cache, shard_store
 from xraylab.data.cache import Decoding
 from xraylab.data.prepare import Preparation
 from xraylab.data.shard_store import ShardStore
@@ -11,7 +11,7 @@ from xraylab.paths import Paths
 
 def run(params: Params, paths: Paths) -> None:
     """Write data/cache: one array, or shards of more than `shards.SHARD` images, the finished ones of which remain."""
-    decoding, store = _decoding(params, paths), ShardStore(paths.shards / "cache")
+    decoding, store = _decoding(params, paths), ShardStore(paths.shards / "cache", prune=paths.home == paths.root)
     count = len(decoding.index)
     if count <= shards.SHARD:
         files.require_room(paths.cache.parent, count * decoding.size**2, f"the cache of {count} images")
@@ -19,16 +19,13 @@ def run(params: Params, paths: Paths) -> None:
             cache.write(folder, decoding)
         return
     with files.replacing_folder(paths.cache) as folder:
-        keys = cache.write_shards(folder, decoding, store)
-    if paths.home == paths.root:  # not in a temporary checkout, whose images are not the study's
-        store.keep(keys)
+        cache.write_shards(folder, decoding, store)
 
 
 def run_part(params: Params, paths: Paths, part: shards.Part) -> None:
     """Make a part of the shards, and leave them where `run` looks for them."""
-    decoding, store = _decoding(params, paths), ShardStore(paths.shards / "cache")
-    shards.refuse_few(len(decoding.index), "cache")
-    cache.finish(decoding, store, shards.of_part(shards.ranges(len(decoding.index)), part))
+    decoding = _decoding(params, paths)
+    shard_store.write_part(decoding, ShardStore(paths.shards / "cache"), len(decoding.index), part)
 
 
 def _decoding(params: Params, paths: Paths) -> Decoding:

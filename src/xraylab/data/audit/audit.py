@@ -15,6 +15,7 @@ from xraylab.data.audit.findings import Finding
 from xraylab.data.layouts import multi_source
 from xraylab.data.layouts.records import UNKNOWN, Dataset
 from xraylab.data.names import natural
+from xraylab.data.shard_store import ShardStore
 from xraylab.errors import DataError, speaking_of
 from xraylab.params.data import pattern
 
@@ -51,10 +52,16 @@ class Audit:
     unreadable: list[str]
 
 
-def audit(raw: Path, dataset: Dataset, salt: bytes | None = None, keep_names: bool = False) -> Audit:
-    """Read every image of the data set, and say what is wrong with them."""
+def audit(
+    raw: Path,
+    dataset: Dataset,
+    salt: bytes | None = None,
+    keep_names: bool = False,
+    store: ShardStore | None = None,
+) -> Audit:
+    """Read every image of the data set, and say what is wrong with them; `store` as for `index.measure`."""
     table, unreadable, thumbnails = index.measure(
-        raw, dataset.table, salt, keep_names, bool(dataset.patients_by_source)
+        raw, dataset.table, salt, keep_names, bool(dataset.patients_by_source), store
     )
     patients = describe_patients(dataset, table)
     near = duplicates.near(table, thumbnails)

@@ -7,8 +7,9 @@ from threadpoolctl import threadpool_limits
 
 from xraylab import progress
 from xraylab.data.audit.hashes import Floats, Pairs, tiles
+from xraylab.shards import Images
 
-Thumbnails = NDArray[np.uint8]  # (n, size, size), or one of them
+Thumbnail = NDArray[np.uint8]  # (size, size)
 Window = tuple[float, float, float, float]  # top, bottom, left, right, as shares of height and width
 
 WINDOWS: tuple[Window, ...] = (
@@ -33,7 +34,7 @@ EDGE = 0.15  # of height and width: where borders and letters are, which the fin
 STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 1e-3)
 
 
-def pairs(thumbnails: Thumbnails) -> Pairs:
+def pairs(thumbnails: Images) -> Pairs:
     """Rows (n, 2), the smaller one first, of which one is a part of the other: 80 to 95 % of its height and width.
 
     What all pictures have in common (the anatomy) is taken from their lowest frequencies before these are compared;
@@ -49,7 +50,7 @@ def pairs(thumbnails: Thumbnails) -> Pairs:
     return np.unique(np.sort(candidates[is_part], axis=1), axis=0)
 
 
-def alike(one: Thumbnails, other: Thumbnails) -> float:
+def alike(one: Thumbnail, other: Thumbnail) -> float:
     """Correlation of the fine structure in the middle of two pictures, without the twentieth that differs most."""
     middle = _middle(len(one))
     return _trimmed(_fine(one.astype(np.float32))[middle], _fine(other.astype(np.float32))[middle])
@@ -60,7 +61,7 @@ def most(pictures: int) -> int:
     return round(2000 + 0.25 * pictures)
 
 
-def _candidates(thumbnails: Thumbnails) -> tuple[Pairs, NDArray[np.int64]]:
+def _candidates(thumbnails: Images) -> tuple[Pairs, NDArray[np.int64]]:
     """Ordered pairs (a picture, what may be a part of it) and the windows' numbers; the most alike, each two once."""
     limit = most(len(thumbnails))
     whole = _low_frequencies(thumbnails, WHOLE)
@@ -101,7 +102,7 @@ def _best(rows: NDArray[np.float64], limit: int) -> NDArray[np.float64]:
     return rows[np.sort(first)[:limit]]
 
 
-def _low_frequencies(thumbnails: Thumbnails, window: Window) -> Floats:
+def _low_frequencies(thumbnails: Images, window: Window) -> Floats:
     """(n, FREQUENCIES ** 2 - 1): the window's DCT without the mean, weighted against its 1/f spectrum; unit length."""
     size = thumbnails.shape[1]
     down, across = _cosines(size, *window[:2]), _cosines(size, *window[2:])
@@ -130,7 +131,7 @@ def _unit(rows: Floats) -> Floats:
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), np.float32)
 
 
-def _part_of(whole: Thumbnails, part: Thumbnails, window: Window) -> float:
+def _part_of(whole: Thumbnail, part: Thumbnail, window: Window) -> float:
     """Correlation of `part` with what lies under it in `whole`, aligned from `window` on by ECC; -1 where it fails.
 
     Evangelidis and Psarakis, "Parametric image alignment using enhanced correlation coefficient maximization", 2008.

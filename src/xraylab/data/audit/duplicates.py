@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from xraylab import shards
 from xraylab.data.audit import hashes
 from xraylab.data.audit.hashes import INVERTED, MIRRORED, Bits, Pairs
+from xraylab.shards import Images
 
-Thumbnails = NDArray[np.uint8]
 Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]  # of one picture
 
 NEAR = 26
@@ -28,7 +29,7 @@ def groups(index: pd.DataFrame, column: str) -> list[list[str]]:
     return [ids for ids in ids_of if len(ids) > 1]
 
 
-def near(index: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
+def near(index: pd.DataFrame, thumbnails: Images) -> pd.DataFrame:
     """Pairs of pictures that are alike but not pixel for pixel the same: columns id, other, change, bits (that differ).
 
     `change`: encoded (or resized, brightened, annotated) anew, border (one has another border), mirrored, inverted, or
@@ -40,7 +41,7 @@ def near(index: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
 
     compared = ((index["contrast"] > 0) & ~index["pixel_hash"].duplicated()).to_numpy()
     ids = index["id"].to_numpy()[compared]
-    small = thumbnails if compared.all() else thumbnails[compared]  # a copy doubles what takes the most memory
+    small = thumbnails if compared.all() else shards.take(thumbnails, compared)
     parts = crops.pairs(small)
     patient = index["patient"].to_numpy()[compared]
     followed_up = (patient[parts[:, 0]] == patient[parts[:, 1]]) & (patient[parts[:, 0]] != "")
@@ -75,7 +76,7 @@ def seen(pictures: pd.DataFrame, before: pd.DataFrame) -> pd.Series:
     return names
 
 
-def _by_hash(index: pd.DataFrame, thumbnails: Thumbnails) -> list[pd.DataFrame]:
+def _by_hash(index: pd.DataFrame, thumbnails: Images) -> list[pd.DataFrame]:
     """Rows and changes of the pairs whose hashes, or those of what lies inside their borders, are near."""
     own, inside = hashes.bits(index["perceptual_hash"]), _inside(index)
     bordered = (index["inside_hash"] != "").to_numpy()
@@ -95,7 +96,7 @@ def _by_hash(index: pd.DataFrame, thumbnails: Thumbnails) -> list[pd.DataFrame]:
 
 
 def _same(
-    thumbnails: Thumbnails, changed: Change, pairs: Pairs, bits: NDArray[np.int64], doubtful: NDArray[np.bool_]
+    thumbnails: Images, changed: Change, pairs: Pairs, bits: NDArray[np.int64], doubtful: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Which of the doubtful pairs look the same, the second one changed; of very many, those with the fewest bits."""
     from xraylab.data.audit import crops  # noqa: PLC0415 - as above

@@ -1,0 +1,56 @@
+"""What one image file holds: its size, hashes and levels, what DICOM says of it, and a thumbnail."""
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from xraylab import files
+from xraylab.data import pixels, prepare
+
+HASH_SIZE = 16  # squared, in bits
+THUMBNAIL = 80  # height and width
+PERSON = ("patient", "source", "manufacturer", "date")
+
+
+def read(path: Path, salt: bytes, keep_names: bool) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+    """The facts by name (see `index.measure`), and the thumbnail. Errors: DataError with the file's path."""
+    picture = pixels.decode(path)
+    levels, gray = picture.levels, pixels.gray(picture.levels)
+    height, width = levels.shape
+    person = _person(path, salt, keep_names) if picture.format == "DICOM" else dict.fromkeys(PERSON, "")
+    top, bottom, left, right = prepare.border(gray)
+    inside = gray[top : height - bottom, left : width - right]
+    facts = {
+        "width": width,
+        "height": height,
+        "mode": picture.mode,
+        "format": picture.format,
+        "bytes": path.stat().st_size,
+        "file_hash": files.sha256(path),
+        "pixel_hash": sha256(f"{width}x{height} {levels.dtype}".encode() + levels.tobytes()).hexdigest(),
+        "perceptual_hash": perceptual_hash(gray),
+        "inside_hash": perceptual_hash(inside) if inside.size < gray.size else "",
+        "brightness": round(float(gray.mean()) / 255, 4),
+        "contrast": round(float(gray.std()) / 255, 4),
+        "border": round(1 - inside.size / gray.size, 4),
+        **{name: picture.facts.get(name, "") for name in ("sex", "age", "view", "burned_in", "window")},
+        **person,
+    }
+    return facts, np.asarray(Image.fromarray(gray).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS))
+
+
+def _person(path: Path, salt: bytes, keep_names: bool) -> dict[str, str]:
+    from xraylab.data import headers  # noqa: PLC0415 - pydicom takes time to import, and most images are no DICOM
+
+    return headers.read(path, salt, keep_names)
+
+
+def perceptual_hash(gray: pixels.Gray) -> str:
+    """The signs of the 256 lowest frequencies about their median (ImageHash's pHash)."""
+    bits = imagehash.phash(Image.fromarray(gray), hash_size=HASH_SIZE).hash
+    return np.packbits(bits.ravel()).tobytes().hex()
