@@ -169,9 +169,9 @@ def both_paths(size: Size, folder: Path) -> Measured:
     machine = hardware.choose("float32")
     normalise = IMAGENET[1]
     by_cpu = network_input(images, np.arange(len(images)), normalise, pixels, "cpu")
-    there = gpu_cache.plain(gpu_cache.moved_in(images, torch.device(machine.device)), pixels)
+    there = gpu_cache.plain(gpu_cache.load(images, torch.device(machine.device)), pixels)
     by_gpu = (there - normalise.mean[0]) / normalise.std[0]
-    levels = np.stack([augment.resized(image, pixels) for image in images]).astype(np.float32)
+    levels = np.stack([augment.resize(image, pixels) for image in images]).astype(np.float32)
     difference = float(np.abs(there.squeeze(1).cpu().numpy() * 255 - levels).max())
     torch.manual_seed(0)
     rows, gates = [], {f"largest difference of a gray level, {pixels} px": Gate(difference, most=MOST_LEVELS + 1e-3)}

@@ -148,7 +148,7 @@ def main() -> None:
         alike = {tuple(sorted(pair)) for pair in known} | {(name, name) for name in names}
         wrong = [pair for pair in pairs if tuple(sorted((same[pair[0]], same[pair[1]]))) not in alike]
         found = sum(pair in pairs or pair[::-1] in pairs for pair in right)
-        seen = duplicates.seen(changed.table, unchanged.table)
+        seen = duplicates.find_copies(changed.table, unchanged.table)
         rows.append({
             "change": change,
             "copies": len(chosen),

@@ -1,4 +1,4 @@
-"""Drawn films for the benches: smooth fields with the fine grain that makes real ones slow to decode."""
+"""SampledAugmentation films for the benches: smooth fields with the fine grain that makes real ones slow to decode."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

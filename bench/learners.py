@@ -48,7 +48,7 @@ def our_dataloaders(
     ]
     groups = subsets[0].groups if strategy in BY_GROUP else subsets[0].labels
     sampler, device = EpochSampler(strategy, groups, seed), str(cache.device)
-    return build_dataloaders(*subsets, sampler, augmentation, batch_size, seed, device, row_of={}, read=None)
+    return build_dataloaders(*subsets, sampler, augmentation, batch_size, seed, device, row_of={}, read_image=None)
 
 
 def alternating(rows: NDArray[np.int64]) -> pd.DataFrame:

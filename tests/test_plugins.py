@@ -107,7 +107,7 @@ def test_what_a_plugin_offers_is_what_is_used(example: Path) -> None:
     (callback,) = plugins.create_callbacks({"gradient_noise": {"std": 0.5}})
     assert callback.std == 0.5
     assert next(iter(layouts.layouts())) == "by_prefix"
-    assert next(backbones.own("tiny_net")(1).parameters()).shape == (8, 1, 3, 3)  # type: ignore[misc]
+    assert next(backbones.lookup("tiny_net")(1).parameters()).shape == (8, 1, 3, 3)  # type: ignore[misc]
 
 
 def test_arguments_that_a_plugin_does_not_take_are_an_error_that_names_it(example: Path) -> None:
@@ -191,7 +191,7 @@ def test_two_distributions_cannot_share_a_name(install: Install) -> None:
 def test_an_architecture_cannot_take_the_name_of_one_of_timms(install: Install) -> None:
     install("x = 1", {"architecture.resnet26": "xray_extras:x"})
     with pytest.raises(PluginError, match=r"^plugin xray-extras: the name of its architecture resnet26 is taken"):
-        backbones.own("resnet26")
+        backbones.lookup("resnet26")
 
 
 def test_a_plugin_that_cannot_be_imported_is_named_with_its_reason(install: Install) -> None:

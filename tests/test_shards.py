@@ -71,7 +71,7 @@ def test_a_network_gets_the_same_bits_from_shards(tmp_path: Path) -> None:
         ):
             assert (x.shape, x.dtype) == (y.shape, y.dtype)
             assert device == "meta" or torch.equal(x, y)
-    moved = image_cache.gpu_cache.moved_in(several, torch.device("cpu"))
+    moved = image_cache.gpu_cache.load(several, torch.device("cpu"))
     np.testing.assert_array_equal(moved.numpy(), WHOLE)
 
 

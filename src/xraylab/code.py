@@ -36,10 +36,10 @@ RESOLVER = "configure"
 
 def write(folder: Path, libraries: bool) -> None:
     """Write <stage>.txt for every stage that depends on one; with `libraries`, their versions too."""
-    with files.replacing_folder(folder) as made:
+    with files.replacing_folder(folder) as temporary:
         for name, stage in template.stages().items():
             if f"code/{name}.txt" in stage.get("deps", []):
-                files.write_text(fingerprint(name, libraries and VERSIONS in stage["deps"]), made / f"{name}.txt")
+                files.write_text(fingerprint(name, libraries and VERSIONS in stage["deps"]), temporary / f"{name}.txt")
 
 
 def fingerprint(stage: str, libraries: bool) -> str:
@@ -124,8 +124,8 @@ def _imports(tree: ast.AST) -> Iterator[str]:
 def _file(module: str) -> Path | None:
     """Where a module of xraylab lies; None for others, and for what is no module."""
     top, *parts = module.split(".")
-    place = template.PACKAGE.joinpath(*parts)
-    candidates = (place.with_suffix(".py"), place / "__init__.py") if parts and top == "xraylab" else ()
+    base = template.PACKAGE.joinpath(*parts)
+    candidates = (base.with_suffix(".py"), base / "__init__.py") if parts and top == "xraylab" else ()
     return next((path for path in candidates if path.is_file()), None)
 
 

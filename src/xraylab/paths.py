@@ -43,20 +43,20 @@ class Paths:
 
     def salt(self) -> bytes:
         """What patients of DICOM files are hashed with; made at its first use, and outside git and DVC."""
-        place = self.state / "salt"
-        if not place.is_file():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            own = place.with_name(f".salt.{secrets.token_hex(8)}")
+        path = self.state / "salt"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            own = path.with_name(f".salt.{secrets.token_hex(8)}")
             own.write_bytes(secrets.token_bytes(32))
             own.chmod(0o600)
             try:
-                os.link(own, place)  # of several processes that begin together, the first one's
+                os.link(own, path)  # of several processes that begin together, the first one's
             except FileExistsError:
                 pass
             except OSError:  # a file system without links
-                shutil.copy2(own, place)
+                shutil.copy2(own, path)
             own.unlink()
-        return place.read_bytes()
+        return path.read_bytes()
 
     def from_home(self, name: str) -> Path:
         """A path that the user wrote: `~` expanded, a relative one read from `home`."""

@@ -54,7 +54,9 @@ def installed() -> tuple[Plugin, ...]:
                 f"<kind>.<name>, where kind is {', '.join(KINDS)}"
             )
         if key in plugins and plugins[key].distribution != plugin.distribution:
-            raise _taken(plugin, f"{plugins[key].distribution} offers one of that name too: uninstall one of the two")
+            raise _name_conflict(
+                plugin, f"{plugins[key].distribution} offers one of that name too: uninstall one of the two"
+            )
         plugins[key] = plugin
     return tuple(plugins[key] for key in sorted(plugins))
 
@@ -67,7 +69,7 @@ def _plugin(entry_point: metadata.EntryPoint) -> Plugin:
     return Plugin(kind, name, distribution.name, distribution.version, entry_point)
 
 
-def _taken(plugin: Plugin, owner: str) -> PluginError:
+def _name_conflict(plugin: Plugin, owner: str) -> PluginError:
     return PluginError(f"plugin {plugin.distribution}: the name of its {plugin.kind} {plugin.name} is taken: {owner}")
 
 
@@ -76,7 +78,7 @@ def of_kind(kind: str, built_in: Iterable[str] = ()) -> dict[str, Plugin]:
     plugins = {plugin.name: plugin for plugin in installed() if plugin.kind == kind}
     for name in built_in:
         if name in plugins:
-            raise _taken(plugins[name], "xraylab has one of that name: give the plugin's entry point another")
+            raise _name_conflict(plugins[name], "xraylab has one of that name: give the plugin's entry point another")
     return plugins
 
 
@@ -86,10 +88,10 @@ def find(kind: str, name: str, built_in: Mapping[str, T]) -> T:
         return built_in[name]
     plugins = of_kind(kind, built_in)
     if name not in plugins:
-        known = ", ".join([*built_in, *plugins])
-        raise PluginError(f"no installed plugin offers the {kind} {name!r}; there is {known or 'none'}")
-    found: T = plugins[name].load()
-    return found
+        names = ", ".join([*built_in, *plugins])
+        raise PluginError(f"no installed plugin offers the {kind} {name!r}; there is {names or 'none'}")
+    loaded: T = plugins[name].load()
+    return loaded
 
 
 def everything(kind: str, built_in: Mapping[str, T]) -> dict[str, T]:

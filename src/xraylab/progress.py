@@ -19,36 +19,36 @@ EVERY = 30.0  # seconds between two lines
 class Pace:
     """How far some work is, and whether it is time to say so where no bar shows it.
 
-    `done` of `total` are done already, and say nothing about the speed.
+    `completed` of `total` are done already, and say nothing about the speed.
     """
 
-    def __init__(self, total: int, done: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
-        self.total, self.done, self.before, self.clock = total, done, done, clock
-        self.begun = self.said = clock()
+    def __init__(self, total: int, completed: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self.total, self.completed, self.initial, self.clock = total, completed, completed, clock
+        self.started = self.last_line = clock()
 
     def advance(self) -> None:
-        self.done += 1
+        self.completed += 1
 
     def due(self) -> bool:
         """Whether the last line is half a minute ago; then this is when the next one is."""
         now = self.clock()
-        late = now - self.said >= EVERY
-        self.said = now if late else self.said
+        late = now - self.last_line >= EVERY
+        self.last_line = now if late else self.last_line
         return late
 
-    def spoken(self) -> None:
+    def restart(self) -> None:
         """Wait for another half minute: something else was said."""
-        self.said = self.clock()
+        self.last_line = self.clock()
 
     def per_second(self) -> float:
-        return (self.done - self.before) / max(self.clock() - self.begun, 1e-9)
+        return (self.completed - self.initial) / max(self.clock() - self.started, 1e-9)
 
-    def left(self) -> str:
+    def remaining(self) -> str:
         """The time that the rest takes at the speed so far, such as 1:40."""
-        return spelt((self.total - self.done) / self.per_second()) if self.done > self.before else "?"
+        return duration((self.total - self.completed) / self.per_second()) if self.completed > self.initial else "?"
 
 
-def spelt(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Minutes and seconds, and hours where there are any."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
@@ -67,10 +67,10 @@ def bar(items: Iterable[T], total: int, text: str, clock: Callable[[], float] = 
     console = Console(stderr=True)
     if console.is_terminal:
         return track(items, text, total, console=console, transient=True)
-    return _told(items, Pace(total, clock=clock), text)
+    return _with_lines(items, Pace(total, clock=clock), text)
 
 
-def _told(items: Iterable[T], pace: Pace, text: str) -> Iterator[T]:
+def _with_lines(items: Iterable[T], pace: Pace, text: str) -> Iterator[T]:
     for item in items:
         yield item
         tick(pace, text)
@@ -80,7 +80,7 @@ def tick(pace: Pace, text: str) -> None:
     """Count one more, and say it where that is due."""
     pace.advance()
     if pace.due():
-        say(f"{text}  {pace.done}/{pace.total}  {pace.left()} left")
+        say(f"{text}  {pace.completed}/{pace.total}  {pace.remaining()} left")
 
 
 def mapped(work: Callable[[T], R], items: Sequence[T], text: str) -> Iterator[R]:

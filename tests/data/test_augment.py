@@ -59,7 +59,7 @@ def test_an_interval_about_1_scales_by_1_and_its_half_width_to_the_bit(share: fl
 def test_sharpening_is_torchvisions(factor: float) -> None:
     image = np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8)
     expected = F.adjust_sharpness(torch.from_numpy(image)[None], factor)[0].numpy()
-    np.testing.assert_allclose(augment.sharpened(image, factor).astype(int), expected.astype(int), atol=1 + factor)
+    np.testing.assert_allclose(augment.sharpen(image, factor).astype(int), expected.astype(int), atol=1 + factor)
 
 
 @pytest.mark.parametrize("factor", [0.8, 1.0, 1.3])
@@ -82,7 +82,7 @@ def test_rotation_shift_scale_and_shear_are_torchvisions_affine(
     augmentation = strong(degrees=20, translate=0.1, scale=scale, shear=slant)
     drawn = augmentation.draw(draws)
     assert drawn.matrices is not None
-    moved = augment.moved(image, drawn.matrices[0])
+    moved = augment.warp(image, drawn.matrices[0])
     angle, dx, dy = 2 * draws[0, 2:5] - 1
     expected = F.affine(
         torch.from_numpy(image)[None].float(),
@@ -101,11 +101,11 @@ def test_a_flip_is_torchvisions_and_comes_before_rotation() -> None:
     draws = uniform(1)
     for strengths, flip in [({"p_hflip": 1}, F.horizontal_flip), ({"p_vflip": 1}, F.vertical_flip)]:
         drawn = strong(**strengths).draw(draws)
-        np.testing.assert_array_equal(augment.moved(image, drawn.matrices[0]), flip(torch.from_numpy(image)).numpy())
+        np.testing.assert_array_equal(augment.warp(image, drawn.matrices[0]), flip(torch.from_numpy(image)).numpy())
     image = smooth_image()
     both, rotation = (strong(degrees=20, p_hflip=p).draw(draws).matrices[0] for p in (1, 0))
     flipped = F.horizontal_flip(torch.from_numpy(image)).numpy()
-    np.testing.assert_allclose(augment.moved(image, both), augment.moved(flipped, rotation).astype(int), atol=1)
+    np.testing.assert_allclose(augment.warp(image, both), augment.warp(flipped, rotation).astype(int), atol=1)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -115,7 +115,7 @@ def test_a_crop_is_torchvisions(seed: int) -> None:
     (corner,), (size,) = augment._boxes(uniform(1, seed)[:, 10:14], (0.3, 1.0), augment.CROP_RATIO)
     left, top, width, height = (round(60 * value) for value in (*corner, *size))
     expected = F.resized_crop(torch.from_numpy(image)[None].float(), top, left, height, width, [60, 60])[0].numpy()
-    moved = augment.moved(image, drawn.matrices[0])
+    moved = augment.warp(image, drawn.matrices[0])
     np.testing.assert_allclose(moved[2:-2, 2:-2], expected[2:-2, 2:-2], atol=6)  # whole pixels there, shares here
 
 
@@ -137,24 +137,24 @@ def test_noise_and_erasing_are_as_strong_and_as_frequent_as_asked() -> None:
     assert (heights * widths).max() <= 0.33
     gray = np.full((64, 64), 128, np.uint8)
     kept = int(np.flatnonzero(widths == 0)[0])
-    noisy = augment.shown(gray, drawn, kept, augmentation, 64, 0.5).astype(float) / 255
+    noisy = augment.render(gray, drawn, kept, augmentation, 64, 0.5).astype(float) / 255
     assert noisy.std() == pytest.approx(0.05, rel=0.05)
     erased = int(np.argmax(widths))
     assert (
-        augment.shown(gray, drawn, erased, augmentation, 64, 0.2)[augment.span(drawn.erased[erased], 64)] == 51
+        augment.render(gray, drawn, erased, augmentation, 64, 0.2)[augment.span(drawn.erased[erased], 64)] == 51
     ).all()
 
 
 def test_an_unmoved_image_is_the_image() -> None:
     image = smooth_image()
-    np.testing.assert_array_equal(augment.moved(image, np.array([[1.0, 0, 0], [0, 1, 0]])), image)
+    np.testing.assert_array_equal(augment.warp(image, np.array([[1.0, 0, 0], [0, 1, 0]])), image)
 
 
 def test_a_smaller_image_holds_the_means_of_areas() -> None:
     image = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
     expected = image.reshape(8, 4, 8, 4).mean(axis=(1, 3))
-    np.testing.assert_allclose(augment.resized(image, 8), expected, atol=0.51)
-    assert augment.resized(image, 32) is image
+    np.testing.assert_allclose(augment.resize(image, 8), expected, atol=0.51)
+    assert augment.resize(image, 32) is image
 
 
 def test_later_options_leave_the_draws_of_earlier_ones_alone() -> None:
@@ -222,7 +222,7 @@ def test_a_blur_is_torchvisions(sigma: float) -> None:
     image = np.random.default_rng(0).integers(0, 256, (24, 24), np.uint8)
     size = 2 * augment.blur_radius(sigma) + 1
     expected = F.gaussian_blur(torch.from_numpy(image)[None], [size, size], [sigma, sigma])[0].numpy()
-    np.testing.assert_allclose(augment.blurred(image, sigma).astype(int), expected.astype(int), atol=1)
+    np.testing.assert_allclose(augment.blur(image, sigma).astype(int), expected.astype(int), atol=1)
     drawn = strong(p_blur=0.3, blur_sigma=sigma).draw(uniform(2000)).blur
     assert drawn is not None
     assert (abs((drawn > 0).mean() - 0.3) < 0.04, 0.97 * sigma < drawn.max() < sigma) == (True, True)
@@ -230,7 +230,7 @@ def test_a_blur_is_torchvisions(sigma: float) -> None:
 
 def test_an_image_smaller_than_the_blur_is_blurred_all_the_same() -> None:
     image = np.array([[0, 255], [255, 0]], np.uint8)
-    assert np.abs(augment.blurred(image, 3.0).astype(int) - 128).max() < 20
+    assert np.abs(augment.blur(image, 3.0).astype(int) - 128).max() < 20
 
 
 def test_a_batch_lends_histograms_of_the_training_images_alone() -> None:

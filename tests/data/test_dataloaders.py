@@ -47,7 +47,10 @@ def loaders(
 
     train, valid = subset(np.arange(20)[::-1].copy(), "train", 0), subset(np.array(scored), "valid", 1)
     sampler = EpochSampler(strategy, train.labels, seed)
-    files = {"row_of": {f"{row}.png": row for row in range(20)}, "read": lambda path: np.asarray(Image.open(path))}
+    files = {
+        "row_of": {f"{row}.png": row for row in range(20)},
+        "read_image": lambda path: np.asarray(Image.open(path)),
+    }
     return build_dataloaders(train, valid, sampler, augmentation, size, seed, "cpu", **files)
 
 
@@ -81,14 +84,14 @@ def test_a_batch_is_augmented_image_by_image() -> None:
     )
     dls = loaders(augmentation, pixels=8)
     x, _ = epoch_of(dls, 0, [3, 7])
-    drawn = dls.train.augmenter.drawn
+    drawn = dls.train.augmenter.sampled
     for number, position in enumerate([3, 7]):
         image = images()[19 - position]
         if drawn.sharpen[position]:
-            image = augment.sharpened(image, 2.0)
-        image = augment.resized(image, 8)
+            image = augment.sharpen(image, 2.0)
+        image = augment.resize(image, 8)
         table = augment.levels(drawn.brightness[position], drawn.contrast[position], image.mean())
-        expected = table[augment.moved(image, drawn.matrices[position])]
+        expected = table[augment.warp(image, drawn.matrices[position])]
         np.testing.assert_allclose(x[number, 0] * 0.226 + 0.449, expected, atol=1e-5)
 
 

@@ -118,7 +118,7 @@ def test_an_image_from_elsewhere_is_recognised_though_changed(change: str, radio
     for path in sorted(radiographs.glob("*.png")):
         how[change](Image.open(path)).save(tmp_path / f"new-{path.name}")
     theirs, ours = measured(tmp_path).table, measured(radiographs).table
-    assert list("new-" + duplicates.seen(theirs, ours)) == list(theirs["id"])
+    assert list("new-" + duplicates.find_copies(theirs, ours)) == list(theirs["id"])
 
 
 @pytest.mark.parametrize("tile", [(3, 7), (512, 1024)])

@@ -10,7 +10,7 @@ from augmentations import strong
 from torch import Tensor
 
 from xraylab.data import augment, gpu_cache, image_cache
-from xraylab.data.augment import Augmentation, Drawn
+from xraylab.data.augment import Augmentation, SampledAugmentation
 from xraylab.data.image_cache import ImageCache
 from xraylab.model import networks
 from xraylab.predict import inference
@@ -46,17 +46,17 @@ def there(
     images: np.ndarray,
     pixels: int,
     channels: int = 1,
-    drawn: Drawn | None = None,
+    drawn: SampledAugmentation | None = None,
     strengths: Augmentation | None = None,
 ) -> Tensor:
     """The network's input as a GPU's way makes it."""
     mean, std = image_cache.MEAN[channels], image_cache.STD[channels]
-    tensor = gpu_cache.moved_in(images, torch.device("cpu"))
+    tensor = gpu_cache.load(images, torch.device("cpu"))
     if drawn is None or strengths is None:
-        return gpu_cache.normalised(gpu_cache.plain(tensor, pixels), mean, std)
-    levels = gpu_cache.changed(tensor, drawn, strengths.sharpness_factor, pixels)
+        return gpu_cache.normalise(gpu_cache.plain(tensor, pixels), mean, std)
+    levels = gpu_cache.augment_batch(tensor, drawn, strengths.sharpness_factor, pixels)
     assert torch.equal(tensor, torch.from_numpy(images))
-    return gpu_cache.roughened(gpu_cache.normalised(levels, mean, std), drawn, strengths.noise_std, mean, std)
+    return gpu_cache.add_noise_and_erase(gpu_cache.normalise(levels, mean, std), drawn, strengths.noise_std, mean, std)
 
 
 def apart(one: Tensor, other: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ def test_both_ways_resize_to_the_mean_of_the_area_that_a_pixel_covers(size: int)
         weights = _slow_weights(size, pixels)
         exact = weights @ image @ weights.T
         for made in (
-            augment.resized(image, pixels),
+            augment.resize(image, pixels),
             gpu_cache.plain(torch.from_numpy(image)[None], pixels)[0, 0] * 255,
         ):
             assert np.abs(np.asarray(made, float) - exact).max() < 0.501
@@ -113,7 +113,7 @@ def test_augmented_images_are_the_same_under_each_change_and_each_two(size: int,
         strengths = strong(**{**STRENGTHS[one], **STRENGTHS[other]})
         drawn = strengths.draw(augment.uniform([number], COUNT))
         drawn = augment.match_histograms(drawn, images, lambda places: images[places] // 3, COUNT)
-        differ = apart(there(images, pixels, 1, drawn, strengths), store.changed(rows, drawn, strengths))
+        differ = apart(there(images, pixels, 1, drawn, strengths), store.augment(rows, drawn, strengths))
         slope = float((drawn.brightness * drawn.contrast).max())  # what becomes of one level after rounding
         assert differ.max() < 1.01 * max(slope, 1), (one, other)
         assert (differ > 0.01).float().mean() < 0.005, (one, other)  # where rounding is on an edge
@@ -123,11 +123,11 @@ def test_augmented_images_are_the_same_under_each_change_and_each_two(size: int,
 def test_noise_and_erasing_are_the_same_on_both_and_what_people_are_shown(channels: int) -> None:
     images, augmentation = noise_images(48), strong(noise_std=0.1, p_erase=0.5, contrast=0.2)
     drawn = augmentation.draw(augment.uniform([3], COUNT))
-    here = ImageCache(images, image_cache.IMAGENET[channels], 48, "cpu").changed(np.arange(COUNT), drawn, augmentation)
+    here = ImageCache(images, image_cache.IMAGENET[channels], 48, "cpu").augment(np.arange(COUNT), drawn, augmentation)
     torch.testing.assert_close(there(images, 48, channels, drawn, augmentation), here, atol=1e-5, rtol=0)
     gray = here[:, 0] * image_cache.STD[channels][0] + image_cache.MEAN[channels][0]
     for number in range(COUNT):
-        shown = augment.shown(images[number], drawn, number, augmentation, 48, image_cache.MEAN[channels][0])
+        shown = augment.render(images[number], drawn, number, augmentation, 48, image_cache.MEAN[channels][0])
         np.testing.assert_allclose(shown / 255, gray[number], atol=0.51 / 255)
 
 
@@ -146,7 +146,7 @@ def test_a_network_is_of_one_mind_about_images_from_both_ways() -> None:
     assert (p - q).abs().max() < 1e-3
 
 
-def everything(pixels: int) -> tuple[np.ndarray, Drawn, Augmentation]:
+def everything(pixels: int) -> tuple[np.ndarray, SampledAugmentation, Augmentation]:
     images = noise_images(pixels)
     strengths = strong(**{name: value for each in STRENGTHS.values() for name, value in each.items()})
     return images, strengths.draw(augment.uniform([0], COUNT)), strengths
@@ -161,7 +161,7 @@ def test_batches_are_made_on_the_device_and_nothing_waits_for_it() -> None:
     (view,) = inference._augmented(images, rows, model, 1, image_cache.IMAGENET[1], "meta")
     made = [
         store.of(rows),
-        store.changed(rows, drawn, strengths),
+        store.augment(rows, drawn, strengths),
         image_cache.network_input(images, rows, image_cache.IMAGENET[1], 36, "meta"),
         view(0, COUNT),
     ]
@@ -186,6 +186,6 @@ def test_weights_are_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_shift_moves_both_the_same_way() -> None:
     images = noise_images(48, 1)
     matrices = np.array([[[1.0, 0.0, 0.25], [0.0, 1.0, -0.125]]])
-    moved = gpu_cache._moved(torch.from_numpy(images)[:, None].float(), matrices)[0, 0].numpy()
-    np.testing.assert_array_equal(moved, augment.moved(images[0], matrices[0]))
+    moved = gpu_cache._warp(torch.from_numpy(images)[:, None].float(), matrices)[0, 0].numpy()
+    np.testing.assert_array_equal(moved, augment.warp(images[0], matrices[0]))
     np.testing.assert_array_equal(moved[6:, :36], images[0, :42, 12:])

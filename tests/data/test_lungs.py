@@ -75,7 +75,7 @@ def test_what_is_no_chest_has_no_lungs(shape: tuple[int, int]) -> None:
 
 
 def test_the_atlas_is_the_mean_of_the_demos_healthy_lungs() -> None:
-    """Drawn anew from other patients it differs by rounding and chance alone."""
+    """SampledAugmentation anew from other patients it differs by rounding and chance alone."""
     rng, size = np.random.default_rng(99), 96
     grid = Frame(size, 0.0, 1.0, (0.0, 0.0)).grid()
     air = np.mean([projection.lungs(anatomy.draw(rng), *grid) for _ in range(40)], axis=0)

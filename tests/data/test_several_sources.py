@@ -242,7 +242,7 @@ def test_given_splits_of_each_source_are_kept(tmp_path: Path) -> None:
 
 
 def test_folders_are_audited_together(tmp_path: Path) -> None:
-    """Copies in two of them are found, and every label counts, as it is spelt."""
+    """Copies in two of them are found, and every label counts, as it is duration."""
     write(tmp_path / "one/films", {"Healthy": 3, "TB": 3}, seed=1)
     write(tmp_path / "two/films", {"healthy": 3, "TB": 3}, seed=2)
     (tmp_path / "two/films/TB/0.png").write_bytes((tmp_path / "one/films/Healthy/2.png").read_bytes())

@@ -107,7 +107,7 @@ def test_the_variance_of_patients_with_several_images_is_obuchowskis(seed: int) 
 
 
 def test_the_variance_of_a_mean_over_classes_is_that_of_independent_parts() -> None:
-    """Drawn often from a large sample, the mean AUROC varies as one sample's variance says."""
+    """SampledAugmentation often from a large sample, the mean AUROC varies as one sample's variance says."""
     large = drawn(0, 3, images=30_000)
     rng, found = np.random.default_rng(1), []
     for _ in range(200):

@@ -131,9 +131,9 @@ def write_run(paths: Paths, given: Params, experiment: str, repeat: int) -> None
         "multiply_adds": 566_231_040,
         "multiply_adds_counted": "multiply-adds of convolutions, fully connected layers and attention",
         "frozen": {
-            "layers_frozen": 20 if resolved.model.freeze.chosen else 0,
+            "layers_frozen": 20 if resolved.model.freeze.choices else 0,
             "layers_in_all": 41,
-            "parameters": 676_800 if resolved.model.freeze.chosen else 0,
+            "parameters": 676_800 if resolved.model.freeze.choices else 0,
         },
         "monitor": resolved.train.monitor,
         "lr_found": 1.4e-3 if resolved.train.lr == "find" else None,

@@ -53,7 +53,7 @@ def loaders(pictures: Tensor, labels: Tensor, size: int, sources: list[str] | No
         for number, split in enumerate(["train", "valid"])
     )
     sampler = EpochSampler("none", train.labels, seed=0)
-    return build_dataloaders(train, valid, sampler, None, size, 0, "cpu", row_of={}, read=None)
+    return build_dataloaders(train, valid, sampler, None, size, 0, "cpu", row_of={}, read_image=None)
 
 
 def phase(optimizer: str, epochs: int, frozen: bool, lr: float = 0.01) -> Phase:

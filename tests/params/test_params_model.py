@@ -58,4 +58,4 @@ def test_contradictions_are_named_with_their_remedy(case: str, tmp_path: Path) -
 def test_each_way_of_freezing_is_one_of_three_keys(freeze: small.Tree, tmp_path: Path) -> None:
     change = {"arch": "vit_b_16", "pretrained": "default", "freeze": freeze}
     study = small.study(tmp_path, lambda tree: tree.update(model=config.merged(tree["model"], change)))
-    assert config.read(study / "params.yaml").model.freeze.chosen == freeze
+    assert config.read(study / "params.yaml").model.freeze.choices == freeze

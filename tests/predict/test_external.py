@@ -221,8 +221,8 @@ def test_seen_names_the_nearest_within_the_bound_and_compares_every_pair(monkeyp
     ours, theirs = table(before, "old"), table(after, "new")
     theirs.loc[4, "contrast"] = 0.0
     monkeypatch.setattr(hashes, "TILE", (3, 3))
-    assert list(duplicates.seen(theirs, ours)) == ["old3", "old3", "", "old39", "", "", ""]
-    assert list(duplicates.seen(theirs, ours[:0])) == [""] * 7
+    assert list(duplicates.find_copies(theirs, ours)) == ["old3", "old3", "", "old39", "", "", ""]
+    assert list(duplicates.find_copies(theirs, ours[:0])) == [""] * 7
 
 
 @pytest.mark.parametrize("names", [("healthy", "tb"), ("HEALTHY", "T_B"), ("heal-thy", "T B")])

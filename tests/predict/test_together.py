@@ -69,7 +69,7 @@ def test_views_of_an_image_are_those_of_training_and_their_mean_counts(tmp_path:
     views = [store.of(rows)]
     for copy in range(2):
         drawn = gentle.draw(augment.uniform([3, copy, inference.COPIES], 3))
-        views.append(store.changed(rows, drawn, gentle))
+        views.append(store.augment(rows, drawn, gentle))
     with torch.no_grad():
         expected = torch.stack([network(view).softmax(dim=1) for view in views]).mean(dim=0)
     np.testing.assert_allclose(ours, expected, atol=1e-5)

@@ -40,6 +40,6 @@ def test_the_loss_is_mixed_in_the_same_shares_for_every_image() -> None:
     mix.after_loss()
     share = mix.share
     assert share >= 0.5
-    target = share * torch.eye(3)[labels] + (1 - share) * torch.eye(3)[mix.others]
+    target = share * torch.eye(3)[labels] + (1 - share) * torch.eye(3)[mix.partner_labels]
     torch.testing.assert_close(learn.loss_grad, -(target * logits.log_softmax(dim=1)).sum(dim=1).mean())
     assert torch.equal(learn.loss, learn.loss_grad)

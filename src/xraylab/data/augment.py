@@ -24,7 +24,7 @@ SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13  # what to
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SampledAugmentation:
     """What happens to each of n images: chosen rows of these arrays make a batch."""
 
     luts: Gray | None
@@ -44,9 +44,9 @@ class Drawn:
     erased: Floats | None
     """(n, 4): top, bottom, left and right of what is erased, in shares of the height and width."""
 
-    def of(self, positions: NDArray[np.int64]) -> "Drawn":
-        chosen: dict[str, Any] = {key: None if each is None else each[positions] for key, each in vars(self).items()}
-        return Drawn(**chosen)
+    def of(self, positions: NDArray[np.int64]) -> "SampledAugmentation":
+        rows: dict[str, Any] = {key: None if each is None else each[positions] for key, each in vars(self).items()}
+        return SampledAugmentation(**rows)
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,11 @@ class Augmentation:
         """As model.json has it."""
         return cls(**record)
 
-    def draw(self, uniform: Floats) -> Drawn:
+    def draw(self, uniform: Floats) -> SampledAugmentation:
         """From numbers uniform in [0, 1), (n, DRAWS + MORE_DRAWS) as `uniform` makes them, to what happens to each."""
         signed = 2 * uniform - 1
         later = uniform[:, DRAWS:]
-        return Drawn(
+        return SampledAugmentation(
             luts=gamma_luts((1 + self.gamma) ** signed[:, DRAWS]) if self.gamma > 0 else None,
             references=np.where(later[:, 1] < self.p_histogram_matching, later[:, 2], -1.0)
             if self.p_histogram_matching > 0
@@ -104,8 +104,8 @@ class Augmentation:
     def changes(self) -> bool:
         """Whether any image may come out otherwise than it is."""
         levels = (self.brightness, self.contrast, self.gamma, self.p_histogram_matching)
-        others = (self.p_sharpness, self.p_blur, self.noise_std, self.p_erase)
-        return self._moves or any(strength > 0 for strength in (*levels, *others))
+        other_strengths = (self.p_sharpness, self.p_blur, self.noise_std, self.p_erase)
+        return self._moves or any(strength > 0 for strength in (*levels, *other_strengths))
 
     @property
     def _moves(self) -> bool:
@@ -153,8 +153,8 @@ def histogram_lut(image: Gray, reference: Gray) -> Gray:
     A level becomes the one that as large a share of the reference lies below; half of its own pixels count as below.
     """
     (_, below), (counts, reference_below) = (_shares_below(picture) for picture in (image, reference))
-    there = np.flatnonzero(counts)
-    return np.asarray(np.rint(np.interp(below, reference_below[there], there)), np.uint8)
+    present = np.flatnonzero(counts)
+    return np.asarray(np.rint(np.interp(below, reference_below[present], present)), np.uint8)
 
 
 def _shares_below(image: Gray) -> tuple[NDArray[np.int64], Floats]:
@@ -163,24 +163,24 @@ def _shares_below(image: Gray) -> tuple[NDArray[np.int64], Floats]:
 
 
 def match_histograms(
-    drawn: Drawn, images: Gray, reference_images: Callable[[NDArray[np.int64]], Gray], count: int
-) -> Drawn:
+    sampled: SampledAugmentation, images: Gray, reference_images: Callable[[NDArray[np.int64]], Gray], count: int
+) -> SampledAugmentation:
     """The same with each of `images` (n, height, width) matched, where that is drawn, to one of `count` others.
 
     `reference_images` yields those at such positions.
     """
-    if drawn.references is None:
-        return drawn
-    positions = (drawn.references.clip(min=0) * count).astype(np.int64)
+    if sampled.references is None:
+        return sampled
+    positions = (sampled.references.clip(min=0) * count).astype(np.int64)
     identity = np.arange(LEVELS, dtype=np.uint8)
     luts = np.stack(
         [
             histogram_lut(image, reference) if share >= 0 else identity
-            for image, reference, share in zip(images, reference_images(positions), drawn.references, strict=True)
+            for image, reference, share in zip(images, reference_images(positions), sampled.references, strict=True)
         ]
     )
-    after = luts if drawn.luts is None else np.take_along_axis(drawn.luts, luts.astype(np.int64), axis=1)
-    return replace(drawn, luts=after, references=None)
+    combined = luts if sampled.luts is None else np.take_along_axis(sampled.luts, luts.astype(np.int64), axis=1)
+    return replace(sampled, luts=combined, references=None)
 
 
 def _boxes(uniform: Floats, share: tuple[float, float], ratio: tuple[float, float]) -> tuple[Floats, Floats]:
@@ -203,12 +203,12 @@ def sharpening_kernel(factor: float) -> Levels:
     return np.asarray(kernel, np.float32)
 
 
-def sharpened(image: Gray, factor: float) -> Gray:
+def sharpen(image: Gray, factor: float) -> Gray:
     """torchvision's adjust_sharpness; the outermost pixels stay."""
-    changed = np.asarray(cv2.filter2D(image, -1, sharpening_kernel(factor)), np.uint8)
+    result = np.asarray(cv2.filter2D(image, -1, sharpening_kernel(factor)), np.uint8)
     for edge in ((0,), (-1,), (slice(None), 0), (slice(None), -1)):
-        changed[edge] = image[edge]
-    return changed
+        result[edge] = image[edge]
+    return result
 
 
 @cache
@@ -218,14 +218,17 @@ def area_weights(source: int, target: int) -> Levels:
     W @ image @ W.T, rounded, is the one definition of resizing a (source, source) image, smaller or larger: each pixel
     is the mean of the area that it covers.
     """
-    after, before = np.arange(target + 1)[:, None] * source, np.arange(source + 1)[None] * target  # edges of pixels
-    common = np.minimum(after[1:], before[:, 1:]) - np.maximum(after[:-1], before[:, :-1])
+    target_edges, source_edges = (
+        np.arange(target + 1)[:, None] * source,
+        np.arange(source + 1)[None] * target,
+    )  # edges of pixels
+    common = np.minimum(target_edges[1:], source_edges[:, 1:]) - np.maximum(target_edges[:-1], source_edges[:, :-1])
     weights = np.asarray(common.clip(min=0) / source, np.float32)
     weights.flags.writeable = False  # one array for all who ask
     return weights
 
 
-def resized(image: Gray, pixels: int) -> Gray:
+def resize(image: Gray, pixels: int) -> Gray:
     """An image (n, n) as (pixels, pixels), as `area_weights` says; OpenCV computes the same faster where it shrinks."""
     if image.shape[0] == pixels:
         return image
@@ -246,43 +249,45 @@ def blur_radius(sigma: float) -> int:
     return math.ceil(BLUR_REACH * sigma)
 
 
-def blurred(image: Gray, sigma: float) -> Gray:
+def blur(image: Gray, sigma: float) -> Gray:
     """A Gaussian blur, whose border is the image mirrored about its outermost pixels, as in torchvision."""
     kernel = blur_kernel(sigma, min(blur_radius(sigma), image.shape[0] - 1))
     smooth = cv2.sepFilter2D(image.astype(np.float32), cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REFLECT_101)
     return np.asarray(np.rint(smooth), np.uint8)
 
 
-def moved(image: Gray, matrix: Floats) -> Gray:
+def warp(image: Gray, matrix: Floats) -> Gray:
     """Taken from where `matrix` says; black from outside."""
     centre = (image.shape[0] - 1) / 2
     linear, share = matrix[:, :2], matrix[:, 2]
     offset = centre - linear @ (centre, centre) + share * image.shape[0]
-    whole = np.column_stack([linear, offset])
+    warp = np.column_stack([linear, offset])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(image, whole, image.shape[::-1], flags=flags), np.uint8)
+    return np.asarray(cv2.warpAffine(image, warp, image.shape[::-1], flags=flags), np.uint8)
 
 
 def levels(brightness: float, contrast: float, mean: float) -> Levels:
     """What becomes of each of the 256 gray levels, in [0, 1]; `mean` is the image's, which contrast turns about."""
     bright = np.clip(np.arange(256) * brightness, 0, 255)
-    changed = bright * contrast + min(mean * brightness, 255) * (1 - contrast)
-    return np.asarray(np.clip(changed, 0, 255) / 255, np.float32)
+    contrasted = bright * contrast + min(mean * brightness, 255) * (1 - contrast)
+    return np.asarray(np.clip(contrasted, 0, 255) / 255, np.float32)
 
 
-def changed(image: Gray, drawn: Drawn, number: int, sharpness_factor: float, pixels: int) -> tuple[Gray, Levels]:
+def transform(
+    image: Gray, sampled: SampledAugmentation, number: int, sharpness_factor: float, pixels: int
+) -> tuple[Gray, Levels]:
     """One image as it is drawn in row `number`, but for noise and erasing, and what becomes of its 256 levels."""
-    if drawn.luts is not None:
-        image = np.asarray(cv2.LUT(image, drawn.luts[number]), np.uint8)
-    if drawn.sharpen[number]:
-        image = sharpened(image, sharpness_factor)
-    image = resized(image, pixels)
-    if drawn.blur is not None and drawn.blur[number] > 0:
-        image = blurred(image, float(drawn.blur[number]))
-    brightness, contrast = float(drawn.brightness[number]), float(drawn.contrast[number])
+    if sampled.luts is not None:
+        image = np.asarray(cv2.LUT(image, sampled.luts[number]), np.uint8)
+    if sampled.sharpen[number]:
+        image = sharpen(image, sharpness_factor)
+    image = resize(image, pixels)
+    if sampled.blur is not None and sampled.blur[number] > 0:
+        image = blur(image, float(sampled.blur[number]))
+    brightness, contrast = float(sampled.brightness[number]), float(sampled.contrast[number])
     mean = cv2.mean(image)[0] if contrast != 1 else 0.0
-    if drawn.matrices is not None:
-        image = moved(image, drawn.matrices[number])
+    if sampled.matrices is not None:
+        image = warp(image, sampled.matrices[number])
     return image, levels(brightness, contrast, mean)
 
 
@@ -297,12 +302,14 @@ def span(erased: Floats, pixels: int) -> tuple[slice, slice]:
     return slice(top, bottom), slice(left, right)
 
 
-def shown(image: Gray, drawn: Drawn, number: int, augmentation: Augmentation, pixels: int, zero: float) -> Gray:
+def render(
+    image: Gray, sampled: SampledAugmentation, number: int, augmentation: Augmentation, pixels: int, zero: float
+) -> Gray:
     """What the network is shown, for people; `zero` is the level, from 0 to 1, that it takes for 0."""
-    image, table = changed(image, drawn, number, augmentation.sharpness_factor, pixels)
+    image, table = transform(image, sampled, number, augmentation.sharpness_factor, pixels)
     result = table[image]
-    if drawn.noise is not None:
-        result = np.clip(result + augmentation.noise_std * grain(int(drawn.noise[number]), pixels), 0, 1)
-    if drawn.erased is not None:
-        result[span(drawn.erased[number], pixels)] = zero
+    if sampled.noise is not None:
+        result = np.clip(result + augmentation.noise_std * grain(int(sampled.noise[number]), pixels), 0, 1)
+    if sampled.erased is not None:
+        result[span(sampled.erased[number], pixels)] = zero
     return np.asarray(np.rint(result * 255), np.uint8)

@@ -85,8 +85,8 @@ class Subset:
 
     def batch(self, positions: Sequence[int] | NDArray[np.int64]) -> Batch:
         """What a network takes for the images at these positions, and, where they are known, their class numbers."""
-        chosen = np.asarray(positions, np.int64)
-        return self.labelled(self.inputs.of(self.rows[chosen]), chosen)
+        idxs = np.asarray(positions, np.int64)
+        return self.labelled(self.inputs.of(self.rows[idxs]), idxs)
 
     def labelled(self, inputs: Tensor, positions: NDArray[np.int64]) -> Batch:
         """The inputs of the images at these positions with their class numbers, where they are known."""
@@ -118,17 +118,17 @@ class ScoringLoader(TfmdDL):  # type: ignore[misc]
         # workers would copy images that lie in memory, or on the GPU, already
         super().__init__(dataset, bs=bs, num_workers=num_workers, **options)
 
-    def create_batches(self, places: Iterable[int]) -> Iterator[Batch]:
+    def create_batches(self, idxs: Iterable[int]) -> Iterator[Batch]:
         """The batches of an epoch, by the images' places in it."""
-        yield from map(self.do_batch, self.chunkify(places))
+        yield from map(self.do_batch, self.chunkify(idxs))
 
-    def do_batch(self, places: Sequence[int]) -> Batch:
+    def do_batch(self, idxs: Sequence[int]) -> Batch:
         """What the network takes for the images at these places, and their class numbers."""
-        return self.dataset.batch(places)
+        return self.dataset.batch(idxs)
 
-    def whole_batch(self, places: Sequence[int]) -> Batch:
+    def whole_batch(self, idxs: Sequence[int]) -> Batch:
         """The batch of these places on the device, after the user's transforms, as iterating would give it."""
-        batch: Batch = self.after_batch(to_device(self.do_batch(places), self.device))
+        batch: Batch = self.after_batch(to_device(self.do_batch(idxs), self.device))
         return batch
 
     def new(self, dataset: Subset | None = None, cls: type | None = None, **options: Any) -> "ScoringLoader":
@@ -147,16 +147,16 @@ class Augmenter:
     def __init__(self, cache: ImageCache, rows: Rows, augmentation: Augmentation, seed: int) -> None:
         self.cache, self.rows, self.augmentation, self.seed = cache, rows, augmentation, seed
 
-    def draw(self, epoch: int, places: int) -> None:
+    def draw(self, epoch: int, n: int) -> None:
         """Draw what happens to the image at each of so many places of an epoch."""
-        self.drawn = self.augmentation.draw(augment.uniform([self.seed, epoch], places))
+        self.sampled = self.augmentation.draw(augment.uniform([self.seed, epoch], n))
 
-    def of(self, rows: Rows, places: NDArray[np.int64]) -> Tensor:
+    def of(self, rows: Rows, idxs: NDArray[np.int64]) -> Tensor:
         """What the network takes for the images of `rows` of the cache, which stand at these places."""
-        drawn, images = self.drawn.of(places), self.cache.images
-        if drawn.references is not None:  # whichever training images were drawn lend their histograms, of any class
-            drawn = augment.match_histograms(drawn, images[rows], lambda n: images[self.rows[n]], len(self.rows))
-        return self.cache.changed(rows, drawn, self.augmentation)
+        sampled, images = self.sampled.of(idxs), self.cache.images
+        if sampled.references is not None:  # whichever training images were drawn lend their histograms, of any class
+            sampled = augment.match_histograms(sampled, images[rows], lambda n: images[self.rows[n]], len(self.rows))
+        return self.cache.augment(rows, sampled, self.augmentation)
 
 
 class TrainLoader(ScoringLoader):
@@ -175,8 +175,8 @@ class TrainLoader(ScoringLoader):
         seed: int = 0,
         **options: Any,
     ) -> None:
-        own = {"n": len(sampler), "shuffle": not sampler.ordered, "drop_last": _one_left(sampler, bs)}
-        super().__init__(dataset, bs=bs, **{**own, **options})
+        defaults = {"n": len(sampler), "shuffle": not sampler.ordered, "drop_last": _one_left(sampler, bs)}
+        super().__init__(dataset, bs=bs, **{**defaults, **options})
         self.sampler, self.augmenter, self.seed, self.epoch, self.previews = sampler, augmenter, seed, 0, count(PREVIEW)
 
     def randomize(self) -> None:
@@ -188,12 +188,12 @@ class TrainLoader(ScoringLoader):
             self.augmenter.draw(self.epoch, self.n)
         self.epoch += 1
 
-    def do_batch(self, places: Sequence[int]) -> Batch:
+    def do_batch(self, idxs: Sequence[int]) -> Batch:
         """The images at these places of the epoch, augmented, and their class numbers."""
-        positions = self.sampler.of(places)
+        positions = self.sampler.of(idxs)
         if self.augmenter is None:
             return self.dataset.batch(positions)
-        inputs = self.augmenter.of(self.dataset.rows[positions], np.asarray(places, np.int64))
+        inputs = self.augmenter.of(self.dataset.rows[positions], np.asarray(idxs, np.int64))
         return self.dataset.labelled(inputs, positions)
 
     def new(self, dataset: Subset | None = None, cls: type | None = None, **options: Any) -> ScoringLoader:
@@ -201,9 +201,12 @@ class TrainLoader(ScoringLoader):
         if dataset is not None or cls is not None or options.get("shuffle") is False:
             images = replace(self.dataset, split_idx=1) if dataset is None else dataset
             return super().new(images, cls or ScoringLoader, **{"shuffle": False, "drop_last": False, **options})
-        own = {"sampler": copy(self.sampler), "augmenter": copy(self.augmenter), "seed": self.seed}
-        own |= {"shuffle": not self.sampler.ordered, "drop_last": _one_left(self.sampler, options.get("bs", self.bs))}
-        loader: TrainLoader = super().new(**{**own, **options})
+        defaults = {"sampler": copy(self.sampler), "augmenter": copy(self.augmenter), "seed": self.seed}
+        defaults |= {
+            "shuffle": not self.sampler.ordered,
+            "drop_last": _one_left(self.sampler, options.get("bs", self.bs)),
+        }
+        loader: TrainLoader = super().new(**{**defaults, **options})
         loader.epoch = self.epoch
         return loader
 
@@ -221,10 +224,10 @@ class TrainLoader(ScoringLoader):
     def _augmentations(self, number: int) -> Batch:
         preview = self._preview()
         preview.randomize()
-        positions, places = np.repeat(preview.sampler.of([0]), number), np.arange(number) % self.n
+        positions, idxs = np.repeat(preview.sampler.of([0]), number), np.arange(number) % self.n
         if preview.augmenter is None:
             return self.dataset.batch(positions)
-        inputs = preview.augmenter.of(self.dataset.rows[positions], places)
+        inputs = preview.augmenter.of(self.dataset.rows[positions], idxs)
         batch: Batch = self.after_batch(to_device(self.dataset.labelled(inputs, positions), self.device))
         return batch
 
@@ -247,15 +250,14 @@ def epoch_seed(seed: int, epoch: int) -> int:
 class XrayDataLoaders(DataLoaders):  # type: ignore[misc]
     """Training images (`train`), and everything that is scored after each epoch (`valid`).
 
-    `row_of` is each image's row in the cache, and `read` prepares a file as the cached images were prepared: uint8
-    (size, size).
+    `row_of` is each image's row in the cache; `read_image` prepares a file as the cached ones are, uint8 (size, size).
     """
 
     def __init__(
-        self, *loaders: ScoringLoader, row_of: Mapping[str, int], read: Callable[[Path], Gray], **options: Any
+        self, *loaders: ScoringLoader, row_of: Mapping[str, int], read_image: Callable[[Path], Gray], **options: Any
     ) -> None:
         super().__init__(*loaders, **options)
-        self.row_of, self.read = row_of, read
+        self.row_of, self.read_image = row_of, read_image
 
     def test_dl(self, test_items: Any, rm_type_tfms: None = None, with_labels: bool = False, **options: Any) -> Any:
         """Load images as they are: rows of a dataset's `items`, ids of the study's images, or files.
@@ -273,9 +275,9 @@ class XrayDataLoaders(DataLoaders):  # type: ignore[misc]
         cache = self.valid_ds.inputs
         if not isinstance(cache, ImageCache):
             raise DataError("model.freeze.cache: there are features of the study's own images alone: set it to false")
-        images = np.stack([self.read(Path(name)) for name in names])
-        own = ImageCache(images, cache.normalise, cache.pixels, str(cache.device))
-        return {"rows": np.arange(len(images)), "inputs": own}
+        images = np.stack([self.read_image(Path(name)) for name in names])
+        file_cache = ImageCache(images, cache.normalise, cache.pixels, str(cache.device))
+        return {"rows": np.arange(len(images)), "inputs": file_cache}
 
     def _add_tfms(self, tfms: Any, event: str, dl_idx: int | str) -> None:
         if event != "after_batch":
@@ -295,7 +297,7 @@ def build_dataloaders(
 ) -> XrayDataLoaders:
     """Training images in the sampler's order, augmented where there is how, and the images that are scored.
 
-    `files` are `row_of` and `read` of XrayDataLoaders.
+    `files` are `row_of` and `read_image` of XrayDataLoaders.
     """
     images = train.inputs
     augmenter = None

@@ -33,15 +33,15 @@ def display(
     dataset: Dataset, stored: NDArray[Any], padding: NDArray[np.bool_] | None, little_endian: bool
 ) -> tuple[NDArray[np.float64], bool]:
     """A monochrome image as displayed, its padding black, and whether its window could be used."""
-    seen = np.ones(stored.shape, dtype=bool) if padding is None or padding.all() else ~padding
+    inside = np.ones(stored.shape, dtype=bool) if padding is None or padding.all() else ~padding
     levels = _modality(dataset, stored, little_endian)
     windowed = _voi(dataset, levels, little_endian)
-    usable = np.ptp(windowed[seen]) > 0 or np.ptp(levels[seen]) == 0
-    shown = (windowed if usable else levels).astype(np.float64)
+    usable = np.ptp(windowed[inside]) > 0 or np.ptp(levels[inside]) == 0
+    displayed = (windowed if usable else levels).astype(np.float64)
     # both say the same thing: the standard asks for the shape INVERSE with MONOCHROME1
     if dataset.PhotometricInterpretation == INVERTED or dataset.get("PresentationLUTShape") == "INVERSE":
-        shown = -shown
-    return np.where(seen, shown, shown[seen].min()), bool(usable)
+        displayed = -displayed
+    return np.where(inside, displayed, displayed[inside].min()), bool(usable)
 
 
 def _modality(dataset: Dataset, stored: NDArray[Any], little_endian: bool) -> NDArray[Any]:

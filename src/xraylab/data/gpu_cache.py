@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xraylab.data import augment
-from xraylab.data.augment import Drawn
+from xraylab.data.augment import SampledAugmentation
 from xraylab.shards import Images
 
 SHARE = 0.5  # of the GPU's free memory that the images may take; the network needs the rest
-TAKEN = 4096  # images copied at a time, so that the memory map is never in memory as a whole
+COPY_CHUNK = 4096  # images copied at a time, so that the memory map is never in memory as a whole
 
 
 def fits(images: Images, device: torch.device) -> bool:
@@ -29,15 +29,15 @@ def fits(images: Images, device: torch.device) -> bool:
     return images.nbytes <= SHARE * free
 
 
-def moved_in(images: Images, device: torch.device) -> Tensor:
+def load(images: Images, device: torch.device) -> Tensor:
     """The cache (images, size, size) as uint8 on the device."""
     resident = torch.empty(images.shape, dtype=torch.uint8, device=device)
-    for start in range(0, len(images), TAKEN):
-        resident[start : start + TAKEN] = torch.from_numpy(np.array(images[start : start + TAKEN])).to(device)
+    for start in range(0, len(images), COPY_CHUNK):
+        resident[start : start + COPY_CHUNK] = torch.from_numpy(np.array(images[start : start + COPY_CHUNK])).to(device)
     return resident
 
 
-def sent(array: NDArray[Any], device: torch.device) -> Tensor:
+def send(array: NDArray[Any], device: torch.device) -> Tensor:
     """The array on the device, without waiting for what the device is at."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
@@ -46,48 +46,50 @@ def sent(array: NDArray[Any], device: torch.device) -> Tensor:
 def plain(images: Tensor, pixels: int) -> Tensor:
     """uint8 (n, size, size) to levels from 0 to 1: float32 (n, 1, pixels, pixels)."""
     with _float32(images):
-        return _resized(images.unsqueeze(1).float(), pixels) / 255
+        return _resize(images.unsqueeze(1).float(), pixels) / 255
 
 
-def changed(images: Tensor, drawn: Drawn, sharpness_factor: float, pixels: int) -> Tensor:
+def augment_batch(images: Tensor, sampled: SampledAugmentation, sharpness_factor: float, pixels: int) -> Tensor:
     """The same with what was drawn for each image: what `augment` does one by one on a CPU, to within rounding."""
     with _float32(images):
-        levels = _looked_up(images, drawn.luts).unsqueeze(1).float()
-        if drawn.sharpen.any():
-            chosen = sent(drawn.sharpen, levels.device).view(-1, 1, 1, 1)
-            levels = torch.where(chosen, _sharpened(levels, sharpness_factor), levels)
-        levels = _resized(levels, pixels)
-        if drawn.blur is not None:
-            levels = _blurred(levels, drawn.blur)
+        levels = _look_up(images, sampled.luts).unsqueeze(1).float()
+        if sampled.sharpen.any():
+            mask = send(sampled.sharpen, levels.device).view(-1, 1, 1, 1)
+            levels = torch.where(mask, _sharpen(levels, sharpness_factor), levels)
+        levels = _resize(levels, pixels)
+        if sampled.blur is not None:
+            levels = _blur(levels, sampled.blur)
         brightness, contrast = (
-            sent(factors.astype(np.float32), levels.device).view(-1, 1, 1, 1)
-            for factors in (drawn.brightness, drawn.contrast)
+            send(factors.astype(np.float32), levels.device).view(-1, 1, 1, 1)
+            for factors in (sampled.brightness, sampled.contrast)
         )
         mean = (levels.mean(dim=(2, 3), keepdim=True) * brightness).clamp(max=255)
-        if drawn.matrices is not None:
-            levels = _moved(levels, drawn.matrices)
+        if sampled.matrices is not None:
+            levels = _warp(levels, sampled.matrices)
         bright = (levels * brightness).clamp(0, 255)
         return (bright * contrast + mean * (1 - contrast)).clamp(0, 255) / 255
 
 
-def normalised(levels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def normalise(levels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """(n, 1, h, w) from 0 to 1 to the network's input, (n, channels, h, w), channels last."""
     means, stds = (_by_channel(values, levels.device).view(-1) for values in (mean, std))
     last = (levels[:, 0, :, :, None] - means) / stds  # strides as a CPU's batches have them, also of one channel
     return last.permute(0, 3, 1, 2)
 
 
-def roughened(batch: Tensor, drawn: Drawn, noise: float, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def add_noise_and_erase(
+    batch: Tensor, sampled: SampledAugmentation, noise: float, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Tensor:
     """The network's input (n, channels, h, w), on whatever device, with noise, cut off at black and white, and erased.
 
     The noise is drawn on the CPU, so that it is the same everywhere. The batch is changed in place.
     """
     means, stds = (_by_channel(values, batch.device) for values in (mean, std))
-    if drawn.noise is not None:
-        grain = np.stack([augment.grain(int(seed), batch.shape[-1]) for seed in drawn.noise])
-        batch += sent(grain, batch.device).unsqueeze(1) * noise / stds
+    if sampled.noise is not None:
+        grain = np.stack([augment.grain(int(seed), batch.shape[-1]) for seed in sampled.noise])
+        batch += send(grain, batch.device).unsqueeze(1) * noise / stds
         batch.clamp_(-means / stds, (1 - means) / stds)
-    for image, erased in zip(batch, drawn.erased if drawn.erased is not None else (), strict=False):
+    for image, erased in zip(batch, sampled.erased if sampled.erased is not None else (), strict=False):
         rows, columns = augment.span(erased, batch.shape[-1])
         image[:, rows, columns] = 0
     return batch
@@ -109,20 +111,20 @@ def _weights(source: int, target: int, device: torch.device) -> Tensor:
     return torch.tensor(augment.area_weights(source, target), device=device)
 
 
-def _looked_up(images: Tensor, luts: NDArray[np.uint8] | None) -> Tensor:
+def _look_up(images: Tensor, luts: NDArray[np.uint8] | None) -> Tensor:
     if luts is None:
         return images
-    table = sent(luts, images.device)
+    table = send(luts, images.device)
     return table.gather(1, images.flatten(1).long()).view(images.shape)
 
 
-def _blurred(levels: Tensor, sigmas: NDArray[np.float64]) -> Tensor:
-    """Summed by hand as `_sharpened`, rows first: each image has a Gaussian of its own."""
+def _blur(levels: Tensor, sigmas: NDArray[np.float64]) -> Tensor:
+    """Summed by hand as `_sharpen`, rows first: each image has a Gaussian of its own."""
     size = levels.shape[-1]
     radius = min(augment.blur_radius(float(sigmas.max())), size - 1)
     if radius == 0:
         return levels
-    kernels = sent(np.stack([augment.blur_kernel(float(sigma), radius) for sigma in sigmas]), levels.device)
+    kernels = send(np.stack([augment.blur_kernel(float(sigma), radius) for sigma in sigmas]), levels.device)
     for vertical in (False, True):
         wide = F.pad(levels, (0, 0, radius, radius) if vertical else (radius, radius, 0, 0), mode="reflect")
         total = torch.zeros_like(levels)
@@ -133,7 +135,7 @@ def _blurred(levels: Tensor, sigmas: NDArray[np.float64]) -> Tensor:
     return levels.round()
 
 
-def _sharpened(levels: Tensor, factor: float) -> Tensor:
+def _sharpen(levels: Tensor, factor: float) -> Tensor:
     """Summed by hand: a GPU convolves in TF32, which is 0.1 gray levels off."""
     height, width = (length - 2 for length in levels.shape[-2:])
     inner = torch.zeros_like(levels[:, :, 1:-1, 1:-1])
@@ -144,7 +146,7 @@ def _sharpened(levels: Tensor, factor: float) -> Tensor:
     return levels
 
 
-def _resized(levels: Tensor, pixels: int) -> Tensor:
+def _resize(levels: Tensor, pixels: int) -> Tensor:
     """By `augment.area_weights`, and rounded as OpenCV rounds: to even, but upwards where the size is halved."""
     size = levels.shape[-1]
     if size == pixels:
@@ -154,8 +156,8 @@ def _resized(levels: Tensor, pixels: int) -> Tensor:
     return (smaller + 0.5).floor() if size == 2 * pixels else smaller.round()
 
 
-def _moved(levels: Tensor, matrices: NDArray[np.float64]) -> Tensor:
+def _warp(levels: Tensor, matrices: NDArray[np.float64]) -> Tensor:
     """grid_sample counts from -1 to 1 over the width, so a share of the width is two of its units."""
-    theta = sent((matrices * (1, 1, 2)).astype(np.float32), levels.device)
+    theta = send((matrices * (1, 1, 2)).astype(np.float32), levels.device)
     grid = F.affine_grid(theta, list(levels.shape), align_corners=False)
     return F.grid_sample(levels, grid, mode="bilinear", padding_mode="zeros", align_corners=False).round()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xraylab.data import augment, gpu_cache
-from xraylab.data.augment import Augmentation, Drawn, Gray
+from xraylab.data.augment import Augmentation, Gray, SampledAugmentation
 from xraylab.shards import Images
 
 # ImageNet's mean and standard deviation of a channel in [0, 1]; for gray, the mean over the three
@@ -47,39 +47,41 @@ class ImageCache:
 
     def __init__(self, images: Images, normalise: Normalise, pixels: int, device: str) -> None:
         self.images, self.normalise, self.pixels, self.device = images, normalise, pixels, torch.device(device)
-        self.resident = gpu_cache.moved_in(images, self.device) if gpu_cache.fits(images, self.device) else None
+        self.resident = gpu_cache.load(images, self.device) if gpu_cache.fits(images, self.device) else None
 
     def of(self, rows: Rows) -> Tensor:
         """The images of `rows`, resized and normalised: float32 (n, channels, pixels, pixels), channels last."""
         if self.resident is None:
             return network_input(self.images, rows, self.normalise, self.pixels, str(self.device))
-        return _normalised(gpu_cache.plain(self._taken(rows), self.pixels), self.normalise)
+        return _normalise(gpu_cache.plain(self._on_device(rows), self.pixels), self.normalise)
 
-    def changed(self, rows: Rows, drawn: Drawn, augmentation: Augmentation) -> Tensor:
+    def augment(self, rows: Rows, sampled: SampledAugmentation, augmentation: Augmentation) -> Tensor:
         """The same with what was drawn for each of them."""
-        batch = self._changed(rows, drawn, augmentation.sharpness_factor)
-        if drawn.noise is None and drawn.erased is None:
+        batch = self._augment(rows, sampled, augmentation.sharpness_factor)
+        if sampled.noise is None and sampled.erased is None:
             return batch
-        return gpu_cache.roughened(batch, drawn, augmentation.noise_std, self.normalise.mean, self.normalise.std)
+        return gpu_cache.add_noise_and_erase(
+            batch, sampled, augmentation.noise_std, self.normalise.mean, self.normalise.std
+        )
 
     def gray(self, batch: Tensor) -> Tensor:
-        """What `of` or `changed` made, on any device, as gray levels from 0 to 1: (n, 1, pixels, pixels)."""
+        """What `of` or `augment` made, on any device, as gray levels from 0 to 1: (n, 1, pixels, pixels)."""
         return (batch[:, :1] * self.normalise.std[0] + self.normalise.mean[0]).clamp(0, 1)
 
-    def _changed(self, rows: Rows, drawn: Drawn, sharpness_factor: float) -> Tensor:
+    def _augment(self, rows: Rows, sampled: SampledAugmentation, sharpness_factor: float) -> Tensor:
         if self.device.type != "cpu":
-            levels = gpu_cache.changed(self._taken(rows), drawn, sharpness_factor, self.pixels)
-            return _normalised(levels, self.normalise)
+            levels = gpu_cache.augment_batch(self._on_device(rows), sampled, sharpness_factor, self.pixels)
+            return _normalise(levels, self.normalise)
 
         def change(number: int, image: Gray) -> tuple[Gray, Numbers]:
-            return augment.changed(image, drawn, number, sharpness_factor, self.pixels)
+            return augment.transform(image, sampled, number, sharpness_factor, self.pixels)
 
         return _input(self.images, rows, self.normalise, self.pixels, change)
 
-    def _taken(self, rows: Rows) -> Tensor:
+    def _on_device(self, rows: Rows) -> Tensor:
         if self.resident is None:
-            return gpu_cache.sent(self.images[rows], self.device)
-        return self.resident[gpu_cache.sent(rows, self.device)]
+            return gpu_cache.send(self.images[rows], self.device)
+        return self.resident[gpu_cache.send(rows, self.device)]
 
 
 def network_input(images: Images, rows: Rows, normalise: Normalise, pixels: int, device: str) -> Tensor:
@@ -88,12 +90,12 @@ def network_input(images: Images, rows: Rows, normalise: Normalise, pixels: int,
     What is for a GPU is made there, as in training.
     """
     if device == "cpu":
-        return _input(images, rows, normalise, pixels, lambda _, image: (augment.resized(image, pixels), PLAIN))
-    return _normalised(gpu_cache.plain(gpu_cache.sent(images[rows], torch.device(device)), pixels), normalise)
+        return _input(images, rows, normalise, pixels, lambda _, image: (augment.resize(image, pixels), PLAIN))
+    return _normalise(gpu_cache.plain(gpu_cache.send(images[rows], torch.device(device)), pixels), normalise)
 
 
-def _normalised(levels: Tensor, normalise: Normalise) -> Tensor:
-    return gpu_cache.normalised(levels, normalise.mean, normalise.std)
+def _normalise(levels: Tensor, normalise: Normalise) -> Tensor:
+    return gpu_cache.normalise(levels, normalise.mean, normalise.std)
 
 
 def _input(

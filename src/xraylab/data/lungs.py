@@ -78,8 +78,8 @@ def borders(gray: Gray) -> Borders | None:
         (left - MARGIN * wide) * across,
         width - (left + (1 + MARGIN) * wide) * across,
     )
-    above, below, before, after = (max(round(edge), 0) for edge in edges)
-    return above, below, before, after
+    above, below, leading, trailing = (max(round(edge), 0) for edge in edges)
+    return above, below, leading, trailing
 
 
 def _normalize(thumbnail: Gray) -> Floats:
@@ -106,7 +106,7 @@ def _search(normalized: Floats, shape: tuple[int, int]) -> Match:
 def _correlate(normalized: Floats, shape: tuple[int, int], wide: int, high: int) -> Match:
     """The best place for lungs of this size; of no score where lungs have no such proportions."""
     atlas = _atlas(wide, high)
-    fits = all(part <= whole for part, whole in zip(atlas.shape, normalized.shape, strict=True))
+    fits = all(part <= available for part, available in zip(atlas.shape, normalized.shape, strict=True))
     if not fits or not PROPORTIONS[0] <= high / wide <= PROPORTIONS[1]:
         return (-1.0, 0.0, 0.0, float(wide), float(high))
     score = cv2.matchTemplate(normalized, atlas, cv2.TM_CCOEFF_NORMED)

@@ -84,8 +84,8 @@ def _is_dicom(file: BinaryIO, path: Path) -> bool:
 def _decode_dicom(file: BinaryIO, path: Path) -> Picture:
     from xraylab.data import dicom  # noqa: PLC0415 - pydicom takes time to import, and most images are no DICOM
 
-    shown = dicom.read(file, Image.MAX_IMAGE_PIXELS)
-    return Picture(_spread(shown.levels), shown.mode, "DICOM", shown.facts, shown.padding)
+    radiograph = dicom.read(file, Image.MAX_IMAGE_PIXELS)
+    return Picture(_spread(radiograph.levels), radiograph.mode, "DICOM", radiograph.facts, radiograph.padding)
 
 
 def _decode_picture(file: BinaryIO) -> Picture:

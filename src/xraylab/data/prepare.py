@@ -116,10 +116,10 @@ def border(gray: Gray) -> Borders:
     while True:
         rest = gray[top : gray.shape[0] - bottom, left : gray.shape[1] - right]
         above, below = _sides(rest)
-        before, after = _sides(rest[above : rest.shape[0] - below].T)
-        if not above + below + before + after:
+        leading, trailing = _sides(rest[above : rest.shape[0] - below].T)
+        if not above + below + leading + trailing:
             return top, bottom, left, right
-        top, bottom, left, right = top + above, bottom + below, left + before, right + after
+        top, bottom, left, right = top + above, bottom + below, left + leading, right + trailing
 
 
 def stretch(levels: Levels, padding: NDArray[np.bool_], low: float, high: float) -> Gray:
@@ -127,8 +127,8 @@ def stretch(levels: Levels, padding: NDArray[np.bool_], low: float, high: float)
 
     The percentiles are those of what is not padding.
     """
-    seen = levels[~padding] if padding.any() and not padding.all() else levels
-    black, white = np.percentile(seen, [low, high])
+    image = levels[~padding] if padding.any() and not padding.all() else levels
+    black, white = np.percentile(image, [low, high])
     scaled: NDArray[np.float64] = (levels.astype(np.float64) - black) / (white - black or 1.0)
     return np.round(scaled.clip(0, 1) * 255).astype(np.uint8)
 

@@ -20,18 +20,18 @@ def weighted(labels: Labels, rng: np.random.Generator) -> Positions:
 
 def stratified(labels: Labels, rng: np.random.Generator) -> Positions:
     """Each once, so spread that any stretch of an epoch holds the classes in their shares, to within one image each."""
-    places = np.empty(len(labels))
+    ranks = np.empty(len(labels))
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
-        places[members] = (np.arange(len(members)) + rng.random()) / len(members)
-    return np.argsort(places, kind="stable")
+        ranks[members] = (np.arange(len(members)) + rng.random()) / len(members)
+    return np.argsort(ranks, kind="stable")
 
 
 def downsample(labels: Labels, rng: np.random.Generator) -> Positions:
     """Of each class as many as the smallest has, drawn anew in every epoch."""
     least = np.bincount(labels)[np.unique(labels)].min()
-    drawn = [rng.choice(np.flatnonzero(labels == label), least, replace=False) for label in np.unique(labels)]
-    return rng.permutation(np.concatenate(drawn))
+    samples = [rng.choice(np.flatnonzero(labels == label), least, replace=False) for label in np.unique(labels)]
+    return rng.permutation(np.concatenate(samples))
 
 
 SAMPLINGS: dict[str, Callable[[Labels, np.random.Generator], Positions]] = {
@@ -70,8 +70,8 @@ class EpochSampler:
         """How many images an epoch shows."""
         return len(self.positions) if self.ordered else len(self.labels)
 
-    def of(self, places: Sequence[int]) -> Positions:
+    def of(self, idxs: Sequence[int]) -> Positions:
         """The training images at these places; they are remembered as `latest`."""
-        chosen = np.asarray(places, np.int64)
-        self.latest = self.positions[chosen] if self.ordered else chosen
+        positions = np.asarray(idxs, np.int64)
+        self.latest = self.positions[positions] if self.ordered else positions
         return self.latest

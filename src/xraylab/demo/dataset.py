@@ -42,7 +42,7 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class Taken:
+class ImageFacts:
     """What the tables tell of an image."""
 
     age: int
@@ -62,9 +62,9 @@ def write(folder: Path, n_healthy: int, n_tb: int, size: int, seed: int, workers
     counts = {"Healthy": n_healthy, "TB": n_tb}
     shots = [shot for label, count in counts.items() for shot in plan(label, count, seed)]
     take = functools.partial(_take, folder=folder, pixels=size, seed=seed)
-    taken = list(progress.bar(_shared(take, shots, workers), len(shots), "drawing radiographs"))
-    tables.write(_patients(shots, taken, seed), folder / "patients.csv")
-    tables.write(_findings(shots, taken), folder / "findings.csv")
+    facts = list(progress.bar(_shared(take, shots, workers), len(shots), "drawing radiographs"))
+    tables.write(_patients(shots, facts, seed), folder / "patients.csv")
+    tables.write(_findings(shots, facts), folder / "findings.csv")
 
 
 def plan(label: str, count: int, seed: int) -> list[Shot]:
@@ -104,7 +104,7 @@ def film(shot: Shot, patient: Patient, pixels: int, seed: int) -> Radiograph:
     return expose(patient, pixels, _stream(seed, shot.label, shot.person, shot.visit))
 
 
-def _take(shot: Shot, folder: Path, pixels: int, seed: int) -> Taken:
+def _take(shot: Shot, folder: Path, pixels: int, seed: int) -> ImageFacts:
     patient = person(shot.label, shot.person, seed)
     radiograph = film(shot, patient, pixels, seed)
     # Level 4 packs such noisy pixels as well as the usual 6, in half the time.
@@ -112,10 +112,10 @@ def _take(shot: Shot, folder: Path, pixels: int, seed: int) -> Taken:
     if patient.findings:
         Image.fromarray(radiograph.mask).save(folder / "masks" / shot.name)
     rows = [(finding.kind, round(finding.subtlety, 3), *box) for finding, box in radiograph.boxes]
-    return Taken(patient.anatomy.age, patient.anatomy.sex, rows)
+    return ImageFacts(patient.anatomy.age, patient.anatomy.sex, rows)
 
 
-def _shared(take: Callable[[Shot], Taken], shots: list[Shot], workers: int | None) -> Iterator[Taken]:
+def _shared(take: Callable[[Shot], ImageFacts], shots: list[Shot], workers: int | None) -> Iterator[ImageFacts]:
     """The results in the order of `shots`, computed by several processes where that pays."""
     processes = workers or (min(os.cpu_count() or 1, MOST) if len(shots) >= ENOUGH else 1)
     if processes == 1:
@@ -125,7 +125,7 @@ def _shared(take: Callable[[Shot], Taken], shots: list[Shot], workers: int | Non
         yield from pool.map(take, shots, chunksize=8)
 
 
-def _patients(shots: list[Shot], taken: list[Taken], seed: int) -> pd.DataFrame:
+def _patients(shots: list[Shot], facts: list[ImageFacts], seed: int) -> pd.DataFrame:
     """Patients are numbered in random order, so that a number does not tell the class."""
     people = list(dict.fromkeys((shot.label, shot.person) for shot in shots))
     numbers = np.random.default_rng(seed).permutation(len(people)) + 1
@@ -133,11 +133,11 @@ def _patients(shots: list[Shot], taken: list[Taken], seed: int) -> pd.DataFrame:
     names = {who: f"p{number:0{digits}}" for who, number in zip(people, numbers.tolist(), strict=True)}
     rows = [
         (shot.image, names[shot.label, shot.person], result.age, result.sex)
-        for shot, result in zip(shots, taken, strict=True)
+        for shot, result in zip(shots, facts, strict=True)
     ]
     return pd.DataFrame(rows, columns=["image", "patient", "age", "sex"])
 
 
-def _findings(shots: list[Shot], taken: list[Taken]) -> pd.DataFrame:
-    rows = [(shot.image, *finding) for shot, result in zip(shots, taken, strict=True) for finding in result.findings]
+def _findings(shots: list[Shot], facts: list[ImageFacts]) -> pd.DataFrame:
+    rows = [(shot.image, *finding) for shot, result in zip(shots, facts, strict=True) for finding in result.findings]
     return pd.DataFrame(rows, columns=["image", "finding", "subtlety", "x", "y", "width", "height"])

@@ -108,7 +108,7 @@ def draw_view(rng: np.random.Generator) -> View:
     """One film at random; what is drawn knows nothing of the patient or the class."""
     marker = str(rng.choice(["L", "R"]))
     side = 1 if marker == "L" else -1
-    shown = rng.random() < 0.85
+    has_marker = rng.random() < 0.85
     borders = np.where(rng.random(4) < 0.25, rng.uniform(0.01, 0.06, 4), -0.1).tolist()
     return View(
         angle=math.radians(rng.normal(0, 1.8)),
@@ -123,7 +123,7 @@ def draw_view(rng: np.random.Generator) -> View:
         gamma=rng.uniform(0.85, 1.2),
         borders=(borders[0], borders[1], borders[2], borders[3]),
         tilt=math.radians(rng.normal(0, 1.2)),
-        marker=marker if shown else None,
+        marker=marker if has_marker else None,
         marker_at=(side * rng.uniform(0.36, 0.43), rng.uniform(0.07, 0.2)),
         marker_tilt=rng.normal(0, 0.15),
     )

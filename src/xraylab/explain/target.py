@@ -73,7 +73,7 @@ class Target:
 
     def gray(self, name: str) -> Gray:
         """A test image for people: uint8 (size, size)."""
-        return augment.resized(self.images[self.row_of[name]], self.size)
+        return augment.resize(self.images[self.row_of[name]], self.size)
 
     def saliency(
         self, methods: dict[str, Method], ids: Sequence[str], labels: Sequence[str], network: nn.Module | None = None

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from xraylab.errors import XraylabError
 from xraylab.jobs.dvc import Dvc, Log, retried
-from xraylab.progress import spelt
+from xraylab.progress import duration
 
 Job = tuple[str, ...]  # names of stages, in the order in which they run
 
@@ -56,7 +56,7 @@ class Screen:
         del self.running[job]
         seconds = self.clock() - self.started_at.pop(job)
         self.done += success
-        self.print(f"{self.done}/{self.total} {outcome} ({spelt(seconds)})")
+        self.print(f"{self.done}/{self.total} {outcome} ({duration(seconds)})")
 
     def picture(self) -> Group:
         """The running jobs, one line each, and the sum of it."""
@@ -65,11 +65,11 @@ class Screen:
         table.add_column(no_wrap=True, justify="right")
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         for job, (name, text) in self.running.items():
-            table.add_row(Text(name), spelt(self.clock() - self.started_at[job]), Text(text))
+            table.add_row(Text(name), duration(self.clock() - self.started_at[job]), Text(text))
         return Group(table, Text(f"{self.done}/{self.total} done{self.summary()}"))
 
     def summary(self) -> str:
-        return f", {spelt(self.clock() - self.start)}"
+        return f", {duration(self.clock() - self.start)}"
 
     def print(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)

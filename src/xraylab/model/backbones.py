@@ -65,7 +65,7 @@ ARCHITECTURES: dict[str, Backbone] = {"densenet121": densenet121, "inception_v3"
 """Besides ResNets and what timm builds: from the number of channels to a module that puts out (n, features, h, w)."""
 
 
-def own(arch: str) -> Backbone | None:
+def lookup(arch: str) -> Backbone | None:
     """The backbone of that name in ARCHITECTURES or of a plugin. Errors: PluginError where timm has one so called."""
     if arch not in plugins.of_kind("architecture", names.TABLE):
         return ARCHITECTURES.get(arch)
@@ -100,7 +100,7 @@ def normalization(arch: str, channels: int) -> Normalise:
     std: tuple[float, ...]
     if arch == "inception_v3":
         mean, std = HALVES, HALVES
-    elif arch in names.RESNETS or own(arch):
+    elif arch in names.RESNETS or lookup(arch):
         return IMAGENET[channels]
     else:
         config = timm_config(arch)
@@ -135,9 +135,9 @@ def timm_config(arch: str) -> dict[str, Any]:
     return dict(vars(config))
 
 
-def unknown(arch: str, known: Sequence[str]) -> ParamsError:
+def unknown(arch: str, names: Sequence[str]) -> ParamsError:
     """The error for a name that nobody knows."""
-    near = difflib.get_close_matches(arch, list(dict.fromkeys(known)), n=5, cutoff=0.5)
+    near = difflib.get_close_matches(arch, list(dict.fromkeys(names)), n=5, cutoff=0.5)
     nearest = f"nearest are {', '.join(near)}" if near else "docs/models.md lists the usual ones"
     return ParamsError(f"model.arch: neither torchvision's table nor timm has {arch!r}; {nearest}")
 

@@ -55,13 +55,13 @@ def fuse_batch_norm(network: nn.Module) -> tuple[nn.Module, str]:
 def _pairs(network: nn.Module, graph: fx.Graph) -> Iterator[tuple[str, str]]:
     """Names of convolutions and of the batch norms that can be fused into them."""
     calls = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
-    read = {str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
+    parents = {str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
     for node in graph.nodes:
-        before = node.args[0] if node.args else None
-        if node.op != "call_module" or not isinstance(before, fx.Node) or before.op != "call_module":
+        previous = node.args[0] if node.args else None
+        if node.op != "call_module" or not isinstance(previous, fx.Node) or previous.op != "call_module":
             continue
-        pair = str(before.target), str(node.target)
-        used_elsewhere = len(before.users) > 1 or any(calls[name] > 1 or name in read for name in pair)
+        pair = str(previous.target), str(node.target)
+        used_elsewhere = len(previous.users) > 1 or any(calls[name] > 1 or name in parents for name in pair)
         if not used_elsewhere and _can_fuse(*(network.get_submodule(name) for name in pair)):
             yield pair
 

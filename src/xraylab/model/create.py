@@ -56,12 +56,12 @@ def create_starting_model(
     `weights_file` is what cfg.pretrained names where it is not none or default, and `tell` hears what became of its
     head. Errors: WeightsError where the file is not that of the config or does not fit, ParamsError as `check`.
     """
-    file, found_id = pretrained.find(cfg.pretrained, cfg.arch, weights_file, pretrained_sha256)
+    file, identity = pretrained.find(cfg.pretrained, cfg.arch, weights_file, pretrained_sha256)
     model = create_model(cfg, len(classes))
     if file is not None:
         state, earlier = weights.read(file), weights.classes_of(file)
         tell(pretrained.load_pretrained(model, state, str(file), classes, earlier))
-    return StartingModel(**vars(_freeze(model, cfg)), pretrained_id=found_id)
+    return StartingModel(**vars(_freeze(model, cfg)), pretrained_id=identity)
 
 
 def pretrained_id(cfg: ModelConfig, weights_file: Path, pretrained_sha256: str | None) -> str:

@@ -52,8 +52,8 @@ class Features:
 
     def of(self, rows: Rows) -> Tensor:
         """What the frozen part hands on for these rows of the image cache: (n, channels[, height, width])."""
-        chosen = torch.from_numpy(self.array[np.searchsorted(self.rows, rows)])
-        typed = chosen.view(torch.bfloat16) if chosen.dtype == torch.int16 else chosen
+        features = torch.from_numpy(self.array[np.searchsorted(self.rows, rows)])
+        typed = features.view(torch.bfloat16) if features.dtype == torch.int16 else features
         return typed.permute(0, 3, 1, 2) if typed.ndim == 4 else typed
 
 

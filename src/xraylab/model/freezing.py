@@ -101,7 +101,7 @@ def frozen_module_names(model: nn.Module, layers: Sequence[str]) -> list[str]:
             yield name
         elif inside & frozen:
             if name in frozen:
-                yield from (f"{name}.{own}" for own, _ in module.named_parameters(recurse=False))
+                yield from (f"{name}.{parameter}" for parameter, _ in module.named_parameters(recurse=False))
             for child, part in module.named_children():
                 yield from largest(part, f"{name}.{child}".removeprefix("."))
 
@@ -120,8 +120,8 @@ def _front(model: nn.Module, layers: Sequence[str]) -> list[str]:
     bit; if not, only the whole body is.
     """
     front = _frozen_first(model, layers, within_body=True)
-    known = not front or not isinstance(model, Network) or _is_plain(model.get_submodule("body"))
-    if known or _same_output(model, front):
+    plain = not front or not isinstance(model, Network) or _is_plain(model.get_submodule("body"))
+    if plain or _same_output(model, front):
         return front
     return _frozen_first(model, layers, within_body=False)
 
@@ -139,12 +139,12 @@ def _frozen_first(model: nn.Module, layers: Sequence[str], within_body: bool) ->
     return front if any(_has_parameters(model.get_submodule(name)) for name in front) else []
 
 
-def _chain(module: nn.Module, prefix: str, whole: set[str]) -> Iterator[str]:
-    """Names of a module's children in order, and in place of a plain sequence or a body, unless `whole`, of theirs."""
+def _chain(module: nn.Module, prefix: str, atomic: set[str]) -> Iterator[str]:
+    """Names of a module's children in order, and in place of a plain sequence or a body, unless `atomic`, of theirs."""
     for child, part in module.named_children():
         name = f"{prefix}{child}"
-        if name not in whole and (name == "body" or _is_plain(part)):
-            yield from _chain(part, f"{name}.", whole)
+        if name not in atomic and (name == "body" or _is_plain(part)):
+            yield from _chain(part, f"{name}.", atomic)
         else:
             yield name
 

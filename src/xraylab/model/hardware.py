@@ -171,9 +171,9 @@ def _fast(device: str) -> set[str]:
     Apple's GPU nothing is known that was measured.
     """
     if device == "cuda":
-        found = {"bfloat16"} if torch.cuda.is_bf16_supported(including_emulation=False) else set()
-        found |= {"tf32"} if torch.cuda.is_tf32_supported() else set()
-        return found | ({"float16"} if torch.cuda.get_device_capability() >= TENSOR_CORES else set())
+        precisions = {"bfloat16"} if torch.cuda.is_bf16_supported(including_emulation=False) else set()
+        precisions |= {"tf32"} if torch.cuda.is_tf32_supported() else set()
+        return precisions | ({"float16"} if torch.cuda.get_device_capability() >= TENSOR_CORES else set())
     if device == "mps":
         return set()
     return {"bfloat16"} if torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported() else set()
@@ -188,8 +188,8 @@ def _possible(device: str) -> set[str]:
     return {"float32"} | _fast(device)
 
 
-def _use_tf32(wanted: bool) -> None:
+def _use_tf32(enabled: bool) -> None:
     """Torch's own default is TF32 in convolutions and none in matrix products."""
-    precision = "tf32" if wanted else "ieee"
+    precision = "tf32" if enabled else "ieee"
     torch.backends.cuda.matmul.fp32_precision = precision
     torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]  # mypy does not see it

@@ -12,17 +12,17 @@ from torch.nn import functional as F
 from xraylab import plugins
 
 
-def class_weights(chosen: str | Sequence[float], labels: NDArray[np.int64], classes: int) -> Tensor | None:
+def class_weights(method: str | Sequence[float], labels: NDArray[np.int64], classes: int) -> Tensor | None:
     """One float32 weight per class, or None.
 
     `balanced` is n / (classes * n_class) over the training labels, as in scikit-learn's compute_class_weight.
     """
-    if chosen == "none":
+    if method == "none":
         return None
-    if chosen == "balanced":
+    if method == "balanced":
         counts = np.bincount(labels, minlength=classes)
         return torch.tensor(len(labels) / (classes * counts), dtype=torch.float32)
-    return torch.tensor(chosen, dtype=torch.float32)
+    return torch.tensor(method, dtype=torch.float32)
 
 
 class OfLogits:

@@ -73,9 +73,9 @@ def batches(work: Callable[[int, int], T], images: int, batch_size: int, phase: 
         return work(start, min(start + size, images))
 
     while start < images:
-        wanted = min(batch_size, images - start)
-        result, fitted = halving(batch, wanted, phase)
-        batch_size = batch_size if fitted == wanted else fitted
+        size = min(batch_size, images - start)
+        result, fitted = halving(batch, size, phase)
+        batch_size = batch_size if fitted == size else fitted
         yield result, batch_size
         start += fitted
 

@@ -44,8 +44,8 @@ def build(
     """
     if arch in NETWORKS:
         return _resnet(NETWORKS[arch](), classes, channels, dropout, head)
-    if own := backbones.own(arch):
-        backbone, size = own, pixels or DEFAULT_PIXELS
+    if builder := backbones.lookup(arch):
+        backbone, size = builder, pixels or DEFAULT_PIXELS
     else:
         backbone = backbones.timm(arch, pixels, maps=head.kind == "concat")
         size = pixels or backbones.timm_config(arch)["input_size"][-1]
@@ -96,10 +96,12 @@ def head_of(network: nn.Module) -> str:
 
 def layers(network: nn.Module) -> list[str]:
     """Names of all modules with parameters of their own, in the order in which an image meets them; the head's last."""
-    own = [name for name, part in network.named_modules() if next(part.parameters(recurse=False), None) is not None]
+    with_parameters = [
+        name for name, part in network.named_modules() if next(part.parameters(recurse=False), None) is not None
+    ]
     if not isinstance(network, Network):
-        return own  # torchvision's ResNets name theirs in that order
-    return [*network.layers, *(name for name in own if name.startswith("head."))]
+        return with_parameters  # torchvision's ResNets name theirs in that order
+    return [*network.layers, *(name for name in with_parameters if name.startswith("head."))]
 
 
 def groups(network: nn.Module) -> list[list[nn.Module]]:

@@ -33,8 +33,8 @@ def factory(name: str, weight_decay: float, momentum: float | None) -> Factory:
     `adam`, `sgd` and `rmsprop` couple weight decay with the gradient, `adamw`, `ranger` and `lamb` do not.
     """
     decay = {"wd" if name in OF_FASTAI else "weight_decay": weight_decay}
-    own: dict[str, Any] = {} if momentum is None else {"momentum": momentum}
-    return partial(OPTIMIZERS[name], **decay, **own)
+    options: dict[str, Any] = {} if momentum is None else {"momentum": momentum}
+    return partial(OPTIMIZERS[name], **decay, **options)
 
 
 def state(optimizer: Any) -> dict[str, Any]:

@@ -22,14 +22,14 @@ UNUSED = "num_batches_tracked"  # a counter that older files lack, and that batc
 DENSENETS = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])")  # names in torchvision's files
 
 
-def find(chosen: str, arch: str, file: Path, pretrained_sha256: str | None) -> tuple[Path | None, str]:
-    """Where the weights lie, and what identifies them; `file` is what `chosen` names where it is not none or default.
+def find(source: str, arch: str, file: Path, pretrained_sha256: str | None) -> tuple[Path | None, str]:
+    """Where the weights lie, and what identifies them; `file` is what `source` names where it is not none or default.
 
     Errors: WeightsError where the file is not the one that the config was written for.
     """
-    if chosen == "none":
-        return None, chosen
-    if chosen == "default":
+    if source == "none":
+        return None, source
+    if source == "default":
         default = default_file(arch)
         return default, identity(arch, default)
     if pretrained_sha256 is None or (file.is_file() and files.sha256(file) != pretrained_sha256):
@@ -48,7 +48,7 @@ def default_file(arch: str) -> Path:
     """
     if arch in names.TORCHVISION:
         return _torchvision_file(arch)
-    if backbones.own(arch):
+    if backbones.lookup(arch):
         raise WeightsError(f"model.pretrained: {arch} has no default weights: name a file, or set it to none")
     return _timm_file(arch)
 
@@ -73,18 +73,18 @@ def load_pretrained(
     repeated three times gives the same activations. Returns what became of the head, in a sentence.
     Errors: WeightsError naming what is missing or of another shape.
     """
-    own, head = network.state_dict(), networks.head_of(network) + "."
-    states = [_with_channels(renamed, own) for renamed in _renamed(network, state)]
-    problems = [_problems(own, candidate, head) for candidate in states]
+    current, head = network.state_dict(), networks.head_of(network) + "."
+    states = [_with_channels(renamed, current) for renamed in _renamed(network, state)]
+    problems = [_problems(current, candidate, head) for candidate in states]
     if all(problems):
         raise WeightsError(f"{name} does not fit model.arch:", problems[0][:10])
     fitting = states[problems.index([])]
-    anew = _why_anew(own, fitting, head, classes, earlier)
-    taken = {key: fitting[key] for key in own if key in fitting and not (anew and key.startswith(head))}
+    anew = _why_anew(current, fitting, head, classes, earlier)
+    loaded = {key: fitting[key] for key in current if key in fitting and not (anew and key.startswith(head))}
     if not anew and earlier is not None:
         rows = torch.tensor([earlier.index(label) for label in classes])
-        taken |= {key: taken[key][rows] for key in _last_layer(network, head)}
-    network.load_state_dict(own | taken)
+        loaded |= {key: loaded[key][rows] for key in _last_layer(network, head)}
+    network.load_state_dict(current | loaded)
     return f"the head starts anew: {name} {anew}" if anew else f"the head of {name} is taken over, class by class"
 
 
@@ -137,8 +137,8 @@ def _instead(arch: str) -> str:
     from timm import list_pretrained  # noqa: PLC0415
 
     family = re.split(r"[_.\d]", backbones.timm_name(arch), maxsplit=1)[0]
-    others = list_pretrained(f"{family}*")
-    return f": timm has weights of {', '.join(others[:5])}; name one as model.arch" if others else ""
+    available = list_pretrained(f"{family}*")
+    return f": timm has weights of {', '.join(available[:5])}; name one as model.arch" if available else ""
 
 
 def _not_there(url: str, path: Path, error: Exception) -> WeightsError:
@@ -155,13 +155,15 @@ def _damaged(path: Path, digest: str) -> WeightsError:
     )
 
 
-def _why_anew(own: State, state: State, head: str, classes: Sequence[str], earlier: Sequence[str] | None) -> str | None:
+def _why_anew(
+    current: State, state: State, head: str, classes: Sequence[str], earlier: Sequence[str] | None
+) -> str | None:
     """Why a head cannot be taken over: what the file is or has."""
     if earlier is None:
         return "does not name its classes"
     if sorted(earlier) != sorted(classes):
         return f"knows {', '.join(earlier)}, and data.classes are {', '.join(classes)}"
-    if any(key not in state or state[key].shape != own[key].shape for key in own if key.startswith(head)):
+    if any(key not in state or state[key].shape != current[key].shape for key in current if key.startswith(head)):
         return "has a head of another kind"
     return None
 
@@ -172,10 +174,10 @@ def _last_layer(network: nn.Module, head: str) -> list[str]:
     return [f"{head}{last}.{name}" for name in layer.state_dict()]
 
 
-def _problems(own: State, state: State, head: str) -> list[str]:
+def _problems(current: State, state: State, head: str) -> list[str]:
     return [
         f"{key}: {'missing' if key not in state else f'{tuple(state[key].shape)} instead of {tuple(tensor.shape)}'}"
-        for key, tensor in own.items()
+        for key, tensor in current.items()
         if not key.startswith(head)
         and not (key not in state and key.endswith(UNUSED))
         and (key not in state or state[key].shape != tensor.shape)
@@ -187,8 +189,8 @@ def _renamed(network: nn.Module, state: State) -> Iterator[State]:
     if not isinstance(network, Network):
         yield state
         return
-    own = any(name.startswith("body.") for name in state)
-    head = {name: tensor for name, tensor in state.items() if own and name.startswith("head.")}
+    ours = any(name.startswith("body.") for name in state)
+    head = {name: tensor for name, tensor in state.items() if ours and name.startswith("head.")}
     body = {name.removeprefix("body."): tensor for name, tensor in state.items() if name not in head}
     densenet = {DENSENETS.sub(r"\1\2", name): tensor for name, tensor in body.items()}
     for renamed in (body, densenet, _timm_names(network.get_submodule("body"), body)):
@@ -206,22 +208,22 @@ def _timm_names(body: nn.Module, state: State) -> State:
         return state  # a file of another network: what does not fit is named by whoever asks
 
 
-def _with_channels(state: State, own: State) -> State:
+def _with_channels(state: State, current: State) -> State:
     """First layers for three times or a third of the channels made to fit, with the same response to a gray image.
 
     timm's adapt_input_conv does one of the two, and would keep torchvision's networks waiting for timm.
     """
 
-    def fit(pretrained: Tensor, wanted: Tensor) -> Tensor:
+    def fit(pretrained: Tensor, target: Tensor) -> Tensor:
         """(out, 3k, h, w) to (out, k, h, w), or the other way round; anything else as it is."""
-        (out, channels, *size), (own_out, own_channels, *own_size) = pretrained.shape, wanted.shape
-        if (out, size) == (own_out, own_size) and channels == 3 * own_channels:
-            return pretrained.reshape(out, own_channels, 3, *size).sum(dim=2)
-        if (out, size) == (own_out, own_size) and own_channels == 3 * channels:
+        (out, channels, *size), (new_out, new_channels, *new_size) = pretrained.shape, target.shape
+        if (out, size) == (new_out, new_size) and channels == 3 * new_channels:
+            return pretrained.reshape(out, new_channels, 3, *size).sum(dim=2)
+        if (out, size) == (new_out, new_size) and new_channels == 3 * channels:
             return pretrained.repeat_interleave(3, dim=1) / 3
         return pretrained
 
     return {
-        name: fit(tensor, own[name]) if name in own and tensor.ndim == own[name].ndim == 4 else tensor
+        name: fit(tensor, current[name]) if name in current and tensor.ndim == current[name].ndim == 4 else tensor
         for name, tensor in state.items()
     }

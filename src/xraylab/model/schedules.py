@@ -115,10 +115,10 @@ def fine_tune(
     half = lr / 2
     rates = even_mults(half / lr_mult, half, groups)
     head = _cycle(FROZEN_RISE, [lr] * groups, START_DIVISOR, cycle_momentum)
-    whole = _cycle(UNFROZEN_RISE, rates, UNFROZEN_START_DIVISOR, cycle_momentum)
+    everything = _cycle(UNFROZEN_RISE, rates, UNFROZEN_START_DIVISOR, cycle_momentum)
     return [
         Phase("frozen", freeze_epochs, frozen=True, curves=head),
-        Phase("unfrozen", epochs, frozen=False, curves=whole),
+        Phase("unfrozen", epochs, frozen=False, curves=everything),
     ]
 
 

@@ -43,11 +43,11 @@ class Experiment(Section):
         """What no single section can know."""
         yield from self._of_sources()
         yield from self._of_phases()
-        changed = [f"augment.{name}" for name in changing(self.augment)]
-        if self.model.freeze.chosen and self.model.freeze.cache and changed:
+        active = [f"augment.{name}" for name in changing(self.augment)]
+        if self.model.freeze.choices and self.model.freeze.cache and active:
             yield (
                 "model.freeze.cache",
-                f"{' and '.join(changed)} shows the frozen part another image in every epoch, so its output cannot be "
+                f"{' and '.join(active)} shows the frozen part another image in every epoch, so its output cannot be "
                 "computed once: switch that off, or set this to false",
             )
 
@@ -116,16 +116,16 @@ class Params(Experiment):
     @classmethod
     def _with_experiments(cls, tree: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         """Every problem at once: those of the sections and those of the experiments."""
-        found: list[Problem] = []
+        problems: list[Problem] = []
         try:
             params = handler(tree)
         except ValidationError as error:
-            found = messages.problems(error, cls)
+            problems = messages.problems(error, cls)
         if isinstance(tree, dict):
-            found += _of_experiments(tree)
-        found = found or list(params.misfits()) or list(params.search_problems())
-        if found:
-            raise refusal(found)
+            problems += _of_experiments(tree)
+        problems = problems or list(params.misfits()) or list(params.search_problems())
+        if problems:
+            raise refusal(problems)
         return params
 
     def misfits(self) -> Iterator[Problem]:
@@ -135,8 +135,8 @@ class Params(Experiment):
         yield from self.evaluate.misfits(self.data)
         for name in self.explain.experiments if isinstance(self.explain.experiments, list) else ():
             if name not in self.experiments:
-                there = ", ".join(self.experiments)
-                yield "explain.experiments", f"{name!r} is not one of the experiments; there is {there}"
+                names = ", ".join(self.experiments)
+                yield "explain.experiments", f"{name!r} is not one of the experiments; there is {names}"
         if self.predict.tta > 0 and not self._copies_differ():
             yield (
                 "predict.tta",
@@ -146,8 +146,8 @@ class Params(Experiment):
         base = list(self._of_data(self))
         yield from base
         for name in self.experiments:
-            own = self._of_data(self.experiment(name))
-            yield from ((f"experiments.{name}.{key}", text) for key, text in own if (key, text) not in base)
+            problems = self._of_data(self.experiment(name))
+            yield from ((f"experiments.{name}.{key}", text) for key, text in problems if (key, text) not in base)
 
     def search_problems(self) -> Iterator[Problem]:
         """What a search would run into only after it has begun; nothing where there is no space."""
@@ -162,7 +162,7 @@ class Params(Experiment):
 
     def _of_corners(self, name: str) -> Iterator[Problem]:
         """Wrong types and contradictions of every choice with every other, each under its key and once."""
-        found: dict[Problem, Problem] = {}
+        reported: dict[Problem, Problem] = {}
         for values in search.corners(self.search.space):
             settings = ", ".join(f"{key}: {value}" for key, value in values.items())
             try:
@@ -170,11 +170,11 @@ class Params(Experiment):
             except ValidationError as error:
                 problems = messages.problems(error, Experiment)
                 if any(item["type"] != CONTRADICTION for item in error.errors()):
-                    found |= {each: (f"search.space.{each[0]}", each[1]) for each in problems}
+                    reported |= {each: (f"search.space.{each[0]}", each[1]) for each in problems}
                     continue
             for key, text in problems:
-                found.setdefault((key, text), ("search.space", f"{key}: {text} (with {settings})"))
-        yield from found.values()
+                reported.setdefault((key, text), ("search.space", f"{key}: {text} (with {settings})"))
+        yield from reported.values()
 
     def _of_data(self, experiment: Experiment) -> Iterator[Problem]:
         """What an experiment asks for and the data cannot give."""
@@ -229,22 +229,22 @@ def read_config(path: Path) -> ExperimentConfig:
 
 def unused_overrides(params: Params) -> list[str]:
     """What experiments set and their own choices do not use, in sentences."""
-    found: dict[str, None] = {}
+    sentences: dict[str, None] = {}
     for name, overrides in params.experiments.items():
         base = {section: getattr(params, section).model_dump() for section in OVERRIDABLE}
         for key, choice in Experiment.model_validate(merged(base, overrides)).unused().items():
             shared = key.startswith("train.phases.") and _value(overrides, "train.phases") is None
             if _value(base if shared else overrides, key) is not None:
-                found[f"{'' if shared else f'experiments.{name}.'}{key} is not used by {choice}"] = None
-    return list(found)
+                sentences[f"{'' if shared else f'experiments.{name}.'}{key} is not used by {choice}"] = None
+    return list(sentences)
 
 
 def merged(base: Tree, overrides: Tree) -> Tree:
     """`base` with `overrides` laid over it, mapping by mapping."""
     result = dict(base)
     for key, value in overrides.items():
-        both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        result[key] = merged(base[key], value) if both else value
+        mappings = isinstance(value, dict) and isinstance(base.get(key), dict)
+        result[key] = merged(base[key], value) if mappings else value
     return result
 
 
@@ -257,8 +257,10 @@ def _of_experiments(tree: Tree) -> Iterator[Problem]:
         if not EXPERIMENT_NAME.fullmatch(str(name)):
             yield where, BAD_NAME
         elif isinstance(overrides, dict):
-            known = _of_experiment(base, f"{where}.")
-            yield from (each for each in _of_experiment(merged(base, overrides), f"{where}.") if each not in known)
+            base_problems = _of_experiment(base, f"{where}.")
+            yield from (
+                each for each in _of_experiment(merged(base, overrides), f"{where}.") if each not in base_problems
+            )
 
 
 def _of_experiment(tree: Tree, prefix: str) -> list[Problem]:

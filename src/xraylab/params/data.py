@@ -111,8 +111,8 @@ class Data(Section):
         }
 
     def _inherited(self, source: Source) -> dict[str, Any]:
-        taken = ("layout", "labels", "table", "columns", "patient")
-        return {key: getattr(self, key) for key in taken if key not in source.model_fields_set}
+        inherited = ("layout", "labels", "table", "columns", "patient")
+        return {key: getattr(self, key) for key in inherited if key not in source.model_fields_set}
 
     @property
     def source_text(self) -> str:

@@ -17,12 +17,12 @@ def problems(error: ValidationError, root: type[BaseModel], prefix: str = "") ->
     return list(dict.fromkeys(_problem(item, root, prefix) for item in error.errors()))
 
 
-def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+def nearest(name: str, names: Iterable[str], prefix: str = "") -> str:
     """The one or two known names that are nearest, or all where none is near."""
-    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.75)
-    near = near or difflib.get_close_matches(name, list(known), n=1, cutoff=0.65)
+    near = difflib.get_close_matches(name, list(names), n=2, cutoff=0.75)
+    near = near or difflib.get_close_matches(name, list(names), n=1, cutoff=0.65)
     paths = " or ".join(f"{prefix}{each}" for each in near)
-    return f"did you mean {paths}?" if near else f"there is {', '.join(known)}"
+    return f"did you mean {paths}?" if near else f"there is {', '.join(names)}"
 
 
 def section_at(parents: Iterable[str], root: type[BaseModel]) -> type[BaseModel]:
@@ -58,4 +58,4 @@ def _model(annotation: Any) -> type[BaseModel] | None:
     """The first model in an annotation such as list[Source] | str."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for part in get_args(annotation) if (found := _model(part))), None)
+    return next((inner for part in get_args(annotation) if (inner := _model(part))), None)

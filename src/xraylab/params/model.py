@@ -24,21 +24,21 @@ class Freeze(Section):
     cache: bool
 
     @property
-    def chosen(self) -> dict[str, str | float]:
+    def choices(self) -> dict[str, str | float]:
         """Which keys say what is frozen, and what they say."""
         ways = {"until": self.until, "layer_fraction": self.layer_fraction, "n_blocks": self.n_blocks}
         return {key: value for key, value in ways.items() if value is not None}
 
     def unused(self) -> dict[str, str]:
-        return {} if self.chosen else dict.fromkeys(self.OFF, "a network of which nothing is frozen")
+        return {} if self.choices else dict.fromkeys(self.OFF, "a network of which nothing is frozen")
 
     def problems(self) -> Iterator[Problem]:
-        chosen = list(self.chosen)
-        if len(chosen) > 1:
-            yield chosen[1], f"model.freeze.{chosen[0]} says already what is frozen: set one to null"
+        choices = list(self.choices)
+        if len(choices) > 1:
+            yield choices[1], f"model.freeze.{choices[0]} says already what is frozen: set one to null"
         if self.n_blocks == 0:
             yield "n_blocks", "0 blocks freeze nothing: set it to null"
-        if chosen and self.cache and self.batch_norm == "train":
+        if choices and self.cache and self.batch_norm == "train":
             yield (
                 "cache",
                 "model.freeze.batch_norm: train changes the frozen part's output with every batch, so it cannot be "
@@ -64,10 +64,10 @@ class Model(Section):
 
     def problems(self) -> Iterator[Problem]:
         yield from super().problems()
-        chosen = list(self.freeze.chosen)
-        if chosen and self.pretrained == "none":
+        choices = list(self.freeze.choices)
+        if choices and self.pretrained == "none":
             yield (
-                f"freeze.{chosen[0]}",
+                f"freeze.{choices[0]}",
                 "model.pretrained is none, so what would be frozen has learnt nothing: set model.pretrained to default "
                 "or a file, or this to null",
             )

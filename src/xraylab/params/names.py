@@ -22,8 +22,8 @@ BUILT_IN: dict[str, list[str]] = {
 def _checked(kind: str, name: str) -> str:
     names = [*BUILT_IN[kind], *plugins.of_kind(kind, BUILT_IN[kind])]
     if name not in names:
-        *others, last = map(repr, names) if names else [f"a {kind} of a plugin, and none is installed"]
-        raise ValueError(f"should be {', '.join(others)} or {last}" if others else f"should be {last}")
+        *first, last = map(repr, names) if names else [f"a {kind} of a plugin, and none is installed"]
+        raise ValueError(f"should be {', '.join(first)} or {last}" if first else f"should be {last}")
     return name
 
 

@@ -62,10 +62,10 @@ class Search(Section):
     workers: PositiveInt
 
 
-def applies(dimension: Range | list[Any], drawn: Values) -> bool:
+def applies(dimension: Range | list[Any], sampled: Values) -> bool:
     """Whether a dimension is drawn, given what was drawn of those without a condition."""
     condition = dimension.when if isinstance(dimension, Range) else None
-    return all(drawn.get(key) == value for key, value in (condition or {}).items())
+    return all(sampled.get(key) == value for key, value in (condition or {}).items())
 
 
 def ordered(space: dict[str, Dimension]) -> list[tuple[str, Range | list[Any]]]:
@@ -78,10 +78,10 @@ def nested(values: Values) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for dotted, value in values.items():
         *parents, last = dotted.split(".")
-        place = tree
+        node = tree
         for key in parents:
-            place = place.setdefault(key, {})
-        place[last] = value
+            node = node.setdefault(key, {})
+        node[last] = value
     return tree
 
 
@@ -90,10 +90,10 @@ def corners(space: dict[str, Dimension]) -> Iterator[Values]:
     dimensions = ordered(space)
     ends = [dimension.ends if isinstance(dimension, Range) else dimension for _, dimension in dimensions]
     for combination in islice(product(*ends), COMBINATIONS):
-        drawn: Values = {}
+        sampled: Values = {}
         for (key, dimension), value in zip(dimensions, combination, strict=True):
-            drawn[key] = value if applies(dimension, drawn) else None
-        yield drawn
+            sampled[key] = value if applies(dimension, sampled) else None
+        yield sampled
 
 
 def key_problems(space: dict[str, Dimension], root: type[Section]) -> list[Problem]:
@@ -128,5 +128,5 @@ def condition_problems(space: dict[str, Dimension]) -> Iterator[Problem]:
             if not isinstance(choices, list):
                 yield f"search.space.{key}.when", f"{other} is not a list of choices in search.space"
             elif value not in choices:
-                known = ", ".join(map(str, choices))
-                yield f"search.space.{key}.when", f"{other} is never {value!r}; its choices are {known}"
+                listed = ", ".join(map(str, choices))
+                yield f"search.space.{key}.when", f"{other} is never {value!r}; its choices are {listed}"

@@ -45,14 +45,14 @@ class Section(BaseModel):
 
     def unused(self) -> dict[str, str]:
         """Dotted option -> the choice that has no use for it."""
-        found = {
+        options = {
             name: f"{chooser.removesuffix('.name').rpartition('.')[2]} {choice}"
             for name, (chooser, choices, _) in self.OPTIONS.items()
             if (choice := self._choice(chooser)) not in choices
         }
         for name, inner in self._sections().items():
-            found |= {f"{name}.{key}": choice for key, choice in inner.unused().items()}
-        return found
+            options |= {f"{name}.{key}": choice for key, choice in inner.unused().items()}
+        return options
 
     def resolved(self) -> Self:
         """The section without the options that it does not use: they are null, or what changes nothing."""

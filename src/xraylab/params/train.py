@@ -66,8 +66,8 @@ class TrainPhase(Course):
     def problems(self) -> Iterator[Problem]:
         """Options that are missing, or that nothing can come of before the phase ends."""
         yield from super().problems()
-        used, epochs = self.resolved(), self.epochs
-        decay, patience, cycle = used.decay_epochs, used.patience_epochs, used.cycle_len
+        course, epochs = self.resolved(), self.epochs
+        decay, patience, cycle = course.decay_epochs, course.patience_epochs, course.cycle_len
         if decay is not None and decay >= epochs:
             yield "decay_epochs", f"after {decay} of {epochs} epochs no rate is left to fall: lower it"
         if patience is not None and patience > epochs - 2:
@@ -76,7 +76,7 @@ class TrainPhase(Course):
                 f"the rate falls after {patience + 1} epochs at the earliest, and there are {epochs}: lower it, or "
                 "raise epochs",
             )
-        if cycle is not None and cycle >= epochs and used.cycle_mult not in (1, None):
+        if cycle is not None and cycle >= epochs and course.cycle_mult not in (1, None):
             yield (
                 "cycle_mult",
                 f"the first cycle takes all {epochs} epochs, so that there is no longer one: set it to 1",
@@ -130,14 +130,14 @@ class Train(Course):
         if self.phases is None:
             return super().unused()
         idle = [_phase(self, overrides).unused() for overrides in self.phases]
-        found = {
+        options = {
             key: "any phase of train.phases"
             for key in Course.model_fields
             if all(key in overrides or key in each for overrides, each in zip(self.phases, idle, strict=True))
         }
         for number, each in enumerate(idle):
-            found |= {self.where(number) + key: choice for key, choice in each.items()}
-        return found
+            options |= {self.where(number) + key: choice for key, choice in each.items()}
+        return options
 
     def resolved(self) -> "Train":
         """With phases, each written out whole; the keys that they share are then the first one's."""
@@ -176,8 +176,8 @@ def phases(train: Train) -> list[TrainPhase]:
 
 def _phase(train: Train, overrides: dict[str, Any]) -> TrainPhase:
     """Errors: ValidationError."""
-    taken = {name: getattr(train, name) for name in Course.model_fields}
-    return TrainPhase.model_validate({"frozen": False, **taken, **overrides})
+    inherited = {name: getattr(train, name) for name in Course.model_fields}
+    return TrainPhase.model_validate({"frozen": False, **inherited, **overrides})
 
 
 def _waits_from(min_epochs: int, last_phase: int) -> int:

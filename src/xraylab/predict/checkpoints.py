@@ -90,9 +90,9 @@ def load_run(paths: Paths, experiment: str, repeat: int = 0) -> TrainedModel:
     if not (folder / "model.json").is_file():
         trained = sorted(f"{path.parts[-3]}/{path.parts[-2]}" for path in paths.models.glob("*/*/model.json"))
         near = difflib.get_close_matches(f"{experiment}/{repeat}", trained, n=1)
-        others = f"; did you mean {near[0]}? Trained: {some(trained)}" if near else f"; trained: {some(trained)}"
+        hint = f"; did you mean {near[0]}? Trained: {some(trained)}" if near else f"; trained: {some(trained)}"
         raise MissingError(
-            f"{experiment}/{repeat} is not trained{others if trained else ''}. "
+            f"{experiment}/{repeat} is not trained{hint if trained else ''}. "
             "`dvc repro` trains what params.yaml names under experiments and study.repeats"
         )
     return TrainedModel(folder, files.read_json(folder / "model.json"))
@@ -116,11 +116,11 @@ def find_runs(paths: Paths, names: Sequence[str]) -> list[TrainedModel]:
         for number in repeats or [repeat or 0]:
             run = load_run(paths, experiment, number)
             runs.setdefault(run.folder, run)
-    first, *others = runs.values()
-    for other in others:
-        if other.classes != first.classes:
-            raise DataError(f"{first.name} and {other.name} know other classes: `dvc repro` trains them anew")
-    return [first, *others]
+    first, *rest = runs.values()
+    for run in rest:
+        if run.classes != first.classes:
+            raise DataError(f"{first.name} and {run.name} know other classes: `dvc repro` trains them anew")
+    return [first, *rest]
 
 
 def predict_files(
@@ -154,16 +154,16 @@ def evaluate_checkpoint(
     """
     folder = paths.model(experiment, repeat)
     run = TrainedModel(folder, files.read_json(folder / "model.json"))
-    chosen, classes = run.epoch() if epoch is None else epoch, run.classes
+    selected, classes = run.epoch() if epoch is None else epoch, run.classes
     images = tables.read(paths.split_of(repeat) / f"{split}_data.csv")[["id", "label"]]
     _refuse_other_data(images, classes, split)
-    (table,), notes = run.predict_cached([chosen], images, paths.cache, tta)
+    (table,), notes = run.predict_cached([selected], images, paths.cache, tta)
     actual = np.array([classes.index(label) for label in table["label"]], np.int64)
     predicted = table[[f"p_{label}" for label in classes]].to_numpy().argmax(axis=1)
     matrix = confusion.confusion_matrix(actual, predicted, len(classes))
     positive = classes.index(run.record["positive"]) if run.record["positive"] else None
     return {
-        "epoch": chosen,
+        "epoch": selected,
         "images": len(images),
         "accuracy": confusion.accuracy(matrix),
         "precision": confusion.precision(matrix, positive),
@@ -177,8 +177,8 @@ def evaluate_checkpoint(
 def _common_preparation(runs: Sequence[TrainedModel], preparation: dict[str, Any]) -> dict[str, Any]:
     """How the images were prepared that these runs were trained on. Errors: DataError where they differ."""
     settings = [run.record.get("images", preparation) for run in runs]
-    for run, own in zip(runs, settings, strict=True):
-        if own != settings[0]:
+    for run, setting in zip(runs, settings, strict=True):
+        if setting != settings[0]:
             raise DataError(
                 f"{runs[0].name} and {run.name} were trained on images prepared in other ways: `dvc repro` trains "
                 "them anew"
@@ -189,9 +189,9 @@ def _common_preparation(runs: Sequence[TrainedModel], preparation: dict[str, Any
 def _refuse_other_data(images: pd.DataFrame, classes: list[str], split: str) -> None:
     if images.empty:
         raise DataError(f"the {split} split has no images (split.valid_pct is 0): score the other split")
-    others = sorted(set(images["label"]) - set(classes))
-    if others:
+    unknown = sorted(set(images["label"]) - set(classes))
+    if unknown:
         raise DataError(
-            f"the experiment was trained on {', '.join(classes)}, the data now hold {', '.join(others)}: "
+            f"the experiment was trained on {', '.join(classes)}, the data now hold {', '.join(unknown)}: "
             "`dvc repro` trains it anew"
         )

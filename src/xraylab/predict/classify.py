@@ -33,7 +33,9 @@ def run(
     classes = runs[0].classes
     highest = p.argmax(axis=1)
     predicted = pd.Series(highest if numbers else [classes[number] for number in highest])
-    table = _whole(images, predicted, p, classes) if header is None else _short(images, predicted, header)
+    table = (
+        _full_table(images, predicted, p, classes) if header is None else _submission_table(images, predicted, header)
+    )
     tables.write(table, target)
     yield f"{', '.join(run.name for run in runs)}: {len(images)} images"
     yield from (f"{label:24} {(highest == number).sum():6}" for number, label in enumerate(classes))
@@ -62,13 +64,13 @@ def _header(text: str) -> tuple[str, str]:
     return first, second
 
 
-def _whole(images: pd.DataFrame, predicted: pd.Series, p: Floats, classes: list[str]) -> pd.DataFrame:
+def _full_table(images: pd.DataFrame, predicted: pd.Series, p: Floats, classes: list[str]) -> pd.DataFrame:
     return pd.DataFrame(
         {"id": images["id"], "predicted": predicted, **{f"p_{label}": p[:, n] for n, label in enumerate(classes)}}
     )
 
 
-def _short(images: pd.DataFrame, predicted: pd.Series, header: tuple[str, str]) -> pd.DataFrame:
+def _submission_table(images: pd.DataFrame, predicted: pd.Series, header: tuple[str, str]) -> pd.DataFrame:
     """Competitions know an image by its file's name without the suffix."""
     names = [Path(name).stem for name in images["id"]]
     if len(set(names)) < len(names):

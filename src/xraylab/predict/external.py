@@ -29,10 +29,10 @@ from xraylab.predict import checkpoints, thresholds
 from xraylab.predict.checkpoints import TrainedModel
 from xraylab.predict.thresholds import OperatingPoint, Thresholds
 
-SEEN = ("train", "valid")
+USED_SPLITS = ("train", "valid")
 """Splits whose images a run has seen: validation chose its epoch, threshold and temperature."""
 EXAMPLES = 20
-SHOWN = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1", "auroc", "log_loss")
+SUMMARY_METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1", "auroc", "log_loss")
 
 Record = dict[str, Any]
 
@@ -83,14 +83,14 @@ def summary(record: Record) -> Iterator[str]:
     overlap = record["overlap"]
     run = f"{record['experiment']}/{record['repeat']}, epoch {record['epoch']}"
     yield f"{run}, on {record['folder']} ({record['layout']})"
-    for split in SEEN:
+    for split in USED_SPLITS:
         yield f"removed {overlap[split]:6}  copies of {split} images, by perceptual hash"
     if record["unreadable"]:
         yield f"removed {len(record['unreadable']):6}  files that cannot be read"
     yield f"scored  {record['images']:6}  " + ", ".join(f"{name} {n}" for name, n in record["classes"].items())
-    shown = [row for row in record["metrics"] if row["metric"] in SHOWN]
-    width = max(len(row["class"]) for row in shown)
-    for row in shown:
+    rows = [row for row in record["metrics"] if row["metric"] in SUMMARY_METRICS]
+    width = max(len(row["class"]) for row in rows)
+    for row in rows:
         interval = _estimate(row["value"], row["ci_low"], row["ci_high"])
         yield f"{row['class']:{width}}  {row['metric']:20} {interval}{_why(row)}"
     yield f"{100 * record['confidence']:g} % intervals: {record['intervals']}"
@@ -127,8 +127,8 @@ def _labels(options: list[str], classes: list[str], folder: Path, layout: str) -
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder: name the folder that holds the images")
     counts = layouts.count_labels(folder, layouts.read(folder, layout, None, None, None))
-    taken = {label for several in named.values() for label in several}
-    free = [label for label in counts if label not in taken]
+    assigned = {label for several in named.values() for label in several}
+    free = [label for label in counts if label not in assigned]
     labels = {name: named.get(name) or same_spelling(name, free) for name in classes}
     absent = [name for name in classes if not labels[name]]
     if absent:
@@ -158,10 +158,10 @@ def _read(
         raise DataError(f"{folder} is not a folder: name the folder that holds the images")
     dataset = layouts.read(folder, layout, classes, labels, None)
     measured, unreadable, _ = index.measure(folder, dataset.table)
-    own = tables.read(paths.index)
+    study_images = tables.read(paths.index)
     lists = paths.split_of(repeat)
-    split_of = {name: split for split in SEEN for name in tables.read(lists / f"{split}_data.csv")["id"]}
-    seen = duplicates.seen(measured, own[own["id"].isin(list(split_of))])
+    split_of = {name: split for split in USED_SPLITS for name in tables.read(lists / f"{split}_data.csv")["id"]}
+    seen = duplicates.find_copies(measured, study_images[study_images["id"].isin(list(split_of))])
     copies = measured[["id"]].assign(seen=seen, split=seen.map(split_of))[seen != ""]
     rest = measured[seen == ""].reset_index(drop=True)
     if rest.empty:
@@ -170,7 +170,7 @@ def _read(
 
 
 def _record(
-    model: TrainedModel, folder: Path, external: ExternalData, p: Floats, chosen: Thresholds, cfg: EvalConfig
+    model: TrainedModel, folder: Path, external: ExternalData, p: Floats, run_thresholds: Thresholds, cfg: EvalConfig
 ) -> Record:
     labels, classes, splits = external.table["label"], model.classes, external.overlap["split"]
     sample = Sample(labels.map(classes.index).to_numpy(np.int64), p, external.table["patient"].to_numpy(str))
@@ -186,16 +186,16 @@ def _record(
         "left_out": external.dataset.left_out,
         "unreadable": external.unreadable[:EXAMPLES],
         "overlap": {
-            **{split: int((splits == split).sum()) for split in SEEN},
+            **{split: int((splits == split).sum()) for split in USED_SPLITS},
             "examples": external.overlap.head(EXAMPLES).to_dict("records"),
         },
         "confidence": cfg.confidence,
         "intervals": sample.units.description,
         "metrics": [to_row(metric) for metric in metrics_with_intervals(sample, cfg)],
         "confusion": confusion_matrix(sample.actual, sample.predicted, len(classes)).tolist(),
-        "temperature": chosen.temperature,
-        "log_loss_calibrated": _calibrated(sample, chosen.temperature),
-        "operating_points": [_applied(point, sample, cfg) for point in chosen.points],
+        "temperature": run_thresholds.temperature,
+        "log_loss_calibrated": _calibrated(sample, run_thresholds.temperature),
+        "operating_points": [_applied(point, sample, cfg) for point in run_thresholds.points],
     }
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xraylab.data import augment
-from xraylab.data.augment import Augmentation, Drawn
+from xraylab.data.augment import Augmentation, SampledAugmentation
 from xraylab.data.image_cache import SCORING_BATCH, ImageCache, Normalise, Rows, network_input
 from xraylab.model import hardware, memory, scoring
 from xraylab.shards import Images, load
@@ -77,5 +77,7 @@ def _augmented(
         yield partial(_view, cached, rows, augmentation, augmentation.draw(uniform))
 
 
-def _view(cached: ImageCache, rows: Rows, augmentation: Augmentation, drawn: Drawn, start: int, stop: int) -> Tensor:
-    return cached.changed(rows[start:stop], drawn.of(np.arange(start, stop)), augmentation)
+def _view(
+    cached: ImageCache, rows: Rows, augmentation: Augmentation, sampled: SampledAugmentation, start: int, stop: int
+) -> Tensor:
+    return cached.augment(rows[start:stop], sampled.of(np.arange(start, stop)), augmentation)

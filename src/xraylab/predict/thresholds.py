@@ -34,8 +34,8 @@ def read(folder: Path, experiment: str, repeat: int) -> Thresholds:
     keys experiment, repeat and temperature. A file, run or number that is not there is not available, and no error.
     """
     runs = files.read_json(folder / TEMPERATURES) if (folder / TEMPERATURES).is_file() else []
-    own = [run.get("temperature") for run in runs if (run["experiment"], run["repeat"]) == (experiment, repeat)]
-    return Thresholds(_points(folder / POINTS, experiment, repeat), own[0] if own else None)
+    matching = [run.get("temperature") for run in runs if (run["experiment"], run["repeat"]) == (experiment, repeat)]
+    return Thresholds(_points(folder / POINTS, experiment, repeat), matching[0] if matching else None)
 
 
 def _points(path: Path, experiment: str, repeat: int) -> list[OperatingPoint]:
@@ -43,6 +43,6 @@ def _points(path: Path, experiment: str, repeat: int) -> list[OperatingPoint]:
         return []
     table = tables.read(path, ("experiment", "class", "point"))
     table["threshold"] = pd.to_numeric(table["threshold"], errors="coerce")
-    own = table[(table["experiment"] == experiment) & (table["repeat"] == repeat)].dropna(subset="threshold")
-    rows = zip(own["class"], own["point"], own["threshold"], strict=True)
+    matching = table[(table["experiment"] == experiment) & (table["repeat"] == repeat)].dropna(subset="threshold")
+    rows = zip(matching["class"], matching["point"], matching["threshold"], strict=True)
     return [OperatingPoint(class_, point, float(threshold)) for class_, point, threshold in rows]

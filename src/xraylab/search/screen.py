@@ -7,7 +7,7 @@ from rich.console import Console
 
 from xraylab.jobs import pool
 from xraylab.params.search import Values
-from xraylab.progress import spelt
+from xraylab.progress import duration
 
 Best = tuple[float, int]  # metric and number of a trial
 
@@ -50,7 +50,7 @@ class Screen(pool.Screen):
         if not ended or self.done >= self.total:
             return f" ({best})"
         left = self.seconds / ended * (self.total - self.done) / self.workers
-        return f" ({best}; about {spelt(left)} left)"
+        return f" ({best}; about {duration(left)} left)"
 
 
 def label(number: int, values: Values) -> str:

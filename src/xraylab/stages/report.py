@@ -53,5 +53,5 @@ def _augmented(cfg: ExperimentConfig, images: Gray) -> list[list[Gray]]:
 def _views(image: Gray, images: Gray, augmentation: Augmentation, size: int) -> list[Gray]:
     drawn = augmentation.draw(augment.uniform([0], VIEWS))
     drawn = augment.match_histograms(drawn, np.stack([image] * VIEWS), lambda rows: images[rows], len(images))
-    views = [augment.shown(image, drawn, number, augmentation, size, ERASED) for number in range(VIEWS)]
-    return [augment.resized(image, size), *views]
+    views = [augment.render(image, drawn, number, augmentation, size, ERASED) for number in range(VIEWS)]
+    return [augment.resize(image, size), *views]

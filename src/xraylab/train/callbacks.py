@@ -43,7 +43,7 @@ class Reproducible(Callback):  # type: ignore[misc]
 
     def before_fit(self) -> None:
         if hasattr(self.learn, "lr_finder"):
-            self.before = self.dls.train.epoch, {each: each.state() for each in stateful(self.learn)}
+            self.snapshot = self.dls.train.epoch, {each: each.state() for each in stateful(self.learn)}
             self.dls.train.epoch = FINDER_EPOCH
 
     def before_train(self) -> None:
@@ -54,7 +54,7 @@ class Reproducible(Callback):  # type: ignore[misc]
 
     def after_fit(self) -> None:
         if hasattr(self.learn, "lr_finder"):
-            self.dls.train.epoch, states = self.before
+            self.dls.train.epoch, states = self.snapshot
             for callback, state in states.items():
                 callback.load(state)
 
@@ -96,20 +96,20 @@ class Mix(Callback):  # type: ignore[misc]
         order = torch.from_numpy(np.random.permutation(len(labels))).to(labels.device)
         share = np.random.beta(self.alpha, self.alpha)
         mixed, self.share = self.mixed(images, images[order], max(share, 1 - share))
-        self.learn.xb, self.others = (mixed,), labels[order]
+        self.learn.xb, self.partner_labels = (mixed,), labels[order]
 
     def after_loss(self) -> None:
-        other = self.loss_func(self.pred, self.others)
+        other = self.loss_func(self.pred, self.partner_labels)
         self.learn.loss_grad = torch.lerp(other, self.loss_grad, self.share)
         self.learn.loss = self.loss_grad.detach().clone()
 
 
-def mixup(images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]:
+def mixup(images: Tensor, partners: Tensor, share: float) -> tuple[Tensor, float]:
     """Every pixel is a mean of the two images: Zhang et al. 2018, arXiv:1710.09412."""
-    return torch.lerp(others, images, share), share
+    return torch.lerp(partners, images, share), share
 
 
-def cutmix(images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]:
+def cutmix(images: Tensor, partners: Tensor, share: float) -> tuple[Tensor, float]:
     """A rectangle of the image is the other image's: Yun et al. 2019, arXiv:1905.04899."""
     height, width = images.shape[-2:]
     half = (1 - share) ** 0.5 / 2
@@ -117,7 +117,7 @@ def cutmix(images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]
     top, bottom = (int(np.clip(round((y + side) * height), 0, height)) for side in (-half, half))
     left, right = (int(np.clip(round((x + side) * width), 0, width)) for side in (-half, half))
     mixed = images.clone()
-    mixed[..., top:bottom, left:right] = others[..., top:bottom, left:right]
+    mixed[..., top:bottom, left:right] = partners[..., top:bottom, left:right]
     return mixed, 1 - (bottom - top) * (right - left) / (height * width)
 
 
@@ -137,23 +137,23 @@ class Accumulate(Callback):  # type: ignore[misc]
     def before_train(self) -> None:
         size = self.dls.train.bs
         images = min(self.dls.train.n, len(self.dls.train) * size)
-        self.left, self.group = images, self.batches * size
+        self.remaining, self.group = images, self.batches * size
 
     def after_loss(self) -> None:
         if self.iter % self.batches == 0:
-            self.together = min(self.left, self.group)
+            self.step_images = min(self.remaining, self.group)
             self.weight: Tensor | float = 0
-        self.left -= len(self.yb[0])
+        self.remaining -= len(self.yb[0])
         weight = losses.divisor(self.loss_func, self.yb[0])
         self.weight = self.weight + weight
-        self.learn.loss_grad = self.loss_grad * (weight / self.together)
+        self.learn.loss_grad = self.loss_grad * (weight / self.step_images)
 
     def before_step(self) -> None:
         if (self.iter + 1) % self.batches and self.iter + 1 < self.n_iter:
             raise CancelBatchException
         if isinstance(self.weight, Tensor):
             gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-            torch._foreach_mul_(gradients, self.together / self.weight)
+            torch._foreach_mul_(gradients, self.step_images / self.weight)
 
 
 class FreezeModules(Callback):  # type: ignore[misc]
@@ -174,9 +174,9 @@ class FreezeModules(Callback):  # type: ignore[misc]
     def after_fit(self) -> None:
         self._require_gradients(True)
 
-    def _require_gradients(self, wanted: bool) -> None:
+    def _require_gradients(self, required: bool) -> None:
         for parameter in self.trained:
-            parameter.requires_grad_(wanted)
+            parameter.requires_grad_(required)
 
 
 class FreezeBatchNorm(Callback):  # type: ignore[misc]
@@ -257,7 +257,7 @@ class LossScaling(Callback):  # type: ignore[misc]
         step = _Step(self.model.parameters())
         self.scaler.step(step)  # type: ignore[arg-type]  # it needs no more of an optimizer than that
         self.scaler.update()
-        if not step.taken:
+        if not step.applied:
             self.opt.zero_grad()
             raise CancelBatchException  # after CancelStepException, fastai would say that there was a step
 
@@ -273,7 +273,7 @@ class _Step:
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         self.param_groups = [{"params": list(parameters)}]
-        self.taken = False
+        self.applied = False
 
     def step(self) -> None:
-        self.taken = True
+        self.applied = True

@@ -34,7 +34,7 @@ def fit(learn: XrayLearner, run: TrainingRun, state: TrainingState) -> None:
     """Train from the last finished epoch to the end of the last phase; then average what the configuration asks for."""
     watching = trackers.callbacks(state.rows, run.paths.state, run.name)
     with computing(learn, run):
-        phases = create_phases(run.cfg.train, _found_rate(learn, run, state))
+        phases = create_phases(run.cfg.train, _suggested_lr(learn, run, state))
         PhasedFit(learn, phases, state, run.name, run.cfg.train.early_stop_patience, watching).run()
 
 
@@ -45,21 +45,23 @@ def find_rate(learn: XrayLearner, run: TrainingRun) -> Any:
         return lr_find.lr_curve(learn, [all_but_the_head(learn)] if frozen else [])
 
 
-def create_phases(cfg: Train, found: float | None) -> list[Phase]:
-    """The phases with their optimizers; `found` is the rate of those whose rate is to be found."""
+def create_phases(cfg: Train, suggested_lr: float | None) -> list[Phase]:
+    """The phases with their optimizers; `suggested_lr` is the rate of those whose rate is to be found."""
     return [
-        replace(phase, opt_func=create_optimizer(each)) for each in phases_of(cfg) for phase in _scheduled(each, found)
+        replace(phase, opt_func=create_optimizer(each))
+        for each in phases_of(cfg)
+        for phase in _scheduled(each, suggested_lr)
     ]
 
 
-def _scheduled(cfg: TrainPhase, found: float | None) -> list[Phase]:
-    rate = found if cfg.lr == "find" else cfg.lr
+def _scheduled(cfg: TrainPhase, suggested_lr: float | None) -> list[Phase]:
+    rate = suggested_lr if cfg.lr == "find" else cfg.lr
     make, cycle_momentum = schedules.SCHEDULES[cfg.schedule], cfg.momentum is None
     phases = make(cfg.epochs, rate, networks.PARTS, cycle_momentum, **cfg.schedule_options)
     return [replace(phase, frozen=True) for phase in phases] if cfg.frozen else phases
 
 
-def _found_rate(learn: XrayLearner, run: TrainingRun, state: TrainingState) -> float | None:
+def _suggested_lr(learn: XrayLearner, run: TrainingRun, state: TrainingState) -> float | None:
     """What the finder suggests, where a phase asks for it; its curve is kept with the run, which goes on with it."""
     if "find" not in {phase.lr for phase in phases_of(run.cfg.train)}:
         return None
@@ -75,7 +77,7 @@ def computing(learn: XrayLearner, run: TrainingRun) -> Iterator[None]:
 
     Errors: TrainingError where memory runs out in a training step, with the batch size to try.
     """
-    inputs, before = learn.dls.train_ds.inputs, torch.get_num_threads()
+    inputs, threads = learn.dls.train_ds.inputs, torch.get_num_threads()
     vectors = isinstance(inputs, Features) and inputs.array.ndim == 2
     torch.set_num_threads(1 if vectors else run.hardware.threads)
     try:
@@ -85,7 +87,7 @@ def computing(learn: XrayLearner, run: TrainingRun) -> Iterator[None]:
             raise
         raise TrainingError(_smaller(run.cfg.train.batch_size, run.cfg.train.grad_accum)) from error
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
 
 
 def _smaller(batch_size: int, accumulate: int) -> str:
@@ -148,15 +150,15 @@ class PhasedFit:
         self.stateful = callbacks.stateful(self.learn)
         self.network = self.learn.model  # which an average may stand in for while it is scored
         self._resume()
-        done, epochs = len(self.state.rows), sum(phase.epochs for phase in self.phases)
-        self.started, self.before = time.monotonic(), self.state.seconds
+        epochs_done, epochs = len(self.state.rows), sum(phase.epochs for phase in self.phases)
+        self.started, self.seconds_before = time.monotonic(), self.state.seconds
         bar = EpochBar(self.title, epochs + len(self.state.averages), self.history, self.state.policy.monitor)
         # in place of fastai's bar, which begins anew in each phase and knows nothing of finished epochs
         with self.learn.no_bar(), self.learn.no_logging():
             self.learn.add_cbs(cbs := [self.history, Checkpoint(self._save), bar, *self.watching])
-            bar.start(done)
+            bar.start(epochs_done)
             try:
-                self._fit_phases(done)
+                self._fit_phases(epochs_done)
                 self._fit_averages()
             finally:
                 bar.stop()
@@ -185,23 +187,23 @@ class PhasedFit:
         return phase
 
     def _save(self) -> None:
-        self.state.seconds = self.before + time.monotonic() - self.started
+        self.state.seconds = self.seconds_before + time.monotonic() - self.started
         self.state.scoring_batch = self.learn.scoring_batch
         carried = {callback.saved_as: callback.state() for callback in self.stateful}
         model, optimizer = self.network.state_dict(), optimizers.state(self.learn.opt)
         self.state.save(self.learn.model, model=model, optimizer=optimizer, **carried)
 
-    def _fit_phases(self, done: int) -> None:
+    def _fit_phases(self, epochs_done: int) -> None:
         first = 0
         for phase in self.phases:
             end = first + phase.epochs
-            if end > done and not self.state.averaged and not self._stops():
-                self._fit_phase(phase, first, max(done - first, 0))
+            if end > epochs_done and not self.state.averaged and not self._stops():
+                self._fit_phase(phase, first, max(epochs_done - first, 0))
             first = end
 
     def _stops(self) -> bool:
-        before_last = sum(phase.epochs for phase in self.phases[:-1])
-        return self.state.out_of_patience(self.patience, before_last)
+        last_start = sum(phase.epochs for phase in self.phases[:-1])
+        return self.state.out_of_patience(self.patience, last_start)
 
     def _fit_phase(self, phase: Phase, first: int, skip: int) -> None:
         """One call of fastai's fit; a phase begins with a fresh optimizer, a resumed one goes on with its own."""

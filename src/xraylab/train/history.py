@@ -46,16 +46,16 @@ class SplitMetric(Metric):  # type: ignore[misc]
 
     def reset(self) -> None:
         """Begin anew."""
-        self.seen, self.matrix = 0, np.zeros((self.classes, self.classes), np.int64)
+        self.count, self.matrix = 0, np.zeros((self.classes, self.classes), np.int64)
 
     def accumulate(self, learn: Any) -> None:
         """Count a batch."""
         images, logits, labels = len(learn.pred), learn.pred.detach().cpu(), learn.yb[0].cpu()
         items = getattr(getattr(learn.dl, "dataset", None), "items", None)
         if items is not None and "split" in items:
-            chosen = torch.from_numpy(items["split"].to_numpy(str)[self.seen : self.seen + images] == self.split)
-            logits, labels = logits[chosen], labels[chosen]
-        self.seen += images
+            members = torch.from_numpy(items["split"].to_numpy(str)[self.count : self.count + images] == self.split)
+            logits, labels = logits[members], labels[members]
+        self.count += images
         self.matrix += confusion(logits, labels, self.classes)
 
     @property
@@ -108,7 +108,7 @@ class History(Callback):  # type: ignore[misc]
 
     def before_train(self) -> None:
         zero = torch.zeros((), device=self.dls.device)
-        self.total, self.right, self.seen = zero, zero, 0
+        self.total, self.correct, self.count = zero, zero, 0
         self.unchecked: list[tuple[Tensor, NDArray[np.int64]]] = []
 
     def before_validate(self) -> None:
@@ -125,15 +125,15 @@ class History(Callback):  # type: ignore[misc]
         if len(self.unchecked) == CHECK_EVERY:
             self._check()
         self.total = self.total + loss * count
-        self.right = self.right + (learn.pred.argmax(dim=1) == learn.yb[0]).sum()
-        self.seen += count
+        self.correct = self.correct + (learn.pred.argmax(dim=1) == learn.yb[0]).sum()
+        self.count += count
 
     def after_train(self) -> None:
         self._check()
 
     def _check(self) -> None:
         """Refuse a loss that is no number; not after every batch, since a GPU would have to wait for the answer."""
-        losses, shown = zip(*self.unchecked, strict=True) if self.unchecked else ((), ())
+        losses, positions = zip(*self.unchecked, strict=True) if self.unchecked else ((), ())
         self.unchecked = []
         wrong = [
             number for number, loss in enumerate(torch.stack(losses).tolist() if losses else []) if not isfinite(loss)
@@ -144,7 +144,7 @@ class History(Callback):  # type: ignore[misc]
                 f"the training loss is no longer a number in epoch {len(self.rows)}, batch {batch}: lower train.lr (a"
                 " tenth is a good try), set train.grad_clip, or set train.precision to float32. The batch's images,"
                 " which may be at fault where it is the first of all:",
-                _listed(list(self.dls.train_ds.items["id"].iloc[shown[wrong[0]]])),
+                _listed(list(self.dls.train_ds.items["id"].iloc[positions[wrong[0]]])),
             )
 
     def after_validate(self) -> None:
@@ -153,8 +153,8 @@ class History(Callback):  # type: ignore[misc]
             "epoch": len(self.rows),
             "phase": self.phase,
             "lr": float(self.opt.hypers[-1]["lr"]),
-            "train_loss": float(self.total) / self.seen,
-            "train_accuracy": float(self.right) / self.seen,
+            "train_loss": float(self.total) / self.count,
+            "train_accuracy": float(self.correct) / self.count,
         }
         splits = self.dls.valid_ds.items["split"].to_numpy(str)
         for split in dict.fromkeys(splits.tolist()):
@@ -208,7 +208,7 @@ class EpochBar(Callback):  # type: ignore[misc]
         batches = len(self.dls.train)
         self.pace = progress.Pace(self.epochs * batches, epochs_done * batches, self.clock)
         self.display.start()
-        self.task = self.display.add_task(self.title, total=self.pace.total, completed=self.pace.done)
+        self.task = self.display.add_task(self.title, total=self.pace.total, completed=self.pace.completed)
 
     def after_batch(self) -> None:
         if self.training:
@@ -220,7 +220,7 @@ class EpochBar(Callback):  # type: ignore[misc]
     def after_validate(self) -> None:
         line = epoch_line(self.title, self.epochs, self.history.rows[-1], self.monitor)
         self.display.console.print(line, highlight=False, soft_wrap=True)
-        self.pace.spoken()
+        self.pace.restart()
 
     def stop(self) -> None:
         self.display.stop()
@@ -229,7 +229,7 @@ class EpochBar(Callback):  # type: ignore[misc]
         epoch = f"{cut(self.title, TITLE)} epoch {len(self.history.rows) + 1}/{self.epochs}"
         part = f"{100 * (self.iter + 1) // self.n_iter} %{'' if self.training else ' scored'}"
         images = self.pace.per_second() * self.dls.train.bs
-        return f"{epoch}, {part}  {images:.0f} images/s  {self.pace.left()} left"
+        return f"{epoch}, {part}  {images:.0f} images/s  {self.pace.remaining()} left"
 
 
 def epoch_line(title: str, epochs: int, row: Row, monitor: str) -> str:
@@ -237,11 +237,11 @@ def epoch_line(title: str, epochs: int, row: Row, monitor: str) -> str:
     split, _, _ = monitor.partition("_")
     line = f"{cut(title, TITLE)} epoch {row['epoch'] + 1}/{epochs}"
     first = dict.fromkeys([monitor, "train_loss", f"{split}_loss", f"{split}_f1", f"{split}_accuracy"])
-    shown: list[str] = []
+    columns: list[str] = []
     for name in first:
-        if len(line) + sum(len(_value(row, other)) for other in [*shown, name]) <= WIDTH:
-            shown.append(name)
-    return line + "".join(_value(row, name) for name in row if name in shown)
+        if len(line) + sum(len(_value(row, other)) for other in [*columns, name]) <= WIDTH:
+            columns.append(name)
+    return line + "".join(_value(row, name) for name in row if name in columns)
 
 
 def cut(text: str, width: int) -> str:

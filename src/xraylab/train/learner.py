@@ -60,13 +60,13 @@ class XrayLearner(Learner):  # type: ignore[misc]
             super().all_batches()
             return
         dl.before_iter()
-        places = list(dl.get_idxs())
-        self.n_iter = -(-len(places) // self.scoring_batch)
+        idxs = list(dl.get_idxs())
+        self.n_iter = -(-len(idxs) // self.scoring_batch)
 
         def score(start: int, stop: int) -> None:
-            self.one_batch(start // self.scoring_batch, dl.whole_batch(places[start:stop]))
+            self.one_batch(start // self.scoring_batch, dl.whole_batch(idxs[start:stop]))
 
-        for _, size in memory.batches(score, len(places), self.scoring_batch, "scoring the validation images"):
+        for _, size in memory.batches(score, len(idxs), self.scoring_batch, "scoring the validation images"):
             self.scoring_batch = size
 
     def _do_epoch_validate(self, ds_idx: int = 1, dl: Any = None) -> None:
@@ -85,7 +85,7 @@ def dataloaders(run: TrainingRun) -> XrayDataLoaders:
     positive = None if name is None else run.classes.index(name)
     train, valid = (Subset(items[n], rows[n], inputs, vocab, positive, split_idx=n) for n in (0, 1))
     sampler, augmentation, device = _sampler(run, train), Augmentation(**run.augmentation), run.hardware.device
-    batch_size, files = run.cfg.train.batch_size, {"row_of": row_of, "read": _reader(run)}
+    batch_size, files = run.cfg.train.batch_size, {"row_of": row_of, "read_image": _reader(run)}
     return build_dataloaders(train, valid, sampler, augmentation, batch_size, run.repeat, device, **files)
 
 
@@ -97,21 +97,21 @@ def learner(run: TrainingRun, dls: XrayDataLoaders, cbs: Sequence[Callback] = ()
     """
     cfg, device = run.cfg, run.hardware.device
     torch.manual_seed(run.repeat)
-    place = run.paths.weights(cfg.model.pretrained)
-    start = create_starting_model(cfg.model, run.classes, place, cfg.pretrained_sha256, print)
+    weights_file = run.paths.weights(cfg.model.pretrained)
+    start = create_starting_model(cfg.model, run.classes, weights_file, cfg.pretrained_sha256, print)
     loss = create_loss(cfg.loss, dls.train_ds.labels, len(run.classes)).to(device)
-    own = [*_step_callbacks(run, dls, start), *_source_losses(run, dls)]
-    own += plugins.create_callbacks(cfg.train.callbacks)
+    run_cbs = [*_step_callbacks(run, dls, start), *_source_losses(run, dls)]
+    run_cbs += plugins.create_callbacks(cfg.train.callbacks)
     if cfg.train.ema_decay is not None:
-        own.append(EMA(start.trainable.to(device), cfg.train.ema_decay))
+        run_cbs.append(EMA(start.trainable.to(device), cfg.train.ema_decay))
     first = phases(cfg.train)[0]
     rate = {} if first.lr == "find" else {"lr": first.lr}
     folder = run.paths.state / "notebook" / run.name
-    made = build_learner(
-        dls, start.trainable, loss, create_optimizer(first), run.hardware, [*own, *cbs], path=folder, **rate
+    learn = build_learner(
+        dls, start.trainable, loss, create_optimizer(first), run.hardware, [*run_cbs, *cbs], path=folder, **rate
     )
-    made.starting_model = start
-    return made
+    learn.starting_model = start
+    return learn
 
 
 def build_learner(
@@ -129,7 +129,7 @@ def build_learner(
     form that never makes a GPU wait.
     """
     scaling = [callbacks.LossScaling(hardware.device)] if hardware.precision == "float16" else []
-    made = XrayLearner(
+    learn = XrayLearner(
         dls,
         network.to(memory_format=memory_format(hardware.device)),
         loss,
@@ -141,19 +141,19 @@ def build_learner(
         train_bn=False,
         **options,
     )
-    made.remove_cb(made.recorder)
-    made.add_cb(Recorder())
-    return made
+    learn.remove_cb(learn.recorder)
+    learn.add_cb(Recorder())
+    return learn
 
 
 def create_loss(cfg: Loss, labels: NDArray[np.int64], n_classes: int) -> nn.Module:
     """From logits and labels to a mean, weighted by the training labels where the configuration says so."""
-    own: dict[str, dict[str, Any]] = {
+    options: dict[str, dict[str, Any]] = {
         "cross_entropy": {"label_smoothing": cfg.label_smoothing},
         "focal": {"gamma": cfg.focal_gamma},
     }
     weights = losses.class_weights(cfg.class_weights, labels, n_classes)
-    return losses.create_loss(cfg.name, weights, own.get(cfg.name, cfg.options))
+    return losses.create_loss(cfg.name, weights, options.get(cfg.name, cfg.options))
 
 
 def all_but_the_head(learn: Learner) -> callbacks.FreezeModules:
@@ -175,8 +175,8 @@ def _inputs(run: TrainingRun, images: Images, rows: Rows) -> ImageCache | Featur
 
 def _features(run: TrainingRun, images: Images, rows: Rows) -> Features:
     """What the stage `features` made for this experiment on such a machine; where that is absent, our own."""
-    cfg, place, sha256 = run.cfg.model, run.paths.weights(run.cfg.model.pretrained), run.cfg.pretrained_sha256
-    pretrained = create.pretrained_id(cfg, place, sha256)
+    cfg, weights_file, sha256 = run.cfg.model, run.paths.weights(run.cfg.model.pretrained), run.cfg.pretrained_sha256
+    pretrained = create.pretrained_id(cfg, weights_file, sha256)
     key = create.feature_key(cfg, pretrained, run.image_hashes, run.hardware.precision)
     everything, published = np.arange(len(images)), run.paths.feature(run.experiment)
     record = files.read_json(published) if published.is_file() else {"key": None}
@@ -185,12 +185,12 @@ def _features(run: TrainingRun, images: Images, rows: Rows) -> Features:
     stored = run.paths.stored_features(key)
     if stored.is_file():
         return features.read(stored, everything)
-    own = run.paths.stored_features(features.part(key, rows))
-    if not own.is_file():
-        start = create_starting_model(cfg, run.classes, place, sha256, lambda text: None)
+    partial_file = run.paths.stored_features(features.part(key, rows))
+    if not partial_file.is_file():
+        start = create_starting_model(cfg, run.classes, weights_file, sha256, lambda text: None)
         normalization = create.normalization(cfg)
-        features.write(own, start.backbone, images, rows, normalization, cfg.img_size, run.hardware, print)
-    return features.read(own, rows)
+        features.write(partial_file, start.backbone, images, rows, normalization, cfg.img_size, run.hardware, print)
+    return features.read(partial_file, rows)
 
 
 def _reader(run: TrainingRun) -> Callable[[Path], Gray]:

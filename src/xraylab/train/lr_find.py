@@ -60,10 +60,10 @@ def lr_curve(learn: Learner, cbs: list[Callback]) -> pd.DataFrame:
 def suggestion(curve: pd.DataFrame) -> float:
     """fastai's `valley`: a place a third down the longest fall of the loss. Errors: TrainingError without a fall."""
     finite = curve[np.isfinite(curve["loss"])]
-    shown = finite.iloc[STEPS // 10 : -5]  # as fastai: the first tenth and the last five say little
-    if len(shown) < 3 or shown["loss"].min() >= shown["loss"].iloc[0]:
+    trimmed = finite.iloc[STEPS // 10 : -5]  # as fastai: the first tenth and the last five say little
+    if len(trimmed) < 3 or trimmed["loss"].min() >= trimmed["loss"].iloc[0]:
         raise TrainingError(
             "train.lr: find saw no rate at which the loss falls: set train.lr to a number (1e-3 is a good first try)"
         )
-    rate, _ = valley(list(shown["lr"]), list(shown["loss"]), len(shown))
+    rate, _ = valley(list(trimmed["lr"]), list(trimmed["loss"]), len(trimmed))
     return float(rate)

@@ -49,8 +49,8 @@ def describe(run: TrainingRun) -> dict[str, Any]:
 def _write_weights(learn: XrayLearner, run: TrainingRun, state: TrainingState, folder: Path) -> None:
     """The whole network after each kept epoch, put together from what was frozen and what was trained."""
     names = {"best": state.best, "last": state.last}
-    others = state.kept if state.policy.keep_all else state.averaged.values()
-    names |= {state.weights(epoch).stem: epoch for epoch in others}
+    more_epochs = state.kept_epochs if state.policy.keep_all else state.averaged.values()
+    names |= {state.weights(epoch).stem: epoch for epoch in more_epochs}
     for name, epoch in names.items():
         weights.restore(learn.starting_model.trainable, state.weights(epoch))
         weights.save(learn.starting_model.model, folder / f"{name}.safetensors", run.classes)
@@ -69,7 +69,7 @@ def _outcome(state: TrainingState) -> dict[str, Any]:
         "lr_found": lr_find.suggestion(tables.read(curve)) if curve.is_file() else None,
         "best_epoch": state.best,
         "last_epoch": state.last,
-        "kept_epochs": state.kept,
+        "kept_epochs": state.kept_epochs,
         "averaged": {name: {"epoch": epoch, "of": state.averaged_from(name)} for name, epoch in state.averaged.items()},
         "scoring_batch": state.scoring_batch,
         "train_seconds": round(state.seconds, 1),

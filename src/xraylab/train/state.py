@@ -117,7 +117,7 @@ class TrainingState:
         return {row["phase"]: row["epoch"] for row in self.rows if row["phase"] in AVERAGES}
 
     @property
-    def kept(self) -> list[int]:
+    def kept_epochs(self) -> list[int]:
         """The epochs whose weights are kept in the end."""
         everything = range(len(self.rows))
         return list(everything) if self.policy.keep_all else sorted({self.best, self.last, *self.averaged.values()})
@@ -137,8 +137,8 @@ class TrainingState:
         """Whether so many epochs, from `first` on and from the first that may be the best, brought no better one."""
         if patience is None or not self.rows:
             return False
-        before = max(self.best, first - 1, self.policy.min_epochs - 1)
-        return self.last - before >= patience
+        last_improvement = max(self.best, first - 1, self.policy.min_epochs - 1)
+        return self.last - last_improvement >= patience
 
     def weights(self, epoch: int) -> Path:
         """The weights after an epoch."""
@@ -148,9 +148,11 @@ class TrainingState:
         """Keep this epoch: the scored network's weights first, then the state that says that the epoch is finished."""
         weights.save(scored, self.weights(len(self.rows) - 1))
         with files.replacing(self.folder / STATE) as temporary:
-            own = {"rows": self.rows, "seconds": self.seconds, "scoring_batch": self.scoring_batch}
-            torch.save({**own, **states}, temporary)
-        needed = {*self.kept, len(self.rows) - 1}.union(*(self.averaged_from(average) for average in self.averages))
+            progress = {"rows": self.rows, "seconds": self.seconds, "scoring_batch": self.scoring_batch}
+            torch.save({**progress, **states}, temporary)
+        needed = {*self.kept_epochs, len(self.rows) - 1}.union(
+            *(self.averaged_from(average) for average in self.averages)
+        )
         for epoch in set(range(len(self.rows))) - needed:
             self.weights(epoch).unlink(missing_ok=True)
 

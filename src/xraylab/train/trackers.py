@@ -51,9 +51,9 @@ def _checked(name: str) -> Callable[[Path, str], Callback]:
 
 
 def _tensorboard(folder: Path, title: str) -> Callback:
-    theirs = import_module("fastai.callback.tensorboard").TensorBoardCallback
+    base = import_module("fastai.callback.tensorboard").TensorBoardCallback
 
-    class Board(theirs):  # type: ignore[misc, valid-type]
+    class Board(base):  # type: ignore[misc, valid-type]
         """Of an optimizer's settings, torch's of which are no numbers in part, the rate alone."""
 
         run_valid = False
@@ -68,9 +68,9 @@ def _tensorboard(folder: Path, title: str) -> Callback:
 def _wandb(folder: Path, title: str) -> Callback:
     folder.mkdir(parents=True, exist_ok=True)
     import_module("wandb").init(project="xraylab", name=title, dir=str(folder), reinit="finish_previous")
-    theirs = import_module("fastai.callback.wandb").WandbCallback
+    base = import_module("fastai.callback.wandb").WandbCallback
 
-    class Watch(theirs):  # type: ignore[misc, valid-type]
+    class Watch(base):  # type: ignore[misc, valid-type]
         """Without the Learner's arguments, which fastai gathers from all that it holds, images included."""
 
         def before_fit(self) -> None:

@@ -149,8 +149,8 @@ def lines(record: Record) -> Iterator[str]:
     if record.splits:
         crossing = {each.kind: each.count for each in record.findings}
         counts = [f"{crossing.get(f'{kind}_across_splits', 0)} {kind}" for kind in findings.LEAKS]
-        given = ", ".join(f"{name} {count}" for name, count in record.splits.items())
-        yield f"splits of the data set: {given}; in two of them: {', '.join(counts)}"
+        per_split = ", ".join(f"{name} {count}" for name, count in record.splits.items())
+        yield f"splits of the data set: {per_split}; in two of them: {', '.join(counts)}"
     for finding in record.findings:
         yield f"{finding.severity}: {finding.count} {finding.says}"
         yield from (f"    {example}" for example in finding.examples[:MAX_EXAMPLES])

@@ -18,7 +18,7 @@ WINDOWS: tuple[Window, ...] = (
     (0.1, 0.9, 0.1, 0.9),
     *((top, top + 0.8, left, left + 0.8) for top in (0.03, 0.17) for left in (0.03, 0.17)),
 )  # fmt: skip
-WHOLE: Window = (0, 1, 0, 1)
+FULL_WINDOW: Window = (0, 1, 0, 1)
 FREQUENCIES = 8  # in each direction: those that a window a few per cent off still agrees in
 CHUNK = 512  # pictures whose frequencies are computed at a time
 FEW = 100  # from so many pictures on, it is known what they have in common
@@ -64,11 +64,11 @@ def most(pictures: int) -> int:
 def _candidates(thumbnails: Images) -> tuple[Pairs, NDArray[np.int64]]:
     """Ordered pairs (a picture, what may be a part of it) and the windows' numbers; the most alike, each two once."""
     limit = most(len(thumbnails))
-    whole = _low_frequencies(thumbnails, WHOLE)
+    frequencies = _low_frequencies(thumbnails, FULL_WINDOW)
     few = len(thumbnails) < FEW
-    mean = np.zeros_like(whole[0]) if few else whole.mean(axis=0)
-    spread = np.ones_like(whole[0]) if few else np.maximum(whole.std(axis=0), np.float32(1e-6))
-    compared = _unit((whole - mean) / spread)
+    mean = np.zeros_like(frequencies[0]) if few else frequencies.mean(axis=0)
+    spread = np.ones_like(frequencies[0]) if few else np.maximum(frequencies.std(axis=0), np.float32(1e-6))
+    compared = _unit((frequencies - mean) / spread)
 
     def likely(number: int) -> NDArray[np.float64]:
         parts = _unit((_low_frequencies(thumbnails, WINDOWS[number]) - mean) / spread)
@@ -81,10 +81,10 @@ def _candidates(thumbnails: Images) -> tuple[Pairs, NDArray[np.int64]]:
     return best[:, :2].astype(np.int64), best[:, 2].astype(np.int64)
 
 
-def _likely(parts: Floats, whole: Floats, least: float, limit: int) -> NDArray[np.float64]:
+def _likely(parts: Floats, frequencies: Floats, least: float, limit: int) -> NDArray[np.float64]:
     """Rows (part, whole, correlation) of different pictures; where there are many, of the highest correlation."""
     best = np.empty((0, 3))
-    for row, column, alike in tiles(parts, whole):
+    for row, column, alike in tiles(parts, frequencies):
         if alike.max() >= least:
             at = np.argwhere(alike >= least)
             rows = np.column_stack([at[:, 0] + row, at[:, 1] + column, alike[at[:, 0], at[:, 1]]])
@@ -131,12 +131,12 @@ def _unit(rows: Floats) -> Floats:
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), np.float32)
 
 
-def _part_of(whole: Thumbnail, part: Thumbnail, window: Window) -> float:
-    """Correlation of `part` with what lies under it in `whole`, aligned from `window` on by ECC; -1 where it fails.
+def _part_of(thumbnail: Thumbnail, part: Thumbnail, window: Window) -> float:
+    """Correlation of `part` with what lies under it in `thumbnail`, aligned from `window` on by ECC; -1 where it fails.
 
     Evangelidis and Psarakis, "Parametric image alignment using enhanced correlation coefficient maximization", 2008.
     """
-    large, small, size = whole.astype(np.float32), part.astype(np.float32), len(whole)
+    large, small, size = thumbnail.astype(np.float32), part.astype(np.float32), len(thumbnail)
     top, bottom, left, right = window
     height, width = bottom - top, right - left
     start = [[width, 0, left * size + width / 2 - 0.5], [0, height, top * size + height / 2 - 0.5]]

@@ -52,51 +52,51 @@ def near(index: pd.DataFrame, thumbnails: Images) -> pd.DataFrame:
     return table.assign(id=ids[table["id"]], other=ids[table["other"]])
 
 
-def seen(pictures: pd.DataFrame, before: pd.DataFrame) -> pd.Series:
-    """For each of `pictures`, the id of the picture among `before` that it is a copy of, or ''.
+def find_copies(pictures: pd.DataFrame, reference: pd.DataFrame) -> pd.Series:
+    """For each of `pictures`, the id of the picture among `reference` that it is a copy of, or ''.
 
     Copies have perceptual hashes within NEAR bits, as they are, mirrored, inverted, or without their borders; of
     several, the nearest is named, the first of equals. Every pair is compared, so none is missed. Both tables have
     the columns id, perceptual_hash, inside_hash and contrast; images without contrast are copies of nothing.
     """
-    new, old = pictures[pictures["contrast"] > 0], before[before["contrast"] > 0]
+    queried, earlier = pictures[pictures["contrast"] > 0], reference[reference["contrast"] > 0]
     names = pd.Series("", index=pictures.index, dtype=object)
-    if len(new) and len(old):
-        old_bits, new_bits = hashes.bits(old["perceptual_hash"]), hashes.bits(new["perceptual_hash"])
+    if len(queried) and len(earlier):
+        old_bits, new_bits = hashes.bits(earlier["perceptual_hash"]), hashes.bits(queried["perceptual_hash"])
         ways = [
             hashes.nearest(new_bits, old_bits),
-            hashes.nearest(_inside(new), _inside(old)),
+            hashes.nearest(_inside(queried), _inside(earlier)),
             hashes.nearest(new_bits ^ MIRRORED, old_bits),
             hashes.nearest(new_bits ^ INVERTED, old_bits),
         ]
         rows, bits = (np.stack(parts) for parts in zip(*ways, strict=True))
-        least, every = bits.argmin(axis=0), np.arange(len(new))
-        ids = old["id"].to_numpy()[rows[least, every]]
-        names[new.index] = np.where(bits[least, every] <= NEAR, ids, "")
+        least, every = bits.argmin(axis=0), np.arange(len(queried))
+        ids = earlier["id"].to_numpy()[rows[least, every]]
+        names[queried.index] = np.where(bits[least, every] <= NEAR, ids, "")
     return names
 
 
 def _by_hash(index: pd.DataFrame, thumbnails: Images) -> list[pd.DataFrame]:
     """Rows and changes of the pairs whose hashes, or those of what lies inside their borders, are near."""
-    own, inside = hashes.bits(index["perceptual_hash"]), _inside(index)
+    plain, inside = hashes.bits(index["perceptual_hash"]), _inside(index)
     bordered = (index["inside_hash"] != "").to_numpy()
     ways: dict[str, tuple[Bits, Change]] = {
-        ENCODED: (own, lambda picture: picture),
-        MIRROR: (own ^ MIRRORED, lambda picture: picture[:, ::-1]),
-        NEGATIVE: (own ^ INVERTED, lambda picture: 255 - picture),
+        ENCODED: (plain, lambda picture: picture),
+        MIRROR: (plain ^ MIRRORED, lambda picture: picture[:, ::-1]),
+        NEGATIVE: (plain ^ INVERTED, lambda picture: 255 - picture),
     }
     tables = {}
-    for change, (bits, changed) in ways.items():
-        pairs, differing = hashes.within(own, bits, DOUBTFUL)
+    for change, (bits, transform) in ways.items():
+        pairs, differing = hashes.within(plain, bits, DOUBTFUL)
         sure = (differing <= NEAR) & ~bordered[pairs].all(axis=1)  # equal borders make different pictures alike
-        same = sure | _same(thumbnails, changed, pairs, differing, ~sure)
+        same = sure | _same(thumbnails, transform, pairs, differing, ~sure)
         tables[change] = _table(change, pairs[same], differing[same])
     unframed = _table(BORDER, *hashes.within(inside, inside, NEAR))
     return [tables.pop(ENCODED), unframed, *tables.values()]
 
 
 def _same(
-    thumbnails: Images, changed: Change, pairs: Pairs, bits: NDArray[np.int64], doubtful: NDArray[np.bool_]
+    thumbnails: Images, transform: Change, pairs: Pairs, bits: NDArray[np.int64], doubtful: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Which of the doubtful pairs look the same, the second one changed; of very many, those with the fewest bits."""
     from xraylab.data.audit import crops  # noqa: PLC0415 - as above
@@ -104,7 +104,7 @@ def _same(
     same = np.zeros(len(pairs), dtype=bool)
     rows = np.flatnonzero(doubtful)
     for row in rows[np.argsort(bits[rows], kind="stable")][: crops.most(len(thumbnails))]:
-        same[row] = crops.alike(thumbnails[pairs[row, 0]], changed(thumbnails[pairs[row, 1]])) >= SAME
+        same[row] = crops.alike(thumbnails[pairs[row, 0]], transform(thumbnails[pairs[row, 1]])) >= SAME
     return same
 
 

@@ -97,15 +97,15 @@ def of_pictures(index: pd.DataFrame, near: pd.DataFrame) -> list[Finding]:
     return [_finding(kind, examples) for kind, examples in examples_of.items() if examples]
 
 
-def of_people(index: pd.DataFrame, known_by: str) -> Iterator[Finding]:
+def of_people(index: pd.DataFrame, patients_from: str) -> Iterator[Finding]:
     """Patients: unknown, or in two classes; and how unequal the classes are."""
     unknown = _ids(index, index["patient"] == "")
     if unknown:
         yield _finding("patients_unknown", unknown)
     classes = index[index["patient"] != ""].groupby("patient")["label"].nunique()
-    both = sorted(classes.index[classes > 1])
-    if both:
-        yield _finding("patients_in_two_classes", both, None, known_by)
+    in_two_classes = sorted(classes.index[classes > 1])
+    if in_two_classes:
+        yield _finding("patients_in_two_classes", in_two_classes, None, patients_from)
     sizes = index["label"].value_counts()
     if len(sizes) > 1 and sizes.iloc[0] >= IMBALANCED * sizes.iloc[-1]:
         ends = [f"{sizes.index[at]} ({sizes.iloc[at]})" for at in (0, -1)]

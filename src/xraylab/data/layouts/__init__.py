@@ -70,11 +70,11 @@ def read(
     if not used:
         raise DataError(f"data.layout: {name} finds no image with a label; the source has", listing.summary())
     top = raw / entries.top
-    table, known_by = patients.identify(_table(used, entries.top, cfg), top, patient, entries.patients)
+    table, patients_from = patients.identify(_table(used, entries.top, cfg), top, patient, entries.patients)
     if cfg.classes is None and {image.label for image in used} == {UNLABELLED}:
         lines += [*annotations.why_unlabelled(listing, tables), f"no classes found: {HOW_TO_LABEL}"]
     left_out = dict(+(entries.left_out + unused))
-    return Dataset(name, why, top, table, known_by, left_out, sorted(entries.missing, key=natural), lines)
+    return Dataset(name, why, top, table, patients_from, left_out, sorted(entries.missing, key=natural), lines)
 
 
 def count_labels(raw: Path, dataset: Dataset) -> Counter[str]:

@@ -134,8 +134,8 @@ def _names_files(listing: Listing, path: str) -> bool:
     except OSError:
         return False
     keys = {spelling_key(name) for name in header}
-    others = {key for kind in COLUMNS if kind != "file" for key in COLUMNS[kind]}
-    return bool(keys & set(COLUMNS["file"]) and keys & others)
+    other_columns = {key for kind in COLUMNS if kind != "file" for key in COLUMNS[kind]}
+    return bool(keys & set(COLUMNS["file"]) and keys & other_columns)
 
 
 def _table(name: str, folder: str, sheet: Sheet, cfg: TableConfig, finder: Finder) -> Table:
@@ -167,12 +167,12 @@ def _file_column(table: str, folder: str, sheet: Sheet, columns: dict[str, str],
         return sum(bool(finder.candidates(cell, folder)) for cell in cells) / len(cells) if cells else 0.0
 
     by_key = {spelling_key(name): name for name in reversed(sheet.header)}
-    known = [by_key[key] for key in COLUMNS["file"] if key in by_key]
-    taken = {columns[kind] for kind in COLUMNS if kind not in ("file", "patient", "study")}
-    shares = {name: share_named(name) for name in known}
+    usual = [by_key[key] for key in COLUMNS["file"] if key in by_key]
+    used = {columns[kind] for kind in COLUMNS if kind not in ("file", "patient", "study")}
+    shares = {name: share_named(name) for name in usual}
     if not any(shares.values()):
-        others = {name: share_named(name) for name in sheet.header if name not in taken and name not in known}
-        shares |= {name: share for name, share in others.items() if share > MOSTLY}
+        other_shares = {name: share_named(name) for name in sheet.header if name not in used and name not in usual}
+        shares |= {name: share for name, share in other_shares.items() if share > MOSTLY}
     best = max(shares, key=lambda name: shares[name], default="")
     for name in (name for name, share in shares.items() if name != best and share > MOSTLY):
         for row in sheet.rows[:100]:
@@ -215,9 +215,9 @@ def join_tables(entries: Entries, listing: Listing, cfg: LayoutConfig) -> tuple[
 
     Errors: DataError for names that fit several images, and for rows that contradict one another.
     """
-    tables, lines, own = read(listing, cfg.tables), [], entries.tables
+    tables, lines, entry_tables = read(listing, cfg.tables), [], entries.tables
     for table in tables.of_images:
-        if table.name not in own:
+        if table.name not in entry_tables:
             entries, line = _join_by_image(entries, listing, table)
             lines.append(f"{table.name}: {line}")
     for table in tables.of_patients:
@@ -250,7 +250,7 @@ def _join_by_image(entries: Entries, listing: Listing, table: Table) -> tuple[En
     patients = (
         f"column {fields['patient']}" if "patient" in fields and entries.patients == UNKNOWN else entries.patients
     )
-    line = f"joined by {column}, {len(by_path)} of {len(images)} images; {_taken(fields)}"
+    line = f"joined by {column}, {len(by_path)} of {len(images)} images; {_describe_fields(fields)}"
     return replace(entries, images=images, patients=patients), line
 
 
@@ -265,11 +265,11 @@ def _join_by_patient(entries: Entries, table: Table) -> tuple[Entries, str]:
         reason = "it names no image" + ("" if n_known else f", and its column {column} no patient of an image")
         return entries, f"passed over, since {reason}"
     images = [_filled(image, by_patient.get(image.patient, image)) for image in entries.images]
-    line = f"joined by patient ({column}), {n_known} of {len(images)} images; {_taken(fields)}"
+    line = f"joined by patient ({column}), {n_known} of {len(images)} images; {_describe_fields(fields)}"
     return replace(entries, images=images), line
 
 
-def _taken(fields: dict[str, str]) -> str:
+def _describe_fields(fields: dict[str, str]) -> str:
     return ", ".join(f"{kind} from {name}" for kind, name in fields.items())
 
 

@@ -76,9 +76,9 @@ def _meaning(folder: str, cfg: LayoutConfig, top: str) -> Meaning:
     """The label is the nearest class folder; where all are, the nearest that is no mask, split or `images`."""
     above = [folder, *ancestors(folder)]
     owner = next((each for each in above if _is_label(last(each), cfg)), "")
-    others = [each for each in above if each != owner]
-    splits = [split for each in others if (split := parse_split(last(each)))]
-    masks = any("mask" in last(each).lower() for each in others if each != top and is_below(each, top))
+    other_folders = [each for each in above if each != owner]
+    splits = [split for each in other_folders if (split := parse_split(last(each)))]
+    masks = any("mask" in last(each).lower() for each in other_folders if each != top and is_below(each, top))
     return Meaning(last(owner), splits[0] if splits else "", masks)
 
 

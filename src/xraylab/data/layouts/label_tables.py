@@ -40,8 +40,8 @@ def detect_table(listing: Listing, cfg: LayoutConfig) -> str:
         return ""
     table = tables[0]
     first = f"{table.name} names files in the column {table.columns['file']} and labels in {table.columns['label']}"
-    others = some([each.name for each in tables[1:]])
-    return first + (f", and so does {others}" if others else "")
+    other_names = some([each.name for each in tables[1:]])
+    return first + (f", and so does {other_names}" if other_names else "")
 
 
 def read_table(listing: Listing, cfg: LayoutConfig) -> Entries | None:

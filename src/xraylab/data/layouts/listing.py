@@ -145,9 +145,9 @@ def _most_alike(paths: list[str], name: str) -> list[str]:
     return [path for path in best if "mask" not in parent(path).lower()] or best
 
 
-def _count_shared(folders: list[str], others: list[str]) -> int:
+def _count_shared(folders: list[str], other_folders: list[str]) -> int:
     """How many folders are the same, from the file upwards."""
-    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(folders, others, strict=False))))
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(folders, other_folders, strict=False))))
 
 
 def walk(raw: Path) -> Listing:

@@ -24,7 +24,7 @@ from xraylab.errors import DataError, speaking_of
 from xraylab.params.data import Data
 
 Labels = dict[str, list[str]]
-OTHERS = "others"
+IGNORE_OTHERS = "others"
 """Of `ignore`: every label that is in no class."""
 
 
@@ -62,9 +62,9 @@ def source_names(addresses: Sequence[str]) -> list[str]:
     for address in addresses:
         last = re.split(r"[/\\:]", address.rstrip("/\\"))[-1].split(".")[0]
         plain = re.sub(r"[^A-Za-z0-9_-]+", "_", last).strip("_-")[:50] or "source"
-        taken = {name.lower() for name in names}
+        lowered = {name.lower() for name in names}
         candidates = [plain, *(f"{plain}-{number}" for number in range(2, len(addresses) + 2))]
-        names.append(next(name for name in candidates if name.lower() not in taken))
+        names.append(next(name for name in candidates if name.lower() not in lowered))
     return names
 
 
@@ -124,9 +124,9 @@ def prefix_patients(source: pd.Series, patient: pd.Series) -> pd.Series:
 
 def describe_patients(dataset: Dataset, table: pd.DataFrame) -> str:
     """How the patients of each source are known, when headers of files in `table` have been read as well."""
-    known = set(table["source"][table["patient"] != ""])
+    with_patients = set(table["source"][table["patient"] != ""])
     ways = {
-        name: "DICOM's PatientID" if way == UNKNOWN and name in known else way
+        name: "DICOM's PatientID" if way == UNKNOWN and name in with_patients else way
         for name, way in dataset.patients_by_source.items()
     }
     return _summarize(ways)
@@ -158,10 +158,10 @@ def _match_labels(cfg: SourceConfig, classes: list[str], counts: Counter[str]) -
 
 def _refuse_unknown_labels(unused: pd.Series, labels: Labels, cfg: SourceConfig) -> None:
     """Errors: DataError for labels in no class that are not ignored, and for ignored ones that are not there."""
-    if cfg.ignore == OTHERS:
+    if cfg.ignore == IGNORE_OTHERS:
         return
-    known = {UNLABELLED, "", *(label for spelled in labels.values() for label in spelled)}
-    unknown = Counter(label for text in unused for label in text.split("|") if label not in known)
+    used = {UNLABELLED, "", *(label for spelled in labels.values() for label in spelled)}
+    unknown = Counter(label for text in unused for label in text.split("|") if label not in used)
     ignored = {name: same_spelling(name, unknown) for name in cfg.ignore}
     if absent := [name for name, spelled in ignored.items() if not spelled]:
         raise DataError(

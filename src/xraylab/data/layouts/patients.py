@@ -21,8 +21,8 @@ PUBLISHED = {
 """File names that published data sets gave their images, wherever copies of them lie."""
 
 
-def identify(table: pd.DataFrame, top: Path, pattern: str | None, known_by: str) -> tuple[pd.DataFrame, str]:
-    """The table with its patients ('' where unknown), and how they are known; `known_by` is the layout's own way.
+def identify(table: pd.DataFrame, top: Path, pattern: str | None, patients_from: str) -> tuple[pd.DataFrame, str]:
+    """The table with its patients ('' where unknown), and how they are known; `patients_from` is the layout's own way.
 
     A pattern comes first, then what the layout knows, then patients.csv in `top`, whose sex and age are taken too, and
     at last the names that published data sets give their files, which tell the source in any case.
@@ -32,9 +32,11 @@ def identify(table: pd.DataFrame, top: Path, pattern: str | None, known_by: str)
     table = table.assign(source=named["source"])
     if pattern:
         return table.assign(patient=_by_pattern(table, pattern)), "pattern"
-    if known_by == UNKNOWN and (top / PATIENTS_FILE).is_file():
+    if patients_from == UNKNOWN and (top / PATIENTS_FILE).is_file():
         return table.assign(**_by_file(table, top / PATIENTS_FILE)), PATIENTS_FILE
-    return (named, f"file names of {' and '.join(sets)}") if known_by == UNKNOWN and sets else (table, known_by)
+    return (
+        (named, f"file names of {' and '.join(sets)}") if patients_from == UNKNOWN and sets else (table, patients_from)
+    )
 
 
 def _by_pattern(table: pd.DataFrame, pattern: str) -> list[str]:

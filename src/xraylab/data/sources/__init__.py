@@ -44,13 +44,13 @@ def locate(source: str, home: Path, sha256: str | None) -> Path | Address:
     return address if path is None else home / path.expanduser()
 
 
-def describe(source: Path | Address, known_hashes: Path) -> dict[str, Any]:
+def describe(source: Path | Address, hash_cache: Path) -> dict[str, Any]:
     """What the source holds now: its kind, its name, and what changes when its files do.
 
-    `known_hashes` is a table that spares reading unchanged local files again. Errors: UnreachableError, DataError.
+    `hash_cache` is a table that spares reading unchanged local files again. Errors: UnreachableError, DataError.
     """
     if isinstance(source, Path):
-        return local.describe(source, known_hashes)
+        return local.describe(source, hash_cache)
     return KINDS.get(source.scheme, remotes).describe(source)
 
 

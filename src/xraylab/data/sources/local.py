@@ -33,15 +33,15 @@ def kind(source: Path) -> str:
     )
 
 
-def describe(source: Path, known_hashes: Path) -> dict[str, Any]:
+def describe(source: Path, hash_cache: Path) -> dict[str, Any]:
     """Number of files, bytes, and one SHA-256 over names and contents.
 
-    A file whose size and modification time are those in the table `known_hashes` is not read again. The source's
+    A file whose size and modification time are those in the table `hash_cache` is not read again. The source's
     own path does not enter: the same images elsewhere are the same source.
     """
     what = kind(source)
     names = _names(source, what)
-    hashes = _hashes(list(names), known_hashes)
+    hashes = _hashes(list(names), hash_cache)
     total = sha256()
     for path, name in names.items():
         total.update(f"{hashes[path]} {name}\n".encode())
@@ -92,8 +92,8 @@ def _refuse_unreadable(error: OSError) -> NoReturn:
     raise DataError(f"data.source: {error.filename} cannot be read ({error.strerror}): mend or remove it") from None
 
 
-def _hashes(names: list[Path], known_hashes: Path) -> dict[Path, str]:
-    known = files.read_json(known_hashes) if known_hashes.exists() else {}
+def _hashes(names: list[Path], hash_cache: Path) -> dict[Path, str]:
+    stored = files.read_json(hash_cache) if hash_cache.exists() else {}
 
     def hash_file(name: Path) -> tuple[str, list[Any]]:
         try:
@@ -101,12 +101,12 @@ def _hashes(names: list[Path], known_hashes: Path) -> dict[Path, str]:
         except OSError as error:
             _refuse_unreadable(error)
         key, stamp = str(name.absolute()), [status.st_size, status.st_mtime_ns]
-        row = known.get(key)
+        row = stored.get(key)
         return key, row if row and row[:2] == stamp else [*stamp, files.sha256(name)]
 
     fresh = dict(progress.mapped(hash_file, names, "hashing the source"))
-    if any(known.get(key) != row for key, row in fresh.items()):
-        files.write_json(known | fresh, known_hashes)
+    if any(stored.get(key) != row for key, row in fresh.items()):
+        files.write_json(stored | fresh, hash_cache)
     return {name: fresh[str(name.absolute())][2] for name in names}
 
 

@@ -20,7 +20,7 @@ class Locations:
     """Where a study keeps things: its home, its hashes of source files, and the folders that its stages write."""
 
     home: Path
-    known_hashes: Path
+    hash_cache: Path
     written: list[Path]
 
     def refuse_own_files(self, key: str, what: str, source: Path) -> None:
@@ -92,7 +92,7 @@ def _describe(
     if source is None:
         return {"kind": "demo", **data.demo.model_dump()}
     try:
-        return sources.describe(source, locations.known_hashes)
+        return sources.describe(source, locations.hash_cache)
     except sources.UnreachableError as error:
         if recorded.get("name") != error.name:
             raise

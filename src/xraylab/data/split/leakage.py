@@ -75,18 +75,18 @@ def resolve(
             "split.strategy: random, which keeps copies and patients together from the start; or set "
             "split.max_resolved higher, or split.on_leakage to accept, which the report will say"
         )
-    kept = split.mask(leaves, UNUSED)
-    _refuse_emptied(index["label"], split, kept)
-    return kept, explain(index, near, split, unit, leaves)
+    remaining = split.mask(leaves, UNUSED)
+    _refuse_emptied(index["label"], split, remaining)
+    return remaining, explain(index, near, split, unit, leaves)
 
 
-def _refuse_emptied(label: pd.Series, before: pd.Series, after: pd.Series) -> None:
+def _refuse_emptied(label: pd.Series, old_split: pd.Series, new_split: pd.Series) -> None:
     """Classes that had an image in a split, and lost all of them."""
     lost = [
         f"{name}: all {SPLIT_NAMES[split]} images ({count})"
         for split in ("train", "valid")
-        for name, count in before[before == split].groupby(label).size().items()
-        if not ((after == split) & (label == name)).any()
+        for name, count in old_split[old_split == split].groupby(label).size().items()
+        if not ((new_split == split) & (label == name)).any()
     ]
     if lost:
         raise DataError(
@@ -105,16 +105,16 @@ def explain(
     alike = _alike(near)
     columns = (index["id"], index["label"], index["patient"], index["pixel_hash"], split, unit)
     rows = []
-    for name, label, patient, pixels, name_of_split, own in zip(*(column[leaves] for column in columns), strict=True):
-        others = staying[own]
+    for name, label, patient, pixels, name_of_split, group in zip(*(column[leaves] for column in columns), strict=True):
+        same_group = staying[group]
         ways = {
-            "patient": (others["patient"] == patient) & (patient != ""),
-            "duplicate": others["pixel_hash"] == pixels,
-            "near-duplicate": others["id"].isin(alike.get(name, set())),
-            "linked": others["id"] != "",
+            "patient": (same_group["patient"] == patient) & (patient != ""),
+            "duplicate": same_group["pixel_hash"] == pixels,
+            "near-duplicate": same_group["id"].isin(alike.get(name, set())),
+            "linked": same_group["id"] != "",
         }
         reason, applies = next((reason, applies) for reason, applies in ways.items() if applies.any())
-        rows.append((name, label, name_of_split, reason, others["id"][applies].iloc[0]))
+        rows.append((name, label, name_of_split, reason, same_group["id"][applies].iloc[0]))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -122,14 +122,14 @@ def tested_sources(index: pd.DataFrame) -> list[str]:
         )
     labels_of = {str(name): list(rows.unique()) for name, rows in index.groupby("source")["label"]}
     classes = list(index["label"].unique())
-    whole = sorted((name for name, labels in labels_of.items() if len(labels) == len(classes)), key=natural)
-    if len(whole) < 2:
+    complete = sorted((name for name, labels in labels_of.items() if len(labels) == len(classes)), key=natural)
+    if len(complete) < 2:
         raise DataError(
             f"split.strategy {LEAVE_ONE_SOURCE_OUT}: needs two sources or more with images of every class "
             f"({', '.join(classes)}); there is",
             [f"{name}: {', '.join(labels_of[name])}" for name in sorted(labels_of, key=natural)],
         )
-    return whole
+    return complete
 
 
 LEAVE_ONE_SOURCE_OUT = "leave-one-source-out"
@@ -169,15 +169,15 @@ def _move(
     strata = [members for _, members in ids_of.groupby(stratum_of)]
     if carry:
         strata.sort(key=lambda members: members.map(len).sum())
-    moved, owed = [], 0.0
+    sampled, owed = [], 0.0
     for members in strata:
         owed = fraction * members.map(len).sum() + (owed if carry else 0)
         room = round(owed)
         for ids in members.iloc[rng.permutation(len(members))]:
             if len(ids) <= room:
                 room, owed = room - len(ids), owed - len(ids)
-                moved += ids
-    split[index["id"].isin(moved)] = to
+                sampled += ids
+    split[index["id"].isin(sampled)] = to
 
 
 def _test_folds(index: pd.DataFrame, folds: int, seed: int) -> NDArray[np.int64]:
