@@ -1,8 +1,9 @@
-"""Networks made faster for inference: batch norms fused into convolutions; compiled where enough images repay it."""
+"""Networks made faster: for inference, batch norms fused and compiled where that pays; for training, compiled."""
 
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -15,6 +16,8 @@ Forward = Callable[[Tensor], Tensor]
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+# what was compiled before, of this run or of others, leaves the code as it is: a resumed run has the same bits
+FOR_TRAINING: dict[str, Any] = {"dynamic": False, "isolate_recompiles": True, "options": {"deterministic": True}}
 NOT_FUSED = "batch norms not folded"  # how the reason begins where it is so
 
 # From so many multiply-adds per thread on, compiling is quicker than not (bench/inference.py measures both sides).
@@ -97,3 +100,13 @@ def compiled(network: nn.Module, example: Tensor, hardware: Hardware) -> tuple[F
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         return network, f"not compiled, since that fails here ({reason})"
     return lambda batch: quick(batch) if batch.shape == example.shape else network(batch), "compiled"
+
+
+def compile_for_training(network: nn.Module) -> None:
+    """Compile the network in place, when it is first called: its parts and their names stay as they are."""
+    network.compile(**FOR_TRAINING)
+
+
+def compiler_failed(error: BaseException) -> bool:
+    """Whether an error of a compiled network is the compiler's."""
+    return isinstance(error, torch._dynamo.exc.TorchDynamoException)

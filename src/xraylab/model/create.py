@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from xraylab import shards
 from xraylab.data.image_cache import Normalise
 from xraylab.errors import ParamsError
-from xraylab.model import backbones, features, freezing, hardware, networks, pretrained, weights
+from xraylab.model import backbones, features, freezing, grad_checkpointing, hardware, networks, pretrained, weights
 from xraylab.model.freezing import FreezeSpec, FrozenModel
 from xraylab.model.heads import Head
 from xraylab.params.config import ExperimentConfig
@@ -69,12 +69,14 @@ def pretrained_id(cfg: ModelConfig, weights_file: Path, pretrained_sha256: str |
     return pretrained.find(cfg.pretrained, cfg.arch, weights_file, pretrained_sha256)[1]
 
 
-def check(cfg: ModelConfig, n_classes: int) -> str | None:
-    """Why there is no such network, or why it cannot be frozen so, in words; built without weights."""
+def check(cfg: ModelConfig, n_classes: int, checkpointed: bool = False) -> str | None:
+    """Why there is no such network, or why it cannot be frozen or checkpointed so, in words; built without weights."""
     try:
         with torch.device("cpu" if cfg.freeze.cache else "meta"):  # whether a backbone runs by itself is tried
             model = create_model(cfg, n_classes)
-        _freeze(model, cfg)
+        frozen = _freeze(model, cfg)
+        if checkpointed:
+            grad_checkpointing.enable(frozen.trainable, cfg.arch)
     except ParamsError as error:
         return str(error)
     return None

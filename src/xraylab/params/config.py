@@ -43,6 +43,11 @@ class Experiment(Section):
         """What no single section can know."""
         yield from self._of_sources()
         yield from self._of_phases()
+        if self.train.grad_checkpointing and self.model.freeze.until == HEAD:
+            yield (
+                "train.grad_checkpointing",
+                "model.freeze.until: head keeps no activations of what is frozen: set this to false",
+            )
         active = [f"augment.{name}" for name in changing(self.augment)]
         if self.model.freeze.choices and self.model.freeze.cache and active:
             yield (

@@ -99,6 +99,8 @@ class Train(Course):
     checkpoints: Literal["best_and_last", "all"]
     callbacks: dict[CallbackName, dict[str, Any]]
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"]
+    compile: bool
+    grad_checkpointing: bool
 
     @property
     def monitored_split(self) -> str:

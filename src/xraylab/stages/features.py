@@ -32,12 +32,13 @@ def run(cfg: Params, paths: Paths) -> None:
 
 def _refuse_impossible(configs: dict[str, ExperimentConfig], n_classes: int) -> None:
     problems: dict[str, list[str]] = {}
-    for name, model in ((name, cfg.model) for name, cfg in configs.items()):
-        if names.surely_fits(model.arch, model.freeze.until, model.freeze.n_blocks):
+    for name, cfg in configs.items():
+        model, checkpointed = cfg.model, cfg.train.grad_checkpointing
+        if not checkpointed and names.surely_fits(model.arch, model.freeze.until, model.freeze.n_blocks):
             continue
         from xraylab.model import create  # noqa: PLC0415 - torch takes time, and most studies need not wait for it
 
-        if problem := create.check(model, n_classes):
+        if problem := create.check(model, n_classes, checkpointed):
             problems.setdefault(problem, []).append(name)
     if problems:
         listed = [f"{', '.join(experiments)}: {problem}" for problem, experiments in problems.items()]

@@ -18,6 +18,7 @@ from torch.amp.grad_scaler import GradScaler
 from xraylab.data.dataloaders import epoch_seed
 from xraylab.model import compiling, features, losses
 from xraylab.model.hardware import Hardware, laid_out, memory_format
+from xraylab.train.averaging import UpdateBatchNorm
 
 FINDER_EPOCH = 2**31  # numbers the learning rate finder's draws apart from those of any epoch
 
@@ -234,6 +235,55 @@ class Autocast(Callback):  # type: ignore[misc]
         self.learn.pred = self.pred.float()
 
     def after_loss(self) -> None:
+        self.open.close()
+
+
+class KeepStatistics(Callback):  # type: ignore[misc]
+    """Leaves batch norm statistics as the forward pass left them, where the backward pass computes blocks once more.
+
+    Such a norm computes and saves for its gradient what it did before, but moves its statistics by nothing.
+    """
+
+    order = 90  # once everything else is ready for the backward pass
+
+    def __init__(self) -> None:
+        self.open = ExitStack()
+
+    def before_fit(self) -> None:
+        self.open.close()  # where an error ended a backward pass
+
+    def before_backward(self) -> None:
+        for norm in self.model.modules():
+            if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.training and norm.track_running_stats:
+                self.open.callback(self._restore, norm, norm.momentum, norm.num_batches_tracked)
+                norm.momentum, norm.num_batches_tracked = 0.0, None
+
+    def after_backward(self) -> None:
+        self.open.close()
+
+    @staticmethod
+    def _restore(norm: nn.modules.batchnorm._BatchNorm, momentum: float | None, batches: Tensor | None) -> None:
+        norm.momentum, norm.num_batches_tracked = momentum, batches
+
+
+class CompiledSteps(Callback):  # type: ignore[misc]
+    """Lets a compiled network compute the full batches of training, and itself uncompiled all others.
+
+    For an epoch's last batch, for scoring and for the statistics of averages it would be compiled anew, for little.
+    """
+
+    def __init__(self) -> None:
+        self.open = ExitStack()
+
+    def before_fit(self) -> None:
+        self.steps = not any(isinstance(callback, UpdateBatchNorm) for callback in self.learn.cbs)
+
+    def before_batch(self) -> None:
+        self.open.close()  # where an error ended the last one
+        if not (self.steps and self.training and len(self.yb[0]) == self.dls.train.bs):
+            self.open.enter_context(torch.compiler.set_stance("force_eager"))
+
+    def after_batch(self) -> None:
         self.open.close()
 
 

@@ -12,7 +12,7 @@ from fastai.callback.schedule import ParamScheduler
 
 from xraylab import tables
 from xraylab.errors import TrainingError
-from xraylab.model import memory, networks, optimizers, schedules
+from xraylab.model import compiling, memory, networks, optimizers, schedules
 from xraylab.model.features import Features
 from xraylab.model.optimizers import create_optimizer
 from xraylab.model.schedules import Phase, Plateau
@@ -75,7 +75,8 @@ def _suggested_lr(learn: XrayLearner, run: TrainingRun, state: TrainingState) ->
 def computing(learn: XrayLearner, run: TrainingRun) -> Iterator[None]:
     """Compute in as many threads as pay: what a head computes is less than what dividing it costs.
 
-    Errors: TrainingError where memory runs out in a training step, with the batch size to try.
+    Errors: TrainingError where memory runs out in a training step, with the batch size to try, and where the network
+    cannot be compiled for `train.compile`.
     """
     inputs, threads = learn.dls.train_ds.inputs, torch.get_num_threads()
     vectors = isinstance(inputs, Features) and inputs.array.ndim == 2
@@ -83,11 +84,18 @@ def computing(learn: XrayLearner, run: TrainingRun) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not memory.ran_out(error):
-            raise
-        raise TrainingError(_smaller(run.cfg.train.batch_size, run.cfg.train.grad_accum)) from error
+        if memory.ran_out(error):
+            raise TrainingError(_smaller(run.cfg.train.batch_size, run.cfg.train.grad_accum)) from error
+        if run.cfg.train.compile and compiling.compiler_failed(error):
+            raise TrainingError(_not_compiled(run.cfg.model.arch, error)) from error
+        raise
     finally:
         torch.set_num_threads(threads)
+
+
+def _not_compiled(arch: str, error: BaseException) -> str:
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"train.compile: {arch} cannot be compiled on this machine ({reason}): set it to false"
 
 
 def _smaller(batch_size: int, accumulate: int) -> str:

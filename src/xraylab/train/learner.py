@@ -27,7 +27,7 @@ from xraylab.data.prepare import Preparation
 from xraylab.data.sampling import BY_GROUP, EpochSampler
 from xraylab.errors import TrainingError
 from xraylab.evaluate import confusion
-from xraylab.model import create, features, losses, memory, networks
+from xraylab.model import compiling, create, features, grad_checkpointing, losses, memory, networks
 from xraylab.model.create import StartingModel, create_starting_model
 from xraylab.model.features import Features
 from xraylab.model.hardware import Hardware, memory_format
@@ -99,6 +99,10 @@ def learner(run: TrainingRun, dls: XrayDataLoaders, cbs: Sequence[Callback] = ()
     torch.manual_seed(run.repeat)
     weights_file = run.paths.weights(cfg.model.pretrained)
     start = create_starting_model(cfg.model, run.classes, weights_file, cfg.pretrained_sha256, print)
+    if cfg.train.grad_checkpointing:
+        grad_checkpointing.enable(start.trainable, cfg.model.arch)
+    if cfg.train.compile:
+        compiling.compile_for_training(start.trainable)
     loss = create_loss(cfg.loss, dls.train_ds.labels, len(run.classes)).to(device)
     run_cbs = [*_step_callbacks(run, dls, start), *_source_losses(run, dls)]
     run_cbs += plugins.create_callbacks(cfg.train.callbacks)
@@ -220,6 +224,8 @@ def _step_callbacks(run: TrainingRun, dls: XrayDataLoaders, start: StartingModel
     cbs += [callbacks.Mix(callbacks.cutmix, cfg.augment.cutmix_alpha)] if cfg.augment.cutmix_alpha > 0 else []
     cbs += [callbacks.Accumulate(cfg.train.grad_accum)] if cfg.train.grad_accum > 1 else []
     cbs += [GradientClip(cfg.train.grad_clip)] if cfg.train.grad_clip else []
+    cbs += [callbacks.KeepStatistics()] if cfg.train.grad_checkpointing else []
+    cbs += [callbacks.CompiledSteps()] if cfg.train.compile else []
     return cbs
 
 
