@@ -75,9 +75,9 @@ def compared(arch: str, machine: Hardware) -> dict[str, Any]:
     """Images per second of each variant, parity, and seconds of compiling, on batches of the size that predict uses."""
     network = trained(arch)
     batch = torch.randn(SCORING_BATCH, PIXELS, PIXELS, 1, device=machine.device).permute(0, 3, 1, 2)
-    ready, _ = scoring.prepared(network, machine, 0, (1, PIXELS, PIXELS), 1)
+    ready, _ = scoring.prepare(network, machine, 0, (1, PIXELS, PIXELS), 1)
     start = time.perf_counter()
-    quick, how = compiling.compiled(ready, batch, machine)  # type: ignore[arg-type]  # uncompiled it is a module
+    quick, how = compiling.compile_network(ready, batch, machine)  # type: ignore[arg-type]  # uncompiled it is a module
     seconds = time.perf_counter() - start
     measure.say(f"{arch}: {how}, {seconds:.1f} s")
     variants = {"plain": plain(network, batch), "uncompiled": ours(ready, batch, machine)}

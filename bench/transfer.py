@@ -164,7 +164,7 @@ def probabilities(images: NDArray[np.uint8], training: Training, means: Means, d
     (phase,) = schedules.SCHEDULES["one_cycle"](EPOCHS, LR, networks.PARTS, True)
     learn.fit(EPOCHS, cbs=[ParamScheduler(phase.curves)])
     every = np.arange(len(images))
-    (p,), _ = scoring.scored(
+    (p,), _ = scoring.score(
         [network.eval()], lambda start, stop: cache.of(every[start:stop]), len(every), machine, "scoring"
     )
     return p[:, ABNORMAL].numpy()

@@ -57,9 +57,9 @@ def test_an_edit_of_the_code_runs_what_it_can_change(finished: Path) -> None:
 @pytest.mark.slow
 def test_another_rule_of_resolution_writes_the_configs_anew_and_retrains_where_one_changed(finished: Path) -> None:
     rules = finished / "src/xraylab/params/config.py"
-    merging = "        overrides = merged(self.experiments[name], search.nested(values or {}))\n"
+    merging = "        overrides = merge(self.experiments[name], search.unflatten(values or {}))\n"
     for rule, changed in (("", set()), ('"model": {"dropout": 0.25}', {"train@dropout-0"})):
-        other = f"        overrides = merged(overrides, {{{rule}}} if name == 'dropout' else {{}})\n"
+        other = f"        overrides = merge(overrides, {{{rule}}} if name == 'dropout' else {{}})\n"
         small.git(finished, "checkout", "--quiet", "--", ".")
         text = rules.read_text()
         assert merging in text

@@ -224,7 +224,7 @@ def test_a_stage_stops_where_the_plugin_is_not_the_one_on_record(install: Instal
 
     def refused() -> str:
         with pytest.raises(DataError) as caught:
-            code.check("train", folder, own_code=True)
+            code.check("train", folder, in_repository=True)
         return str(caught.value)
 
     code.write(folder, libraries=False)
@@ -232,10 +232,10 @@ def test_a_stage_stops_where_the_plugin_is_not_the_one_on_record(install: Instal
     other = "code/train.txt is the fingerprint of another version (plugin xray-extras differs)"
     assert refused() == f"{other}: {remedy}"
     code.write(folder, libraries=False)
-    code.check("train", folder, own_code=True)
+    code.check("train", folder, in_repository=True)
     install("x = 2", {"loss.own": "xray_extras:x"})
     assert refused() == f"{other}: {remedy}"
-    code.check("report", folder, own_code=True)
+    code.check("report", folder, in_repository=True)
 
 
 def test_names_that_params_yaml_takes_are_those_that_there_are() -> None:

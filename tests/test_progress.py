@@ -47,7 +47,7 @@ def test_a_line_every_half_minute_says_how_far_and_how_long(capsys: pytest.Captu
 def test_what_threads_do_comes_in_order_and_counts_once_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
     monkeypatch.setattr(progress, "tick", lambda pace, text: told.append(pace.total))
-    results = progress.mapped(lambda item: item * item, range(600), "squaring")
+    results = progress.thread_map(lambda item: item * item, range(600), "squaring")
     assert next(results) == 0
     assert told == []  # hundreds are under way, and the first is not yet taken
     assert list(results) == [item * item for item in range(1, 600)]

@@ -60,22 +60,24 @@ def _plugins(names: list[str]) -> list[str]:
     ]
 
 
-def check(stage: str, folder: Path, own_code: bool = False) -> None:
-    """Stop where a plugin, or without `own_code` the package, is not that of the fingerprint. Errors: DataError.
+def check(stage: str, folder: Path, in_repository: bool = False) -> None:
+    """Stop where a plugin, or without `in_repository` the package, is not that of the fingerprint. Errors: DataError.
 
     A module that joined the imports since shows in the module that imports it.
     """
     path = folder / f"{stage}.txt"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    noted = [line for line in lines if line.startswith(f"{PLUGIN} ")]
-    files_and_libraries = [line for line in lines if line not in noted]
-    changed = [] if own_code else [name for line in files_and_libraries if _line(name := line.split()[0]) != line]
+    recorded = [line for line in lines if line.startswith(f"{PLUGIN} ")]
+    files_and_libraries = [line for line in lines if line not in recorded]
+    differing = (
+        [] if in_repository else [name for line in files_and_libraries if _line(name := line.split()[0]) != line]
+    )
     if lines:
-        now = _plugins([line.split()[0] for line in files_and_libraries])
-        changed += [" ".join(line.split()[:2]) for line in sorted({*noted} ^ {*now})]
-    if changed:
+        current = _plugins([line.split()[0] for line in files_and_libraries])
+        differing += [" ".join(line.split()[:2]) for line in sorted({*recorded} ^ {*current})]
+    if differing:
         raise DataError(
-            f"code/{path.name} is the fingerprint of another version ({changed[0]} differs): run "
+            f"code/{path.name} is the fingerprint of another version ({differing[0]} differs): run "
             "`dvc repro --force code`, then `dvc repro`, which runs again what the difference can change"
         )
 

@@ -46,16 +46,16 @@ class Paths:
         path = self.state / "salt"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            own = path.with_name(f".salt.{secrets.token_hex(8)}")
-            own.write_bytes(secrets.token_bytes(32))
-            own.chmod(0o600)
+            temporary = path.with_name(f".salt.{secrets.token_hex(8)}")
+            temporary.write_bytes(secrets.token_bytes(32))
+            temporary.chmod(0o600)
             try:
-                os.link(own, path)  # of several processes that begin together, the first one's
+                os.link(temporary, path)  # of several processes that begin together, the first one's
             except FileExistsError:
                 pass
             except OSError:  # a file system without links
-                shutil.copy2(own, path)
-            own.unlink()
+                shutil.copy2(temporary, path)
+            temporary.unlink()
         return path.read_bytes()
 
     def from_home(self, name: str) -> Path:

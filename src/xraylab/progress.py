@@ -83,7 +83,7 @@ def tick(pace: Pace, text: str) -> None:
         say(f"{text}  {pace.completed}/{pace.total}  {pace.remaining()} left")
 
 
-def mapped(work: Callable[[T], R], items: Sequence[T], text: str) -> Iterator[R]:
+def thread_map(work: Callable[[T], R], items: Sequence[T], text: str) -> Iterator[R]:
     """`work` of every item, in order, done in threads under a bar; only a few hundred results wait at a time."""
     yield from bar(_in_threads(work, items), len(items), text)
 

@@ -35,7 +35,7 @@ def make(
     paths = Paths(root)
     tree = files.read_yaml(SHIPPED)
     tree["experiments"] = {name: tree["experiments"][name] for name in keep}
-    files.write_yaml(config.merged(tree, changes or {}), paths.params)
+    files.write_yaml(config.merge(tree, changes or {}), paths.params)
     given = config.read(paths.params)
     counts = images or {split: dict.fromkeys(given.data.classes, 8) for split in SPLITS}
     splits = _write_data(paths, given, counts)

@@ -169,7 +169,7 @@ def test_a_cut_within_a_block_runs_apart_up_to_it_and_holds_the_rest() -> None:
     assert (len(parts.frozen_layers), parts.frozen_layers[-4:]) == (36, inside)
     assert parts.frozen_modules == [network.get_submodule(name) for name in inside]
     images = torch.randn(2, 1, 32, 32)
-    assert torch.equal(parts.trainable.eval()(features.handed_on(parts.backbone, images)), network(images))
+    assert torch.equal(parts.trainable.eval()(features.run_backbone(parts.backbone, images)), network(images))
 
 
 def test_all_but_the_last_blocks_of_a_transformer() -> None:
@@ -196,7 +196,9 @@ def test_the_parts_make_the_whole(arch: str, chosen: dict[str, Any]) -> None:
     expected = network(images)
     parts = frozen(network, **chosen)
     trained = parts.trainable.eval()
-    assert torch.equal(trained(features.handed_on(parts.backbone, images) if len(parts.backbone) else images), expected)
+    assert torch.equal(
+        trained(features.run_backbone(parts.backbone, images) if len(parts.backbone) else images), expected
+    )
     apart = list(parts.backbone.parameters())
     held = {id(p) for part in parts.frozen_modules for p in part.parameters()}
     assert {id(p) for p in apart}.isdisjoint(held)

@@ -146,7 +146,7 @@ def test_the_two_parts_make_the_whole(arch: str, upto: str) -> None:
     network = networks.build(arch, classes=2, channels=1, dropout=0.0).eval()
     frozen, trained = divided(network, upto)
     images = torch.randn(3, 1, 32, 32)
-    assert torch.equal(trained(features.handed_on(frozen, images)), network(images))
+    assert torch.equal(trained(features.run_backbone(frozen, images)), network(images))
     whole, rest = network.state_dict(), trained.state_dict()
     assert all(tensor.data_ptr() == whole[name].data_ptr() for name, tensor in rest.items())
     others = {tensor.data_ptr() for name, tensor in whole.items() if name not in rest}
@@ -156,7 +156,7 @@ def test_the_two_parts_make_the_whole(arch: str, upto: str) -> None:
 def test_nothing_runs_backward_through_what_is_frozen() -> None:
     network = networks.build("resnet18", classes=2, channels=1, dropout=0.0)
     frozen, trained = divided(network, "layer2")
-    handed = features.handed_on(frozen, torch.randn(2, 1, 32, 32))
+    handed = features.run_backbone(frozen, torch.randn(2, 1, 32, 32))
     assert handed.grad_fn is None
     trained(handed).sum().backward()
     assert all(p.grad is None for p in frozen.parameters())

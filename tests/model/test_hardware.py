@@ -139,10 +139,10 @@ def test_apples_gpu_computes_float32_unless_told_otherwise() -> None:
 def test_tensors_are_channels_last_but_on_apples_gpu() -> None:
     images = torch.zeros(2, 5, 5, 3).permute(0, 3, 1, 2)
     assert hardware.memory_format("mps") == torch.contiguous_format
-    assert hardware.laid_out(images, "mps").is_contiguous()
+    assert hardware.in_memory_format(images, "mps").is_contiguous()
     for device in ("cpu", "cuda"):
         assert hardware.memory_format(device) == torch.channels_last
-        assert hardware.laid_out(images, device) is images
+        assert hardware.in_memory_format(images, device) is images
 
 
 def test_only_a_gpu_with_memory_of_its_own_takes_the_images_in(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,7 +164,7 @@ def test_whether_a_network_is_compiled_depends_on_the_work_alone(monkeypatch: py
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     assert compiling.least_images(10**9, CPU) == 20_000
     for hardware, count in ((HALF, 10**9), (CPU, 19_999)):
-        _, notes = scoring.prepared(resnet(), hardware, count, (1, 64, 64), 10**9)
+        _, notes = scoring.prepare(resnet(), hardware, count, (1, 64, 64), 10**9)
         assert notes == []  # nothing that a user could act upon
 
 
@@ -177,7 +177,7 @@ def test_a_compiler_that_fails_is_said_and_the_network_scores_anyway(monkeypatch
 
     monkeypatch.setattr(torch, "compile", no_compiler)
     network, batch = resnet(), images(2)
-    ready, notes = scoring.prepared(network, CPU, 20_000, (1, 64, 64), 10**9)
+    ready, notes = scoring.prepare(network, CPU, 20_000, (1, 64, 64), 10**9)
     assert notes[0] == "not compiled, since that fails here (TorchDynamoException: no compiler)"
     [ours] = scoring.probabilities([ready], [batch], CPU)
     assert (ours - plain(network, batch)).abs().max() < 1e-5
@@ -187,7 +187,7 @@ def test_a_compiler_that_fails_is_said_and_the_network_scores_anyway(monkeypatch
 def test_compiled_networks_keep_their_own_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "SCORING_BATCH", 4)
     pair = [trained(Pair(), seed) for seed in (1, 2)]
-    ready, notes = zip(*[scoring.prepared(one, CPU, 20_000, (3, 16, 16), 10**9) for one in pair], strict=True)
+    ready, notes = zip(*[scoring.prepare(one, CPU, 20_000, (3, 16, 16), 10**9) for one in pair], strict=True)
     assert [said[0] for said in notes] == ["compiled", "compiled"]
     batches = [images(4, 3, 16), images(3, 3, 16)]
     for network, ours in zip(pair, scoring.probabilities(ready, batches, CPU), strict=True):
@@ -203,7 +203,7 @@ def test_networks_share_one_pass_over_the_images() -> None:
             taken.append(len(batch))
             yield batch
 
-    ready = [scoring.prepared(network, CPU, 5, (1, 64, 64), 10**9)[0] for network in pair]
+    ready = [scoring.prepare(network, CPU, 5, (1, 64, 64), 10**9)[0] for network in pair]
     both = scoring.probabilities(ready, batches(), CPU)
     assert taken == [2, 2, 1]
     for network, ours in zip(pair, both, strict=True):
@@ -232,14 +232,14 @@ def test_batches_that_do_not_fit_are_halved_for_good_and_nothing_is_scored_twice
     def make(start: int, stop: int) -> Tensor:
         return batch[start:stop]
 
-    [ours], size = scoring.scored([network], make, 90, CPU, "scoring images")
+    [ours], size = scoring.score([network], make, 90, CPU, "scoring images")
     assert network.shown == [16, 16, 16, 16, 16, 10]
     assert size == 16
     assert torch.equal(ours, Narrow(90)(batch).softmax(dim=1))
-    [roomy], usual = scoring.scored([Narrow(64)], make, 90, CPU, "scoring images")
+    [roomy], usual = scoring.score([Narrow(64)], make, 90, CPU, "scoring images")
     assert torch.equal(ours, roomy)
     assert torch.equal(ours, scoring.probabilities([Narrow(20)], batch.split(64), CPU)[0])
-    assert [memory.halved(each, 64) for each in (size, usual)] == [
+    assert [memory.note_smaller_batches(each, 64) for each in (size, usual)] == [
         ["in batches of 16, since memory ran out with larger ones"],
         [],
     ]
@@ -247,7 +247,7 @@ def test_batches_that_do_not_fit_are_halved_for_good_and_nothing_is_scored_twice
 
 def test_where_not_one_image_fits_the_phase_is_named() -> None:
     with pytest.raises(TrainingError) as caught:
-        scoring.scored([Narrow(0)], lambda start, stop: images(4)[start:stop], 4, CPU, "scoring the test images")
+        scoring.score([Narrow(0)], lambda start, stop: images(4)[start:stop], 4, CPU, "scoring the test images")
     assert str(caught.value).startswith("memory ran out while scoring the test images, with one image at a time: set")
 
 
@@ -257,7 +257,7 @@ def test_a_compiler_without_memory_leaves_the_network_as_it_is(monkeypatch: pyte
 
     monkeypatch.setattr(torch, "compile", compile_without_memory)
     network = resnet()
-    ready, notes = scoring.prepared(network, CPU, 20_000, (1, 64, 64), 10**9)
+    ready, notes = scoring.prepare(network, CPU, 20_000, (1, 64, 64), 10**9)
     assert notes[0] == "not compiled, since memory does not suffice for a whole batch"
     assert (scoring.probabilities([ready], [images(2)], CPU)[0] - plain(network, images(2))).abs().max() < 1e-5
 
@@ -265,7 +265,7 @@ def test_a_compiler_without_memory_leaves_the_network_as_it_is(monkeypatch: pyte
 @pytest.mark.parametrize("hardware", [CPU, HALF], ids=["float32", "bfloat16"])
 def test_scoring_again_gives_the_same_bits(hardware: Hardware) -> None:
     def once() -> Tensor:
-        ready, _ = scoring.prepared(resnet(), hardware, 4, (1, 64, 64), 10**9)
+        ready, _ = scoring.prepare(resnet(), hardware, 4, (1, 64, 64), 10**9)
         return scoring.probabilities([ready], [images(4)], hardware)[0]
 
     assert torch.equal(once(), once())
@@ -273,7 +273,7 @@ def test_scoring_again_gives_the_same_bits(hardware: Hardware) -> None:
 
 def test_bfloat16_is_near_float32_with_probabilities_that_sum_to_one() -> None:
     network = resnet()
-    ready, _ = scoring.prepared(network, HALF, 4, (1, 64, 64), 10**9)
+    ready, _ = scoring.prepare(network, HALF, 4, (1, 64, 64), 10**9)
     [ours] = scoring.probabilities([ready], [images(4)], HALF)
     assert ours.dtype == torch.float32
     assert (ours.sum(dim=1) - 1).abs().max() < 1e-6

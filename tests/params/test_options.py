@@ -9,11 +9,11 @@ import small
 
 from xraylab import files
 from xraylab.params import config, names
-from xraylab.params.config import OVERRIDABLE, Params, merged
+from xraylab.params.config import OVERRIDABLE, Params, merge
 from xraylab.params.images import STRENGTHS
 from xraylab.params.loss import Loss
 from xraylab.params.model import Freeze, Model
-from xraylab.params.search import nested
+from xraylab.params.search import unflatten
 from xraylab.params.section import Option, Section
 from xraylab.params.split import Split
 from xraylab.params.train import Course
@@ -47,8 +47,8 @@ CASES = [(name, choice) for name, option in OPTIONS.items() for choice in choice
 
 def loaded(overrides: dict[str, Any], base: dict[str, Any] | None = None) -> Params:
     """The shipped parameters with `base` (dotted key -> value), and with one experiment that overrides `overrides`."""
-    tree = merged(SHIPPED, nested({**PRETRAINED, **(base or {})}))
-    return config.checked({**tree, "experiments": {"baseline": nested(overrides)}}, "params.yaml")
+    tree = merge(SHIPPED, unflatten({**PRETRAINED, **(base or {})}))
+    return config.validate({**tree, "experiments": {"baseline": unflatten(overrides)}}, "params.yaml")
 
 
 def used(name: str, values: dict[str, Any]) -> Any:
@@ -156,14 +156,14 @@ def test_a_name_that_nobody_offers_is_refused_with_those_that_there_are(kind: st
 
 def problems_of(tree: dict[str, Any]) -> Iterator[str]:
     with pytest.raises(config.ParamsError) as refused:
-        config.checked(tree, "params.yaml")
+        config.validate(tree, "params.yaml")
     yield from refused.value.problems
 
 
 def test_sections_and_experiments_are_refused_at_once() -> None:
-    tree = merged(
+    tree = merge(
         SHIPPED,
-        nested({"train.lrr": 1, "augment.mixup_alpha": 0.1, "augment.cutmix_alpha": 0.1, "split.test_pct": None}),
+        unflatten({"train.lrr": 1, "augment.mixup_alpha": 0.1, "augment.cutmix_alpha": 0.1, "split.test_pct": None}),
     )
     tree = {**tree, "experiments": {"a": {"model": {"dropuot": 0.1}}, "b": {"train": {"epochs": 0}}, "C": {}}}
     assert list(problems_of(tree)) == [
@@ -187,4 +187,4 @@ def test_sections_and_experiments_are_refused_at_once() -> None:
     ],
 )
 def test_an_unknown_key_names_what_is_near(key: str, said: str) -> None:
-    assert list(problems_of(merged(SHIPPED, nested({key: 1})))) == [f"{key}: unknown key; {said}"]
+    assert list(problems_of(merge(SHIPPED, unflatten({key: 1})))) == [f"{key}: unknown key; {said}"]

@@ -51,11 +51,11 @@ CONTRADICTIONS = {
 @pytest.mark.parametrize("case", CONTRADICTIONS)
 def test_contradictions_are_named_with_their_remedy(case: str, tmp_path: Path) -> None:
     change, expected = CONTRADICTIONS[case]
-    assert problems(tmp_path, lambda tree: tree.update(model=config.merged(tree["model"], change))) == expected
+    assert problems(tmp_path, lambda tree: tree.update(model=config.merge(tree["model"], change))) == expected
 
 
 @pytest.mark.parametrize("freeze", [{"until": "stages.1"}, {"layer_fraction": 0.75}, {"n_blocks": -4}], ids=str)
 def test_each_way_of_freezing_is_one_of_three_keys(freeze: small.Tree, tmp_path: Path) -> None:
     change = {"arch": "vit_b_16", "pretrained": "default", "freeze": freeze}
-    study = small.study(tmp_path, lambda tree: tree.update(model=config.merged(tree["model"], change)))
+    study = small.study(tmp_path, lambda tree: tree.update(model=config.merge(tree["model"], change)))
     assert config.read(study / "params.yaml").model.freeze.choices == freeze

@@ -53,7 +53,7 @@ def test_copies_of_what_the_run_has_seen_are_removed_and_counted(trained: Loaded
     overlap = record["overlap"]
     assert (overlap["train"], overlap["valid"], record["images"]) == (2, 1, 7 + 2)
     assert record["classes"] == {"Healthy": 4 + 2, "TB": 3}
-    assert {(each["split"], Path(each["seen"]).stem) for each in overlap["examples"]} == {
+    assert {(each["split"], Path(each["copy_of"]).stem) for each in overlap["examples"]} == {
         (each["split"], Path(each["id"]).stem.split("-")[1]) for each in overlap["examples"]
     }
     assert lines[1:3] == [

@@ -29,7 +29,7 @@ RUN = {
 
 def told(changes: dict[str, Any], **facts: Any) -> list[str]:
     """The sentences on the shipped experiment with `changes`, whose only run says `facts`; or its `runs`."""
-    tree = config.merged(files.read_yaml(SHIPPED), {**changes, "experiments": {}})
+    tree = config.merge(files.read_yaml(SHIPPED), {**changes, "experiments": {}})
     tree["experiments"] = {"baseline": {}}
     given = Params.model_validate(tree)
     cfg = ExperimentConfig.model_validate(given.experiment("baseline").model_dump() | {"pretrained_sha256": None})

@@ -14,7 +14,7 @@ from torch import nn
 from xraylab.model import networks, optimizers
 from xraylab.model.schedules import Phase
 from xraylab.train import callbacks
-from xraylab.train.averaging import EMA, warmed_up
+from xraylab.train.averaging import EMA, warmup_decay
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def test_a_moving_average_warms_up_as_timms(network: nn.Module) -> None:
                 tensor.add_(torch.randn(tensor.shape, generator=drawn).to(tensor.dtype))
         ours.after_step()
         theirs.update(network, step=step)
-        assert warmed_up(0.9, step - 1) == pytest.approx(theirs.get_decay(step), abs=1e-12)
-    assert warmed_up(0.9, 39) == 0.9
+        assert warmup_decay(0.9, step - 1) == pytest.approx(theirs.get_decay(step), abs=1e-12)
+    assert warmup_decay(0.9, 39) == 0.9
     for name, tensor in theirs.module.state_dict().items():
         torch.testing.assert_close(ours.average.module.state_dict()[name], tensor, rtol=1e-5, atol=1e-5)
 

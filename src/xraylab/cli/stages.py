@@ -85,7 +85,7 @@ def _announced(stage: str, *arguments: str | int, part: str | None) -> None:
     from xraylab import code
 
     params, paths = read_study()
-    code.check(stage, paths.code, own_code=paths.has_code)
+    code.check(stage, paths.code, in_repository=paths.has_code)
     run = "-".join(map(str, arguments)) or part or ""
     progress.say(f"{stage} {run}".rstrip() + ": starting")
     module = import_module(f"xraylab.stages.{stage}")

@@ -48,7 +48,7 @@ class Decoding:
             whole.extend([name] * without_lungs)
             return picture.tobytes()
 
-        yield from progress.mapped(image, list(self.index["path"].iloc[rows.start : rows.stop]), text)
+        yield from progress.thread_map(image, list(self.index["path"].iloc[rows.start : rows.stop]), text)
 
     def key(self, rows: range) -> str:
         """A name for these images as they are prepared: the same files, choices, code and libraries give it again."""

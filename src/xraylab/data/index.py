@@ -75,7 +75,7 @@ class Reading:
 
         thumbnails, facts = np.empty((len(rows), THUMBNAIL, THUMBNAIL), np.uint8), list[dict[str, Any] | str]()
         count = 0
-        for each, thumbnail in progress.mapped(one, self.names[rows.start : rows.stop], text):
+        for each, thumbnail in progress.thread_map(one, self.names[rows.start : rows.stop], text):
             facts.append(each)
             if thumbnail is not None:
                 thumbnails[count] = thumbnail

@@ -61,12 +61,12 @@ def probabilities(target: Target, ids: Sequence[str], share: float) -> dict[str,
     """For each part in `HIDDEN` the class probabilities (n, classes) of these images with that part blacked out."""
     record, hardware = target.record, target.hardware
     shape = (record["channels"], target.size, target.size)
-    forward, _ = scoring.prepared(target.network, hardware, len(HIDDEN) * len(ids), shape, record["multiply_adds"])
+    forward, _ = scoring.prepare(target.network, hardware, len(HIDDEN) * len(ids), shape, record["multiply_adds"])
     rows, scores = target.rows(ids), {}
     for part in HIDDEN:
         load = partial(_blacked_out, target, rows, part, share)
         phase = f"scoring images without their {part}"
-        (scores[part],), _ = scoring.scored([forward], load, len(rows), hardware, phase)
+        (scores[part],), _ = scoring.score([forward], load, len(rows), hardware, phase)
     return scores
 
 

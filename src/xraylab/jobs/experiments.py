@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from xraylab.jobs.dvc import Dvc
-from xraylab.params.config import OVERRIDABLE, merged
+from xraylab.params.config import OVERRIDABLE, merge
 from xraylab.studies.presets import leaves
 
 Tree = dict[str, Any]
@@ -109,7 +109,7 @@ def _flat(params: Tree) -> Config:
 def _config(params: Tree, experiment: str) -> Config:
     """The settings that an experiment is trained with."""
     overrides = params.get("experiments", {}).get(experiment) or {}
-    return dict(leaves(merged({name: params[name] for name in SECTIONS if name in params}, overrides)))
+    return dict(leaves(merge({name: params[name] for name in SECTIONS if name in params}, overrides)))
 
 
 def _data(version: Tree) -> Tree:

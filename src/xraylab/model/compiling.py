@@ -83,7 +83,7 @@ def least_images(multiply_adds: int, hardware: Hardware) -> int | None:
     return None if work is None else round(work * hardware.threads / multiply_adds)
 
 
-def compiled(network: nn.Module, example: Tensor, hardware: Hardware) -> tuple[Forward, str]:
+def compile_network(network: nn.Module, example: Tensor, hardware: Hardware) -> tuple[Forward, str]:
     """The network compiled with its weights as constants, for batches of `example`'s shape; others run uncompiled.
 
     Where compiling fails, as without a C++ compiler, the network itself. Second: what was done, in words.

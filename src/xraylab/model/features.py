@@ -19,7 +19,7 @@ from xraylab import files, progress
 from xraylab.data.image_cache import SCORING_BATCH, Normalise, Rows, network_input
 from xraylab.errors import DataError
 from xraylab.model import compiling, memory
-from xraylab.model.hardware import Hardware, laid_out, memory_format
+from xraylab.model.hardware import Hardware, in_memory_format, memory_format
 from xraylab.shards import Images
 
 CODE = (
@@ -78,7 +78,7 @@ def _name(facts: list[Any]) -> str:
     return sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
-def handed_on(backbone: nn.Module, images: Tensor) -> Tensor:
+def run_backbone(backbone: nn.Module, images: Tensor) -> Tensor:
     """The frozen part's output, without a gradient: a block's as it is, pooled vectors in float32."""
     with torch.no_grad():
         output: Tensor = backbone(images)
@@ -105,7 +105,7 @@ def write(
     def features(start: int, stop: int) -> Tensor:
         batch = network_input(images, rows[start:stop], normalise, pixels, hardware.device)
         with hardware.autocast():
-            output = handed_on(quick, laid_out(batch, hardware.device))
+            output = run_backbone(quick, in_memory_format(batch, hardware.device))
         return (output.permute(0, 2, 3, 1).contiguous() if output.ndim == 4 else output).cpu()
 
     one, _ = memory.halving(lambda size: features(0, size)[0], 1, PHASE)
@@ -119,7 +119,7 @@ def write(
         np.lib.format.write_array_header_1_0(file, header)
         for batch, fitted in progress.bar(batches, -(-len(rows) // SCORING_BATCH), PHASE):  # noqa: B007 - the last one
             file.write(_bits(batch).numpy().data)
-    for note in memory.halved(fitted, SCORING_BATCH):
+    for note in memory.note_smaller_batches(fitted, SCORING_BATCH):
         tell(f"features computed {note}")
 
 

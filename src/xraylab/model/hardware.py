@@ -95,7 +95,7 @@ def memory_format(device: str) -> torch.memory_format:
     return torch.contiguous_format if device == "mps" else torch.channels_last
 
 
-def laid_out(images: Tensor, device: str) -> Tensor:
+def in_memory_format(images: Tensor, device: str) -> Tensor:
     """A batch on the device in the order of its network's weights; the batches are made channels last."""
     return images.contiguous() if device == "mps" else images
 

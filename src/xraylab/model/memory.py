@@ -80,7 +80,7 @@ def batches(work: Callable[[int, int], T], images: int, batch_size: int, phase: 
         start += fitted
 
 
-def halved(size: int, usual: int) -> list[str]:
+def note_smaller_batches(size: int, usual: int) -> list[str]:
     """A note, where memory was too small for the usual batch."""
     return [f"in batches of {size}, since memory ran out with larger ones"] if size < usual else []
 

@@ -10,10 +10,10 @@ from xraylab import progress
 from xraylab.data.image_cache import SCORING_BATCH
 from xraylab.model import compiling, memory
 from xraylab.model.compiling import Forward
-from xraylab.model.hardware import Hardware, laid_out, memory_format
+from xraylab.model.hardware import Hardware, in_memory_format, memory_format
 
 
-def prepared(
+def prepare(
     network: nn.Module, hardware: Hardware, images: int, input_shape: tuple[int, int, int], multiply_adds: int
 ) -> tuple[Forward, list[str]]:
     """The network made ready to score so many images of `input_shape` (channels, height, width), and what is notable.
@@ -31,17 +31,17 @@ def prepared(
     channels, height, width = input_shape
     # strides as batches have them: `contiguous` would leave one channel alone, and the first batch compile anew
     example = torch.zeros(SCORING_BATCH, height, width, channels, device=hardware.device).permute(0, 3, 1, 2)
-    quick, how = compiling.compiled(fused, example, hardware)
+    quick, how = compiling.compile_network(fused, example, hardware)
     return quick, [*notes, how]
 
 
 def probabilities(networks: Sequence[Forward], batches: Iterable[Tensor], hardware: Hardware) -> list[Tensor]:
     """Softmax of each network's logits, float32 (images, classes), on the CPU; each batch is made once for all."""
-    parts = [scored(networks, partial(_part, batch), len(batch), hardware, "scoring images")[0] for batch in batches]
+    parts = [score(networks, partial(_part, batch), len(batch), hardware, "scoring images")[0] for batch in batches]
     return [torch.cat(each) for each in zip(*parts, strict=True)]
 
 
-def scored(
+def score(
     networks: Sequence[Forward], make: Callable[[int, int], Tensor], images: int, hardware: Hardware, phase: str
 ) -> tuple[list[Tensor], int]:
     """`probabilities` of so many images, and how many of them at a time; `make` makes those from one to before another.
@@ -52,7 +52,7 @@ def scored(
     """
 
     def forward(start: int, stop: int) -> list[Tensor]:
-        batch = laid_out(make(start, stop).to(hardware.device), hardware.device)
+        batch = in_memory_format(make(start, stop).to(hardware.device), hardware.device)
         return [network(batch).float() for network in networks]  # not copied to the CPU: a GPU goes on meanwhile
 
     logits, size, count = [], SCORING_BATCH, -(-images // SCORING_BATCH)

@@ -114,8 +114,8 @@ class Params(Experiment):
         Options that the experiment's choices do not use are null. Errors: ValidationError.
         """
         base = {section: getattr(self, section).model_dump() for section in OVERRIDABLE}
-        overrides = merged(self.experiments[name], search.nested(values or {}))
-        return Experiment.model_validate(merged(base, overrides)).resolved()
+        overrides = merge(self.experiments[name], search.unflatten(values or {}))
+        return Experiment.model_validate(merge(base, overrides)).resolved()
 
     @model_validator(mode="wrap")
     @classmethod
@@ -213,10 +213,10 @@ class ExperimentConfig(Experiment):
 
 def read(path: Path) -> Params:
     """Read and check the whole file. Errors: ParamsError with every problem, each under its dotted path."""
-    return checked(files.read_yaml(path), path.name)
+    return validate(files.read_yaml(path), path.name)
 
 
-def checked(tree: Any, name: str) -> Params:
+def validate(tree: Any, name: str) -> Params:
     """What a file `name` holds, with the split as it is used. Errors: ParamsError."""
     if not isinstance(tree, dict):
         raise ParamsError(f"{name} holds no sections")
@@ -237,19 +237,19 @@ def unused_overrides(params: Params) -> list[str]:
     sentences: dict[str, None] = {}
     for name, overrides in params.experiments.items():
         base = {section: getattr(params, section).model_dump() for section in OVERRIDABLE}
-        for key, choice in Experiment.model_validate(merged(base, overrides)).unused().items():
+        for key, choice in Experiment.model_validate(merge(base, overrides)).unused().items():
             shared = key.startswith("train.phases.") and _value(overrides, "train.phases") is None
             if _value(base if shared else overrides, key) is not None:
                 sentences[f"{'' if shared else f'experiments.{name}.'}{key} is not used by {choice}"] = None
     return list(sentences)
 
 
-def merged(base: Tree, overrides: Tree) -> Tree:
+def merge(base: Tree, overrides: Tree) -> Tree:
     """`base` with `overrides` laid over it, mapping by mapping."""
     result = dict(base)
     for key, value in overrides.items():
         mappings = isinstance(value, dict) and isinstance(base.get(key), dict)
-        result[key] = merged(base[key], value) if mappings else value
+        result[key] = merge(base[key], value) if mappings else value
     return result
 
 
@@ -264,7 +264,7 @@ def _of_experiments(tree: Tree) -> Iterator[Problem]:
         elif isinstance(overrides, dict):
             base_problems = _of_experiment(base, f"{where}.")
             yield from (
-                each for each in _of_experiment(merged(base, overrides), f"{where}.") if each not in base_problems
+                each for each in _of_experiment(merge(base, overrides), f"{where}.") if each not in base_problems
             )
 
 

@@ -68,12 +68,12 @@ def applies(dimension: Range | list[Any], sampled: Values) -> bool:
     return all(sampled.get(key) == value for key, value in (condition or {}).items())
 
 
-def ordered(space: dict[str, Dimension]) -> list[tuple[str, Range | list[Any]]]:
+def unconditional_first(space: dict[str, Dimension]) -> list[tuple[str, Range | list[Any]]]:
     """Those without a condition first: the others look at them."""
     return sorted(space.items(), key=lambda item: isinstance(item[1], Range) and item[1].when is not None)
 
 
-def nested(values: Values) -> dict[str, Any]:
+def unflatten(values: Values) -> dict[str, Any]:
     """{'train.lr': 1} as {'train': {'lr': 1}}."""
     tree: dict[str, Any] = {}
     for dotted, value in values.items():
@@ -87,7 +87,7 @@ def nested(values: Values) -> dict[str, Any]:
 
 def corners(space: dict[str, Dimension]) -> Iterator[Values]:
     """Every choice with every other, and with both ends of every range; the first few thousand of them."""
-    dimensions = ordered(space)
+    dimensions = unconditional_first(space)
     ends = [dimension.ends if isinstance(dimension, Range) else dimension for _, dimension in dimensions]
     for combination in islice(product(*ends), COMBINATIONS):
         sampled: Values = {}

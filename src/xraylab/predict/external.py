@@ -43,7 +43,7 @@ class ExternalData:
 
     table: pd.DataFrame
     overlap: pd.DataFrame
-    """The images that were left out: id, split and seen, the study's image that each is a copy of."""
+    """The images that were left out: id, split and copy_of (an id of the study)."""
     dataset: layouts.Dataset
     unreadable: list[str]
 
@@ -161,9 +161,9 @@ def _read(
     study_images = tables.read(paths.index)
     lists = paths.split_of(repeat)
     split_of = {name: split for split in USED_SPLITS for name in tables.read(lists / f"{split}_data.csv")["id"]}
-    seen = duplicates.find_copies(measured, study_images[study_images["id"].isin(list(split_of))])
-    copies = measured[["id"]].assign(seen=seen, split=seen.map(split_of))[seen != ""]
-    rest = measured[seen == ""].reset_index(drop=True)
+    copy_of = duplicates.find_copies(measured, study_images[study_images["id"].isin(list(split_of))])
+    copies = measured[["id"]].assign(copy_of=copy_of, split=copy_of.map(split_of))[copy_of != ""]
+    rest = measured[copy_of == ""].reset_index(drop=True)
     if rest.empty:
         raise DataError(f"{folder}: no image is left that can be read and is no copy of one that the run has seen")
     return ExternalData(rest, copies, dataset, unreadable)

@@ -36,20 +36,20 @@ def predict_proba(
     pixels, row_of = load(cache)
     rows = np.array([row_of[name] for name in images["id"]], np.int64)
     shape = (record["channels"], record["img_size"], record["img_size"])
-    prepared = [scoring.prepared(each, machine, len(rows), shape, record["multiply_adds"]) for each in networks]
+    prepared = [scoring.prepare(each, machine, len(rows), shape, record["multiply_adds"]) for each in networks]
     normalise = Normalise.recorded(record["normalise"])
     views: list[Load] = [
         partial(_plain, pixels, rows, normalise, record["img_size"], machine.device),
         *_augmented(pixels, rows, record, tta, normalise, machine.device),
     ]
     forwards = [forward for forward, _ in prepared]
-    scored = [scoring.scored(forwards, view, len(rows), machine, "scoring images") for view in views]
+    scored = [scoring.score(forwards, view, len(rows), machine, "scoring images") for view in views]
     by_network = zip(*(scores for scores, _ in scored), strict=True)
     columns = [f"p_{label}" for label in record["classes"]]
     means = [torch.stack(each).mean(dim=0).numpy() for each in by_network]
     tables = [images.assign(**dict(zip(columns, each.T, strict=True))) for each in means]
     notes = [*precision, *dict.fromkeys(note for _, notes in prepared for note in notes)]
-    notes += memory.halved(min(size for _, size in scored), SCORING_BATCH)
+    notes += memory.note_smaller_batches(min(size for _, size in scored), SCORING_BATCH)
     return tables, notes + ([f"mean over {len(views)} views"] if len(views) > 1 else [])
 
 

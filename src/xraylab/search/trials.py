@@ -17,7 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from xraylab.errors import XraylabError
-from xraylab.params.search import Dimension, Range, Search, Values, applies, ordered
+from xraylab.params.search import Dimension, Range, Search, Values, applies, unconditional_first
 from xraylab.search.screen import Screen, label
 
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
@@ -115,7 +115,7 @@ def ask(study: optuna.Study, search: Search) -> Trial:
 def suggest(trial: Trial, space: dict[str, Dimension]) -> Values:
     """The trial's value of every key, None where it does not apply; the same ones when asked again."""
     values: Values = {}
-    for key, dimension in ordered(space):
+    for key, dimension in unconditional_first(space):
         values[key] = _suggest(trial, key, dimension) if applies(dimension, values) else None
     return values
 

@@ -24,7 +24,7 @@ def lines(root: Path, overrides: Sequence[str]) -> list[str]:
     """What the values would change in the params.yaml of `root`. Errors: ParamsError where one is refused."""
     path = root / "params.yaml"
     old, new = files.read_yaml(path), _overridden(path, overrides)
-    before, after = config.checked(old, path.name), config.checked(new, path.name)
+    before, after = config.validate(old, path.name), config.validate(new, path.name)
     changed, stages = _changed(old, new)
     _, used_by = _changed(before.model_dump(), after.model_dump())  # without what a split does not use
     trained = _trained(before, after, used_by)

@@ -6,7 +6,7 @@ from typing import Any
 
 from xraylab import files
 from xraylab.errors import ParamsError
-from xraylab.params.config import merged
+from xraylab.params.config import merge
 
 FOLDER = Path(__file__).parent / "published"
 Tree = dict[str, Any]
@@ -33,7 +33,7 @@ class Preset:
 
     def values(self, published: bool) -> Tree:
         """All parameters that the study sets, nested."""
-        return merged(merged(self.published, self.ours), self.as_published if published else self.honest)
+        return merge(merge(self.published, self.ours), self.as_published if published else self.honest)
 
     def origin(self, dotted: str, value: Any) -> str:
         """`published` or `ours`: who says so."""

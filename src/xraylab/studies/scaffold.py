@@ -101,7 +101,7 @@ def init(root: Path, data: Data, columns: Sequence[str] = (), recipe: str | None
     changed = {key: value for key, value in values.items() if _now(tree, before, key) != value}
     with files.replacing(place) as temporary:
         temporary.write_text(write.updated_text(place, changed), encoding="utf-8")
-        given = config.checked(files.read_yaml(temporary), place.name)
+        given = config.validate(files.read_yaml(temporary), place.name)
     if (root / "dvc.yaml").is_file():
         watch.write(given, root)
     said = ["params.yaml says now:", *_said(changed)] if changed else ["params.yaml says so already"]

@@ -17,7 +17,7 @@ WARMUP_POWER = 2 / 3  # timm's
 # fastai carries no types, so to mypy each callback subclasses Any: hence the ignores below
 
 
-def warmed_up(decay: float, updates: int) -> float:
+def warmup_decay(decay: float, updates: int) -> float:
     """The decay after so many updates, 0 before the first: as timm's ModelEmaV3 warms up, with its gamma and power.
 
     The average follows the network closely at first, or it would hold on to the weights that the run began with.
@@ -49,7 +49,7 @@ class EMA(Callback):  # type: ignore[misc]
     @torch.no_grad()
     def _move(self, averages: Tensors, currents: Tensors, _: Tensor | int) -> None:
         if averages[0].is_floating_point():
-            decay = warmed_up(self.decay, int(self.average.n_averaged))
+            decay = warmup_decay(self.decay, int(self.average.n_averaged))
             torch._foreach_lerp_(averages, currents, 1 - decay)
         else:
             torch._foreach_copy_(averages, currents)  # counters

@@ -17,7 +17,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from xraylab.data.dataloaders import epoch_seed
 from xraylab.model import compiling, features, losses
-from xraylab.model.hardware import Hardware, laid_out, memory_format
+from xraylab.model.hardware import Hardware, in_memory_format, memory_format
 from xraylab.train.averaging import UpdateBatchNorm
 
 FINDER_EPOCH = 2**31  # numbers the learning rate finder's draws apart from those of any epoch
@@ -215,7 +215,7 @@ class FrozenBackbone(Callback):  # type: ignore[misc]
         self.backbone.to(memory_format=memory_format(device.type)).to(device)
 
     def before_batch(self) -> None:
-        self.learn.xb = (features.handed_on(self.backbone, *self.xb),)
+        self.learn.xb = (features.run_backbone(self.backbone, *self.xb),)
 
 
 class Autocast(Callback):  # type: ignore[misc]
@@ -228,7 +228,7 @@ class Autocast(Callback):  # type: ignore[misc]
         self.hardware, self.open = hardware, ExitStack()
 
     def before_batch(self) -> None:
-        self.learn.xb = tuple(laid_out(images, self.hardware.device) for images in self.xb)
+        self.learn.xb = tuple(in_memory_format(images, self.hardware.device) for images in self.xb)
         self.open.enter_context(self.hardware.autocast())
 
     def after_pred(self) -> None:

@@ -23,7 +23,7 @@ def group_losses(loss: Callable[[Tensor, Tensor], Tensor], pred: Tensor, labels:
     return torch.stack([loss(pred[of == g], labels[of == g]) if (of == g).any() else zero for g in range(n)])
 
 
-def raised(weights: Tensor, losses: Tensor, step: float) -> Tensor:
+def update_weights(weights: Tensor, losses: Tensor, step: float) -> Tensor:
     """The groups' weights, those of great loss raised: times exp(step * loss), and summing to 1 again."""
     grown = weights * torch.exp(step * losses.detach().to(weights))
     return grown / grown.sum()
@@ -48,7 +48,7 @@ class GroupDRO(Callback):  # type: ignore[misc]
     def after_loss(self) -> None:
         of = torch.from_numpy(self.groups[self.dls.train.sampler.latest]).to(self.pred.device)
         losses = group_losses(self.loss_func, self.pred, self.yb[0], of, self.number)
-        self.weights = raised(self.weights, losses, self.step_size)
+        self.weights = update_weights(self.weights, losses, self.step_size)
         self.learn.loss_grad = (self.weights.to(losses) * losses).sum()
 
     def state(self) -> dict[str, Any]:

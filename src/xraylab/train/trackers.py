@@ -34,10 +34,10 @@ def callbacks(rows: list[Row], folder: Path, title: str) -> list[Callback]:
     Errors: TrainingError for a tracker that is unknown or not installed.
     """
     names = [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
-    return [_Count(rows), *(_checked(name)(folder, title) for name in names)] if names else []
+    return [_Count(rows), *(_find(name)(folder, title) for name in names)] if names else []
 
 
-def _checked(name: str) -> Callable[[Path, str], Callback]:
+def _find(name: str) -> Callable[[Path, str], Callback]:
     if name not in TRACKERS:
         raise TrainingError(f"{VARIABLE} names {name!r}; there is {', '.join(TRACKERS)}")
     try:

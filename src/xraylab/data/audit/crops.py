@@ -46,7 +46,7 @@ def pairs(thumbnails: Images) -> Pairs:
         whole, part = candidates[number]
         return _part_of(thumbnails[whole], thumbnails[part], WINDOWS[windows[number]]) >= SAME
 
-    is_part = np.array(list(progress.mapped(same, range(len(candidates)), "comparing crops")), dtype=bool)
+    is_part = np.array(list(progress.thread_map(same, range(len(candidates)), "comparing crops")), dtype=bool)
     return np.unique(np.sort(candidates[is_part], axis=1), axis=0)
 
 
@@ -76,7 +76,7 @@ def _candidates(thumbnails: Images) -> tuple[Pairs, NDArray[np.int64]]:
         return np.insert(rows, 2, number, axis=1)
 
     with threadpool_limits(1):  # the windows share the processor out already
-        rows = np.concatenate(list(progress.mapped(likely, range(len(WINDOWS)), "looking for crops")))
+        rows = np.concatenate(list(progress.thread_map(likely, range(len(WINDOWS)), "looking for crops")))
     best = _best(rows, limit)
     return best[:, :2].astype(np.int64), best[:, 2].astype(np.int64)
 

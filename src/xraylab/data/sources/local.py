@@ -104,7 +104,7 @@ def _hashes(names: list[Path], hash_cache: Path) -> dict[Path, str]:
         row = stored.get(key)
         return key, row if row and row[:2] == stamp else [*stamp, files.sha256(name)]
 
-    fresh = dict(progress.mapped(hash_file, names, "hashing the source"))
+    fresh = dict(progress.thread_map(hash_file, names, "hashing the source"))
     if any(stored.get(key) != row for key, row in fresh.items()):
         files.write_json(stored | fresh, hash_cache)
     return {name: fresh[str(name.absolute())][2] for name in names}

@@ -168,7 +168,7 @@ def _download(address: Address, system: Any, infos: Listing, target: Path) -> No
 
     jobs = [(target / path, info) for path, info in zip(paths, infos.values(), strict=True)]
     text = "downloading the source"
-    one_by_one = address.scheme in ONE_BY_ONE
-    deque(
-        map(download, progress.bar(jobs, len(jobs), text)) if one_by_one else progress.mapped(download, jobs, text), 0
-    )
+    if address.scheme in ONE_BY_ONE:
+        deque(map(download, progress.bar(jobs, len(jobs), text)), 0)
+    else:
+        deque(progress.thread_map(download, jobs, text), 0)

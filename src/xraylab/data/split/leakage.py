@@ -31,15 +31,15 @@ def units(index: pd.DataFrame, near: pd.DataFrame) -> pd.Series:
     component of these links. It is called by the first of its patients' names, so an image without copies is called by
     its patient, or, where that is unknown, is a unit of its own. `near` has the columns id and other.
     """
-    own = groups(index)
+    patients = groups(index)
     row_of = pd.Series(np.arange(len(index)), index=index["id"])
     pairs = near[near["id"].isin(row_of.index) & near["other"].isin(row_of.index)]
-    links = [_to_first(own), _to_first(index["pixel_hash"])]
+    links = [_to_first(patients), _to_first(index["pixel_hash"])]
     links.append(np.stack([row_of[pairs["id"]], row_of[pairs["other"]]]))
     start, end = np.concatenate(links, axis=1).astype(np.int64)
     graph = coo_array((np.ones(len(start)), (start, end)), shape=(len(index), len(index)))
     _, component = connected_components(graph, directed=False)
-    return own.groupby(component).transform("min")
+    return patients.groupby(component).transform("min")
 
 
 def _to_first(values: pd.Series) -> NDArray[np.int64]:
