@@ -202,7 +202,7 @@ def test_a_frozen_body_has_nothing_to_compute_again(study: Loaded) -> None:
     tree = files.read_yaml(study[1].params)
     tree["experiments"] = {"accumulated": {"model": {"freeze": {"until": "head"}}, "train": AGAIN}}
     with pytest.raises(ParamsError) as caught:
-        config.checked(tree, "params.yaml")
+        config.validate(tree, "params.yaml")
     assert str(caught.value).endswith(
         "train.grad_checkpointing: model.freeze.until: head keeps no activations of what is frozen: set this to false"
     )
