@@ -28,8 +28,9 @@ class Shards:
 
     def __init__(self, parts: Sequence[NDArray[np.uint8]], rows: NDArray[np.int64] | None = None) -> None:
         self.parts = [np.asarray(part) for part in parts]  # a plain view of a memory map is indexed faster
-        self.starts = [0, *accumulate(map(len, parts))]
+        self.starts = np.array([0, *accumulate(map(len, parts))])
         self.rows = np.arange(self.starts[-1]) if rows is None else rows
+        self._starts = self.starts.tolist()  # a list is searched faster for a single row
         self.shape, self.dtype = (len(self.rows), *self.parts[0].shape[1:]), self.parts[0].dtype
 
     @property
@@ -46,8 +47,10 @@ class Shards:
         if rows.ndim == 0:
             return self._row(int(rows))
         taken = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        for place, row in enumerate(rows.tolist()):
-            taken[place] = self._row(row)
+        part = np.searchsorted(self.starts, rows, "right") - 1
+        inside = rows - self.starts[part]
+        for place, (number, row) in enumerate(zip(part.tolist(), inside.tolist(), strict=True)):
+            taken[place] = self.parts[number][row]
         return taken
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
@@ -58,8 +61,8 @@ class Shards:
         return Shards(self.parts, self.rows[key])
 
     def _row(self, row: int) -> NDArray[np.uint8]:
-        part = bisect_right(self.starts, row) - 1
-        one: NDArray[np.uint8] = self.parts[part][row - self.starts[part]]
+        part = bisect_right(self._starts, row) - 1
+        one: NDArray[np.uint8] = self.parts[part][row - self._starts[part]]
         return one
 
 
