@@ -67,7 +67,7 @@ def test_a_network_gets_the_same_bits_from_shards(tmp_path: Path) -> None:
         one, other = (ImageCache(images, IMAGENET[1], 12, device) for images in (WHOLE, several))
         for x, y in (
             (one.of(rows), other.of(rows)),
-            (one.changed(rows, drawn, strong), other.changed(rows, drawn, strong)),
+            (one.augment(rows, drawn, strong), other.augment(rows, drawn, strong)),
         ):
             assert (x.shape, x.dtype) == (y.shape, y.dtype)
             assert device == "meta" or torch.equal(x, y)
