@@ -71,10 +71,8 @@ def test_a_preset_never_chooses_on_test_data_unless_asked(name: str) -> None:
 def test_each_value_says_whose_it_is(tmp_path: Path) -> None:
     text = written(tmp_path, "tb", published=False).read_text()
     assert "  batch_size: 4               # published\n" in text
-    assert (
-        "  size: 512                   # ours; each image is decoded once and kept at this height and width\n" in text
-    )
-    assert "  clahe:                      # contrast-limited" in text
+    assert "  size: 512                   # ours; height and width of the cached images, each decoded once\n" in text
+    assert "  clahe:                      # clip limit of contrast-limited" in text
 
 
 def test_the_published_metrics_of_tb_stand_in_its_preset() -> None:
