@@ -58,6 +58,20 @@ def dry_run(
 
 
 @app.command(rich_help_panel=PANEL)
+def fit_batch(
+    experiment: Annotated[str, typer.Argument(help="A name under `experiments` in params.yaml.")],
+    memory: Annotated[
+        float | None,
+        typer.Option(min=0.1, metavar="GIB", help="By default the GPU's, or 80 % of what a processor has left."),
+    ] = None,
+) -> None:
+    """Find the largest train.batch_size that fits in memory; changes nothing, needs `dvc repro configure` first."""
+    from xraylab.train import fit_batch
+
+    print_lines(fit_batch.run(*read_study(), experiment, memory))
+
+
+@app.command(rich_help_panel=PANEL)
 def lr_find(
     run: Run,
     out: Annotated[Path | None, typer.Option(help="Write the curve (lr, loss) to this CSV file.")] = None,

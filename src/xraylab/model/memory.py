@@ -3,8 +3,10 @@
 import ctypes
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
+import psutil
 import torch
 
 from xraylab.errors import TrainingError
@@ -12,6 +14,11 @@ from xraylab.errors import TrainingError
 T = TypeVar("T")
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # glibc's malloc.h
+GROUPS, GROUP_FILES = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+GROUP_FACTS = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
 LARGEST, ROOM = 2**31 - 1, 256 * 2**20
 # what torch says besides OutOfMemoryError: on a CPU, on Apple's GPU, and where cuDNN or cuBLAS finds no room
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "MPS backend out of memory", "_STATUS_ALLOC_FAILED")
@@ -91,3 +98,30 @@ def free_unused() -> None:
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
+
+
+def available() -> int:
+    """Bytes that the machine has left, or the container or job that this process is part of, where that is less."""
+    return min([psutil.virtual_memory().available, *_left_in_groups()])
+
+
+def _left_in_groups() -> Iterator[int]:
+    """What each control group of this process may still take; its files in memory can be dropped."""
+    groups = GROUPS.read_text().splitlines() if GROUPS.is_file() else []
+    for _, controllers, path in (line.split(":", 2) for line in groups):
+        version = 1 if controllers else 2
+        if version == 2 or controllers == "memory":
+            top = GROUP_FILES / controllers
+            own = top / path.lstrip("/")
+            folders = [own, *own.parents]
+            for folder in folders[: folders.index(top) + 1]:
+                yield from _left(folder, version)
+
+
+def _left(group: Path, version: int) -> Iterator[int]:
+    """Nothing where the group has no limit."""
+    limit, usage, dropped = GROUP_FACTS[version]
+    if not (group / limit).is_file() or not (most := (group / limit).read_text().strip()).isdigit():
+        return
+    facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    yield max(int(most) - int((group / usage).read_text()) + int(facts[dropped]), 0)
