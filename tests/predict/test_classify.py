@@ -1,7 +1,9 @@
 """Images that nobody has labelled: every one of them gets its row."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import small
@@ -11,7 +13,7 @@ from typer.testing import CliRunner
 from xraylab import cli, files, tables
 from xraylab.errors import DataError, MissingError
 from xraylab.model import hardware, weights
-from xraylab.predict import checkpoints, classify
+from xraylab.predict import checkpoints, classify, external
 from xraylab.predict.checkpoints import TrainedModel
 from xraylab.stages import predict
 
@@ -85,6 +87,36 @@ def test_images_are_prepared_as_those_that_the_run_was_trained_on(two: Loaded, u
     assert str(caught.value) == (
         "baseline/0 and baseline/1 were trained on images prepared in other ways: `dvc repro` trains them anew"
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [
+        (lambda record: record.pop("images"), "images"),
+        (lambda record: record["images"].update(pixels=record["images"].pop("size")), "images.size"),
+        (lambda record: record["augment"].update(zoom=record["augment"].pop("scale")[1] - 1), "augment.scale"),
+        (lambda record: record.pop("kept_epochs"), "kept_epochs"),
+    ],
+)
+def test_a_run_of_an_earlier_version_is_refused_by_whatever_reads_it(
+    two: Loaded, unlabelled: Path, change: Callable[[dict[str, Any]], Any], missing: str
+) -> None:
+    _, paths = two
+    path = paths.model("baseline", 1) / "model.json"
+    record = files.read_json(path)
+    change(record)
+    files.write_json(record, path)
+    for command in (
+        lambda: run(two, unlabelled, "baseline"),
+        lambda: list(external.run(*two, "baseline/1", unlabelled, "auto", [], None)),
+        lambda: checkpoints.evaluate_checkpoint(paths, "baseline", 1, None, "valid"),
+    ):
+        with pytest.raises(DataError) as caught:
+            command()
+        assert str(caught.value) == (
+            f"{path} was written by an earlier version of xraylab (it has no {missing}): `dvc repro` trains the run "
+            "again"
+        )
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from rich.console import Console
 from ruamel.yaml import YAML
 
 from xraylab import cli, files, tables
-from xraylab.errors import MissingError, ParamsError, XraylabError
+from xraylab.errors import DataError, MissingError, ParamsError, XraylabError
 from xraylab.jobs.dvc import Dvc
 from xraylab.params import config
 from xraylab.params.config import Params
@@ -455,6 +455,21 @@ def test_trials_and_importances_are_written(tmp_path: Path) -> None:
     assert set(shares) == {"train.lr", "train.epochs", "train.optimizer"}  # the keys that every trial has
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["train.lr"] > 0.8
+
+
+@pytest.mark.parametrize("missing", ["importances", "value"])
+def test_a_search_of_an_earlier_version_is_refused_by_the_report(tmp_path: Path, missing: str) -> None:
+    table, facts = finished(tmp_path, 2)
+    folder = Paths(tmp_path).search
+    assert in_report.read(folder) is not None
+    files.write_json({key: value for key, value in facts.items() if key != missing}, folder / "importance.json")
+    tables.write(table.drop(columns=missing, errors="ignore"), folder / "trials.csv")
+    with pytest.raises(DataError) as caught:
+        in_report.read(folder)
+    assert str(caught.value) == (
+        f"{folder} was written by an earlier version of xraylab (it has no {missing}): run `xraylab search` again, or "
+        "delete the folder"
+    )
 
 
 def test_too_few_trials_have_no_importances(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
-"""Finished runs: found by name, their networks after any epoch whose weights were kept, and what they predict."""
+"""Finished runs: load them by name, rebuild their networks after any saved epoch, and predict with them."""
 
 import difflib
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from xraylab import files, tables
 from xraylab.data import cache
+from xraylab.data.augment import Augmentation
 from xraylab.data.cache import Decoding
 from xraylab.data.names import some
 from xraylab.data.prepare import Preparation
@@ -22,10 +23,16 @@ from xraylab.evaluate import confusion
 from xraylab.evaluate.confusion import Floats
 from xraylab.model import weights
 from xraylab.model.create import create_recorded_model
+from xraylab.params.images import Images
 from xraylab.paths import Paths, parse_run
 from xraylab.predict import inference
 
 CHECKPOINTS = ("best", "last")
+RECORD_KEYS = (
+    "experiment", "repeat", "arch", "channels", "img_size", "head", "dropout", "normalise", "multiply_adds", "classes",
+    "positive", "images", "augment", "best_epoch", "last_epoch", "kept_epochs", "hardware",
+)  # fmt: skip
+"""The keys of model.json that predictions need."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class TrainedModel:
     def predict(self, path: Path | str, tta: int = 0) -> dict[str, float]:
         """The best epoch's probability of each class for one image file. Errors: DataError where it cannot be read."""
         raw, images = Path(path).parent, pd.DataFrame({"id": [Path(path).name], "path": [Path(path).name]})
-        ((p,),), _ = predict_files([self], images, raw, self.record["images"], tta)
+        ((p,),), _ = predict_files([self], images, raw, tta)
         return dict(zip(self.classes, p.tolist(), strict=True))
 
     def _file(self, epoch: int) -> str:
@@ -85,7 +92,10 @@ class TrainedModel:
 
 
 def load_run(paths: Paths, experiment: str, repeat: int = 0) -> TrainedModel:
-    """A finished run. Errors: MissingError where there is none, with the nearest name there is."""
+    """Load a finished run.
+
+    Errors: MissingError with the nearest name where it is not trained, DataError where an earlier version trained it.
+    """
     folder = paths.model(experiment, repeat)
     if not (folder / "model.json").is_file():
         trained = sorted(f"{path.parts[-3]}/{path.parts[-2]}" for path in paths.models.glob("*/*/model.json"))
@@ -95,7 +105,25 @@ def load_run(paths: Paths, experiment: str, repeat: int = 0) -> TrainedModel:
             f"{experiment}/{repeat} is not trained{hint if trained else ''}. "
             "`dvc repro` trains what params.yaml names under experiments and study.repeats"
         )
-    return TrainedModel(folder, files.read_json(folder / "model.json"))
+    return TrainedModel(folder, _read_record(folder / "model.json"))
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """model.json. Errors: DataError where an earlier version of xraylab wrote it, with other keys."""
+    record: dict[str, Any] = files.read_json(path)
+    expected = {
+        "": RECORD_KEYS,
+        "images": Images.model_fields,
+        "augment": [field.name for field in fields(Augmentation)],
+    }
+    for section, keys in expected.items():
+        present = record[section] if section else record
+        if missing := [f"{section}.{key}".removeprefix(".") for key in keys if key not in present]:
+            raise DataError(
+                f"{path} was written by an earlier version of xraylab (it has no {missing[0]}): `dvc repro` trains the "
+                "run again"
+            )
+    return record
 
 
 def find_run(paths: Paths, name: str) -> TrainedModel:
@@ -124,14 +152,14 @@ def find_runs(paths: Paths, names: Sequence[str]) -> list[TrainedModel]:
 
 
 def predict_files(
-    runs: Sequence[TrainedModel], images: pd.DataFrame, raw: Path, preparation: dict[str, Any], tta: int
+    runs: Sequence[TrainedModel], images: pd.DataFrame, raw: Path, tta: int
 ) -> tuple[list[Floats], list[str]]:
-    """Per run, class probabilities (n, classes) of `images` (id, path below `raw`) by its best epoch; and how.
+    """Predict images (columns id and path below `raw`): per run, probabilities (n, classes) by its best epoch; and how.
 
-    Each image is decoded once, and prepared as the runs' own were; `preparation` is the section `images` of those whose
-    model.json, of an earlier version, does not say it. Errors: DataError with the path of an image that cannot be read.
+    Each image is decoded once, and prepared as the training images were. Errors: DataError where the runs differ in
+    that, or with the path of an unreadable image.
     """
-    settings = _common_preparation(runs, preparation)
+    settings = _common_preparation(runs)
     probabilities, notes = [], []
     with tempfile.TemporaryDirectory() as folder:
         image_cache = Path(folder)
@@ -152,18 +180,17 @@ def evaluate_checkpoint(
     `tta` augmented copies join each image, as in `predict`. Errors: MissingError where the experiment was not trained,
     WeightsError where the epoch was not kept, DataError where the split is empty or of other classes.
     """
-    folder = paths.model(experiment, repeat)
-    run = TrainedModel(folder, files.read_json(folder / "model.json"))
-    selected, classes = run.epoch() if epoch is None else epoch, run.classes
+    run = load_run(paths, experiment, repeat)
+    epoch, classes = run.epoch() if epoch is None else epoch, run.classes
     images = tables.read(paths.split_of(repeat) / f"{split}_data.csv")[["id", "label"]]
     _refuse_other_data(images, classes, split)
-    (table,), notes = run.predict_cached([selected], images, paths.cache, tta)
+    (table,), notes = run.predict_cached([epoch], images, paths.cache, tta)
     actual = np.array([classes.index(label) for label in table["label"]], np.int64)
     predicted = table[[f"p_{label}" for label in classes]].to_numpy().argmax(axis=1)
     matrix = confusion.confusion_matrix(actual, predicted, len(classes))
     positive = classes.index(run.record["positive"]) if run.record["positive"] else None
     return {
-        "epoch": selected,
+        "epoch": epoch,
         "images": len(images),
         "accuracy": confusion.accuracy(matrix),
         "precision": confusion.precision(matrix, positive),
@@ -174,16 +201,15 @@ def evaluate_checkpoint(
     }
 
 
-def _common_preparation(runs: Sequence[TrainedModel], preparation: dict[str, Any]) -> dict[str, Any]:
-    """How the images were prepared that these runs were trained on. Errors: DataError where they differ."""
-    settings = [run.record.get("images", preparation) for run in runs]
-    for run, setting in zip(runs, settings, strict=True):
-        if setting != settings[0]:
+def _common_preparation(runs: Sequence[TrainedModel]) -> dict[str, Any]:
+    """The section `images` that these runs were trained with. Errors: DataError where they differ."""
+    for run in runs:
+        if run.record["images"] != runs[0].record["images"]:
             raise DataError(
                 f"{runs[0].name} and {run.name} were trained on images prepared in other ways: `dvc repro` trains "
                 "them anew"
             )
-    return dict(settings[0])
+    return dict(runs[0].record["images"])
 
 
 def _refuse_other_data(images: pd.DataFrame, classes: list[str], split: str) -> None:

@@ -28,7 +28,7 @@ def run(
     header = None if submission is None else _header(submission)
     runs = checkpoints.find_runs(paths, names)
     raw, images = _images(path)
-    per_run, notes = checkpoints.predict_files(runs, images, raw, cfg.images.model_dump(), cfg.predict.tta)
+    per_run, notes = checkpoints.predict_files(runs, images, raw, cfg.predict.tta)
     p = np.mean(per_run, axis=0)
     classes = runs[0].classes
     highest = p.argmax(axis=1)

@@ -61,8 +61,7 @@ def run(
     if classes != cfg.data.classes:
         raise DataError(f"{name} knows {', '.join(classes)}, not data.classes: `dvc repro` trains it anew")
     external = _read(paths, repeat, folder, layout, classes, _labels(labels, classes, folder, layout))
-    preparation = cfg.images.model_dump()
-    (p,), (how,) = checkpoints.predict_files([model], external.table, folder, preparation, cfg.predict.tta)
+    (p,), (how,) = checkpoints.predict_files([model], external.table, folder, cfg.predict.tta)
     record = {"predictions": _predictions(paths.prediction(experiment, repeat)), "computed": how}
     record |= _record(
         model, folder, external, p, thresholds.read(paths.evaluation, experiment, repeat), EvalConfig.from_params(cfg)

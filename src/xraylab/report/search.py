@@ -11,18 +11,28 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from xraylab import files, tables
+from xraylab.errors import DataError
 from xraylab.report.charts import COLOURS, INK, panel, style, svg
 
 BELOW = -0.18  # where a setting is that did not apply
+FACTS = ("experiment", "repeat", "metric", "sampler", "seed", "trials", "best", "keys", "importances")
 SHOWN = 5  # the best trials, as a table
 BEST, OTHERS = COLOURS[2], COLOURS[1]
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """The last search; None where there was none."""
+    """The last search; None where there was none. Errors: DataError where an earlier version wrote it."""
     if not (folder / "trials.csv").is_file():
         return None
-    return section(tables.read(folder / "trials.csv"), files.read_json(folder / "importance.json"))
+    trials, facts = tables.read(folder / "trials.csv"), files.read_json(folder / "importance.json")
+    missing = [key for key in FACTS if key not in facts]
+    missing = missing or [column for column in ("trial", "state", "value", *facts["keys"]) if column not in trials]
+    if missing:
+        raise DataError(
+            f"{folder} was written by an earlier version of xraylab (it has no {missing[0]}): run `xraylab search` "
+            "again, or delete the folder"
+        )
+    return section(trials, facts)
 
 
 def section(trials: pd.DataFrame, facts: dict[str, Any]) -> dict[str, Any]:
