@@ -65,6 +65,26 @@ ARCHITECTURES: dict[str, Backbone] = {"densenet121": densenet121, "inception_v3"
 """Besides ResNets and what timm builds: from the number of channels to a module that puts out (n, features, h, w)."""
 
 
+PATCH16: dict[str, Any] = {"patch_size": 16, "ref_feat_shape": (14, 14)}  # of rotary embeddings at 224 pixels
+HIDDEN = 5472 / 1024  # of DINOv2's SwiGLU: twice two thirds of 4 * 1024, rounded up to a multiple of 8
+
+
+def _swiglu() -> dict[str, Any]:
+    from timm.layers.mlp import SwiGLUPacked  # noqa: PLC0415 - takes seconds, as below
+
+    return {"patch_size": 16, "mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU, "mlp_ratio": HIDDEN}
+
+
+OPTIONS: dict[str, Callable[[], dict[str, Any]]] = {
+    "eva02_tiny_patch16": lambda: PATCH16,
+    "eva02_small_patch16": lambda: PATCH16,
+    "eva02_base_patch16": lambda: PATCH16,
+    "vit_large_patch16_reg4_swiglu": _swiglu,
+    "vit_so400m_patch14_siglip_gelu_tanh": lambda: {"act_layer": "gelu_tanh"},
+}
+"""What timm is asked for besides the name in names.VARIANTS."""
+
+
 def lookup(arch: str) -> Backbone | None:
     """The backbone of that name in ARCHITECTURES or of a plugin. Errors: PluginError where timm has one so called."""
     if arch not in plugins.of_kind("architecture", names.TABLE):
@@ -85,7 +105,9 @@ def timm(arch: str, pixels: int | None, maps: bool) -> Backbone:
     from timm import create_model  # noqa: PLC0415 - takes seconds, which torchvision's networks need not wait for
 
     name, fixed = timm_name(arch), timm_config(arch)["fixed_input_size"]
-    options: dict[str, Any] = {"img_size": pixels} if fixed and pixels is not None else {}
+    options: dict[str, Any] = dict(OPTIONS[arch]()) if arch in OPTIONS else {}
+    if fixed and pixels is not None:
+        options["img_size"] = pixels
     if maps:
         options["global_pool"] = ""
     return lambda channels: create_model(name, pretrained=False, num_classes=0, in_chans=channels, **options)
@@ -116,7 +138,7 @@ def timm_name(arch: str) -> str:
     """timm's name of it, with a tag where one was given. Errors: ParamsError with the nearest names there are."""
     from timm import is_model, list_models, list_pretrained  # noqa: PLC0415
 
-    name = names.TIMM.get(arch, arch)
+    name = names.TIMM.get(arch) or names.VARIANTS.get(arch, arch)
     base, _, tag = name.partition(".")
     if not is_model(base):
         raise unknown(arch, [*names.TABLE, *plugins.of_kind("architecture"), *list_models()])

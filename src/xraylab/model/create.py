@@ -13,13 +13,24 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from xraylab import shards
 from xraylab.data.image_cache import Normalise
 from xraylab.errors import ParamsError
-from xraylab.model import backbones, features, freezing, grad_checkpointing, hardware, networks, pretrained, weights
+from xraylab.model import (
+    backbones,
+    features,
+    freezing,
+    grad_checkpointing,
+    hardware,
+    named,
+    networks,
+    pretrained,
+    weights,
+)
 from xraylab.model.freezing import FreezeSpec, FrozenModel
 from xraylab.model.heads import Head
 from xraylab.params.config import ExperimentConfig
 from xraylab.params.model import Freeze
 from xraylab.params.model import Model as ModelConfig
 from xraylab.paths import Paths
+from xraylab.registry import weights as registry
 
 
 @dataclass(frozen=True)
@@ -53,12 +64,14 @@ def create_starting_model(
 ) -> StartingModel:
     """The network with its pretrained weights, frozen as asked; random numbers come from torch's generator.
 
-    `weights_file` is what cfg.pretrained names where it is not none or default, and `tell` hears what became of its
+    `weights_file` is what cfg.pretrained names where it is a file or a folder, and `tell` hears what became of its
     head. Errors: WeightsError where the file is not that of the config or does not fit, ParamsError as `check`.
     """
-    file, identity = pretrained.find(cfg.pretrained, cfg.arch, weights_file, pretrained_sha256)
+    file, identity = _find(cfg, weights_file, pretrained_sha256)
     model = create_model(cfg, len(classes))
-    if file is not None:
+    if (entry := registry.find(cfg.pretrained)) and file is not None:
+        named.load(model, entry, file, classes, tell)
+    elif file is not None:
         state, earlier = weights.read(file), weights.classes_of(file)
         tell(pretrained.load_pretrained(model, state, str(file), classes, earlier))
     return StartingModel(**vars(_freeze(model, cfg)), pretrained_id=identity)
@@ -66,7 +79,7 @@ def create_starting_model(
 
 def pretrained_id(cfg: ModelConfig, weights_file: Path, pretrained_sha256: str | None) -> str:
     """The `pretrained_id` of the starting model, without building it. Errors: WeightsError."""
-    return pretrained.find(cfg.pretrained, cfg.arch, weights_file, pretrained_sha256)[1]
+    return _find(cfg, weights_file, pretrained_sha256)[1]
 
 
 def check(cfg: ModelConfig, n_classes: int, checkpointed: bool = False) -> str | None:
@@ -84,7 +97,8 @@ def check(cfg: ModelConfig, n_classes: int, checkpointed: bool = False) -> str |
 
 def normalization(cfg: ModelConfig) -> Normalise:
     """Mean and standard deviation of the images that the network takes."""
-    return backbones.normalization(cfg.arch, cfg.channels)
+    entry = registry.find(cfg.pretrained)
+    return named.normalization(entry, cfg.channels) if entry else backbones.normalization(cfg.arch, cfg.channels)
 
 
 def feature_key(cfg: ModelConfig, pretrained_id: str, image_hashes: list[str], precision: str) -> str:
@@ -144,6 +158,13 @@ def describe_frozen(starting: StartingModel, freeze: Freeze) -> dict[str, Any]:
         "parameters": freezing.count_parameters(starting.model, layers),
         "cached": freeze.cache,
     }
+
+
+def _find(cfg: ModelConfig, weights_file: Path, pretrained_sha256: str | None) -> tuple[Path | None, str]:
+    """Where the weights lie, and what identifies them. Errors: WeightsError."""
+    if entry := registry.find(cfg.pretrained):
+        return named.find(entry, pretrained_sha256)
+    return pretrained.find(cfg.pretrained, cfg.arch, weights_file, pretrained_sha256)
 
 
 def _head(cfg: ModelConfig) -> Head:

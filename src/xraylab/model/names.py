@@ -14,6 +14,14 @@ TIMM = {
     "coatnet_4": "coatnet_4_224",
     "convnext_tiny": "convnext_tiny",
 }
+VARIANTS = {
+    "eva02_tiny_patch16": "eva02_tiny_patch14_224",
+    "eva02_small_patch16": "eva02_small_patch14_224",
+    "eva02_base_patch16": "eva02_base_patch14_224",
+    "vit_large_patch16_reg4_swiglu": "vit_large_patch14_reg4_dinov2",
+    "vit_so400m_patch14_siglip_gelu_tanh": "vit_so400m_patch14_siglip_378",
+}
+"""Networks of named weights that timm builds with other options than under a name of its own (backbones.OPTIONS)."""
 TABLE = (*TORCHVISION, *TIMM)
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 HEAD = "head"
@@ -28,4 +36,4 @@ def built_by(arch: str) -> str:
     """The package that builds a network, and whose weights are its default ones; with timm's own name for it."""
     if plugin := plugins.of_kind("architecture").get(arch):
         return plugin.distribution
-    return "torchvision" if arch in TORCHVISION else f"timm’s {TIMM.get(arch, arch)}"
+    return "torchvision" if arch in TORCHVISION else f"timm’s {TIMM.get(arch) or VARIANTS.get(arch, arch)}"

@@ -32,12 +32,17 @@ def find(source: str, arch: str, file: Path, pretrained_sha256: str | None) -> t
     if source == "default":
         default = default_file(arch)
         return default, identity(arch, default)
+    return file, refuse_changed(file, pretrained_sha256)
+
+
+def refuse_changed(file: Path, pretrained_sha256: str | None) -> str:
+    """The SHA-256 that a config knows of the file. Errors: WeightsError where the file has another."""
     if pretrained_sha256 is None or (file.is_file() and files.sha256(file) != pretrained_sha256):
         raise WeightsError(
             f"{file} has changed since its config was written: `dvc repro --force --single-item configure`, then "
             "`dvc repro`"
         )
-    return file, pretrained_sha256
+    return pretrained_sha256
 
 
 def default_file(arch: str) -> Path:
@@ -48,7 +53,7 @@ def default_file(arch: str) -> Path:
     """
     if arch in names.TORCHVISION:
         return _torchvision_file(arch)
-    if backbones.lookup(arch):
+    if arch in names.VARIANTS or backbones.lookup(arch):
         raise WeightsError(f"model.pretrained: {arch} has no default weights: name a file, or set it to none")
     return _timm_file(arch)
 
@@ -74,18 +79,47 @@ def load_pretrained(
     Errors: WeightsError naming what is missing or of another shape.
     """
     current, head = network.state_dict(), networks.head_of(network) + "."
-    states = [_with_channels(renamed, current) for renamed in _renamed(network, state)]
-    problems = [_problems(current, candidate, head) for candidate in states]
-    if all(problems):
-        raise WeightsError(f"{name} does not fit model.arch:", problems[0][:10])
-    fitting = states[problems.index([])]
-    anew = _why_anew(current, fitting, head, classes, earlier)
-    loaded = {key: fitting[key] for key in current if key in fitting and not (anew and key.startswith(head))}
+    state = match_state(network, state, name)
+    anew = _why_anew(current, state, head, classes, earlier)
+    loaded = {key: state[key] for key in current if key in state and not (anew and key.startswith(head))}
     if not anew and earlier is not None:
         rows = torch.tensor([earlier.index(label) for label in classes])
         loaded |= {key: loaded[key][rows] for key in _last_layer(network, head)}
     network.load_state_dict(current | loaded)
     return f"the head starts anew: {name} {anew}" if anew else f"the head of {name} is taken over, class by class"
+
+
+def match_state(network: nn.Module, state: State, name: str) -> State:
+    """The tensors under this network's names and in its shapes. Errors: WeightsError with what does not fit."""
+    current, head = network.state_dict(), networks.head_of(network) + "."
+    states = [_with_channels(renamed, current) for renamed in _renamed(network, state)]
+    problems = [_problems(current, candidate, head) for candidate in states]
+    if all(problems):
+        raise WeightsError(f"{name} does not fit model.arch:", problems[0][:10])
+    return states[problems.index([])]
+
+
+def cached(hub: str, name: str) -> Path | None:
+    """A file of the Hugging Face hub that was downloaded before, by whomever."""
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 - torchvision needs none
+
+    path = try_to_load_from_cache(hub, name)
+    return Path(path) if isinstance(path, str) else None
+
+
+def from_hub(what: str, hub: str, name: str, path: Path) -> Path:
+    """A file in the hub's own cache, or from the hub; its name for a file is the file's SHA-256, which is checked.
+
+    `what` is the value of model.pretrained, and `path` where the file would be found if it were put there by hand.
+    Errors: WeightsError.
+    """
+    from huggingface_hub import hf_hub_url  # noqa: PLC0415 - as above
+
+    file = cached(hub, name) or _download(what, hub, name, hf_hub_url(hub, name), path)
+    blob = file.resolve()
+    if SHA256.fullmatch(blob.name) and (digest := files.sha256(blob)) != blob.name:
+        raise _damaged(blob, digest)
+    return file
 
 
 def _torchvision_file(arch: str) -> Path:
@@ -95,7 +129,7 @@ def _torchvision_file(arch: str) -> Path:
         try:
             weights.get_state_dict(progress=True, check_hash=True)
         except (URLError, OSError, RuntimeError) as error:
-            raise _not_there(weights.url, path, error) from None
+            raise _not_there("default", weights.url, path, error) from None
     digest = files.sha256(path)
     if not digest.startswith(path.stem.rsplit("-", 1)[-1]):
         raise _damaged(path, digest)
@@ -103,25 +137,16 @@ def _torchvision_file(arch: str) -> Path:
 
 
 def _timm_file(arch: str) -> Path:
-    """Put there by hand, in the hub's own cache, or from the hub; its name for a file is the file's SHA-256."""
-    from huggingface_hub import hf_hub_url, try_to_load_from_cache  # noqa: PLC0415 - torchvision needs none
-
+    """Put there by hand, or the hub's."""
     config = backbones.timm_config(arch)
     hub, name = config["hf_hub_id"], config["hf_hub_filename"] or "model.safetensors"
     if not hub or Path(name).suffix not in READABLE:
         raise WeightsError(f"model.pretrained: timm has no default weights of {arch}{_instead(arch)}")
     path = checkpoints() / f"{hub.rpartition('/')[2]}{Path(name).suffix}"
-    if path.is_file():
-        return path
-    cached = try_to_load_from_cache(hub, name)
-    path = Path(cached) if isinstance(cached, str) else _download(hub, name, hf_hub_url(hub, name), path)
-    blob = path.resolve()
-    if SHA256.fullmatch(blob.name) and (digest := files.sha256(blob)) != blob.name:
-        raise _damaged(blob, digest)
-    return path
+    return path if path.is_file() else from_hub("default", hub, name, path)
 
 
-def _download(hub: str, name: str, url: str, path: Path) -> Path:
+def _download(what: str, hub: str, name: str, url: str, path: Path) -> Path:
     """One question with a short wait first: `hf_hub_download` by itself asks for a minute where nobody answers."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download  # noqa: PLC0415
 
@@ -129,7 +154,7 @@ def _download(hub: str, name: str, url: str, path: Path) -> Path:
         get_hf_file_metadata(url, timeout=SECONDS)
         return Path(hf_hub_download(hub, name))
     except Exception as error:  # the hub lets its HTTP library's own errors through, whichever that is
-        raise _not_there(url, path, error) from None
+        raise _not_there(what, url, path, error) from None
 
 
 def _instead(arch: str) -> str:
@@ -141,10 +166,10 @@ def _instead(arch: str) -> str:
     return f": timm has weights of {', '.join(available[:5])}; name one as model.arch" if available else ""
 
 
-def _not_there(url: str, path: Path, error: Exception) -> WeightsError:
+def _not_there(what: str, url: str, path: Path, error: Exception) -> WeightsError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return WeightsError(
-        f"model.pretrained: default needs {url}, which cannot be downloaded here ({reason}). "
+        f"model.pretrained: {what} needs {url}, which cannot be downloaded here ({reason}). "
         f"Fetch it elsewhere and put it at {path}, or set model.pretrained to none"
     )
 

@@ -4,6 +4,7 @@ import json
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -35,20 +36,35 @@ def restore(network: nn.Module, path: Path) -> None:
 
 def read(path: Path) -> State:
     """The tensors of a .safetensors or .pth file. Errors: WeightsError."""
+    state = read_tree(path)
+    if not all(isinstance(value, Tensor) for value in state.values()):
+        raise _no_state_dict(path)
+    return state
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """What a file of weights holds, which may be state dicts in one another. Errors: WeightsError."""
     if not path.is_file():
         raise WeightsError(f"{path} does not exist: put the weights there, or set model.pretrained to none")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return dict(load_file(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).splitlines()[0]
-        raise WeightsError(f"{path} is not a whole .safetensors or .pth file of weights: {reason}") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(
-            f"{path} holds no state dict (name -> tensor): save it with torch.save(model.state_dict(), ...)"
-        )
+            f"{path} is not a whole .safetensors or .pth file of weights: {reason} (`xraylab weights convert` reads "
+            "whole pickled networks)"
+        ) from None
+    if not isinstance(state, dict):
+        raise _no_state_dict(path)
     return state
+
+
+def _no_state_dict(path: Path) -> WeightsError:
+    return WeightsError(
+        f"{path} holds no state dict (name -> tensor): save it with torch.save(model.state_dict(), ...)"
+    )
 
 
 def classes_of(path: Path) -> list[str] | None:

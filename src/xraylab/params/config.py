@@ -20,6 +20,7 @@ from xraylab.params.section import CONTRADICTION, Problem, Section, refusal
 from xraylab.params.split import Split
 from xraylab.params.study import Predict, Report, Study
 from xraylab.params.train import Train, phases
+from xraylab.registry import weights as registry
 
 EXPERIMENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 BAD_NAME = (
@@ -111,11 +112,15 @@ class Params(Experiment):
     def experiment(self, name: str, values: Values | None = None) -> Experiment:
         """The base sections with an experiment's overrides, then `values` (dotted key -> value), as they are used.
 
-        Options that the experiment's choices do not use are null. Errors: ValidationError.
+        Options that the experiment's choices do not use are null; named weights decide the architecture. Errors:
+        ValidationError.
         """
+        return self._as_written(name, values).resolved()
+
+    def _as_written(self, name: str, values: Values | None = None) -> Experiment:
         base = {section: getattr(self, section).model_dump() for section in OVERRIDABLE}
         overrides = merge(self.experiments[name], search.unflatten(values or {}))
-        return Experiment.model_validate(merge(base, overrides)).resolved()
+        return Experiment.model_validate(merge(base, overrides))
 
     @model_validator(mode="wrap")
     @classmethod
@@ -242,6 +247,16 @@ def unused_overrides(params: Params) -> list[str]:
             if _value(base if shared else overrides, key) is not None:
                 sentences[f"{'' if shared else f'experiments.{name}.'}{key} is not used by {choice}"] = None
     return list(sentences)
+
+
+def named_weights_remarks(params: Params) -> list[str]:
+    """What named weights change of each experiment's network without being told, once."""
+    said: dict[str, None] = {}
+    for name in params.experiments:
+        model = params._as_written(name).model
+        if entry := registry.find(model.pretrained):
+            said |= dict.fromkeys(registry.remarks(entry, model.arch, model.img_size))
+    return list(said)
 
 
 def merge(base: Tree, overrides: Tree) -> Tree:

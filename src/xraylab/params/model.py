@@ -5,11 +5,12 @@ take seconds to import.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt
 
 from xraylab.params.section import Fraction, Option, Problem, Section
+from xraylab.registry import weights as registry
 
 HeadName = Literal["linear", "concat", "dense"]
 
@@ -64,6 +65,9 @@ class Model(Section):
 
     def problems(self) -> Iterator[Problem]:
         yield from super().problems()
+        entry = registry.find(self.pretrained)
+        if entry and (problem := registry.size_problem(entry, self.img_size)):
+            yield "img_size", problem
         choices = list(self.freeze.choices)
         if choices and self.pretrained == "none":
             yield (
@@ -71,3 +75,8 @@ class Model(Section):
                 "model.pretrained is none, so what would be frozen has learnt nothing: set model.pretrained to default "
                 "or a file, or this to null",
             )
+
+    def resolved(self) -> Self:
+        """With the architecture that named weights are of."""
+        entry, section = registry.find(self.pretrained), super().resolved()
+        return section.model_copy(update={"arch": entry.arch}) if entry else section

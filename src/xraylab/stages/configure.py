@@ -9,6 +9,7 @@ from xraylab.errors import WeightsError
 from xraylab.params import config
 from xraylab.params.config import ExperimentConfig, Params
 from xraylab.paths import Paths
+from xraylab.registry import weights as registry
 from xraylab.studies import presets
 
 NOT_A_FILE = ("none", "default")
@@ -21,10 +22,10 @@ def run(params: Params, paths: Paths) -> None:
     missing = []
     for name in params.experiments:
         experiment = params.experiment(name)
-        weights = experiment.model.pretrained
-        file = None if weights in NOT_A_FILE else paths.weights(weights)
-        if file and not file.is_file():
-            missing.append(f"{name}: {file}")
+        try:
+            file = _weight_file(experiment.model.pretrained, paths)
+        except WeightsError as error:
+            missing.append(f"{name}: {error}")
             continue
         configs[name] = ExperimentConfig(**dict(experiment), pretrained_sha256=files.sha256(file) if file else None)
     missing += _absent_defaults(list(configs.values()))
@@ -32,13 +33,27 @@ def run(params: Params, paths: Paths) -> None:
         raise WeightsError(
             "model.pretrained names weight files that are not there; put them there, or set it to none:", missing
         )
-    for line in config.unused_overrides(params):
+    for line in [*config.unused_overrides(params), *config.named_weights_remarks(params)]:
         print(f"warning: {line}")
     with files.replacing_folder(paths.configs) as folder:
         for name, cfg in configs.items():
             files.write_yaml(cfg.model_dump(), folder / f"{name}.yaml")
     for stale in _stale(params, paths):
         shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+
+
+def _weight_file(pretrained: str, paths: Paths) -> Path | None:
+    """The file that model.pretrained names; None where it names none. Errors: WeightsError where it is not there."""
+    if pretrained in NOT_A_FILE:
+        return None
+    if entry := registry.find(pretrained):
+        from xraylab.model import named  # noqa: PLC0415 - as below
+
+        return named.find_file(entry)
+    file = paths.weights(pretrained)
+    if not file.is_file():
+        raise WeightsError(f"{file}{registry.nearest(pretrained)}")
+    return file
 
 
 def _absent_defaults(configs: list[ExperimentConfig]) -> list[str]:
