@@ -17,8 +17,8 @@ from xraylab.jobs.engines.engine import Command, Resources
     [
         (
             Resources(options={"adress": "http://head:8265"}),
-            "--ray adress: unknown option; there are address, autoscaler, memory, resources, label_selector,"
-            " runtime_env",
+            "--ray adress: unknown option; there are address, autoscaler, python, memory, resources,"
+            " label_selector, runtime_env",
         ),
         (
             Resources(partition="gpu"),
@@ -41,6 +41,7 @@ def test_resources_and_options_are_handed_on() -> None:
     options = {
         "address": "http://head:8265",
         "autoscaler": "yes",
+        "python": "python3",
         "memory": "1000",
         "resources": '{"spot": 1}',
         "label_selector": '{"zone": "a"}',
@@ -82,6 +83,12 @@ def test_arguments_reach_the_command_as_they_are() -> None:
     for resources in (Resources(), Resources(minutes=1)):
         entrypoint = ray._entrypoint(command, resources)
         assert subprocess.check_output(["sh", "-c", entrypoint], text=True) == "['a b', '$HOME', \"it's\"]\n"
+
+
+def test_the_nodes_may_have_another_python_than_the_caller() -> None:
+    resources = Resources(options={"python": "/opt/x ray/python"})
+    assert ray._entrypoint(Command("job", (sys.executable, "-m", "job")), resources) == "'/opt/x ray/python' -m job"
+    assert ray._entrypoint(Command("job", ("sleep", "1")), resources) == "sleep 1"
 
 
 def test_without_ray_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

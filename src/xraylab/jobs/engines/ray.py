@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -45,7 +46,9 @@ ARGUMENTS = {
     "label_selector": "entrypoint_label_selector",
     "runtime_env": "runtime_env",
 }
-"""Options that are handed on to Ray's submit_job, as JSON; the others are `address` and `autoscaler`."""
+"""Options that are handed on to Ray's submit_job, as JSON."""
+OWN = ("address", "autoscaler", "python")
+"""The others. `python`: the interpreter on the nodes, where it has another path than that of the caller."""
 
 Json = dict[str, Any]
 
@@ -151,7 +154,8 @@ def _reason(state: State, job: Any) -> str:
 
 def _entrypoint(command: Command, resources: Resources) -> str:
     """The command as the node's shell takes it, within its time limit."""
-    line = shlex.join(command.arguments)
+    program, *rest = command.arguments
+    line = shlex.join([resources.options.get("python", program) if program == sys.executable else program, *rest])
     return LIMITED.format(command=line, seconds=int(60 * resources.minutes), grace=GRACE) if resources.minutes else line
 
 
@@ -164,7 +168,7 @@ def _arguments(resources: Resources, environment: dict[str, str] | None = None) 
     arguments: Json = {"entrypoint_num_cpus": resources.cpus}
     arguments |= {"entrypoint_num_gpus": resources.gpus / resources.jobs_per_gpu} if resources.gpus else {}
     for key, text in resources.options.items():
-        if key not in {"address", "autoscaler"}:
+        if key not in OWN:
             arguments |= _argument(key, text)
     runtime_env = arguments.get("runtime_env", {})
     variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(GRACE)} | runtime_env.get("env_vars", {}) | (environment or {})
@@ -182,7 +186,7 @@ def _autoscaler(resources: Resources) -> bool:
 def _argument(key: str, text: str) -> Json:
     """An option, under the name of submit_job's argument. Errors: DataError where there is none, or it is no JSON."""
     if key not in ARGUMENTS:
-        known = ", ".join(["address", "autoscaler", *ARGUMENTS])
+        known = ", ".join([*OWN, *ARGUMENTS])
         raise DataError(f"--ray {key}: unknown option; there are {known}")
     try:
         value = json.loads(text)

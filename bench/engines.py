@@ -1,0 +1,233 @@
+"""What an engine and DVC add to each job: 10, 100 and 1,000 jobs that sleep, on a real Ray and a real SLURM.
+
+`python bench/engines.py [ray] [slurm] [dvc]`, at most 10 minutes on two quiet cores; not part of `make bench`. Each
+engine has two nodes of one core on this machine; where 1,000 jobs take too long, the rate at which they end while all
+wait is measured. DVC: what a job's clone, `dvc repro --pull` and `dvc push --run-cache` take beside its stage, as the
+study and what others have pushed grow, and what several dvc in one repository wait for one another. Writes
+bench/results/engines.json.
+"""
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import measure
+
+from xraylab.jobs.engines import ENGINES
+from xraylab.jobs.engines.engine import FINAL, Command, Resources, State
+
+sys.path.insert(0, str(measure.REPOSITORY / "tests/helpers"))
+import small
+
+SIZES = (10, 100, 1000)
+SLOTS = 2  # jobs at once
+SLEEP = 0.1
+CAP = 100.0  # seconds for one size
+POLL = 1.0
+SIDE_BY_SIDE = 8
+DVC_YAML = """stages:
+  train:
+    matrix:
+      experiment: ${{experiments}}
+    cmd: python -I -S -c 'import sys, time; time.sleep(1); print(sys.argv[1])' ${{item.experiment}} > ${{item.experiment}}.txt
+    outs:
+      - ${{item.experiment}}.txt
+vars: [{{experiments: [{experiments}]}}]
+"""  # noqa: E501
+ENTRY = "cmd: train\nouts:\n- path: x.txt\n  md5: 0123456789abcdef0123456789abcdef\n  size: 1\n"
+
+Row = dict[str, Any]
+
+
+@contextmanager
+def ray_cluster() -> Iterator[Resources]:
+    from ray_cluster import RayCluster  # noqa: PLC0415 - a part of its own
+
+    cluster = RayCluster()
+    try:
+        cluster.add("n2")
+        yield Resources(options={"address": cluster.address})
+    finally:
+        cluster.stop()
+
+
+@contextmanager
+def slurm_cluster() -> Iterator[Resources]:
+    from slurm_cluster import SlurmCluster  # noqa: PLC0415 - a part of its own
+
+    with tempfile.TemporaryDirectory() as folder:
+        cluster = SlurmCluster(Path(folder), nodes=SLOTS)
+        try:
+            cluster.start()
+            os.environ |= cluster.environment
+            yield Resources()
+        finally:
+            cluster.stop()
+
+
+def engine_rows(name: str, cluster: Callable[[], Any]) -> list[Row]:
+    """One row per size."""
+    with cluster() as resources, tempfile.TemporaryDirectory() as folder:
+        return [engine_row(name, resources, size, Path(folder)) for size in SIZES]
+
+
+def engine_row(name: str, resources: Resources, size: int, folder: Path) -> Row:
+    """Submit `size` jobs, and wait until all have ended or the time is over."""
+    engine = ENGINES[name]()
+    start = time.monotonic()
+    ids = engine.submit([Command(f"sleep-{n}", ("sleep", str(SLEEP))) for n in range(size)], resources, folder)
+    submitted = time.monotonic() - start
+    done, asked = 0, list[float]()
+    while done < size and time.monotonic() - start < CAP:
+        time.sleep(POLL)
+        begin = time.monotonic()
+        states = [status.state for status in engine.status(ids).values()]
+        asked.append(time.monotonic() - begin)
+        done = sum(state in FINAL for state in states)
+        if wrong := {state for state in states if state in FINAL and state != State.DONE}:
+            raise RuntimeError(f"{name}: jobs that only sleep ended {wrong}")
+    seconds = time.monotonic() - start
+    measure.say(f"{name}: {done} of {size} jobs in {seconds:.1f} s, submitted in {submitted:.1f} s")
+    engine.cancel(ids)
+    settle(engine, ids)
+    return {
+        "engine": name,
+        "jobs": size,
+        "submit, ms per job": 1000 * submitted / size,
+        "done": done,
+        "seconds": seconds,
+        "jobs/s": done / seconds,
+        "overhead per job, s": SLOTS * seconds / max(done, 1) - SLEEP,
+        "to ask for all, ms": 1000 * sorted(asked)[len(asked) // 2],
+    }
+
+
+def settle(engine: Any, ids: list[str]) -> None:
+    """Wait until no job of this size is left that could slow the next one down."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end and any(status.state not in FINAL for status in engine.status(ids).values()):
+        time.sleep(POLL)
+
+
+def dvc_rows() -> list[Row]:
+    """One row per size of the study, each for one job in a clone of its own."""
+    from s3_server import S3Server  # noqa: PLC0415 - a part of its own
+
+    with S3Server() as s3:
+        counter = Counter()
+        logging.getLogger("werkzeug").handlers = [counter]
+        os.environ |= s3.environment
+        return [dvc_row(size, s3, counter) for size in SIZES]
+
+
+class Counter(logging.Handler):
+    """Counts the requests that a server logs."""
+
+    requests = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.requests += 1
+
+
+def dvc_row(size: int, s3: Any, counter: Counter) -> Row:
+    """Seconds with a folder as the remote, and the number of requests with an S3 server."""
+    row: Row = {"entries in the remote's run cache": size}
+    with tempfile.TemporaryDirectory() as folder:
+        for where in ("a folder", "S3"):
+            root = project(Path(folder, where), size, s3 if where == "S3" else None)
+            clone = Path(folder, where, "clone")
+            for what, command in (
+                ("clone", ["git", "clone", "--quiet", str(root), str(clone)]),
+                ("repro --pull", dvc("repro", "--pull", "--single-item", "train@e0")),
+                ("push --run-cache", dvc("push", "--run-cache", "train@e0")),
+            ):
+                start, before = time.monotonic(), counter.requests
+                subprocess.run(command, cwd=root if what == "clone" else clone, check=True, capture_output=True)
+                if where == "a folder":
+                    row[f"{what}, s"] = time.monotonic() - start
+                elif what != "clone":
+                    row[f"{what}, requests to S3"] = counter.requests - before
+    measure.say(f"dvc: {row}")
+    return row
+
+
+def lock_rows() -> list[Row]:
+    """Several dvc at once, each on a stage of its own: in one repository, and in a clone each."""
+    rows = []
+    for jobs in (1, 2, 4, SIDE_BY_SIDE):
+        with tempfile.TemporaryDirectory() as folder:
+            root = project(Path(folder), SIDE_BY_SIDE)
+            clones = [Path(folder, f"clone{n}") for n in range(jobs)]
+            for clone in clones:
+                subprocess.run(["git", "clone", "--quiet", root, clone], check=True)
+            row = {"dvc at once": jobs, "one repository, s": at_once([root] * jobs), "clones, s": at_once(clones)}
+            measure.say(f"locks: {row}")
+            rows.append(row)
+    return rows
+
+
+def at_once(folders: list[Path]) -> float:
+    start = time.monotonic()
+    with ThreadPoolExecutor(len(folders)) as pool:
+        commands = [dvc("--wait-for-lock", "repro", "--single-item", f"train@e{n}") for n in range(len(folders))]
+        list(
+            pool.map(
+                lambda command, where: subprocess.run(command, cwd=where, check=True, capture_output=True),
+                commands,
+                folders,
+            )
+        )
+    return time.monotonic() - start
+
+
+def dvc(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "dvc", "--quiet", *arguments]
+
+
+def project(folder: Path, size: int, s3: Any = None) -> Path:
+    """A study of `size` stages, whose remote, a folder or one of the server's, holds as many entries of run cache."""
+    root, remote = folder / "study", folder / "remote"
+    root.mkdir(parents=True)
+    experiments = ", ".join(f"e{n}" for n in range(size))
+    (root / "dvc.yaml").write_text(DVC_YAML.format(experiments=experiments))
+    for command in (["git", "init", "--quiet"], dvc("init")):
+        subprocess.run(command, cwd=root, check=True, capture_output=True)
+    local = f"[core]\n    remote = store\n['remote \"store\"']\n    url = {remote}\n"
+    (root / ".dvc/config").write_text(s3.config(f"study{size}") if s3 else local)
+    small.commit(root)
+    for n in range(size):
+        name, other = f"{n:064x}"[::-1], f"{n + 1:064x}"[::-1]
+        key = f"runs/{name[:2]}/{name}/{other}"
+        if s3:
+            s3.client.put_object(Bucket="bucket", Key=f"study{size}/{key}", Body=ENTRY)
+        else:
+            (remote / key).parent.mkdir(parents=True)
+            (remote / key).write_text(ENTRY)
+    return root
+
+
+def main() -> None:
+    wanted = sys.argv[1:] or ["ray", "slurm", "dvc"]
+    tables: measure.Tables = {}
+    rows = [
+        *(engine_rows("ray", ray_cluster) if "ray" in wanted else []),
+        *(engine_rows("slurm", slurm_cluster) if "slurm" in wanted and shutil.which("sbatch") else []),
+    ]
+    tables |= {"Jobs that sleep for 0.1 s on two nodes of one core": rows} if rows else {}
+    if "dvc" in wanted:
+        tables["DVC for one job in a clone of its own, a second of work included"] = dvc_rows()
+        tables["Several dvc at once, each on a stage of one second"] = lock_rows()
+    sys.exit(0 if measure.write("engines", tables, {}) else 1)
+
+
+if __name__ == "__main__":
+    main()
