@@ -23,7 +23,6 @@ from xraylab.data.image_cache import Normalise
 from xraylab.errors import ParamsError, WeightsError
 from xraylab.model import create, mapping, named, networks, pretrained, unpickling, weights
 from xraylab.params import config
-from xraylab.registry import datasets
 from xraylab.registry import weights as registry
 from xraylab.stages import features, predict, train
 
@@ -216,12 +215,3 @@ def test_a_pickle_that_asks_for_more_is_refused(tmp_path: Path) -> None:
             unpickling.convert(tmp_path / f"{name}.pt")
     assert not list(tmp_path.glob("*.safetensors"))
     assert not Path("/tmp/evil").exists()
-
-
-def test_every_seen_set_is_known_and_no_set_comes_from_itself() -> None:
-    known = datasets.read()
-    for entry in registry.read().values():
-        assert set(entry.seen or ()) <= set(known)
-    for one in known.values():
-        assert one.name not in one.sources
-        assert set(one.sources) <= set(known)

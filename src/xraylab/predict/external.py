@@ -23,11 +23,13 @@ from xraylab.evaluate.metrics import log_loss
 from xraylab.evaluate.operating_points import apply_threshold
 from xraylab.evaluate.samples import Sample
 from xraylab.evaluate.tables import threshold_row, to_row
-from xraylab.params.config import Params
+from xraylab.params.config import Params, read_config
 from xraylab.paths import Paths
 from xraylab.predict import checkpoints, thresholds
 from xraylab.predict.checkpoints import TrainedModel
 from xraylab.predict.thresholds import OperatingPoint, Thresholds
+from xraylab.registry import datasets
+from xraylab.registry import weights as registry
 
 USED_SPLITS = ("train", "valid")
 """Splits whose images a run has seen: validation chose its epoch, threshold and temperature."""
@@ -62,10 +64,11 @@ def run(
         raise DataError(f"{name} knows {', '.join(classes)}, not data.classes: `dvc repro` trains it anew")
     external = _read(paths, repeat, folder, layout, classes, _labels(labels, classes, folder, layout))
     (p,), (how,) = checkpoints.predict_files([model], external.table, folder, cfg.predict.tta)
-    record = {"predictions": _predictions(paths.prediction(experiment, repeat)), "computed": how}
+    record: Record = {"predictions": _predictions(paths.prediction(experiment, repeat)), "computed": how}
     record |= _record(
         model, folder, external, p, thresholds.read(paths.evaluation, experiment, repeat), EvalConfig.from_params(cfg)
     )
+    record["seen"] = _seen(paths.config(experiment), experiment, folder, external)
     where = target or paths.external / f"{experiment}-{repeat}-{folder.resolve().name}.json"
     files.write_json(record, where)
     yield from summary(record)
@@ -77,6 +80,16 @@ def _predictions(path: Path) -> str | None:
     return files.sha256(path) if path.exists() else None
 
 
+def _seen(config: Path, experiment: str, folder: Path, external: ExternalData) -> list[str]:
+    """Why pretrained weights may have seen these images, or that nobody knows."""
+    entry = registry.find(read_config(config).model.pretrained) if config.is_file() else None
+    if entry is None:
+        return []
+    matches = datasets.recognise([external.dataset.layout], [str(folder.resolve())], list(external.table["path"]))
+    said = (datasets.seen_warning(entry, [experiment], matches), datasets.unknown_warning(entry))
+    return [text for text in said if text]
+
+
 def summary(record: Record) -> Iterator[str]:
     """The record as people read it."""
     overlap = record["overlap"]
@@ -86,6 +99,7 @@ def summary(record: Record) -> Iterator[str]:
         yield f"removed {overlap[split]:6}  copies of {split} images, by perceptual hash"
     if record["unreadable"]:
         yield f"removed {len(record['unreadable']):6}  files that cannot be read"
+    yield from (f"warning: {text}" for text in record["seen"])
     yield f"scored  {record['images']:6}  " + ", ".join(f"{name} {n}" for name, n in record["classes"].items())
     rows = [row for row in record["metrics"] if row["metric"] in SUMMARY_METRICS]
     width = max(len(row["class"]) for row in rows)

@@ -51,7 +51,7 @@ def read() -> dict[str, PublicDataset]:
 
 def recognise(layouts: Iterable[str], addresses: Iterable[str], image_names: Sequence[str]) -> list[DatasetMatch]:
     """The public sets that images are of: by their layout, by where they come from, or by names that no other has."""
-    layouts, places = set(layouts), [address for address in addresses if address]
+    layouts, places = set(layouts), [_last_parts(address) for address in addresses]
     matches = []
     for each in read().values():
         named = sum(bool(each.names and re.search(each.names, name)) for name in image_names)
@@ -59,7 +59,7 @@ def recognise(layouts: Iterable[str], addresses: Iterable[str], image_names: Seq
             matches.append(DatasetMatch(each, f"by the names of {named} of {len(image_names)} images"))
         elif shared := layouts.intersection(each.layouts):
             matches.append(DatasetMatch(each, f"by the layout {shared.pop()}"))
-        elif place := next((one for one in places if each.address and _is_of(each.address, one)), None):
+        elif place := next((one for one in places if each.address and re.search(each.address, one, re.I)), None):
             matches.append(DatasetMatch(each, f"by the name {place}"))
     return matches
 
@@ -110,10 +110,9 @@ def _numbers(values: Iterable[float]) -> str:
     return " ".join(f"{value:g}" for value in values)
 
 
-def _is_of(pattern: str, address: str) -> bool:
-    """The last two parts alone: where a folder lies says nothing about it."""
-    last = "/".join(re.split(r"[/\\:]", address.rstrip("/\\"))[-2:]).replace("_", " ")
-    return re.search(pattern, last, re.IGNORECASE) is not None
+def _last_parts(address: str) -> str:
+    """What a folder or an address is called, with what it stands in; where that lies says nothing about it."""
+    return "/".join(re.split(r"[/\\:]", address.rstrip("/\\"))[-2:]).replace("_", " ")
 
 
 def _with_sources(names: Iterable[str]) -> set[str]:

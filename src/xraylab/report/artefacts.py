@@ -62,6 +62,8 @@ class Artefacts:
     audit: Tree
     explained: Tree
     index: pd.DataFrame
+    test_names: list[str]
+    """The files of all images that a repeat tests."""
     metrics: list[Metric]
     spread: list[Spread]
     operating_points: list[OperatingPoint]
@@ -98,7 +100,7 @@ def read(
     params: Params, paths: Paths, built_by: Callable[[str], str], augment: Augment, published: Tree | None
 ) -> Artefacts:
     """`built_by`: from an architecture to the library that builds it. Errors: MissingError."""
-    folder = paths.evaluation
+    folder, index = paths.evaluation, tables.read(paths.index)
     summary = Summary.of(files.read_json(folder / "summary.json"))
     return Artefacts(
         params=params,
@@ -108,7 +110,8 @@ def read(
         leaks=files.read_json(paths.split / "audit.json"),
         audit=files.read_json(paths.audit),
         explained=files.read_json(paths.explanation / "summary.json"),
-        index=tables.read(paths.index),
+        index=index,
+        test_names=_test_names(params, paths, index),
         metrics=records(folder / "metrics.csv", Metric),
         spread=records(folder / "spread.csv", Spread),
         operating_points=[operating_point(row) for row in rows(tables.read(folder / "operating_points.csv", TEXT))],
@@ -120,6 +123,12 @@ def read(
         augment=augment,
         published=published,
     )
+
+
+def _test_names(params: Params, paths: Paths, index: pd.DataFrame) -> list[str]:
+    lists = dict.fromkeys(paths.split_of(repeat) / "test_data.csv" for repeat in params.study.repeats)
+    tested = {name for path in lists for name in tables.read(path)["id"]}
+    return [str(path) for path in index["path"][index["id"].isin(tested)]]
 
 
 def records(path: Path, kind: type[Row]) -> list[Row]:

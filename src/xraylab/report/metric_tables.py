@@ -289,7 +289,8 @@ def _external_test(test: Tree, metrics: Sequence[Metric]) -> ExternalTest:
     return ExternalTest(
         run=_run_name(test),
         data_set=_data_set(test),
-        facts={name: test[name] for name in ("images", "classes", "overlap", "intervals")},
+        facts={name: test[name] for name in ("images", "classes", "overlap", "intervals")}
+        | {"seen": test.get("seen", [])},  # tests of earlier versions say nothing of it
         rows=[(row, own.get((row.class_, row.metric))) for row in there if _is_shown(row)],
         operating_points=[operating_point(point) for point in test["operating_points"]],
     )

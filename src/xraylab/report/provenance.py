@@ -12,6 +12,7 @@ from xraylab.params.loss import Loss
 from xraylab.params.model import Freeze
 from xraylab.params.split import Split
 from xraylab.params.train import Train, TrainPhase, phases
+from xraylab.registry import weights as registry
 from xraylab.report.artefacts import Artefacts, Change, Experiment, flat
 from xraylab.report.records import Run, Tree
 from xraylab.report.text import SPLIT_NAMES, duration, grouped, listed, metric_name, percent, plural
@@ -177,6 +178,8 @@ def start(pretrained: str, library: str) -> str:
         return "random weights"
     if pretrained == "default":
         return f"the ImageNet weights of {library}" if library == "torchvision" else f"the weights of {library}"
+    if entry := registry.find(pretrained):
+        return f"the published weights {entry.name}: {entry.title}"
     is_file = Path(pretrained).suffix in WEIGHT_FILES
     return f"the weights in {pretrained}" if is_file else f"the best weights of the earlier run {pretrained}"
 

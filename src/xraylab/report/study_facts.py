@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from html import escape
 
 from xraylab.params.config import ExperimentConfig, Params
-from xraylab.report import metric_tables, participants, provenance
+from xraylab.report import metric_tables, participants, provenance, seen
 from xraylab.report.artefacts import Artefacts, Experiment
 from xraylab.report.checklist import CHECKLISTS, UNKNOWN, answered
 from xraylab.report.metric_tables import COLUMNS
@@ -202,6 +202,7 @@ def card(data: Artefacts, experiment: Experiment) -> Card:
         "Cautions": [
             *caution,
             *shortcut_warnings(data.explained, experiment.name),
+            *seen.cautions(data, experiment.name),
             f"{limitations[:1].upper()}{limitations[1:]}.",
         ],
     }

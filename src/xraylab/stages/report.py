@@ -9,7 +9,7 @@ from xraylab.model.names import built_by
 from xraylab.params.config import ExperimentConfig, Params
 from xraylab.params.images import BATCHWISE
 from xraylab.paths import Paths
-from xraylab.report import artefacts, dvc_plots, page, study_facts, summary
+from xraylab.report import artefacts, dvc_plots, page, seen, study_facts, summary
 from xraylab.report.records import Spread, Tree
 from xraylab.studies import comparison, presets
 
@@ -29,6 +29,8 @@ def run(params: Params, paths: Paths) -> None:
     files.write_text(html, paths.report)
     if shortcut := summary.shortcut_warning(data.audit, data.explained):
         print(f"warning: {summary.OPENING} {shortcut}")
+    for warning in seen.warnings(data):
+        print(f"warning: {seen.OPENING} {warning}")
     print(f"the report is {paths.report.relative_to(paths.root).as_posix()}: open it in a browser")
     print("to keep this state: git add --all && git commit")
 
