@@ -20,7 +20,6 @@ from xraylab.evaluate.config import EvalConfig
 from xraylab.evaluate.scores import score_ensemble
 from xraylab.model import networks, weights
 from xraylab.params import config
-from xraylab.predict import inference
 from xraylab.predict.checkpoints import TrainedModel
 
 CLASSES = ["Healthy", "TB"]
@@ -68,7 +67,7 @@ def test_views_of_an_image_are_those_of_training_and_their_mean_counts(tmp_path:
     store = ImageCache(np.load(tmp_path / "images.npy"), IMAGENET[1], 32, "cpu")
     views = [store.of(rows)]
     for copy in range(2):
-        drawn = gentle.draw(augment.uniform([3, copy, inference.COPIES], 3))
+        drawn = gentle.draw(augment.uniform([3, copy, augment.TTA_STREAM], 3))
         views.append(store.augment(rows, drawn, gentle))
     with torch.no_grad():
         expected = torch.stack([network(view).softmax(dim=1) for view in views]).mean(dim=0)

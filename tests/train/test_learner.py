@@ -19,10 +19,14 @@ from fastai.interpret import ClassificationInterpretation
 from safetensors.torch import load_file
 
 from xraylab import Study, tables
+from xraylab.errors import TrainingError
 from xraylab.evaluate.confusion import confusion_matrix
 from xraylab.model import losses, networks
+from xraylab.predict import inference
 from xraylab.stages import configure, train
+from xraylab.train import outputs
 from xraylab.train.learner import XrayLearner
+from xraylab.train.run import TrainingRun
 
 assert schedule  # gives the Learner lr_find, fit_one_cycle and fine_tune
 WAYS: dict[str, Any] = {
@@ -37,6 +41,7 @@ WAYS: dict[str, Any] = {
     "focal": {"loss": {"name": "focal", "focal_gamma": 2.0, "class_weights": "balanced"}},
     "ema": {"train": {"ema_decay": 0.9}},
     "float16": {"train": {"precision": "float16", "lr": "find"}},
+    "turned": {"augment": {"degrees": 20.0, "noise_std": 0.1}},
     "frozen": {"model": {"freeze": {"layer_fraction": 0.5}}},
     "cached": {"model": {"freeze": {"until": "head", "cache": True}}},
 }
@@ -271,6 +276,35 @@ def test_a_file_is_predicted_as_the_cached_image_made_of_it(study: Study) -> Non
     assert torch.equal(p, expected)
     assert (label, int(number)) == (learn.dls.vocab[int(expected.argmax())], int(expected.argmax()))
     assert torch.equal(learn.predict(name)[2], expected)
+
+
+def test_test_time_augmentation_is_that_of_the_stage_predict(study: Study) -> None:
+    learn = by_hand(study, "turned")
+    run = TrainingRun.load(study.params, study.paths, "turned", 0)
+    record = outputs.describe(run) | {"hardware": run.hardware.record()}
+    items = learn.dls.valid_ds.items[["id", "label"]]
+    (expected,), _ = inference.predict_proba([learn.starting_model.model], record, items, study.paths.cache, 3)
+    p, labels = learn.tta(n=3, beta=1 / 4)
+    np.testing.assert_allclose(p.numpy(), expected[["p_Healthy", "p_TB"]].to_numpy(), atol=1e-6)
+    assert labels.tolist() == learn.dls.valid_ds.labels.tolist()
+    copies, plain = learn.tta(n=3, beta=None)[0]
+    assert torch.equal(plain, learn.get_preds()[0])
+    torch.testing.assert_close(torch.lerp(copies, plain, 1 / 4), p)
+    assert (copies - plain).abs().max() > 1e-4
+    assert (learn.tta(n=3, use_max=True)[0] >= plain).all()
+    assert len(learn.tta(ds_idx=0, n=1)[0]) == len(learn.dls.train_ds)
+
+
+def test_copies_that_would_be_alike_are_refused(study: Study) -> None:
+    with pytest.raises(TrainingError, match=r"^tta: no augmentation of the experiment changes one of 4 copies"):
+        by_hand(study, "plain").tta()
+
+
+def test_a_learner_is_not_pickled(study: Study, tmp_path: Path) -> None:
+    learn = by_hand(study, "plain")
+    with pytest.raises(TrainingError, match=r"loading a pickle can run any code. Use learn\.save"):
+        learn.export(tmp_path / "export.pkl")
+    assert not (tmp_path / "export.pkl").exists()
 
 
 def test_an_interrupted_validation_leaves_the_network_that_trains(study: Study) -> None:

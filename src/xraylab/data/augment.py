@@ -1,7 +1,7 @@
 """Random changes to training images: what is drawn for each, and one pass over its gray levels that applies it."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 Levels = NDArray[np.float32]
 DRAWS = 20  # uniform numbers an image and epoch
 MORE_DRAWS = 6  # those of what came later, from a stream of their own, so that the first ones stay what they were
-MORE_STREAM = 3
+TTA_STREAM, MORE_STREAM = 2, 3
 LEVELS = 256
 BLUR_REACH = 3  # standard deviations of a Gaussian that are looked at
 # torchvision's RandomResizedCrop and RandomErasing: ratios of width to height, and the erased share of the area
@@ -99,6 +99,15 @@ class Augmentation:
             noise=(uniform[:, 19] * 2**53).astype(np.int64) if self.noise_std > 0 else None,
             erased=self._erased(uniform[:, 14:19]) if self.p_erase > 0 else None,
         )
+
+    def for_tta(self) -> "Augmentation":
+        """Without noise, erasing and histogram matching, which test-time augmentation leaves out."""
+        return replace(self, noise_std=0.0, p_erase=0.0, p_histogram_matching=0.0)
+
+    def draw_copies(self, n: int, images: int, seed: int) -> Iterator[SampledAugmentation]:
+        """Sample `n` augmented copies of each image for test-time augmentation."""
+        for copy in range(n):
+            yield self.draw(uniform([seed, copy, TTA_STREAM], images))
 
     @property
     def changes(self) -> bool:

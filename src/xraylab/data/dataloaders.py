@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xraylab.data import augment
-from xraylab.data.augment import Augmentation, Gray
+from xraylab.data.augment import Augmentation, Gray, SampledAugmentation
 from xraylab.data.image_cache import SCORING_BATCH, ImageCache, Rows
 from xraylab.data.sampling import EpochSampler
 from xraylab.errors import DataError
 
 Batch = tuple[Tensor, ...]
+FEATURES = "model.freeze.cache: batches are features, not images: set it to false to look at or augment images"
 PREVIEW = 2**30  # numbers the draws of what is only looked at apart from those of any epoch
 
 # fastai carries no types, so to mypy its classes are Any: hence the ignores below
@@ -98,7 +99,7 @@ class Subset:
         import_module("fastai.vision.learner")
         images, *labels = to_cpu(batch)
         if not isinstance(self.inputs, ImageCache):
-            raise DataError("model.freeze.cache: batches are features, not images: set it to false to look at them")
+            raise DataError(FEATURES)
         return (TensorImageBW(self.inputs.gray(images)), *map(TensorCategory, labels))
 
     def decode(self, sample: tuple[Any, ...], full: bool = True) -> tuple[Any, ...]:
@@ -139,6 +140,28 @@ class ScoringLoader(TfmdDL):  # type: ignore[misc]
     def decode(self, batch: Batch) -> tuple[Any, ...]:
         """The batch as images and classes that fastai can show."""
         return self.dataset.picture(tuple(self.after_batch.decode(batch)))
+
+
+class CopyLoader(ScoringLoader):
+    """Images in order, each as `sampled` augments it: a copy for test-time augmentation."""
+
+    def __init__(
+        self, dataset: Subset, sampled: SampledAugmentation, augmentation: Augmentation, **options: Any
+    ) -> None:
+        super().__init__(dataset, **options)
+        self.sampled, self.augmentation = sampled, augmentation
+
+    def do_batch(self, idxs: Sequence[int]) -> Batch:
+        """The augmented images at these indices, and their class numbers."""
+        positions = np.asarray(idxs, np.int64)
+        sampled, cache = self.sampled.of(positions), self.dataset.inputs
+        if not isinstance(cache, ImageCache):
+            raise DataError(FEATURES)
+        return self.dataset.labelled(cache.augment(self.dataset.rows[positions], sampled, self.augmentation), positions)
+
+    def new(self, dataset: Subset | None = None, cls: type | None = None, **options: Any) -> ScoringLoader:
+        """Another loader of the same copies, as fastai's `get_preds` makes one."""
+        return super().new(dataset, cls, **{"sampled": self.sampled, "augmentation": self.augmentation, **options})
 
 
 class Augmenter:

@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from xraylab.data import augment
 from xraylab.data.augment import Augmentation, SampledAugmentation
 from xraylab.data.image_cache import SCORING_BATCH, ImageCache, Normalise, Rows, network_input
 from xraylab.model import hardware, memory, scoring
@@ -18,8 +17,6 @@ from xraylab.shards import Images, load
 
 Load = Callable[[int, int], Tensor]
 """From the first image and the one after the last to the network's input."""
-
-COPIES = 2  # keeps these draws apart from those of training
 
 
 def predict_proba(
@@ -67,14 +64,12 @@ def _augmented(
     images: Images, rows: Rows, record: dict[str, Any], tta: int, normalise: Normalise, device: str
 ) -> Iterator[Load]:
     """The batches of every augmented copy; none where the network was trained without augmentation."""
-    left_out = {"noise_std": 0.0, "p_erase": 0.0, "p_histogram_matching": 0.0}
-    augmentation = Augmentation.recorded(record["augment"] | left_out)
+    augmentation = Augmentation.recorded(record["augment"]).for_tta()
     if not tta or not augmentation.changes:
         return
     cached = ImageCache(images, normalise, record["img_size"], device)
-    for copy in range(tta):
-        uniform = augment.uniform([record["repeat"], copy, COPIES], len(rows))
-        yield partial(_view, cached, rows, augmentation, augmentation.draw(uniform))
+    for sampled in augmentation.draw_copies(tta, len(rows), record["repeat"]):
+        yield partial(_view, cached, rows, augmentation, sampled)
 
 
 def _view(

@@ -16,12 +16,12 @@ from fastai.data.core import DataLoaders
 from fastai.data.transforms import CategoryMap
 from fastai.learner import Learner
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from xraylab import files, plugins, tables
 from xraylab.data import prepare
 from xraylab.data.augment import Augmentation, Gray
-from xraylab.data.dataloaders import ScoringLoader, Subset, TrainLoader, XrayDataLoaders, build_dataloaders
+from xraylab.data.dataloaders import CopyLoader, ScoringLoader, Subset, TrainLoader, XrayDataLoaders, build_dataloaders
 from xraylab.data.image_cache import SCORING_BATCH, ImageCache, Rows
 from xraylab.data.prepare import Preparation
 from xraylab.data.sampling import BY_GROUP, EpochSampler
@@ -52,11 +52,12 @@ class XrayLearner(Learner):  # type: ignore[misc]
 
     scoring_batch = SCORING_BATCH
     starting_model: StartingModel
+    augmentation: Augmentation
 
     def all_batches(self) -> None:
         """As fastai's, of training; of images that are scored, batches made here, where an error can be met."""
         dl = self.dl
-        if self.training or type(dl) is not ScoringLoader or dl.drop_last:
+        if self.training or type(dl) not in (ScoringLoader, CopyLoader) or dl.drop_last:
             super().all_batches()
             return
         dl.before_iter()
@@ -68,6 +69,38 @@ class XrayLearner(Learner):  # type: ignore[misc]
 
         for _, size in memory.batches(score, len(idxs), self.scoring_batch, "scoring the validation images"):
             self.scoring_batch = size
+
+    def tta(
+        self, ds_idx: int = 1, dl: Any = None, n: int = 4, *, beta: float | None = 0.25, use_max: bool = False
+    ) -> tuple[Any, Tensor]:
+        """Average predictions of images and of `n` augmented copies, as fastai's, with the experiment's augmentation.
+
+        `beta` is the weight of the images themselves: 1 / (n + 1) gives what `predict.tta: n` does. Errors:
+        TrainingError where no augmentation changes a copy.
+        """
+        dl = self.dls[ds_idx].new(shuffle=False) if dl is None else dl
+        augmentation = self.augmentation.for_tta()
+        if n < 1 or not augmentation.changes:
+            raise TrainingError(
+                f"tta: no augmentation of the experiment changes one of {n} copies (noise, erasing and histogram "
+                "matching are left out): set one under augment, such as augment.degrees, or call get_preds"
+            )
+        p, labels = self.get_preds(dl=dl)
+        copies = augmentation.draw_copies(n, len(dl.dataset), self.dls.train.seed)
+        loaders = [dl.new(cls=CopyLoader, sampled=sampled, augmentation=augmentation) for sampled in copies]
+        augmented = torch.stack([self.get_preds(dl=loader)[0] for loader in loaders])
+        if use_max:
+            return torch.maximum(p, augmented.amax(dim=0)), labels
+        mean = augmented.mean(dim=0)
+        return (mean, p) if beta is None else torch.lerp(mean, p, beta), labels
+
+    def export(self, *_: Any, **__: Any) -> None:
+        """Refuse fastai's export. Errors: TrainingError that names what to use instead."""
+        raise TrainingError(
+            "export pickles the Learner, and loading a pickle can run any code. Use learn.save(name) and "
+            "learn.load(name) for weights; runs of the stage train are stored as safetensors and JSON, and "
+            "study.model(experiment, repeat) loads them"
+        )
 
     def _do_epoch_validate(self, ds_idx: int = 1, dl: Any = None) -> None:
         """As fastai's; training images are scored as they are, each once, and that is no epoch."""
@@ -114,7 +147,7 @@ def learner(run: TrainingRun, dls: XrayDataLoaders, cbs: Sequence[Callback] = ()
     learn = build_learner(
         dls, start.trainable, loss, create_optimizer(first), run.hardware, [*run_cbs, *cbs], path=folder, **rate
     )
-    learn.starting_model = start
+    learn.starting_model, learn.augmentation = start, Augmentation(**run.augmentation)
     return learn
 
 
