@@ -357,7 +357,10 @@ def test_experiment_trackers_work_as_any_callback(
         import wandb  # noqa: PLC0415
         from fastai.callback.wandb import WandbCallback  # noqa: PLC0415
 
-        wandb.init(mode="offline", dir=str(tmp_path))
+        quiet = wandb.Settings(
+            init_timeout=10, x_disable_stats=True, x_disable_meta=True, disable_git=True, console="off"
+        )
+        wandb.init(mode="offline", dir=str(tmp_path), settings=quiet)
         callback = WandbCallback(log_preds=False, log_model=False)
     learn = by_hand(study, "plain", callback)
     learn.fit(2)

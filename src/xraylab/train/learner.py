@@ -94,6 +94,10 @@ class XrayLearner(Learner):  # type: ignore[misc]
         mean = augmented.mean(dim=0)
         return (mean, p) if beta is None else torch.lerp(mean, p, beta), labels
 
+    def gather_args(self) -> dict[str, Any]:
+        """Nothing for WandbCallback's config: fastai's gathers all that the Learner holds, images included."""
+        return {}
+
     def export(self, *_: Any, **__: Any) -> None:
         """Refuse fastai's export. Errors: TrainingError that names what to use instead."""
         raise TrainingError(

@@ -68,16 +68,7 @@ def _tensorboard(folder: Path, title: str) -> Callback:
 def _wandb(folder: Path, title: str) -> Callback:
     folder.mkdir(parents=True, exist_ok=True)
     import_module("wandb").init(project="xraylab", name=title, dir=str(folder), reinit="finish_previous")
-    base = import_module("fastai.callback.wandb").WandbCallback
-
-    class Watch(base):  # type: ignore[misc, valid-type]
-        """Without the Learner's arguments, which fastai gathers from all that it holds, images included."""
-
-        def before_fit(self) -> None:
-            self.learn.gather_args = dict
-            super().before_fit()
-
-    return Watch(log_preds=False)
+    return import_module("fastai.callback.wandb").WandbCallback(log_preds=False)
 
 
 TRACKERS: dict[str, Callable[[Path, str], Callback]] = {"tensorboard": _tensorboard, "wandb": _wandb}
