@@ -20,7 +20,9 @@ from xraylab.data import layouts
 from xraylab.data.sampling import SAMPLINGS, EpochSampler
 from xraylab.errors import DataError, ParamsError, PluginError
 from xraylab.model import backbones, losses, names
+from xraylab.params import search
 from xraylab.params.names import BUILT_IN
+from xraylab.search import experiment
 from xraylab.stages import configure, features, predict, train
 
 Install = Callable[..., Path]
@@ -136,6 +138,20 @@ def test_names_of_params_yaml_are_checked_without_importing_the_plugin(install: 
         "data.layout: should be 'auto', 'class-folders', 'tbx11k', 'covid-radiography', 'covidx', 'kermany', "
         "'acse4', 'nih', 'shenzhen', 'table' or 'by_prefix', got 'by_suffix'",
     ]
+
+
+def test_options_of_a_plugins_loss_can_be_searched(example: Path, tmp_path: Path) -> None:
+    def change(tree: small.Tree) -> None:
+        tree["loss"].update(name="asymmetric", options={"gamma": 1.0, "margin": 0.1})
+        tree["search"]["space"] = {"loss.options.gamma": {"low": 0.5, "high": 2.0}}
+
+    params, _ = load(small.study(tmp_path / "good", change))
+    (baseline, *_) = params.experiments
+    options = [params.experiment(baseline, values).loss.options for values in search.corners(params.search.space)]
+    assert options == [{"gamma": 0.5, "margin": 0.1}, {"gamma": 2.0, "margin": 0.1}]
+    assert "++experiments.baseline.loss.options.gamma=0.5" in experiment.arguments(
+        "n", "baseline", 0, {"loss.options.gamma": 0.5}
+    )
 
 
 def test_options_are_those_of_a_plugins_loss_and_smoothing_is_cross_entropys(example: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from itertools import islice, product
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_origin
 
 from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag, model_validator
 
@@ -110,6 +110,8 @@ def _key_problem(dotted: str, root: type[Section]) -> str:
     for number, key in enumerate([*parents, last]):
         fields = getattr(model, "model_fields", {})
         path = ".".join(dotted.split(".")[:number])
+        if get_origin(model) is dict:
+            return ""  # arguments of a plugin, whose names are known to it alone
         if not fields:
             return f"{path} is a single value"
         if key not in fields:
