@@ -162,7 +162,9 @@ def test_the_audit_says_so_before_its_details(tmp_path: Path) -> None:
     record = audited(tmp_path).record
     said = list(audit.lines(record))
     at = next(number for number, line in enumerate(said) if line.startswith("warning: "))
-    assert said[at].startswith("warning: metrics of these images may not hold elsewhere. The class goes with format (")
+    assert said[at].startswith(
+        "warning: metrics of these images may not hold at other hospitals. The class goes with format ("
+    )
     assert said[at + 1] == f"    {confounding.REMEDY}"
     assert "xraylab external-test RUN FOLDER" in confounding.REMEDY
 

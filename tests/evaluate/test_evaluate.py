@@ -398,9 +398,9 @@ def test_few_patients_have_no_interval_and_the_table_says_why(tmp_path: Path) ->
     _name_patients(paths, 2)
     evaluate.run(given, paths)
     row = _metric(paths, experiment="l2", class_="TB", metric="auroc")
-    assert (row["ci_low"], row["why"]) == ("", "4 patients of TB: an interval takes 5 or more")
+    assert (row["ci_low"], row["why"]) == ("", "only 4 patients of TB; at least 5 are needed")
     (row,) = (row for row in _summary(paths)["comparisons"] if (row["kind"], row["role"]) == ("baseline", "primary"))
-    assert (row["p"], row["why"]) == (None, "4 patients of TB: an interval takes 5 or more")
+    assert (row["p"], row["why"]) == (None, "only 4 patients of TB; at least 5 are needed")
 
 
 def test_the_ensemble_is_of_every_image_and_the_tests_are_of_the_mean_over_repeats(tmp_path: Path) -> None:

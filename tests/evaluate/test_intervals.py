@@ -335,11 +335,11 @@ def test_fewer_than_five_patients_of_a_class_have_no_interval_and_say_so() -> No
         (row.class_, row.metric): (row.ci_low is None, row.why)
         for row in metrics_with_intervals(Sample(actual, np.stack([1 - scores, scores], axis=1), names), config(2))
     }
-    few = (True, "4 patients of B: an interval takes 5 or more")
+    few = (True, "only 4 patients of B; at least 5 are needed")
     assert {found[key] for key in (("B", "auroc"), ("B", "sensitivity"), ("B", "f1"), ("overall", "accuracy"))} == {few}
     assert found["B", "specificity"] == (False, None)
     unknown = Sample(actual[8:], np.stack([1 - scores, scores], axis=1)[8:], np.full(16, ""))
-    assert _row(unknown, "B", "sensitivity").why == "4 images of B: an interval takes 5 or more"
+    assert _row(unknown, "B", "sensitivity").why == "only 4 images of B; at least 5 are needed"
 
 
 def test_a_run_without_a_single_mistake_keeps_the_intervals_that_hold_and_claims_no_other() -> None:

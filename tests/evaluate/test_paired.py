@@ -249,7 +249,7 @@ def test_fewer_than_five_patients_of_a_class_are_not_tested_and_it_is_said_why()
     rows = np.concatenate([np.flatnonzero(first.actual == 1)[:4], np.flatnonzero(first.actual == 0)])
     chosen = np.isin(np.arange(60), rows)
     found = compared(first[chosen], second[chosen])
-    why = "4 images of B: an interval takes 5 or more"
+    why = "only 4 images of B; at least 5 are needed"
     for name in ("auroc", "accuracy", "f1", "sensitivity"):
         assert (found[name].p, found[name].ci_low, found[name].why) == (None, None, why)
     assert found["specificity"].p is not None

@@ -254,8 +254,8 @@ def test_measures_of_two_maps_by_hand() -> None:
         "hit_rate": 0.5,
         "inside": (1.0 + 0.25) / 2,
         "chance": 0.25,
-        "hit_rate_elsewhere": 0.0,
-        "inside_elsewhere": (0.0 + 0.25) / 2,
+        "hit_rate_other": 0.0,
+        "inside_other": (0.0 + 0.25) / 2,
     }
 
 
@@ -266,7 +266,7 @@ def test_maps_that_know_nothing_score_chance() -> None:
         measured = localization.metrics(np.full((5, 6, 6), value), inside)
         assert measured["hit_rate"] == pytest.approx(measured["chance"])
         assert measured["inside"] == pytest.approx(measured["chance"])
-    assert localization.metrics(inside[:1].astype(float), inside[:1])["hit_rate_elsewhere"] is None
+    assert localization.metrics(inside[:1].astype(float), inside[:1])["hit_rate_other"] is None
 
 
 TILE = np.random.default_rng(7).choice([-1.0, 1.0], (6, 6))
@@ -303,7 +303,7 @@ def test_a_network_that_knows_the_finding_points_at_it_and_random_ones_do_not(me
     assert knows["chance"] == pytest.approx(36 / PIXELS**2)
     assert knows["hit_rate"] > 0.8
     assert knows["inside"] > 5 * knows["chance"]
-    assert knows["hit_rate_elsewhere"] < 0.15
+    assert knows["hit_rate_other"] < 0.15
     random = [localization.metrics(map_of(detector(seed), images, classes).numpy(), masks) for seed in range(1, 9)]
     for name in ("hit_rate", "inside"):
         found, elsewhere = (np.mean([each[key] for each in random]) for key in (name, f"{name}_elsewhere"))
@@ -401,7 +401,7 @@ def test_warnings_say_what_was_found() -> None:
         "96 % of what it knows beyond chance. It tells the classes without the lungs.",
         "With the border of every image blacked out, all but the middle 75 % of height and width, the network reaches "
         "an AUROC of 0.69 (whole images: 0.95), 42 % of what it knows beyond chance. It leans on the border, or is put "
-        "off by a black one: films from elsewhere have other borders.",
+        "off by a black one: films of other hospitals have other borders.",
         "A model that sees only facts about the files (size, format), and no image, reaches an AUROC of 0.96 (whole "
         "images: 0.95), 102 % of what the network knows beyond chance. The network may tell the classes by where an "
         "image comes from.",

@@ -104,7 +104,7 @@ def test_findings_are_measured_for_the_network_and_for_random_weights(explained:
             assert networks_["trained"]["chance"] == 0.25
             assert networks_["trained"] != networks_["random"]
             # all masks are alike, so that another image's is one's own
-            assert networks_["trained"]["hit_rate_elsewhere"] == pytest.approx(networks_["trained"]["hit_rate"])
+            assert networks_["trained"]["hit_rate_other"] == pytest.approx(networks_["trained"]["hit_rate"])
 
 
 def test_probes_black_out_what_the_network_is_shown(explained: Loaded) -> None:

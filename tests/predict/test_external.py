@@ -84,7 +84,7 @@ def test_the_images_are_prepared_and_scored_as_the_study_does(trained: Loaded, t
     ill, well = p[actual == 1, 1], p[actual == 0, 1]
     assert "95 % intervals: patients are unknown, so each image counts as one patient" in lines
     ill_images = int((actual == 1).sum())
-    why = f"  (no interval: {ill_images} images of TB: an interval takes 5 or more)"
+    why = f"  (no interval: only {ill_images} images of TB; at least 5 are needed)"
     assert next(line for line in lines if " sensitivity " in line).endswith(why)
     assert value(record, "TB", "auroc") == pytest.approx((ill[:, None] > well).mean())
 

@@ -14,7 +14,7 @@ import small
 
 from xraylab import files, tables
 from xraylab.paths import Paths
-from xraylab.report import checklist, metric_tables, pictures, provenance, study_facts, text
+from xraylab.report import artefacts, checklist, metric_tables, pictures, provenance, study_facts, text
 from xraylab.report.records import Comparison, Estimate, Metric, Spread, Summary
 from xraylab.stages import evaluate, report
 
@@ -200,3 +200,26 @@ def test_differences_at_thresholds_stand_under_the_operating_points(page: str, r
     table = article[article.index('aria-label="Differences at fixed thresholds"') :].split("</table>", maxsplit=1)[0]
     assert table.count("fixed for 90 % sensitivity on validation") == 2
     assert 'aria-label="Differences at fixed thresholds"' not in _article(page, "baseline")
+
+
+def test_the_limitations_name_the_sources_that_the_test_images_come_from(tmp_path: Path) -> None:
+    given, paths = finished_study.make(tmp_path)
+    evaluate.run(given, paths)
+    unknown = "performance at other hospitals is unknown"
+
+    def first_limit(sources: list[str], external: list[Any], test_sources: list[str]) -> str:
+        data = artefacts.read(given, paths, str, lambda cfg, images: [], None)
+        index = data.index.assign(source=np.resize(sources, len(data.index)))
+        summary = replace(data.summary, test_sources=test_sources)
+        return study_facts.limits(replace(data, index=index, external=external, summary=summary)).split("; ")[0]
+
+    assert first_limit([""], [], []) == f"all images come from one source, so {unknown}"
+    two = "come from the same 2 sources as the training images"
+    assert first_limit(["Anna", "Mercy"], [], []) == f"the test images {two}, so {unknown}"
+    assert first_limit(["Anna", "Mercy"], [{}], []).startswith(f"the test images of this study {two}")
+    left_out = "performance at hospitals other than these 2 sources is unknown"
+    assert first_limit(["Anna", "Mercy"], [], ["Anna", "Mercy"]) == left_out
+
+
+def test_a_difference_that_rounds_to_zero_has_no_minus_sign() -> None:
+    assert (text.signed(-0.0001), text.decimal(-0.00001), text.percent(-0.00001)) == ("+0.000", "0.0000", "0.00")

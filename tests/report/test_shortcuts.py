@@ -1,4 +1,4 @@
-"""Metrics that may not hold elsewhere: said before anybody sees one, in the log, the terminal and the report."""
+"""Metrics that may not hold at other hospitals: a warning before any of them, in log, terminal and report."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ from xraylab.stages import evaluate, fetch, index, report, source
 from xraylab.studies import recipes, scaffold
 from xraylab.studies.presets import leaves
 
-NOT_ELSEWHERE = "may not hold elsewhere"
+NOT_AT_OTHER_HOSPITALS = "may not hold at other hospitals"
 AUDIT = {"shortcuts": {"warning": "The class goes with size (0.81).", "remedy": "Test it elsewhere."}}
 CLEAN = {"shortcuts": {"warning": None, "remedy": "Test it elsewhere."}}
 Record = dict[str, Any]
@@ -80,20 +80,20 @@ def test_the_log_of_index_says_it(films: Path, tmp_path: Path, capsys: pytest.Ca
     study = small.study(tmp_path, small.use(films, ["A", "B"], "B"))
     run(load(study), source, fetch, index)
     said = capsys.readouterr().out
-    assert f"warning: metrics of these images {NOT_ELSEWHERE}. The class goes with " in said
+    assert f"warning: metrics of these images {NOT_AT_OTHER_HOSPITALS}. The class goes with " in said
     assert f"    {confounding.REMEDY}\n" in said
     assert files.read_json(Paths(study).audit)["shortcuts"]["warning"].startswith("The class goes with ")
 
 
 def test_a_new_study_says_it_and_one_of_like_films_does_not(films: Path, tmp_path: Path) -> None:
     said = scaffold.new(tmp_path / "confounded", None, [str(films)], published=False)
-    at = next(number for number, line in enumerate(said) if NOT_ELSEWHERE in line)
-    assert said[at] == f"warning: metrics of these images {NOT_ELSEWHERE} (from 80 of them)."
+    at = next(number for number, line in enumerate(said) if NOT_AT_OTHER_HOSPITALS in line)
+    assert said[at] == f"warning: metrics of these images {NOT_AT_OTHER_HOSPITALS} (from 80 of them)."
     assert said[at + 1].startswith("    The class goes with ")
     assert said[at + 1].endswith(confounding.REMEDY)
     small.write_images(tmp_path / "alike", [f"{label}/{n}.png" for label in "AB" for n in range(20)])
     clean = scaffold.new(tmp_path / "clean", None, [str(tmp_path / "alike")], published=False)
-    assert not any(NOT_ELSEWHERE in line for line in clean)
+    assert not any(NOT_AT_OTHER_HOSPITALS in line for line in clean)
 
 
 def test_a_new_study_says_that_its_sources_are_nearly_its_classes(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_new_study_says_that_its_sources_are_nearly_its_classes(tmp_path: Path
         names = [f"{place}/{label}/{n}.png" for label in "AB" for n in range(1 if label == rare else 20)]
         small.write_images(tmp_path, names, seed=seed)
     said = scaffold.new(tmp_path / "s", None, [str(tmp_path / "one"), str(tmp_path / "other")], published=False)
-    at = said.index(f"warning: metrics of these images {NOT_ELSEWHERE} (from 42 of them).")
+    at = said.index(f"warning: metrics of these images {NOT_AT_OTHER_HOSPITALS} (from 42 of them).")
     assert said[at + 1].startswith(
         "    The class goes with source (Cramér's V 0.90); facts about the files alone tell it "
     )

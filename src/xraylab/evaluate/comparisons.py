@@ -167,7 +167,7 @@ def describe(row: Comparison, confidence: float) -> str:
     higher = "higher" if row.result.difference > 0 else "lower"
     claim = f"has a {higher} {name} than {second}" if differs else f"is not shown to differ from {second}"
     networks = f"{'of' if begin else 'Of'} these two trained networks, " if once else ""
-    numbers = f"{name} {row.result.difference:+.3f}{_interval(row.result, confidence)}, {_p(row)}"
+    numbers = f"{name} {row.result.difference:+z.3f}{_interval(row.result, confidence)}, {_p(row)}"
     mark = CHOSEN_ON_TEST if row.chosen_on_test else ""
     return f"{begin}{networks}{first} {claim}: {numbers}{_margin(row)}{mark}."
 
@@ -175,7 +175,7 @@ def describe(row: Comparison, confidence: float) -> str:
 def _interval(result: Difference, confidence: float) -> str:
     if result.ci_low is None or result.ci_high is None:
         return ", no interval"
-    return f", {100 * confidence:g} % CI {result.ci_low:+.3f} to {result.ci_high:+.3f}"
+    return f", {100 * confidence:g} % CI {result.ci_low:+z.3f} to {result.ci_high:+z.3f}"
 
 
 def _p(row: Comparison) -> str:

@@ -86,7 +86,7 @@ def too_few_patients(sample: Sample, key: Key, cfg: EvalConfig) -> str:
     unit = "image" if sample.units.patients is None else "patient"
     for name, n in _n_patients(sample, key, cfg).items():
         if n < MIN_PATIENTS:
-            return f"{n} {unit}{'' if n == 1 else 's'} of {name}: an interval takes {MIN_PATIENTS} or more"
+            return f"only {n} {unit}{'' if n == 1 else 's'} of {name}; at least {MIN_PATIENTS} are needed"
     return ""
 
 

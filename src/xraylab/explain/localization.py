@@ -107,7 +107,7 @@ def metrics(maps: Maps, masks: Masks) -> dict[str, Any]:
     `hit_rate`: how often a map's highest point lies inside (Zhang et al., "Top-down neural attention by excitation
     backprop", ECCV 2016, without their 15 pixels of tolerance; a tie counts by its share). `inside`: the mean share of
     the positive saliency that is inside; a map without any counts as even. `chance`: both, of a point or map that
-    knows nothing, which is the mean share of the area. `..._elsewhere`: both against the masks of the other images,
+    knows nothing, which is the mean share of the area. `..._other`: both against the masks of the other images,
     which is what a network gains by looking where findings usually are; None for a single image.
     """
     hits, shares = _overlap(_peaks(maps), masks), _overlap(_positive(maps), masks)
@@ -116,8 +116,8 @@ def metrics(maps: Maps, masks: Masks) -> dict[str, Any]:
         "hit_rate": float(np.diag(hits).mean()),
         "inside": float(np.diag(shares).mean()),
         "chance": float(masks.mean()),
-        "hit_rate_elsewhere": _elsewhere(hits),
-        "inside_elsewhere": _elsewhere(shares),
+        "hit_rate_other": _of_other_images(hits),
+        "inside_other": _of_other_images(shares),
     }
 
 
@@ -140,6 +140,6 @@ def _positive(maps: Maps) -> Matrix:
     return np.where(whole > 0, flat / np.where(whole > 0, whole, 1), 1 / flat.shape[1])
 
 
-def _elsewhere(overlap: Matrix) -> float | None:
+def _of_other_images(overlap: Matrix) -> float | None:
     n = len(overlap)
     return float((overlap.sum() - np.trace(overlap)) / (n * (n - 1))) if n > 1 else None

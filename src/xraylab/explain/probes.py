@@ -103,8 +103,8 @@ def warnings(
         sentences.append(
             f"With the border of every image blacked out, all but the middle {100 * share:g} % of height and width, "
             f"the network reaches an AUROC of {border['auroc']:.2f} ({whole}), {100 * border['kept']:.0f} % of what it "
-            "knows beyond chance. It leans on the border, or is put off by a black one: films from elsewhere have "
-            "other borders."
+            "knows beyond chance. It leans on the border, or is put off by a black one: films of other hospitals "
+            "have other borders."
         )
     if metadata["shortcut"]:
         sentences.append(

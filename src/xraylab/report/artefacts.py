@@ -81,6 +81,11 @@ class Artefacts:
         return totals(self.split["splits"])
 
     @property
+    def sources(self) -> list[str]:
+        """The names of the sources of the images; a single source needs none."""
+        return sorted(set(self.index["source"]))
+
+    @property
     def test_shares(self) -> dict[str, float]:
         """Of the test images, each class's share; with folds, of the first one's."""
         test = max(self.totals["test"], 1)

@@ -60,7 +60,7 @@ def study_facts(data: Artefacts) -> dict[str, str | None]:
         "statistics": statistics(summary),
         "robustness": f"{plural(len(params.study.repeats), 'repeat')}; subgroups where the data identify them",
         "explained": _explained(params),
-        "internal": f"{grouped(totals['test'])} test images of the same source",
+        "internal": f"{grouped(totals['test'])} test images {_origin_of_test_images(data)}",
         "external": listed([f"{test.run} on {test.data_set}" for test in external["tests"]]) or None,
         "numbers": f"{grouped(totals['train'])} training, {grouped(totals['valid'])} validation and "
         f"{grouped(totals['test'])} test images" + (" in the first fold" if summary.folds else ""),
@@ -70,7 +70,7 @@ def study_facts(data: Artefacts) -> dict[str, str | None]:
         "performance": "the comparison table and the metrics of each experiment",
         "accuracy": "sensitivity, specificity, PPV and NPV with intervals for each experiment",
         "failures": "confusion matrices, and the most confident errors with their images",
-        "limits": limits(params, summary, audit),
+        "limits": limits(data),
         "protocol": "params.yaml, at the end of “How it was made”",
         "available": "code and parameters: the commit named here; weights and metrics: DVC’s cache; data: their source",
     }
@@ -162,17 +162,36 @@ def statistics(summary: Summary) -> str:
     return "; ".join(said)
 
 
-def limits(params: Params, summary: Summary, audit: Tree) -> str:
-    """Those that the pipeline sees; the authors know more."""
-    found = ["all images come from one source, so performance at other hospitals is unknown"]
-    found += ["the class can be predicted from file properties alone"] if audit["shortcuts"]["warning"] else []
-    found += ["patients are unknown"] if audit["patients"] == "unknown" else []
-    found += ["epochs were selected on test images"] if summary.chosen_on_test else []
-    found += ["leakage across splits was accepted"] if params.split.on_leakage == "accept" else []
-    found += (
-        ["with a single repeat, the variation between trainings is unknown"] if len(params.study.repeats) == 1 else []
-    )
-    return "; ".join(found)
+def limits(data: Artefacts) -> str:
+    """The study's limitations that the pipeline sees; the authors know more."""
+    sentences = {
+        _limit_of_sources(data): True,
+        "the class can be predicted from file properties alone": data.audit["shortcuts"]["warning"],
+        "patients are unknown": data.audit["patients"] == "unknown",
+        "epochs were selected on test images": data.summary.chosen_on_test,
+        "leakage across splits was accepted": data.params.split.on_leakage == "accept",
+        "with a single repeat, the variation between trainings is unknown": len(data.params.study.repeats) == 1,
+    }
+    return "; ".join(sentence for sentence, applies in sentences.items() if applies)
+
+
+def _limit_of_sources(data: Artefacts) -> str:
+    """How far the results reach beyond the sources of the images."""
+    n_sources = len(data.sources)
+    if data.summary.test_sources:
+        return f"performance at hospitals other than these {n_sources} sources is unknown"
+    whose = "one source" if n_sources == 1 else f"the same {n_sources} sources as the training images"
+    if data.external:
+        return f"the test images of this study come from {whose}; only the external tests speak for other hospitals"
+    if n_sources == 1:
+        return "all images come from one source, so performance at other hospitals is unknown"
+    return f"the test images come from {whose}, so performance at other hospitals is unknown"
+
+
+def _origin_of_test_images(data: Artefacts) -> str:
+    if data.summary.test_sources:
+        return "of a source that the tested network was not trained on"
+    return "of the same source" if len(data.sources) == 1 else f"of the same {len(data.sources)} sources"
 
 
 def cards(data: Artefacts) -> Tree:
@@ -185,7 +204,7 @@ def card(data: Artefacts, experiment: Experiment) -> Card:
     caution = ["Not a medical device; not validated for clinical use."]
     if experiment.name in summary.chosen_on_test:
         caution.append("Its epoch was selected on the test images: its metrics are too optimistic.")
-    limitations = limits(params, summary, data.audit)
+    limitations = limits(data)
     split = provenance.split_sentences(params.split)
     return {
         "Network": [

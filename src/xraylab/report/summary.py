@@ -17,8 +17,8 @@ PROBES = {
     "centre": "with the image centre blackened",
     "metadata": "by a model that sees only file properties",
 }
-NOTHING = {"warning": None, "remedy": ""}  # what audits of earlier versions say
-OPENING = "These results may not hold elsewhere."
+OPENING = "These results may not hold at other hospitals."
+NO_AUDIT: Tree = {"warning": None, "remedy": ""}
 
 
 def shortcut_warning(audit: Tree | None, explained: Tree | None) -> str | None:
@@ -26,12 +26,12 @@ def shortcut_warning(audit: Tree | None, explained: Tree | None) -> str | None:
 
     `audit`: data/audit.json; `explained`: reports/explain/summary.json; None where there is none.
     """
-    found = NOTHING | (audit["shortcuts"] if audit else {})
-    probes = [probe for probe in PROBES if not (probe == "metadata" and found["warning"])]  # that says as much
+    shortcuts = audit["shortcuts"] if audit else NO_AUDIT
+    probes = [probe for probe in PROBES if not (probe == "metadata" and shortcuts["warning"])]  # that says as much
     kept = [f"{shares} {PROBES[probe]}" for probe in probes if (shares := _kept(explained, probe))]
     probed = f"Retained of the AUROC above chance: {'; '.join(kept)}." if kept else None
-    reasons = [reason for reason in (found["warning"], probed) if reason]
-    return " ".join([*reasons, found["remedy"]]).strip() if reasons else None
+    reasons = [reason for reason in (shortcuts["warning"], probed) if reason]
+    return " ".join([*reasons, shortcuts["remedy"]]).strip() if reasons else None
 
 
 def _kept(explained: Tree | None, probe: str) -> str:
@@ -97,7 +97,7 @@ def _why_not(rows: list[Comparison], worse: list[Comparison], confidence: float)
         return _also_worse(worse, ": ")
     if above:
         most = max(above, key=lambda row: row.difference or 0)
-        chance = f": the largest difference, {most.difference:+.3f} ({most.first}), may be due to chance"
+        chance = f": the largest difference, {most.difference:+z.3f} ({most.first}), may be due to chance"
         return chance + _also_worse(worse, "; ")
     if undecided:
         return ": none scores higher"
@@ -134,7 +134,7 @@ def _primary(summary: Summary) -> list[Comparison]:
 
 
 def _differences(rows: list[Comparison]) -> str:
-    return listed([f"{row.first} ({row.difference:+.3f})" for row in rows])
+    return listed([f"{row.first} ({row.difference:+z.3f})" for row in rows])
 
 
 def _baseline(summary: Summary) -> str:
@@ -201,7 +201,7 @@ def _directions(ours: Result, theirs: Result) -> str:
             continue
         difference = round(value - other, 4)
         if difference:
-            said.append(f"a {'higher' if difference > 0 else 'lower'} {metric_name(metric)} ({difference:+.4f})")
+            said.append(f"a {'higher' if difference > 0 else 'lower'} {metric_name(metric)} ({difference:+z.4f})")
         else:
             same.append(metric_name(metric))
     also = [f"the same {listed(same)}"] if same else []
@@ -245,7 +245,7 @@ def _chosen(summary: Summary) -> str:
 def for_terminal(summary: Summary, shortcut: str | None = None) -> RenderableType:
     """The experiments in their order on validation: test metrics of the best epochs, and the test against the baseline.
 
-    `shortcut`: why its metrics may not hold elsewhere, said before them.
+    `shortcut`: why its metrics may not hold at other hospitals, said before them.
     """
     said = [headline(summary), *conclusions(summary)]
     notes = [f"{DAGGER} selected on the test images, so too optimistic"] if summary.chosen_on_test else []

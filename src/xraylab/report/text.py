@@ -36,11 +36,11 @@ SHARES = {
 
 def percent(share: float | None, digits: int = 2) -> str:
     """A share from 0 to 1 in per cent, without the sign: 0.98913 is 98.91."""
-    return NOT_AVAILABLE if share is None else f"{100 * share:.{digits}f}"
+    return NOT_AVAILABLE if share is None else f"{100 * share:z.{digits}f}"
 
 
 def decimal(value: float | None, digits: int = 4) -> str:
-    return NOT_AVAILABLE if value is None else f"{value:.{digits}f}"
+    return NOT_AVAILABLE if value is None else f"{value:z.{digits}f}"
 
 
 def grouped(count: float) -> str:
@@ -84,7 +84,7 @@ def minus(sentence: str) -> str:
 
 def signed(value: float | None) -> str:
     """A difference with its sign: +0.012."""
-    return NOT_AVAILABLE if value is None else f"{value:+.3f}".replace("-", "−")
+    return NOT_AVAILABLE if value is None else f"{value:+z.3f}".replace("-", "−")
 
 
 def title(name: str) -> str:

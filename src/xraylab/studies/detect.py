@@ -190,7 +190,7 @@ def warned(measured: pd.DataFrame) -> Iterator[str]:
     """What the audit of these images warns of, before anything is trained."""
     shortcuts = confounding.find_shortcuts(measured)
     if shortcuts.warning:
-        yield f"warning: metrics of these images may not hold elsewhere (from {len(measured)} of them)."
+        yield f"warning: metrics of these images may not hold at other hospitals (from {len(measured)} of them)."
         yield f"    {shortcuts.warning} {shortcuts.remedy}"
 
 

@@ -144,7 +144,7 @@ def lines(record: Record) -> Iterator[str]:
         patients = f", {count['patients']} patients" if count["patients"] else ""
         yield f"    {label}: {count['images']} images{patients}"
     if record.shortcuts.warning:
-        yield f"warning: metrics of these images may not hold elsewhere. {record.shortcuts.warning}"
+        yield f"warning: metrics of these images may not hold at other hospitals. {record.shortcuts.warning}"
         yield f"    {record.shortcuts.remedy}"
     if record.splits:
         crossing = {each.kind: each.count for each in record.findings}

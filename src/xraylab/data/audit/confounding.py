@@ -17,8 +17,9 @@ TELLING_AUROC = 0.75
 LEAST_IMAGES = 30
 """With labels drawn at random, every fourth sample of 20 films had a fact with such a V, and one in twenty of 30."""
 REMEDY = (
-    "Test on films from elsewhere (`xraylab external-test RUN FOLDER`); what can help: `xraylab init --recipe robust`, "
-    "`images.crop_border`, several sources in `data.source`, `split.strategy: leave-one-source-out`."
+    "Test on films of other hospitals (`xraylab external-test RUN FOLDER`); what can help: "
+    "`xraylab init --recipe robust`, `images.crop_border`, several sources in `data.source`, "
+    "`split.strategy: leave-one-source-out`."
 )
 
 
@@ -112,7 +113,7 @@ def auroc(index: pd.DataFrame) -> FileModel | None:
 
 
 def warning(v: dict[str, float], model: FileModel | None, images: int) -> str | None:
-    """Why metrics of these images may not hold elsewhere; None where no fact tells the class, or of a few images.
+    """Why metrics may not hold at other hospitals; None where no fact tells the class, or of a few images.
 
     `v`: Cramér's V of each fact, the highest first; `model`: what `auroc` returned.
     """
