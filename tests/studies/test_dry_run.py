@@ -45,6 +45,27 @@ def test_a_value_that_would_be_refused_is_refused_before_it_is_written(tmp_path:
         ParamsError, match=r"params\.yaml cannot be used:\n  - train\.lr: input should be greater than 0"
     ):
         dry_run.lines(study, ["train.lr=-1"])
-    with pytest.raises(ParamsError, match=r"-S train\.lrr=1: Could not override 'train\.lrr'"):
-        dry_run.lines(study, ["train.lrr=1"])
+    with pytest.raises(ParamsError, match=r"-S split\.files\.x=1: Could not override"):
+        dry_run.lines(study, ["split.files.x=1"])
     assert (study / "params.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("train.clip=1", r"unknown key train\.clip; did you mean train\.grad_clip\?"),
+        ("train.lrr=1", r"unknown key train\.lrr; did you mean train\.lr\?"),
+        ("model.freeze.untl=head", r"unknown key model\.freeze\.untl; did you mean model\.freeze\.until\?"),
+        ("trian.lr=1", r"unknown key trian; did you mean train\?"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_nearest(override: str, hint: str, tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=hint):
+        dry_run.lines(small.study(tmp_path), [override])
+
+
+def test_a_key_with_a_free_name_is_left_to_dvc(tmp_path: Path) -> None:
+    said = dry_run.lines(small.study(tmp_path), ["+evaluate.goals.at_least.accuracy=0.9"])
+    assert said[0].endswith(", evaluate.goals.at_least.accuracy")
+    with pytest.raises(ParamsError, match=r"Could not override 'evaluate\.goals\.at_least\.f1'"):
+        dry_run.lines(small.study(tmp_path), ["evaluate.goals.at_least.f1=0.9"])

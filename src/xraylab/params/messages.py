@@ -18,8 +18,9 @@ def problems(error: ValidationError, root: type[BaseModel], prefix: str = "") ->
 
 
 def nearest(name: str, names: Iterable[str], prefix: str = "") -> str:
-    """The one or two known names that are nearest, or all where none is near."""
+    """The one or two known names that are nearest, or of which it is a word, such as clip; all where none is near."""
     near = difflib.get_close_matches(name, list(names), n=2, cutoff=0.75)
+    near = near or [each for each in names if name in each.split("_")][:2]
     near = near or difflib.get_close_matches(name, list(names), n=1, cutoff=0.65)
     paths = " or ".join(f"{prefix}{each}" for each in near)
     return f"did you mean {paths}?" if near else f"there is {', '.join(names)}"

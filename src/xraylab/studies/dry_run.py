@@ -4,6 +4,7 @@
 issue 9818); it could not see through the stage `configure` either.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,11 +12,13 @@ from typing import Any
 
 from xraylab import files, template
 from xraylab.errors import ParamsError
-from xraylab.params import config
+from xraylab.params import config, messages
 from xraylab.params.config import Params
 from xraylab.studies.presets import leaves
 
 Tree = dict[str, Any]
+EXISTING = re.compile(r"[a-z_][\w.]*=")
+"""An override of a key that params.yaml has; `+` and `++` add one, `~` removes one."""
 BEFORE_TRAINING = ("source", "index", "split", "cache")
 """Stages whose outputs every training reads; `configure` writes one for each."""
 
@@ -23,6 +26,7 @@ BEFORE_TRAINING = ("source", "index", "split", "cache")
 def lines(root: Path, overrides: Sequence[str]) -> list[str]:
     """What the values would change in the params.yaml of `root`. Errors: ParamsError where one is refused."""
     path = root / "params.yaml"
+    _refuse_unknown_keys(overrides)
     old, new = files.read_yaml(path), _overridden(path, overrides)
     before, after = config.validate(old, path.name), config.validate(new, path.name)
     changed, stages = _changed(old, new)
@@ -33,6 +37,20 @@ def lines(root: Path, overrides: Sequence[str]) -> list[str]:
         f"stages that read it: {', '.join(stages) or 'report' if changed else 'none'}",
         f"trained again: {', '.join(trained) or 'nothing'}",
     ]
+
+
+def _refuse_unknown_keys(overrides: Sequence[str]) -> None:
+    """Errors: ParamsError with the nearest key for one that no params.yaml has; names of experiments are free."""
+    for override in overrides:
+        keys = override.partition("=")[0].split(".")
+        for depth, key in enumerate(keys if EXISTING.match(override) and keys[0] != "experiments" else []):
+            section = messages.section_at(keys[:depth], Params)
+            if depth and section is messages.section_at(keys[: depth - 1], Params):
+                break  # below a key that holds no section, such as a list or a mapping of free names
+            if key not in section.model_fields:
+                parent = "".join(f"{each}." for each in keys[:depth])
+                hint = messages.nearest(key, section.model_fields, parent)
+                raise ParamsError(f"-S {override}: unknown key {parent}{key}; {hint}")
 
 
 def _overridden(path: Path, overrides: Sequence[str]) -> Any:
