@@ -1,5 +1,6 @@
 """One command per stage of dvc.yaml."""
 
+import os
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -87,7 +88,8 @@ def _announced(stage: str, *arguments: str | int, part: str | None) -> None:
     params, paths = read_study()
     code.check(stage, paths.code, in_repository=paths.has_code)
     run = "-".join(map(str, arguments)) or part or ""
-    progress.say(f"{stage} {run}".rstrip() + ": starting")
+    if "XRAYLAB_LAUNCHER" not in os.environ:  # of several processes for one training, the one that starts them says it
+        progress.say(f"{stage} {run}".rstrip() + ": starting")
     module = import_module(f"xraylab.stages.{stage}")
     if part is None:
         module.run(params, paths, *arguments)

@@ -27,6 +27,7 @@ from xraylab.errors import DataError
 
 Batch = tuple[Tensor, ...]
 FEATURES = "model.freeze.cache: batches are features, not images: set it to false to look at or augment images"
+WHOLE = slice(None)
 PREVIEW = 2**30  # numbers the draws of what is only looked at apart from those of any epoch
 
 # fastai carries no types, so to mypy its classes are Any: hence the ignores below
@@ -84,10 +85,10 @@ class Subset:
         image, *label = self.picture(self.batch([position]))
         return self.decode((image[0], *(each[0] for each in label)))
 
-    def batch(self, positions: Sequence[int] | NDArray[np.int64]) -> Batch:
-        """What a network takes for the images at these positions, and, where they are known, their class numbers."""
+    def batch(self, positions: Sequence[int] | NDArray[np.int64], part: slice = WHOLE) -> Batch:
+        """What a network takes for a part of the images at these positions, and all their class numbers, if known."""
         idxs = np.asarray(positions, np.int64)
-        return self.labelled(self.inputs.of(self.rows[idxs]), idxs)
+        return self.labelled(self.inputs.of(self.rows[idxs[part]]), idxs)
 
     def labelled(self, inputs: Tensor, positions: NDArray[np.int64]) -> Batch:
         """The inputs of the images at these positions with their class numbers, where they are known."""
@@ -109,11 +110,16 @@ class Subset:
 
 
 class ScoringLoader(TfmdDL):  # type: ignore[misc]
-    """Images as they are, in order: fastai's DataLoader, but that batches are made as a whole and not item by item."""
+    """Images as they are, in order: fastai's DataLoader, but that batches are made as a whole and not item by item.
+
+    Where several processes share the work, `shard` says which part of a batch of so many images is this one's: the
+    inputs of a batch are of that part, and its labels of the whole.
+    """
 
     dataset: Subset
     bs: int
     n: int
+    shard: Callable[[int], slice] | None = None
 
     def __init__(self, dataset: Subset, bs: int = SCORING_BATCH, num_workers: int = 0, **options: Any) -> None:
         # workers would copy images that lie in memory, or on the GPU, already
@@ -125,7 +131,11 @@ class ScoringLoader(TfmdDL):  # type: ignore[misc]
 
     def do_batch(self, idxs: Sequence[int]) -> Batch:
         """What the network takes for the images at these places, and their class numbers."""
-        return self.dataset.batch(idxs)
+        return self.dataset.batch(idxs, self.part(len(idxs)))
+
+    def part(self, images: int) -> slice:
+        """Which of a batch of so many images this process computes."""
+        return WHOLE if self.shard is None else self.shard(images)
 
     def whole_batch(self, idxs: Sequence[int]) -> Batch:
         """The batch of these places on the device, after the user's transforms, as iterating would give it."""
@@ -213,10 +223,10 @@ class TrainLoader(ScoringLoader):
 
     def do_batch(self, idxs: Sequence[int]) -> Batch:
         """The images at these places of the epoch, augmented, and their class numbers."""
-        positions = self.sampler.of(idxs)
+        positions, part = self.sampler.of(idxs), self.part(len(idxs))
         if self.augmenter is None:
-            return self.dataset.batch(positions)
-        inputs = self.augmenter.of(self.dataset.rows[positions], np.asarray(idxs, np.int64))
+            return self.dataset.batch(positions, part)
+        inputs = self.augmenter.of(self.dataset.rows[positions[part]], np.asarray(idxs, np.int64)[part])
         return self.dataset.labelled(inputs, positions)
 
     def new(self, dataset: Subset | None = None, cls: type | None = None, **options: Any) -> ScoringLoader:
@@ -316,15 +326,20 @@ def build_dataloaders(
     batch_size: int,
     seed: int,
     device: str,
+    shard: Callable[[int], slice] | None = None,
     **files: Any,
 ) -> XrayDataLoaders:
     """Training images in the sampler's order, augmented where there is how, and the images that are scored.
 
-    `files` are `row_of` and `read_image` of XrayDataLoaders.
+    `shard` is as ScoringLoader's, and `files` are `row_of` and `read_image` of XrayDataLoaders.
     """
     images = train.inputs
     augmenter = None
     if isinstance(images, ImageCache) and augmentation is not None:
         augmenter = Augmenter(images, train.rows, augmentation, seed)
-    loader = TrainLoader(train, batch_size, sampler, augmenter, seed, device=device)
-    return XrayDataLoaders(loader, ScoringLoader(valid, device=device), device=device, **files)
+    loader, scoring = (
+        TrainLoader(train, batch_size, sampler, augmenter, seed, device=device),
+        ScoringLoader(valid, device=device),
+    )
+    loader.shard = scoring.shard = shard
+    return XrayDataLoaders(loader, scoring, device=device, **files)

@@ -30,13 +30,16 @@ class Hardware:
     precision: str
     threads: int
     torch: str
+    devices: int = 1
+    """How many such devices train one network together, each in a process of its own with so many threads."""
 
     def __str__(self) -> str:
         """As the first line of a training says it: NVIDIA H200, bfloat16, TF32 off, 8 threads."""
         tf32 = [f"TF32 {'on' if self.precision == 'tf32' else 'off'}"] if self.device == "cuda" else []
         precision = "float32" if self.precision == "tf32" else self.precision
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        return ", ".join([f"CPU with {self.name}" if self.device == "cpu" else self.name, precision, *tf32, threads])
+        each = f"CPU with {self.name}" if self.device == "cpu" else self.name
+        return ", ".join([f"{self.devices} x {each}" if self.devices > 1 else each, precision, *tf32, threads])
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Mixed precision with float32 weights, or nothing."""

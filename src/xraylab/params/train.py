@@ -86,6 +86,8 @@ class TrainPhase(Course):
 
 
 class Train(Course):
+    OFF: ClassVar = {"sync_bn": False}
+
     phases: Annotated[list[dict[str, Any]], Field(min_length=1)] | None
     batch_size: Annotated[int, Field(ge=2)]
     grad_accum: PositiveInt
@@ -101,6 +103,13 @@ class Train(Course):
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"]
     compile: bool
     grad_checkpointing: bool
+    devices: Literal["auto", "all"] | PositiveInt
+    sync_bn: bool
+
+    @property
+    def on_one_device(self) -> bool:
+        """Whether the training is sure to run on one device; how many `all` are is the machine's to say."""
+        return self.devices in ("auto", 1)
 
     @property
     def monitored_split(self) -> str:
@@ -125,12 +134,17 @@ class Train(Course):
             except ValidationError as error:
                 wrong = messages.problems(error, TrainPhase, f"train.{self.where(number)}")
                 problems += [(key.removeprefix("train."), text) for key, text in wrong]
+        if self.compile and not self.on_one_device:
+            problems.append(("compile", f"devices is {self.devices}, which train uncompiled: set it to false"))
+        if isinstance(self.devices, int) and self.batch_size < 2 * self.devices:
+            problems.append(("batch_size", f"{self.devices} devices share it, two images or more each: raise it"))
         yield from problems or self._of_epochs(course)
 
     def unused(self) -> dict[str, str]:
         """With phases, an option of `train` that each phase names itself or has no use for, and those of each phase."""
+        alone = {"sync_bn": f"devices {self.devices}"} if self.on_one_device else {}
         if self.phases is None:
-            return super().unused()
+            return super().unused() | alone
         idle = [_phase(self, overrides).unused() for overrides in self.phases]
         options = {
             key: "any phase of train.phases"
@@ -139,7 +153,7 @@ class Train(Course):
         }
         for number, each in enumerate(idle):
             options |= {self.where(number) + key: choice for key, choice in each.items()}
-        return options
+        return options | alone
 
     def resolved(self) -> "Train":
         """With phases, each written out whole; the keys that they share are then the first one's."""
@@ -147,7 +161,7 @@ class Train(Course):
             return super().resolved()
         course = [phase.model_dump() for phase in phases(self)]
         first = {key: value for key, value in course[0].items() if key in Course.model_fields}
-        return self.model_copy(update={**first, "phases": course})
+        return self.model_copy(update={**first, "phases": course, "sync_bn": self.sync_bn and not self.on_one_device})
 
     def _of_epochs(self, course: list[TrainPhase]) -> Iterator[Problem]:
         """Numbers of epochs that do not fit together."""

@@ -4,10 +4,11 @@ import shutil
 
 import pandas as pd
 
-from xraylab.model import hardware, memory
+from xraylab.model import distributed, hardware, memory
+from xraylab.params import config
 from xraylab.params.config import Params
 from xraylab.paths import Paths
-from xraylab.train import lr_find, outputs, watchdog
+from xraylab.train import launch, lr_find, outputs, watchdog
 from xraylab.train.fit import find_rate as find_lr
 from xraylab.train.fit import fit
 from xraylab.train.learner import dataloaders, learner
@@ -17,12 +18,30 @@ from xraylab.train.state import locked
 
 def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
     """Train from the last finished epoch, or from the start, and write models/<experiment>/<repeat>/."""
+    if launch.is_one_of_several():
+        launch.take_part(lambda: train(given, paths, experiment, repeat))
+        return
     watchdog.end_with_dvc()
+    devices = launch.count_devices(config.read_config(paths.config(experiment)).train)
+    if devices > 1:
+        for line in launch.describe(devices):
+            print(line)
+        launch.start(paths.root, experiment, repeat, devices)
+    else:
+        train(given, paths, experiment, repeat)
+
+
+def train(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
+    """Train in this process, alone or as one of several, of which the main one writes."""
     cfg = _load(given, paths, experiment, repeat)
     dls = dataloaders(cfg)
     learn = learner(cfg, dls)
     state = cfg.state(dls.train_ds.inputs)
+    if not distributed.is_main():
+        fit(learn, cfg, state)
+        return
     with locked(state.folder):
+        state.refuse_other_devices()
         fit(learn, cfg, state)
         outputs.write(learn, cfg, state)
         shutil.rmtree(state.folder)

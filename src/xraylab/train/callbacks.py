@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from xraylab.data.dataloaders import epoch_seed
-from xraylab.model import compiling, features, losses
+from xraylab.model import compiling, distributed, features, losses
 from xraylab.model.hardware import Hardware, in_memory_format, memory_format
 from xraylab.train.averaging import UpdateBatchNorm
 
@@ -96,13 +96,20 @@ class Mix(Callback):  # type: ignore[misc]
         (images,), (labels,) = self.xb, self.yb
         order = torch.from_numpy(np.random.permutation(len(labels))).to(labels.device)
         share = np.random.beta(self.alpha, self.alpha)
-        mixed, self.share = self.mixed(images, images[order], max(share, 1 - share))
+        partners = images[order] if len(images) == len(labels) else _partners(images, order)
+        mixed, self.share = self.mixed(images, partners, max(share, 1 - share))
         self.learn.xb, self.partner_labels = (mixed,), labels[order]
 
     def after_loss(self) -> None:
         other = self.loss_func(self.pred, self.partner_labels)
         self.learn.loss_grad = torch.lerp(other, self.loss_grad, self.share)
         self.learn.loss = self.loss_grad.detach().clone()
+
+
+def _partners(images: Tensor, order: Tensor) -> Tensor:
+    """The whole batch in another order, where several processes share it: this one's part of that."""
+    partners = distributed.gather(images, len(order))[order[distributed.part(len(order))]]
+    return torch.empty_like(images).copy_(partners)  # in the layout of the images
 
 
 def mixup(images: Tensor, partners: Tensor, share: float) -> tuple[Tensor, float]:

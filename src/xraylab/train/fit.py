@@ -12,7 +12,7 @@ from fastai.callback.schedule import ParamScheduler
 
 from xraylab import tables
 from xraylab.errors import TrainingError
-from xraylab.model import compiling, memory, networks, optimizers, schedules
+from xraylab.model import compiling, distributed, memory, networks, optimizers, schedules
 from xraylab.model.features import Features
 from xraylab.model.optimizers import create_optimizer
 from xraylab.model.schedules import Phase, Plateau
@@ -32,7 +32,7 @@ LR_CURVE = "lr_find.csv"  # the learning rate finder's curve
 
 def fit(learn: XrayLearner, run: TrainingRun, state: TrainingState) -> None:
     """Train from the last finished epoch to the end of the last phase; then average what the configuration asks for."""
-    watching = trackers.callbacks(state.rows, run.paths.state, run.name)
+    watching = trackers.callbacks(state.rows, run.paths.state, run.name) if distributed.is_main() else []
     with computing(learn, run):
         phases = create_phases(run.cfg.train, _suggested_lr(learn, run, state))
         PhasedFit(learn, phases, state, run.name, run.cfg.train.early_stop_patience, watching).run()
@@ -66,8 +66,11 @@ def _suggested_lr(learn: XrayLearner, run: TrainingRun, state: TrainingState) ->
     if "find" not in {phase.lr for phase in phases_of(run.cfg.train)}:
         return None
     path = state.folder / LR_CURVE
-    if not path.is_file():
-        tables.write(find_rate(learn, run), path)
+    if not distributed.everyones(path.is_file())[0]:
+        curve = find_rate(learn, run)
+        if distributed.is_main():
+            tables.write(curve, path)
+        distributed.barrier()
     return lr_find.suggestion(tables.read(path))
 
 
@@ -163,8 +166,10 @@ class PhasedFit:
         bar = EpochBar(self.title, epochs + len(self.state.averages), self.history, self.state.policy.monitor)
         # in place of fastai's bar, which begins anew in each phase and knows nothing of finished epochs
         with self.learn.no_bar(), self.learn.no_logging():
-            self.learn.add_cbs(cbs := [self.history, Checkpoint(self._save), bar, *self.watching])
-            bar.start(epochs_done)
+            shown = [bar, *self.watching] if distributed.is_main() else []
+            self.learn.add_cbs(cbs := [self.history, Checkpoint(self._save), *shown])
+            if distributed.is_main():
+                bar.start(epochs_done)
             try:
                 self._fit_phases(epochs_done)
                 self._fit_averages()
@@ -197,9 +202,11 @@ class PhasedFit:
     def _save(self) -> None:
         self.state.seconds = self.seconds_before + time.monotonic() - self.started
         self.state.scoring_batch = self.learn.scoring_batch
-        carried = {callback.saved_as: callback.state() for callback in self.stateful}
-        model, optimizer = self.network.state_dict(), optimizers.state(self.learn.opt)
-        self.state.save(self.learn.model, model=model, optimizer=optimizer, **carried)
+        if distributed.is_main():
+            carried = {callback.saved_as: callback.state() for callback in self.stateful}
+            model, optimizer = self.network.state_dict(), optimizers.state(self.learn.opt)
+            self.state.save(self.learn.model, model=model, optimizer=optimizer, **carried)
+        distributed.barrier()  # averages read what is written here
 
     def _fit_phases(self, epochs_done: int) -> None:
         first = 0

@@ -27,7 +27,17 @@ from xraylab.data.prepare import Preparation
 from xraylab.data.sampling import BY_GROUP, EpochSampler
 from xraylab.errors import TrainingError
 from xraylab.evaluate import confusion
-from xraylab.model import compiling, create, features, grad_checkpointing, losses, memory, networks
+from xraylab.model import (
+    compiling,
+    create,
+    distributed,
+    features,
+    grad_checkpointing,
+    losses,
+    memory,
+    networks,
+    sync_bn,
+)
 from xraylab.model.create import StartingModel, create_starting_model
 from xraylab.model.features import Features
 from xraylab.model.hardware import Hardware, memory_format
@@ -38,6 +48,7 @@ from xraylab.shards import Images, load
 from xraylab.train import callbacks, source_losses
 from xraylab.train.averaging import EMA
 from xraylab.train.history import Recorder, SplitMetric
+from xraylab.train.parallel import DataParallel
 from xraylab.train.run import TrainingRun
 
 # fastai carries no types, so to mypy the Learner is Any: hence the ignore below
@@ -65,7 +76,13 @@ class XrayLearner(Learner):  # type: ignore[misc]
         self.n_iter = -(-len(idxs) // self.scoring_batch)
 
         def score(start: int, stop: int) -> None:
-            self.one_batch(start // self.scoring_batch, dl.whole_batch(idxs[start:stop]))
+            self.scored = False
+            try:
+                self.one_batch(start // self.scoring_batch, dl.whole_batch(idxs[start:stop]))
+            except (RuntimeError, MemoryError) as error:
+                if memory.ran_out(error) and not self.scored:
+                    distributed.all_agree(False)  # so that the others, too, take a smaller batch
+                raise
 
         for _, size in memory.batches(score, len(idxs), self.scoring_batch, "scoring the validation images"):
             self.scoring_batch = size
@@ -123,7 +140,8 @@ def dataloaders(run: TrainingRun) -> XrayDataLoaders:
     train, valid = (Subset(items[n], rows[n], inputs, vocab, positive, split_idx=n) for n in (0, 1))
     sampler, augmentation, device = _sampler(run, train), Augmentation(**run.augmentation), run.hardware.device
     batch_size, files = run.cfg.train.batch_size, {"row_of": row_of, "read_image": _reader(run)}
-    return build_dataloaders(train, valid, sampler, augmentation, batch_size, run.repeat, device, **files)
+    shard = distributed.part if distributed.world_size() > 1 else None
+    return build_dataloaders(train, valid, sampler, augmentation, batch_size, run.repeat, device, shard, **files)
 
 
 def learner(run: TrainingRun, dls: XrayDataLoaders, cbs: Sequence[Callback] = ()) -> XrayLearner:
@@ -136,6 +154,8 @@ def learner(run: TrainingRun, dls: XrayDataLoaders, cbs: Sequence[Callback] = ()
     torch.manual_seed(run.repeat)
     weights_file = run.paths.weights(cfg.model.pretrained)
     start = create_starting_model(cfg.model, run.classes, weights_file, cfg.pretrained_sha256, print)
+    if cfg.train.sync_bn and distributed.world_size() > 1:
+        sync_bn.convert(start.trainable)
     if cfg.train.grad_checkpointing:
         grad_checkpointing.enable(start.trainable, cfg.model.arch)
     if cfg.train.compile:
@@ -143,6 +163,7 @@ def learner(run: TrainingRun, dls: XrayDataLoaders, cbs: Sequence[Callback] = ()
     loss = create_loss(cfg.loss, dls.train_ds.labels, len(run.classes)).to(device)
     run_cbs = [*_step_callbacks(run, dls, start), *_source_losses(run, dls)]
     run_cbs += plugins.create_callbacks(cfg.train.callbacks)
+    run_cbs += [DataParallel()] if distributed.world_size() > 1 else []
     if cfg.train.ema_decay is not None:
         run_cbs.append(EMA(start.trainable.to(device), cfg.train.ema_decay))
     first = phases(cfg.train)[0]
@@ -152,6 +173,7 @@ def learner(run: TrainingRun, dls: XrayDataLoaders, cbs: Sequence[Callback] = ()
         dls, start.trainable, loss, create_optimizer(first), run.hardware, [*run_cbs, *cbs], path=folder, **rate
     )
     learn.starting_model, learn.augmentation = start, Augmentation(**run.augmentation)
+    learn.scoring_batch = SCORING_BATCH * distributed.world_size()
     return learn
 
 
@@ -210,7 +232,8 @@ def _items(run: TrainingRun, splits: Sequence[str]) -> pd.DataFrame:
 def _inputs(run: TrainingRun, images: Images, rows: Rows) -> ImageCache | Features:
     cfg = run.cfg.model
     if cfg.freeze.cache:
-        return _features(run, images, rows)
+        with distributed.main_first():
+            return _features(run, images, rows)
     return ImageCache(images, create.normalization(cfg), cfg.img_size, run.hardware.device)
 
 
@@ -254,7 +277,7 @@ def _step_callbacks(run: TrainingRun, dls: XrayDataLoaders, start: StartingModel
     """What happens in a step besides; cached features are the frozen backbone's output already."""
     cfg, adapt = run.cfg, run.cfg.model.freeze.batch_norm == "train"
     cached = isinstance(dls.train_ds.inputs, Features)
-    cbs = [callbacks.L2Penalty(cfg.loss.l2)] if cfg.loss.l2 > 0 else []
+    cbs = [callbacks.L2Penalty(cfg.loss.l2 / distributed.world_size())] if cfg.loss.l2 > 0 else []
     cbs += [callbacks.FrozenBackbone(start.backbone)] if len(start.backbone) > 0 and not cached else []
     cbs += [callbacks.FreezeBatchNorm(start.frozen_modules, adapt)] if start.frozen_modules and not cached else []
     cbs += [callbacks.Mix(callbacks.mixup, cfg.augment.mixup_alpha)] if cfg.augment.mixup_alpha > 0 else []

@@ -1,14 +1,14 @@
 """A run: one experiment's resolved configuration for one repeat, of which all that trains is built."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from xraylab import files, plugins, shards
 from xraylab.data.dataloaders import Inputs
-from xraylab.model import hardware
+from xraylab.model import distributed, hardware
 from xraylab.model.features import Features
 from xraylab.model.hardware import Hardware
 from xraylab.params import config
@@ -34,7 +34,7 @@ class TrainingRun:
     def load(cls, settings: Params, paths: Paths, experiment: str, repeat: int) -> "TrainingRun":
         """Read the experiment's configuration, and choose what computes it; from here on, with the same bits each."""
         cfg = config.read_config(paths.config(experiment))
-        machine = hardware.choose(cfg.train.precision)
+        machine = replace(hardware.choose(cfg.train.precision), devices=distributed.world_size())
         hardware.deterministic_algorithms()
         return cls(cfg, settings, paths, experiment, repeat, machine)
 
@@ -91,8 +91,11 @@ class TrainingRun:
         installed = plugins.fingerprints(plugins.installed()).items()
         sources = [*self.image_hashes, *_hashes(self.split.glob("*.csv")), *code, features, *installed]
         data, machine = self.params.data, self.hardware.record()
-        name = key(self.cfg.model_dump(), data.classes, data.positive, sources, machine, self.repeat)
-        return TrainingState(self.paths.state / "runs" / f"{self.name}-{name}", self.policy)
+        # how many devices there are stands in `machine`, whatever train.devices says of it
+        facts = self.cfg.model_dump(exclude={"train": {"devices"}}), data.classes, data.positive, sources, self.repeat
+        folder = self.paths.state / "runs" / f"{self.name}-{key(*facts, machine)}"
+        rest = {name: fact for name, fact in machine.items() if name not in {"devices", "threads"}}
+        return TrainingState(folder, self.policy, devices=self.hardware.devices, on_any_number=key(*facts, rest))
 
 
 def _hashes(paths: Iterable[Path]) -> list[str]:

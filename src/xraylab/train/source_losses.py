@@ -10,7 +10,7 @@ from fastai.callback.core import Callback
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xraylab.model import networks
+from xraylab.model import distributed, networks
 
 Groups = NDArray[np.int64]
 
@@ -92,7 +92,8 @@ class Coral(Callback):  # type: ignore[misc]
 
     def after_loss(self) -> None:
         of = torch.from_numpy(self.sources[self.dls.train.sampler.latest]).to(self.pred.device)
-        self.learn.loss_grad = self.loss_grad + self.weight * coral(self.features.flatten(1).float(), of)
+        features = distributed.gather(self.features.flatten(1).float(), len(of))
+        self.learn.loss_grad = self.loss_grad + self.weight * coral(features, of)
 
     def _keep(self, head: nn.Module, entering: tuple[Tensor, ...]) -> None:
         self.features = entering[0]

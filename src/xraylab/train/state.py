@@ -19,11 +19,11 @@ from torch import nn
 from xraylab import files
 from xraylab.data.image_cache import SCORING_BATCH
 from xraylab.errors import TrainingError
-from xraylab.model import weights
+from xraylab.model import distributed, weights
 
 Row = dict[str, Any]
 """An epoch of the history: column -> value."""
-STATE = "state.pt"
+STATE, DEVICES = "state.pt", "devices.json"
 AVERAGES = ("soup", "swa")  # phases of one epoch each, in which the weights of other epochs are averaged
 
 
@@ -47,6 +47,10 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _devices(number: int) -> str:
+    return f"{number} device{'s' if number > 1 else ''}"
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,10 @@ class TrainingState:
     seconds: float = 0.0
     scoring_batch: int = SCORING_BATCH
     """How many images are scored at a time; fewer where memory ran out."""
+    devices: int = 1
+    """That train together."""
+    on_any_number: str = ""
+    """A name for the run that is the same on any number of devices."""
 
     @property
     def best(self) -> int:
@@ -140,6 +148,20 @@ class TrainingState:
         last_improvement = max(self.best, first - 1, self.policy.min_epochs - 1)
         return self.last - last_improvement >= patience
 
+    def refuse_other_devices(self) -> None:
+        """Errors: TrainingError where epochs of this very run were trained on another number of devices."""
+        title = self.folder.name.rpartition("-")[0]
+        for record in sorted(self.folder.parent.glob(f"{title}-*/{DEVICES}")):
+            other = files.read_json(record)
+            finished = other["run"] == self.on_any_number and (record.parent / STATE).is_file()
+            if finished and other["devices"] != self.devices:
+                raise TrainingError(
+                    f"{title} was interrupted on {_devices(other['devices'])}, and would go on to other bits on "
+                    f"{_devices(self.devices)}: set train.devices to {other['devices']} to go on, or delete "
+                    f".xraylab/runs/{record.parent.name} to begin anew"
+                )
+        files.write_json({"run": self.on_any_number, "devices": self.devices}, self.folder / DEVICES)
+
     def weights(self, epoch: int) -> Path:
         """The weights after an epoch."""
         return self.folder / f"epoch-{epoch:03d}.safetensors"
@@ -161,7 +183,7 @@ class TrainingState:
 
         Temporary files that were left over are removed.
         """
-        for leftover in self.folder.glob(".*"):
+        for leftover in self.folder.glob(".*") if distributed.is_main() else ():
             leftover.unlink()
         path = self.folder / STATE
         if not path.exists():

@@ -1,4 +1,4 @@
-"""A watchdog: a training process ends with the dvc that started it."""
+"""A watchdog: a training process ends with the dvc, or with the process, that started it."""
 
 import os
 import signal
@@ -23,6 +23,21 @@ def end_with_dvc() -> None:
     signal.signal(signal.SIGTERM, _exit)
     if "DVC_STAGE" in os.environ:
         threading.Thread(target=_watch, args=[_starters()], daemon=True).start()
+
+
+def end_with(parent: int) -> None:
+    """End at once on SIGTERM, and when the process `parent`, which started this one, has ended.
+
+    Not by an orderly exit: a process that waits for another one's part of a batch hears of no Python handler.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_watch_parent, args=[parent], daemon=True).start()
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(GLANCE)
+    os._exit(1)
 
 
 def _starters() -> list[int]:
