@@ -99,7 +99,7 @@ def _descendants(top: int) -> list[dict[str, str]]:
 
 
 def pipeline(study: Path) -> list[dict[str, Any]]:
-    """A row for each stage under DVC: seconds with and without DVC's part, and the highest memory."""
+    """A row for each stage under DVC: seconds, DVC's part of them, the stage's own processor time and memory."""
     rows, log = [], study / ".xraylab/seconds"
     watch = Memory()
     watch.start()
@@ -107,23 +107,25 @@ def pipeline(study: Path) -> list[dict[str, Any]]:
         start = time.monotonic()
         studies.repro(study, "--single-item", name)
         seconds = time.monotonic() - start
-        own = float(log.read_text()) if log.is_file() else 0.0
-        log.unlink(missing_ok=True)
-        peak = watch.highest.get(name, {"resident": 0, "own": 0})
-        rows.append(
-            {"stage": name, "s": round(seconds, 1), "of them DVC's, s": round(seconds - own, 1)}
-            | {"highest memory, MiB": round(peak["resident"]), "of it not files, MiB": round(peak["own"])}
-        )
+        own, processor = map(float, log.read_text().split())
+        rows.append(_row(name, seconds, seconds - own, processor, watch.highest[name]))
         measure.say(f"{name}: {rows[-1]}")
     again = studies.repro(study, *STAGES)
     watch.running = False
-    dvc = watch.highest.get("dvc", {"resident": 0, "own": 0})
-    rows.append(
-        {"stage": "all, nothing changed", "s": round(again, 1), "of them DVC's, s": round(again, 1)}
-        | {"highest memory, MiB": round(dvc["resident"]), "of it not files, MiB": round(dvc["own"])}
-    )
+    rows.append(_row("all, nothing changed", again, again, 0.0, watch.highest["dvc"]))
     measure.say(f"again: {rows[-1]}")
     return rows
+
+
+def _row(stage: str, seconds: float, dvc: float, processor: float, peak: dict[str, float]) -> dict[str, Any]:
+    return {
+        "stage": stage,
+        "s": round(seconds, 1),
+        "of them DVC's, s": round(dvc, 1),
+        "the stage's processor time, s": round(processor, 1),
+        "highest memory, MiB": round(peak["resident"]),
+        "of it not files, MiB": round(peak["own"]),
+    }
 
 
 def timed(study: Path) -> None:
@@ -131,8 +133,8 @@ def timed(study: Path) -> None:
     main = study / "src/__main__.py"
     clock = (
         "import atexit, pathlib, time\n_begun = time.monotonic()\n"
-        "atexit.register(lambda: pathlib.Path('.xraylab/seconds').write_text(str(time.monotonic() - _begun))"
-        " if pathlib.Path('.xraylab').is_dir() else None)\n"
+        "atexit.register(lambda: pathlib.Path('.xraylab/seconds').write_text("
+        "f'{time.monotonic() - _begun} {time.process_time()}'))\n"
     )
     text = main.read_text()
     main.write_text(re.sub(r'(?s)\A(""".*?"""\n)', lambda found: found.group(1) + clock, text))
