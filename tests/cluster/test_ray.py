@@ -1,15 +1,22 @@
 """The engine for Ray, on a real one: two nodes of one core each, one of which says that it has a GPU."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+import small
+from conftest import load, run
 from ray_cluster import RayCluster
 
+from xraylab import cli, shards
 from xraylab.errors import DataError, XraylabError
 from xraylab.jobs.engines import ENGINES, ray
 from xraylab.jobs.engines.engine import FINAL, Command, Engine, Resources, State, Status
+from xraylab.stages import fetch, index, source
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.cluster
@@ -191,3 +198,33 @@ def test_the_address_given_wins_over_that_of_the_environment(
         engine.check(Resources())
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     engine.check(Resources())
+
+
+def test_two_nodes_share_the_shards_of_an_index(
+    cluster: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "images"
+    rng = np.random.default_rng(0)
+    for number in range(shards.SHARD + 8):  # two shards
+        label = "TB" if number % 3 else "Healthy"
+        (images / label).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(images / label / f"{number}.png"), rng.integers(0, 256, (8, 8), np.uint8))
+    study = small.study(tmp_path / "study", small.use(images, ["Healthy", "TB"], "TB"))
+    loaded = _, paths = run(load(study), source, fetch)
+    monkeypatch.chdir(study)
+    command = ["xraylab", "shards", "index", "--on", "ray", "--parts", "2", "--option", f"address={cluster.address}"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    assert {line.partition(" on ")[0] for line in capsys.readouterr().out.splitlines()} == {
+        "index-1-of-2: done", "index-2-of-2: done", "all shards are finished: `dvc repro index` puts them together",
+    }  # fmt: skip
+    made = [path.stat().st_mtime_ns for path in sorted((paths.shards / "index").iterdir())]
+    assert len(made) == 4
+    run(loaded, index)
+    assert [path.stat().st_mtime_ns for path in sorted((paths.shards / "index").iterdir())] == made
+    joined = paths.index.read_bytes()
+    monkeypatch.setattr(shards, "SHARD", 10_000)
+    run(loaded, index)
+    assert paths.index.read_bytes() == joined
