@@ -214,6 +214,7 @@ def test_two_nodes_share_the_shards_of_an_index(
     monkeypatch.chdir(study)
     command = ["xraylab", "shards", "index", "--on", "ray", "--parts", "2", "--option", f"address={cluster.address}"]
     monkeypatch.setattr(sys, "argv", command)
+    capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 0

@@ -12,6 +12,8 @@ from xraylab.paths import Paths
 STAGES = ("index", "cache")
 EVERY = 2.0  # seconds between two looks
 TAIL = 10  # lines of a failed job's log
+IN_FOLDER = "import os, sys; os.chdir(sys.argv[1]); os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+"""For `python -c`: run python with the other arguments in the folder that the first one names."""
 
 
 def commands(paths: Paths, stage: str, parts: int) -> list[Command]:
@@ -23,9 +25,9 @@ def commands(paths: Paths, stage: str, parts: int) -> list[Command]:
         if not path.exists():
             raise MissingError(f"{path} does not exist: `dvc repro {maker}` makes it")
     root = paths.root.resolve()
-    program = (sys.executable, "src") if paths.has_code else (sys.executable, "-m", "xraylab")
+    start = (sys.executable, "-c", IN_FOLDER, str(root), *(("src",) if paths.has_code else ("-m", "xraylab")))
     return [
-        Command(f"{stage}-{part}-of-{parts}", ("env", "-C", str(root), *program, stage, "--part", f"{part}/{parts}"))
+        Command(f"{stage}-{part}-of-{parts}", (*start, stage, "--part", f"{part}/{parts}"))
         for part in range(1, parts + 1)
     ]
 
