@@ -101,15 +101,29 @@ def test_the_name_decides_architecture_and_normalisation(tmp_path: Path) -> None
     params = config.read(small.study(tmp_path, change) / "params.yaml")
     model = params.experiment("baseline").model
     assert model.arch == "resnet50"
-    assert create.normalization(model) == Normalise((0.5,), (1 / 2048,))  # (x - 0.5) * 2048 = (2x - 1) * 1024
-    assert create.normalization(model.model_copy(update={"channels": 3})) == Normalise((0.5,) * 3, (1 / 2048,) * 3)
-    assert create.describe_model(model, 2)["normalise"] == {"mean": (0.5,), "std": (1 / 2048,)}
+    assert create.normalization(model, tmp_path) == Normalise((0.5,), (1 / 2048,))  # (x - 0.5) * 2048 = (2x - 1) * 1024
+    assert create.normalization(model.model_copy(update={"channels": 3}), tmp_path) == Normalise(
+        (0.5,) * 3, (1 / 2048,) * 3
+    )
+    assert create.describe_model(model, 2, tmp_path)["normalise"] == {"mean": (0.5,), "std": (1 / 2048,)}
     assert config.named_weights_remarks(params) == [
         "model.pretrained: txrv-resnet50-512 is a resnet50, which takes the place of model.arch: resnet18",
         "txrv-resnet50-512 was trained on 512 pixels; with model.img_size: 32 objects in it have another scale",
     ]
-    gray = create.normalization(model_config(pretrained="biomedclip", channels=1))
+    gray = create.normalization(model_config(pretrained="biomedclip", channels=1), tmp_path)
     assert gray.mean == pytest.approx([(0.48145466 + 0.4578275 + 0.40821073) / 3])
+
+
+def test_an_earlier_run_hands_on_its_own_normalisation(tmp_path: Path) -> None:
+    files.write_json({"normalise": {"mean": [0.5307] * 3, "std": [0.2583] * 3}}, tmp_path / "run/model.json")
+    best = tmp_path / "run/best.safetensors"
+    for channels in (1, 3):
+        model = model_config(arch="vit_b_16", pretrained="run", channels=channels)
+        expected = [0.5307] * channels, [0.2583] * channels
+        own = create.normalization(model, best)
+        assert (own.mean, own.std) == tuple(map(pytest.approx, expected))
+        random = model.model_copy(update={"pretrained": "none"})
+        assert create.normalization(random, best).mean == pytest.approx([0.5] * channels)
 
 
 def test_a_size_that_cuts_a_patch_is_refused_with_the_right_one(tmp_path: Path) -> None:

@@ -95,10 +95,16 @@ def check(cfg: ModelConfig, n_classes: int, checkpointed: bool = False) -> str |
     return None
 
 
-def normalization(cfg: ModelConfig) -> Normalise:
-    """Mean and standard deviation of the images that the network takes."""
-    entry = registry.find(cfg.pretrained)
-    return named.normalization(entry, cfg.channels) if entry else backbones.normalization(cfg.arch, cfg.channels)
+def normalization(cfg: ModelConfig, weights_file: Path) -> Normalise:
+    """Mean and standard deviation of the images that the network takes: those that its weights were trained with.
+
+    `weights_file` is what cfg.pretrained names where it is a file or a folder; an earlier run recorded its own.
+    """
+    if entry := registry.find(cfg.pretrained):
+        return named.for_channels(Normalise(entry.mean, entry.std), cfg.channels)
+    if recorded := pretrained.recorded_normalization(cfg.pretrained, weights_file):
+        return named.for_channels(recorded, cfg.channels)
+    return backbones.normalization(cfg.arch, cfg.channels)
 
 
 def feature_key(cfg: ModelConfig, pretrained_id: str, image_hashes: list[str], precision: str) -> str:
@@ -124,13 +130,16 @@ def cache_features(
         hardware.deterministic_algorithms()
         images, _ = shards.load(paths.cache)
         start = create_starting_model(model, classes, weights_file, pretrained_sha256, tell=lambda _: None)
-        rows = np.arange(len(images))
-        features.write(path, start.backbone, images, rows, normalization(model), model.img_size, machine, tell)
+        rows, means = np.arange(len(images)), normalization(model, weights_file)
+        features.write(path, start.backbone, images, rows, means, model.img_size, machine, tell)
     return key
 
 
-def describe_model(cfg: ModelConfig, n_classes: int) -> dict[str, Any]:
-    """What model.json records of the network: enough for `create_recorded_model`, and what it costs."""
+def describe_model(cfg: ModelConfig, n_classes: int, weights_file: Path) -> dict[str, Any]:
+    """What model.json records of the network: enough for `create_recorded_model`, and what it costs.
+
+    `weights_file`: as for `normalization`.
+    """
     with torch.device("meta"):  # shapes alone: nothing is drawn or computed
         model = create_model(cfg, n_classes)
         multiply_adds = networks.count_multiply_adds(model, cfg.channels, cfg.img_size)
@@ -140,7 +149,7 @@ def describe_model(cfg: ModelConfig, n_classes: int) -> dict[str, Any]:
         "img_size": cfg.img_size,
         "head": asdict(_head(cfg)),
         "dropout": cfg.dropout,
-        "normalise": asdict(normalization(cfg)),
+        "normalise": asdict(normalization(cfg, weights_file)),
         "parameters": networks.count_parameters(model),
         "multiply_adds": multiply_adds,
         "multiply_adds_counted": networks.COUNTED,

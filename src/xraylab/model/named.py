@@ -78,9 +78,8 @@ def load(
         tell(f"{len(unused)} tensors of {path} have no place in {entry.arch}: {names}{', ...' if unused[5:] else ''}")
 
 
-def normalization(entry: NamedWeights, channels: int) -> Normalise:
-    """Mean and standard deviation that the weights were trained with; of gray, their means over the colours."""
-    own = Normalise(entry.mean, entry.std)
+def for_channels(own: Normalise, channels: int) -> Normalise:
+    """The same for images of so many channels; of gray, the means over the colours."""
     if channels == len(own.mean):
         return own
     gray = Normalise((sum(own.mean) / len(own.mean),), (sum(own.std) / len(own.std),))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xraylab import files
+from xraylab.data.image_cache import Normalise
 from xraylab.errors import WeightsError
 from xraylab.model import backbones, names, networks
 from xraylab.model.networks import Network
@@ -43,6 +44,13 @@ def refuse_changed(file: Path, pretrained_sha256: str | None) -> str:
             "`dvc repro`"
         )
     return pretrained_sha256
+
+
+def recorded_normalization(source: str, file: Path) -> Normalise | None:
+    """That of an earlier run, as model.json beside its weights has it; None where they are no run's."""
+    record = file.with_name("model.json")
+    facts = files.read_json(record) if source not in {"none", "default"} and record.is_file() else {}
+    return Normalise.recorded(facts["normalise"]) if "normalise" in facts else None
 
 
 def default_file(arch: str) -> Path:

@@ -234,7 +234,8 @@ def _inputs(run: TrainingRun, images: Images, rows: Rows) -> ImageCache | Featur
     if cfg.freeze.cache:
         with distributed.main_first():
             return _features(run, images, rows)
-    return ImageCache(images, create.normalization(cfg), cfg.img_size, run.hardware.device)
+    normalization = create.normalization(cfg, run.paths.weights(cfg.pretrained))
+    return ImageCache(images, normalization, cfg.img_size, run.hardware.device)
 
 
 def _features(run: TrainingRun, images: Images, rows: Rows) -> Features:
@@ -252,7 +253,7 @@ def _features(run: TrainingRun, images: Images, rows: Rows) -> Features:
     partial_file = run.paths.stored_features(features.part(key, rows))
     if not partial_file.is_file():
         start = create_starting_model(cfg, run.classes, weights_file, sha256, lambda text: None)
-        normalization = create.normalization(cfg)
+        normalization = create.normalization(cfg, weights_file)
         features.write(partial_file, start.backbone, images, rows, normalization, cfg.img_size, run.hardware, print)
     return features.read(partial_file, rows)
 

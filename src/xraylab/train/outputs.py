@@ -36,7 +36,7 @@ def describe(run: TrainingRun) -> dict[str, Any]:
     return {
         "experiment": run.experiment,
         "repeat": run.repeat,
-        **create.describe_model(run.cfg.model, len(run.classes)),
+        **create.describe_model(run.cfg.model, len(run.classes), run.paths.weights(run.cfg.model.pretrained)),
         "classes": run.classes,
         "positive": run.params.data.positive,
         "images": run.params.images.model_dump(),
