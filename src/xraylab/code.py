@@ -1,4 +1,4 @@
-"""What of the code can change a stage's result: a fingerprint file per stage, on which the stage depends in dvc.yaml.
+"""Fingerprints of the code that can change a stage's result: a file per stage, on which it depends in dvc.yaml.
 
 The stage `code` writes them: in this repository whenever `src/` changed; in a study outside it, where the code is the
 installed package, at its beginning and by `dvc repro --force code`.
@@ -83,7 +83,7 @@ def check(stage: str, folder: Path, in_repository: bool = False) -> None:
 
 
 def is_carrier(module: str, stage: str) -> bool:
-    """Whether a change in the module alone is no reason to run the stage again."""
+    """Return whether a change in the module alone is no reason to run the stage again."""
     return module in CARRIERS or (module.startswith("xraylab.params.") and stage != RESOLVER)
 
 
@@ -124,7 +124,7 @@ def _imports(tree: ast.AST) -> Iterator[str]:
 
 
 def _file(module: str) -> Path | None:
-    """Where a module of xraylab lies; None for others, and for what is no module."""
+    """The file of a module of xraylab; None for other modules."""
     top, *parts = module.split(".")
     base = template.PACKAGE.joinpath(*parts)
     candidates = (base.with_suffix(".py"), base / "__init__.py") if parts and top == "xraylab" else ()

@@ -1,4 +1,4 @@
-"""What can go wrong for a user: each error says what, where, and what to do."""
+"""Errors of users: each says what is wrong, where, and what to do."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Reading and writing: whole or not at all, and always in the same bytes."""
+"""Read and write files, whole or not at all, and always in the same bytes."""
 
 import hashlib
 import json
@@ -108,7 +108,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def read(path: Path, parse: Callable[[IO[str]], T]) -> T:
-    """What `parse` makes of the open text file. Errors: MissingError, and DataError where it is broken."""
+    """Parse a text file. Errors: MissingError, and DataError where it is broken."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return parse(file)

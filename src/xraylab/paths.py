@@ -1,4 +1,4 @@
-"""Where everything lies in a study."""
+"""Paths of all files in a study."""
 
 import os
 import secrets
@@ -42,7 +42,7 @@ class Paths:
         return self.home / ".xraylab"
 
     def salt(self) -> bytes:
-        """What patients of DICOM files are hashed with; made at its first use, and outside git and DVC."""
+        """The salt of the hashes of DICOM patients, created at its first use, outside git and DVC."""
         path = self.state / "salt"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ class Paths:
 
     @property
     def has_code(self) -> bool:
-        """Whether the study has code of its own; elsewhere the installed package is run."""
+        """True if the study has its own code; otherwise the installed package is run."""
         return (self.root / "src/xraylab").is_dir()
 
     @property
@@ -111,7 +111,7 @@ class Paths:
 
     @property
     def folds(self) -> int | None:
-        """How many folds the split has; None where it has none."""
+        """The number of folds of the split; None without folds."""
         return len(list(self.split.glob("fold-*"))) or None
 
     def split_of(self, repeat: int) -> Path:
@@ -139,7 +139,7 @@ class Paths:
         return self.root / "features"
 
     def feature(self, experiment: str) -> Path:
-        """Which array of features an experiment trains on."""
+        """The record that names the features an experiment trains on."""
         return self.features / f"{experiment}.json"
 
     def feature_array(self, key: str) -> Path:
@@ -177,7 +177,7 @@ class Paths:
 
     @property
     def lock(self) -> Path:
-        """What DVC's stages were last made from."""
+        """DVC's record of the last run of each stage."""
         return self.root / "dvc.lock"
 
     @property
@@ -224,7 +224,7 @@ class Paths:
 
     @property
     def search(self) -> Path:
-        """What the last search found, for the report."""
+        """Results of the last search, for the report."""
         return self.reports / "search"
 
     @property

@@ -1,4 +1,4 @@
-"""What other installed packages add: architectures, losses, samplers, callbacks and layouts, by entry points.
+"""Plugins: architectures, losses, samplers, callbacks and layouts of other installed packages, by entry points.
 
 An entry point of the group `xraylab.plugins` is called `<kind>.<name>` and leads to one object; docs/plugins.md says
 what each kind is. Its name is known without importing the package, which is imported when the object is used.
@@ -95,7 +95,7 @@ def find(kind: str, name: str, built_in: Mapping[str, T]) -> T:
 
 
 def everything(kind: str, built_in: Mapping[str, T]) -> dict[str, T]:
-    """Those of plugins, in the order of their names, and then the built-in ones."""
+    """All objects of a kind: those of plugins by name, then the built-in ones."""
     return {name: plugin.load() for name, plugin in of_kind(kind, built_in).items()} | dict(built_in)
 
 

@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, a line now and then elsewhere; and work in threads under it."""
+"""Progress: a bar on a terminal, a line every half minute elsewhere; and maps over threads."""
 
 import sys
 import time
@@ -17,7 +17,7 @@ EVERY = 30.0  # seconds between two lines
 
 
 class Pace:
-    """How far some work is, and whether it is time to say so where no bar shows it.
+    """Progress of some work, and the time of its next line where no bar shows it.
 
     `completed` of `total` are done already, and say nothing about the speed.
     """
@@ -30,14 +30,14 @@ class Pace:
         self.completed += 1
 
     def due(self) -> bool:
-        """Whether the last line is half a minute ago; then this is when the next one is."""
+        """Return whether the last line is half a minute old, and restart the wait if so."""
         now = self.clock()
         late = now - self.last_line >= EVERY
         self.last_line = now if late else self.last_line
         return late
 
     def restart(self) -> None:
-        """Wait for another half minute: something else was said."""
+        """Wait for another half minute, since another line was printed."""
         self.last_line = self.clock()
 
     def per_second(self) -> float:
@@ -77,7 +77,7 @@ def _with_lines(items: Iterable[T], pace: Pace, text: str) -> Iterator[T]:
 
 
 def tick(pace: Pace, text: str) -> None:
-    """Count one more, and say it where that is due."""
+    """Count one more, and print a line if it is due."""
     pace.advance()
     if pace.due():
         say(f"{text}  {pace.completed}/{pace.total}  {pace.remaining()} left")

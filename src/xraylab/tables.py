@@ -1,4 +1,4 @@
-"""Tables as CSV: exact, and safe to open in a spreadsheet. Apart from files.py, since pandas takes time to import."""
+"""CSV tables, exact and safe to open in a spreadsheet. Not in files.py, since pandas takes time to import."""
 
 from pathlib import Path
 from typing import IO

@@ -12,7 +12,7 @@ FILES = ("params.yaml", "dvc.yaml", ".gitignore", ".dvcignore", ".dvc/config", "
 
 
 def file(name: str) -> Path:
-    """Where one of `FILES` lies."""
+    """The path of one of `FILES`."""
     return (PACKED if PACKED.is_dir() else CHECKOUT) / name
 
 

@@ -1,4 +1,4 @@
-"""Random changes to training images: what is drawn for each, and one pass over its gray levels that applies it."""
+"""Augmentation: sample the changes of each training image, and apply them in one pass over its gray levels."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,12 +25,12 @@ SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13  # what to
 
 @dataclass(frozen=True)
 class SampledAugmentation:
-    """What happens to each of n images: chosen rows of these arrays make a batch."""
+    """Sampled changes of n images; rows of these arrays make a batch."""
 
     luts: Gray | None
     """(n, 256): what becomes of each gray level of the image as it is cached."""
     references: Floats | None
-    """Which training image lends its histogram, as a share of them in order; -1 where none does."""
+    """Training image whose histogram is matched, as a fraction of their number; -1 for none."""
     sharpen: NDArray[np.bool_]
     blur: Floats | None
     """Standard deviations of a Gaussian blur, in pixels that the network sees; 0 where nothing is blurred."""
@@ -40,7 +40,7 @@ class SampledAugmentation:
     brightness: Floats
     contrast: Floats
     noise: NDArray[np.int64] | None
-    """What each image's noise grows from."""
+    """Seed of each image's noise."""
     erased: Floats | None
     """(n, 4): top, bottom, left and right of what is erased, in shares of the height and width."""
 
@@ -51,7 +51,7 @@ class SampledAugmentation:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strong each change may be, named and computed as in torchvision v2 (RandomAffine, ColorJitter, ...).
+    """Strengths of the changes, named and computed as in torchvision v2 (RandomAffine, ColorJitter, ...).
 
     A histogram that is matched, then gamma, then sharpening act on the image as it is cached; blur on what the network
     sees; then, in one step on what the network sees, crop, flips, and rotation,
@@ -83,7 +83,7 @@ class Augmentation:
         return cls(**record)
 
     def draw(self, uniform: Floats) -> SampledAugmentation:
-        """From numbers uniform in [0, 1), (n, DRAWS + MORE_DRAWS) as `uniform` makes them, to what happens to each."""
+        """Sample the changes of n images from `uniform` numbers in [0, 1), (n, DRAWS + MORE_DRAWS)."""
         signed = 2 * uniform - 1
         later = uniform[:, DRAWS:]
         return SampledAugmentation(
@@ -111,7 +111,7 @@ class Augmentation:
 
     @property
     def changes(self) -> bool:
-        """Whether any image may come out otherwise than it is."""
+        """Return whether any image may be changed."""
         levels = (self.brightness, self.contrast, self.gamma, self.p_histogram_matching)
         other_strengths = (self.p_sharpness, self.p_blur, self.noise_std, self.p_erase)
         return self._moves or any(strength > 0 for strength in (*levels, *other_strengths))
@@ -145,7 +145,7 @@ class Augmentation:
 
 
 def uniform(seeds: Sequence[int], images: int) -> Floats:
-    """What `Augmentation.draw` draws from: (images, DRAWS + MORE_DRAWS) numbers in [0, 1), a function of the seeds."""
+    """Random numbers for `Augmentation.draw`: (images, DRAWS + MORE_DRAWS) in [0, 1), a function of the seeds."""
     first = np.random.default_rng([*seeds]).random((images, DRAWS))
     return np.hstack([first, np.random.default_rng([*seeds, MORE_STREAM]).random((images, MORE_DRAWS))])
 
@@ -157,7 +157,7 @@ def gamma_luts(exponents: Floats) -> Gray:
 
 
 def histogram_lut(image: Gray, reference: Gray) -> Gray:
-    """What becomes of each of the 256 levels so that the image's histogram comes to be the reference's.
+    """Lookup table of the 256 levels that matches the image's histogram to the reference's.
 
     A level becomes the one that as large a share of the reference lies below; half of its own pixels count as below.
     """
@@ -266,7 +266,7 @@ def blur(image: Gray, sigma: float) -> Gray:
 
 
 def warp(image: Gray, matrix: Floats) -> Gray:
-    """Taken from where `matrix` says; black from outside."""
+    """Warp an image affinely by `matrix`; black comes in from outside."""
     centre = (image.shape[0] - 1) / 2
     linear, share = matrix[:, :2], matrix[:, 2]
     offset = centre - linear @ (centre, centre) + share * image.shape[0]
@@ -276,7 +276,7 @@ def warp(image: Gray, matrix: Floats) -> Gray:
 
 
 def levels(brightness: float, contrast: float, mean: float) -> Levels:
-    """What becomes of each of the 256 gray levels, in [0, 1]; `mean` is the image's, which contrast turns about."""
+    """Lookup table of the 256 gray levels, in [0, 1]; contrast acts about the image's `mean`."""
     bright = np.clip(np.arange(256) * brightness, 0, 255)
     contrasted = bright * contrast + min(mean * brightness, 255) * (1 - contrast)
     return np.asarray(np.clip(contrasted, 0, 255) / 255, np.float32)
@@ -285,7 +285,7 @@ def levels(brightness: float, contrast: float, mean: float) -> Levels:
 def transform(
     image: Gray, sampled: SampledAugmentation, number: int, sharpness_factor: float, pixels: int
 ) -> tuple[Gray, Levels]:
-    """One image as it is drawn in row `number`, but for noise and erasing, and what becomes of its 256 levels."""
+    """Augment one image as row `number` samples it, without noise and erasing; and the lookup table of its levels."""
     if sampled.luts is not None:
         image = np.asarray(cv2.LUT(image, sampled.luts[number]), np.uint8)
     if sampled.sharpen[number]:
@@ -314,7 +314,7 @@ def span(erased: Floats, pixels: int) -> tuple[slice, slice]:
 def render(
     image: Gray, sampled: SampledAugmentation, number: int, augmentation: Augmentation, pixels: int, zero: float
 ) -> Gray:
-    """What the network is shown, for people; `zero` is the level, from 0 to 1, that it takes for 0."""
+    """Render an augmented image as the network gets it; `zero` is the level, from 0 to 1, that it takes for 0."""
     image, table = transform(image, sampled, number, augmentation.sharpness_factor, pixels)
     result = table[image]
     if sampled.noise is not None:

@@ -1,4 +1,4 @@
-"""fastai's DataLoaders over the image cache, or over cached features. They draw every epoch anew by themselves."""
+"""fastai's DataLoaders over the image cache or cached features, which augment every epoch anew by themselves."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
@@ -41,12 +41,12 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class Subset:
-    """Some of a study's images: the `dataset` of a DataLoader."""
+    """Images of a study: the `dataset` of a DataLoader."""
 
     items: pd.DataFrame
     """One row per image: id, and, where they are known, label, split and source."""
     rows: Rows
-    """Of the image cache."""
+    """Row of each image in the image cache."""
     inputs: Inputs
     vocab: CategoryMap
     positive: int | None
@@ -104,7 +104,7 @@ class Subset:
         return (TensorImageBW(self.inputs.gray(images)), *map(TensorCategory, labels))
 
     def decode(self, sample: tuple[Any, ...], full: bool = True) -> tuple[Any, ...]:
-        """With the class's name in place of its number, as fastai shows a sample."""
+        """Replace the class number by its name, as fastai shows a sample."""
         image, *label = sample
         return (image, *(Category(self.vocab[int(number)]) for number in label))
 
@@ -130,7 +130,7 @@ class ScoringLoader(TfmdDL):  # type: ignore[misc]
         yield from map(self.do_batch, self.chunkify(idxs))
 
     def do_batch(self, idxs: Sequence[int]) -> Batch:
-        """What the network takes for the images at these places, and their class numbers."""
+        """The network's input for the images at these indices, and their class numbers."""
         return self.dataset.batch(idxs, self.part(len(idxs)))
 
     def part(self, images: int) -> slice:
@@ -185,7 +185,7 @@ class Augmenter:
         self.sampled = self.augmentation.draw(augment.uniform([self.seed, epoch], n))
 
     def of(self, rows: Rows, idxs: NDArray[np.int64]) -> Tensor:
-        """What the network takes for the images of `rows` of the cache, which stand at these places."""
+        """The network's input for the images in these rows of the cache, at these indices of the epoch."""
         sampled, images = self.sampled.of(idxs), self.cache.images
         if sampled.references is not None:  # whichever training images were drawn lend their histograms, of any class
             sampled = augment.match_histograms(sampled, images[rows], lambda n: images[self.rows[n]], len(self.rows))
@@ -271,12 +271,12 @@ class TrainLoader(ScoringLoader):
 
 
 def _one_left(sampler: EpochSampler, batch_size: int) -> bool:
-    """Whether an epoch's last batch would be a single image, from which batch norm cannot be computed."""
+    """Return whether an epoch's last batch would be a single image, too few for batch norm."""
     return len(sampler) % batch_size == 1
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """What all random numbers of an epoch grow from, so that a resumed run draws the same ones."""
+    """The seed of all random numbers of an epoch, so that a resumed run draws the same ones."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 

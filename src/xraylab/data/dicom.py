@@ -1,4 +1,4 @@
-"""From a DICOM file to the levels that a viewer would display, and the few facts that may leave it.
+"""Decode DICOM files: the levels that a viewer would display, and the few facts that may be kept.
 
 Of a file's tags only those named here are read at all. No value but the facts' own, each checked against what the
 standard allows it to say, enters a result, a warning, a log or an error.
@@ -97,7 +97,7 @@ LOGGERS = ("pydicom", "pylibjpeg", "openjpeg")
 
 @dataclass(frozen=True)
 class Radiograph:
-    """What a file displays: its levels, how it stores them, the facts, and which pixels are padding."""
+    """A decoded file: displayed levels, storage mode, facts, and padding."""
 
     levels: NDArray[Any]
     """(height, width), white high. Those of padding are the lowest of the others: black."""
@@ -131,7 +131,7 @@ def read(file: BinaryIO, most_pixels: int | None) -> Radiograph:
 
 
 def silence_pydicom() -> None:
-    """Its warnings and logs quote values. Filters and loggers belong to the whole process, so this stays in force."""
+    """Silence pydicom, whose warnings and logs quote values; filters and loggers are global, so this stays in force."""
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     with FILTERS:
@@ -140,7 +140,7 @@ def silence_pydicom() -> None:
 
 
 def _or(problem: str, step: Callable[[], T]) -> T:
-    """What `step` returns. Errors: ValueError(problem), to which the step's own error does not cling."""
+    """Return `step()`. Errors: ValueError(problem), without the step's own error as its context."""
     with suppress(Exception):
         return step()
     raise ValueError(problem)

@@ -1,4 +1,4 @@
-"""From the stored values of a DICOM file to what a viewer displays: padding, modality, VOI and inversion.
+"""Convert the stored values of a DICOM file to displayed levels: padding, modality, VOI and inversion.
 
 Lookup tables are those of PS3.3 C.11.1.1 and C.11.2.1.1. pydicom's own puts the indices into the type of the entries,
 so that they wrap round in a table of 8-bit entries, and has no table of 12-bit entries.
@@ -17,7 +17,7 @@ DECIMALS = 6  # a rescaled level has no more that mean anything: 50 * 0.29 is 14
 
 
 def find_padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
-    """Which stored values fill up where there is no image (PS3.3 C.7.5.1.1.2); None where none does."""
+    """Find the padding around the image (PS3.3 C.7.5.1.1.2); None where there is none."""
     if "PixelPaddingValue" not in dataset:
         return None
     tags = [tag for tag in ("PixelPaddingValue", "PixelPaddingRangeLimit") if tag in dataset]

@@ -1,4 +1,4 @@
-"""The way of `batches` for a GPU: images resized, changed and normalised there, which may lie in its memory.
+"""The image cache on a GPU: images are resized, augmented and normalised there, and may lie in its memory.
 
 Nothing here makes the CPU wait for the GPU.
 """
@@ -22,7 +22,7 @@ COPY_CHUNK = 4096  # images copied at a time, so that the memory map is never in
 
 
 def fits(images: Images, device: torch.device) -> bool:
-    """Whether the whole cache may lie in the GPU's memory. Apple's is the CPU's, where the cache is already."""
+    """Return whether the cache fits in the GPU's memory. Apple's GPU shares the CPU's, where the cache is already."""
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)
@@ -50,7 +50,7 @@ def plain(images: Tensor, pixels: int) -> Tensor:
 
 
 def augment_batch(images: Tensor, sampled: SampledAugmentation, sharpness_factor: float, pixels: int) -> Tensor:
-    """The same with what was drawn for each image: what `augment` does one by one on a CPU, to within rounding."""
+    """Augment a batch as `augment.transform` does image by image on a CPU, to within rounding."""
     with _float32(images):
         levels = _look_up(images, sampled.luts).unsqueeze(1).float()
         if sampled.sharpen.any():
@@ -147,7 +147,7 @@ def _sharpen(levels: Tensor, factor: float) -> Tensor:
 
 
 def _resize(levels: Tensor, pixels: int) -> Tensor:
-    """By `augment.area_weights`, and rounded as OpenCV rounds: to even, but upwards where the size is halved."""
+    """Resize by `augment.area_weights`, rounded as OpenCV does: to even, but upwards where the size is halved."""
     size = levels.shape[-1]
     if size == pixels:
         return levels

@@ -1,4 +1,4 @@
-"""What DICOM headers say of patient, study and place, so that nobody can be named by what is written of it."""
+"""Patient, study and site from DICOM headers, hashed so that nobody can be identified."""
 
 import hmac
 import re

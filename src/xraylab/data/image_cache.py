@@ -1,4 +1,4 @@
-"""From rows of the memory-mapped cache to the network's input, augmented and normalised."""
+"""The network's input from rows of the memory-mapped cache, augmented and normalised."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class ImageCache:
         return _normalise(gpu_cache.plain(self._on_device(rows), self.pixels), self.normalise)
 
     def augment(self, rows: Rows, sampled: SampledAugmentation, augmentation: Augmentation) -> Tensor:
-        """The same with what was drawn for each of them."""
+        """The images of `rows`, each augmented as sampled."""
         batch = self._augment(rows, sampled, augmentation.sharpness_factor)
         if sampled.noise is None and sampled.erased is None:
             return batch
@@ -65,7 +65,7 @@ class ImageCache:
         )
 
     def gray(self, batch: Tensor) -> Tensor:
-        """What `of` or `augment` made, on any device, as gray levels from 0 to 1: (n, 1, pixels, pixels)."""
+        """Convert a batch of `of` or `augment`, on any device, to gray levels from 0 to 1: (n, 1, pixels, pixels)."""
         return (batch[:, :1] * self.normalise.std[0] + self.normalise.mean[0]).clamp(0, 1)
 
     def _augment(self, rows: Rows, sampled: SampledAugmentation, sharpness_factor: float) -> Tensor:
@@ -85,7 +85,7 @@ class ImageCache:
 
 
 def network_input(images: Images, rows: Rows, normalise: Normalise, pixels: int, device: str) -> Tensor:
-    """What `ImageCache.of` makes of the images of `rows`, on the device.
+    """The network's input for the images of `rows`, as `ImageCache.of` makes it, on the device.
 
     What is for a GPU is made there, as in training.
     """

@@ -46,7 +46,7 @@ class Measured(NamedTuple):
 
     table: pd.DataFrame
     unreadable: list[str]
-    """Why each of the other images cannot be read."""
+    """Reasons for which the other images cannot be read."""
     thumbnails: Images
     """(n, THUMBNAIL, THUMBNAIL): a row per row of the table."""
 

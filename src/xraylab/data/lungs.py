@@ -1,4 +1,4 @@
-"""Where the lungs are on a frontal chest film: a small atlas of mean lungs, laid where it correlates best."""
+"""Locate the lungs on a frontal chest film: the position where a small atlas of mean lungs correlates best."""
 
 from functools import cache
 
@@ -60,7 +60,7 @@ Match = tuple[float, float, float, float, float]
 
 
 def borders(gray: Gray) -> Borders | None:
-    """How many rows and columns lie around the lungs and a little margin: top, bottom, left, right.
+    """Count the rows and columns around the lungs and a small margin: top, bottom, left, right.
 
     None where nothing looks like two lungs that fill a good part of the film.
     """

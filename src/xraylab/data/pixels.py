@@ -1,4 +1,4 @@
-"""From an image file to gray levels: the one way for the index, the cache and prediction."""
+"""Decode image files to gray levels, for the index, the cache and prediction alike."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,9 +27,9 @@ class Picture:
 
     levels: Levels
     mode: str
-    """How the file stores it: Pillow's mode (`L`, `RGBA`, `I;16`), or such as `MONOCHROME1 10 bit`."""
+    """Storage mode: Pillow's mode (`L`, `RGBA`, `I;16`), or such as `MONOCHROME1 10 bit`."""
     format: str
-    """What the content is, whatever the suffix: PNG, JPEG, WEBP, TIFF, BMP or DICOM."""
+    """Format of the content, whatever the suffix: PNG, JPEG, WEBP, TIFF, BMP or DICOM."""
     facts: dict[str, str] = field(default_factory=dict)
     """From DICOM only, those that are known of sex, age, view, modality, burned_in and window."""
     padding: NDArray[np.bool_] | None = None

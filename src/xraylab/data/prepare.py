@@ -1,4 +1,4 @@
-"""From an image file to what the network is shown, before it is normalised: for the cache, prediction and export."""
+"""Prepare image files for a network, up to normalisation: for the cache, prediction and export."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -21,7 +21,7 @@ Borders = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Preparation:
-    """What happens to an image between decoding and fitting, in this order."""
+    """Steps between decoding and resizing an image, in this order."""
 
     crop_border: bool
     crop_lungs: bool
@@ -40,12 +40,12 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Crop:
-    """What is left of an image where something is cropped."""
+    """The part of an image that remains after cropping."""
 
     rows: slice
     columns: slice
     lungs: bool | None
-    """Whether these are the lungs; None where they were not looked for."""
+    """True if these are the lungs; None where they were not searched."""
 
     def of(self, array: NDArray[Any]) -> NDArray[Any]:
         return array[self.rows, self.columns]
@@ -87,7 +87,7 @@ def _prepared(levels: Levels, preparation: Preparation, inside: Crop, padding: N
 
 
 def find_crop(levels: Levels, preparation: Preparation) -> Crop:
-    """What is left where borders, or all but the lungs, are cropped."""
+    """Find the part that remains after cropping borders, or all but the lungs."""
     inside = Crop(slice(0, levels.shape[0]), slice(0, levels.shape[1]), None)
     if not preparation.crop_border and not preparation.crop_lungs:
         return inside
@@ -107,7 +107,7 @@ def _within(inside: Crop, borders: Borders, lungs: bool | None) -> Crop:
 
 
 def border(gray: Gray) -> Borders:
-    """How many edge rows and columns are nearly uniform: top, bottom, left, right.
+    """Count the nearly uniform edge rows and columns: top, bottom, left, right.
 
     Each side has one level of its own; specks in it and slight noise are passed over. A picture that is uniform from
     edge to edge has no border in that direction, so that something always remains.
@@ -158,13 +158,13 @@ def sharpen(gray: Gray, strength: float) -> Gray:
 
 
 def _sides(gray: Gray) -> tuple[int, int]:
-    """How many rows at the top and at the bottom are nearly uniform; none where all are."""
+    """Count the nearly uniform rows at the top and at the bottom; 0 where all are."""
     above, below = _uniform_rows(gray), _uniform_rows(gray[::-1])
     return (above, below) if above + below < len(gray) else (0, 0)
 
 
 def _uniform_rows(gray: Gray) -> int:
-    """How many rows from the first on are nearly of the first one's middle level."""
+    """Count the first rows whose levels are all near the first one's median."""
     middle = int(np.sort(gray[0])[gray.shape[1] // 2])
     if _outlying(gray[:1], middle)[0]:
         return 0
@@ -173,7 +173,7 @@ def _uniform_rows(gray: Gray) -> int:
 
 
 def _outlying(rows: Gray, middle: int) -> NDArray[np.bool_]:
-    """Which rows have too many pixels far from `middle`."""
+    """Find rows with too many pixels far from `middle`."""
     low, high = max(middle - BORDER_TOLERANCE, 0), min(middle + BORDER_TOLERANCE, 255)
     far = rows - np.uint8(low) > high - low  # what is below `low` wraps round and is above, too
     return np.asarray(far.sum(axis=1, dtype=np.min_scalar_type(rows.shape[1])) > BORDER_OUTLIERS * rows.shape[1])

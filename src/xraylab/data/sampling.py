@@ -1,4 +1,4 @@
-"""Which training images an epoch shows, and in which order: a function of seed and epoch alone."""
+"""Samplers: the training images of an epoch and their order, a function of seed and epoch alone."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,13 +13,13 @@ STREAM = 1  # keeps these draws apart from those of the augmentation
 
 
 def weighted(labels: Labels, rng: np.random.Generator) -> Positions:
-    """As many as there are, drawn with replacement, each class as often as any other."""
+    """Sample with replacement as many as there are, all classes equally often."""
     shares = 1 / np.bincount(labels)[labels]
     return rng.choice(len(labels), len(labels), p=shares / shares.sum())
 
 
 def stratified(labels: Labels, rng: np.random.Generator) -> Positions:
-    """Each once, so spread that any stretch of an epoch holds the classes in their shares, to within one image each."""
+    """Shuffle so that any stretch of an epoch holds the classes in proportion, to within one image each."""
     ranks = np.empty(len(labels))
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
@@ -28,7 +28,7 @@ def stratified(labels: Labels, rng: np.random.Generator) -> Positions:
 
 
 def downsample(labels: Labels, rng: np.random.Generator) -> Positions:
-    """Of each class as many as the smallest has, drawn anew in every epoch."""
+    """Sample as many images of each class as the smallest class has, anew in every epoch."""
     least = np.bincount(labels)[np.unique(labels)].min()
     samples = [rng.choice(np.flatnonzero(labels == label), least, replace=False) for label in np.unique(labels)]
     return rng.permutation(np.concatenate(samples))
@@ -67,7 +67,7 @@ class EpochSampler:
             self.positions = plugins.find("sampler", self.strategy, SAMPLINGS)(self.labels, rng)
 
     def __len__(self) -> int:
-        """How many images an epoch shows."""
+        """The number of images in an epoch."""
         return len(self.positions) if self.ordered else len(self.labels)
 
     def of(self, idxs: Sequence[int]) -> Positions:

@@ -39,7 +39,7 @@ class Anatomy:
 
 
 def draw(rng: np.random.Generator) -> Anatomy:
-    """One patient at random."""
+    """Sample one patient's anatomy."""
     sex, age = str(rng.choice(["F", "M"])), int(np.clip(rng.normal(46, 17), 16, 90))
     dome = rng.normal(0.765, 0.03)
     apex = rng.normal(0.1, 0.018)
@@ -76,7 +76,7 @@ def of_side(u: Floats, pair: tuple[float, float]) -> Floats:
 
 
 def depth(anatomy: Anatomy, u: Floats, v: Floats) -> Floats:
-    """How far down its lung a point is: 0 at the apex, 1 at the costophrenic angle."""
+    """Relative height of a point in its lung: 0 at the apex, 1 at the costophrenic angle."""
     apex, angle = of_side(u, anatomy.apex), of_side(u, anatomy.angle)
     return np.clip((v - apex) / (angle - apex), 0, 1)
 

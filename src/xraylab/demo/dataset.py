@@ -28,7 +28,7 @@ MOST = 16  # processes; Windows allows 61
 
 @dataclass(frozen=True)
 class Shot:
-    """Which image this is, and of whom."""
+    """One image: its class, name, person and visit."""
 
     label: str
     name: str
@@ -43,7 +43,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What the tables tell of an image."""
+    """The facts about an image that the tables list."""
 
     age: int
     sex: str
@@ -76,7 +76,7 @@ def plan(label: str, count: int, seed: int) -> list[Shot]:
 
 
 def visits_of(count: int, rng: np.random.Generator) -> list[int]:
-    """How many images each person has, `count` in all: the first people fill exactly the study's test split."""
+    """The number of images of each person, `count` in all; the first people fill exactly the study's test split."""
     test = math.floor(TEST_FRACTION * count)
     return [*_filled(test, rng), *_filled(count - test, rng)]
 

@@ -1,4 +1,4 @@
-"""What is drawn into a body: the signs of tuberculosis, and the spots and lines that everybody may have.
+"""Draw findings: signs of tuberculosis, and the spots and lines that everybody may have.
 
 Findings are the part of the lung's air that they fill. What healthy and diseased patients have equally often keeps a
 bright spot or a line from telling the class. Synthetic, and of no medical value.
@@ -122,7 +122,7 @@ def filled(finding: Finding, anatomy: Anatomy, frame: Frame) -> Floats:
 
 
 def visible(effect: Floats) -> NDArray[np.bool_]:
-    """Where a finding, as the air it replaces, is worth marking."""
+    """The visible part of a finding, given as the air that it replaces."""
     strength: Floats = np.abs(effect)
     marked: NDArray[np.bool_] = strength > VISIBLE * strength.max()
     return marked
@@ -177,7 +177,7 @@ def point_in_lung(
 
 
 def draw_objects(rng: np.random.Generator) -> list[Stroke]:
-    """What lies on the skin during one exposure: leads of an electrocardiogram, or a necklace."""
+    """Objects on the skin during one exposure: leads of an electrocardiogram, or a necklace."""
     lines: list[Stroke] = []
     if rng.random() < 0.1:
         for _ in range(rng.integers(2, 5)):

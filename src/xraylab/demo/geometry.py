@@ -24,7 +24,7 @@ CANVAS = 512  # Strokes are drawn on at least this many pixels and averaged down
 
 @dataclass(frozen=True)
 class Frame:
-    """Where the patient stands on a film of `pixels` by `pixels`."""
+    """The patient's position on a film of `pixels` by `pixels`."""
 
     pixels: int
     angle: float  # radians, clockwise

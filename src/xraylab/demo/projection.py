@@ -1,4 +1,4 @@
-"""What a ray meets on its way through the body: paths through tissue, air, vessels and bone, per pixel."""
+"""Project the body: path lengths through tissue, air, vessels and bone, per pixel."""
 
 import math
 from dataclasses import dataclass

@@ -26,7 +26,7 @@ LUNG = 0.75  # how much less a lung attenuates than tissue
 
 @dataclass(frozen=True)
 class Patient:
-    """What all images of one patient share."""
+    """The parts that all images of one patient share."""
 
     anatomy: Anatomy
     vessels: list[Stroke]
@@ -44,7 +44,7 @@ class Radiograph:
 
 
 def draw_patient(rng: np.random.Generator, diseased: bool) -> Patient:
-    """One patient at random; the findings are drawn last, so that the rest cannot depend on the class."""
+    """Sample one patient; the findings come last, so that the rest cannot depend on the class."""
     body = anatomy.draw(rng)
     vessels, spots = projection.draw_vessels(body, rng), findings.draw_spots(body, rng)
     return Patient(body, vessels, spots, findings.draw(body, rng) if diseased else [])
@@ -81,7 +81,7 @@ def _box(area: NDArray[np.bool_]) -> Box:
 
 @dataclass(frozen=True)
 class View:
-    """How one film was taken and developed."""
+    """Geometry and development of one film."""
 
     angle: float  # radians
     zoom: float
@@ -100,12 +100,12 @@ class View:
     marker_tilt: float
 
     def frame(self, pixels: int) -> Frame:
-        """Where the patient stands."""
+        """The patient's position on the film."""
         return Frame(pixels, self.angle, self.zoom, self.shift)
 
 
 def draw_view(rng: np.random.Generator) -> View:
-    """One film at random; what is drawn knows nothing of the patient or the class."""
+    """Sample one film, independent of the patient and the class."""
     marker = str(rng.choice(["L", "R"]))
     side = 1 if marker == "L" else -1
     has_marker = rng.random() < 0.85
@@ -149,7 +149,7 @@ def _slow(image: Floats) -> Floats:
 
 
 def _opening(view: View, pixels: int) -> Floats:
-    """What the collimator lets through: 1 inside, near 0 at the borders, with rounded corners."""
+    """Transmission of the collimator: 1 inside, near 0 at the borders, with rounded corners."""
     if max(view.borders) < 0:
         return np.ones((pixels, pixels), np.float32)
     x, y = Frame(pixels, view.tilt, 1, (0, 0)).grid()

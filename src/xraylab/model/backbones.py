@@ -148,7 +148,7 @@ def timm_name(arch: str) -> str:
 
 
 def timm_config(arch: str) -> dict[str, Any]:
-    """What timm knows of a network and its weights: input size, mean and standard deviation, where the weights lie."""
+    """timm's configuration of a network: input size, mean and standard deviation, location of the weights."""
     from timm import get_pretrained_cfg  # noqa: PLC0415
 
     config = get_pretrained_cfg(timm_name(arch))
@@ -158,7 +158,7 @@ def timm_config(arch: str) -> dict[str, Any]:
 
 
 def unknown(arch: str, names: Sequence[str]) -> ParamsError:
-    """The error for a name that nobody knows."""
+    """The error for an unknown name."""
     near = difflib.get_close_matches(arch, list(dict.fromkeys(names)), n=5, cutoff=0.5)
     nearest = f"nearest are {', '.join(near)}" if near else "docs/models.md lists the usual ones"
     return ParamsError(f"model.arch: neither torchvision's table nor timm has {arch!r}; {nearest}")

@@ -157,7 +157,7 @@ def describe_model(cfg: ModelConfig, n_classes: int, weights_file: Path) -> dict
 
 
 def describe_frozen(starting: StartingModel, freeze: Freeze) -> dict[str, Any]:
-    """What model.json records of what was frozen."""
+    """Describe the frozen layers for model.json."""
     layers = starting.frozen_layers
     return {
         **freeze.model_dump(exclude={"cache"}),

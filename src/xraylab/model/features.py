@@ -1,4 +1,4 @@
-"""Features that a frozen backbone computes of every image, once, and read by memory map."""
+"""Precomputed features of frozen backbones, read by memory map."""
 
 import json
 import shutil
@@ -55,7 +55,7 @@ class Features:
     sha256: str
 
     def of(self, rows: Rows) -> Tensor:
-        """What the frozen part hands on for these rows of the image cache: (n, channels[, height, width])."""
+        """The features of these rows of the image cache: (n, channels[, height, width])."""
         features = torch.from_numpy(self.array[np.searchsorted(self.rows, rows)])
         typed = features.view(torch.bfloat16) if features.dtype == torch.int16 else features
         return typed.permute(0, 3, 1, 2) if typed.ndim == 4 else typed
@@ -128,7 +128,7 @@ def write(
 
 
 def read(path: Path, rows: Rows, expected: str | None = None) -> Features:
-    """What `write` wrote of `rows`. Errors: DataError where the file's SHA-256 is not the expected one."""
+    """Open the features of `rows` that `write` wrote. Errors: DataError where the SHA-256 is not the expected one."""
     digest = files.sha256(path)
     if expected not in {None, digest}:
         raise DataError(f"{path} has changed since it was made: `dvc repro --force --single-item features`")

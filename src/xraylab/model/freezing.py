@@ -109,7 +109,7 @@ def frozen_module_names(model: nn.Module, layers: Sequence[str]) -> list[str]:
 
 
 def count_parameters(model: nn.Module, layers: Sequence[str]) -> int:
-    """How many numbers those layers hold."""
+    """The number of parameters of those layers."""
     return sum(p.numel() for name in layers for p in model.get_submodule(name).parameters(recurse=False))
 
 
@@ -173,7 +173,7 @@ def _split(model: nn.Module, front: Sequence[str]) -> tuple[nn.Sequential, nn.Mo
 
 
 def _same_output(model: nn.Module, front: Sequence[str]) -> bool:
-    """Whether backbone and rest answer as the body does; never where it has parameters of its own, which may be 0."""
+    """Return whether backbone and rest give the network's output; never where the body has parameters of its own."""
     if not isinstance(model, Network) or next(model.get_submodule("body").parameters(recurse=False), None) is not None:
         return False
     image = torch.linspace(-1, 1, math.prod(model.input_shape)).reshape(1, *model.input_shape)
@@ -213,7 +213,7 @@ def _module_name(model: nn.Module, until: str) -> str:
 
 
 def _end_of_blocks(model: nn.Module, body: list[str], number: int) -> int:
-    """How many layers the first `number` blocks end with, or, where it is negative, precede the last ones."""
+    """The number of layers up to the end of the first `number` blocks, or, if negative, before the last ones."""
     all_blocks = blocks(model)
     if abs(number) > len(all_blocks):
         raise ParamsError(f"model.freeze.n_blocks: the network has {len(all_blocks)} blocks, got {number}")
@@ -221,7 +221,7 @@ def _end_of_blocks(model: nn.Module, body: list[str], number: int) -> int:
 
 
 def _is_in(name: str, module: str) -> bool:
-    """Whether `name` is that of the module or of one inside of it; '' is the whole network."""
+    """Return whether `name` is the module or inside of it; '' is the whole network."""
     return not module or f"{name}.".startswith(f"{module}.")
 
 

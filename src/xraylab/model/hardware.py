@@ -1,4 +1,4 @@
-"""What this machine has, and how to use it: chosen when training starts, recorded in model.json."""
+"""Choose device and precision on this machine, when training starts; recorded in model.json."""
 
 import contextlib
 import os
@@ -79,7 +79,7 @@ def choose(precision: str) -> Hardware:
 
 
 def choose_to_score(trained: str) -> tuple[Hardware, list[str]]:
-    """What scores a network that was trained in such a precision; and a note where this machine has only float32."""
+    """Choose the hardware to score a network trained in that precision, and a note where only float32 is fast."""
     device, _ = _device()
     if trained == "float32" or trained in _fast(device):
         return choose(trained), []
@@ -88,7 +88,7 @@ def choose_to_score(trained: str) -> tuple[Hardware, list[str]]:
 
 
 def first_lines(title: str, machine: Hardware) -> list[str]:
-    """What computes, and a warning where a GPU is there that does not."""
+    """Describe the hardware in use, with a warning about an unused GPU."""
     _, unused = _device()
     return [f"{title}: {machine}", *([f"warning: {unused}"] if unused else [])]
 
@@ -104,7 +104,7 @@ def in_memory_format(images: Tensor, device: str) -> Tensor:
 
 
 def _device() -> tuple[str, str | None]:
-    """Where torch computes, and why a GPU that is there is not used."""
+    """The device of torch, and the reason why an existing GPU is not used."""
     if torch.cuda.is_available():
         return _tried()
     if torch.backends.mps.is_available():
@@ -127,7 +127,7 @@ def _tried() -> tuple[str, str | None]:
 
 
 def _unused() -> str | None:
-    """Why a GPU of this machine cannot be used, in words; None where there is none, or where it is hidden."""
+    """Explain why a GPU of this machine cannot be used; None where there is none, or where it is hidden."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") in {"", "-1"} or not (_nvidia() or AMD_GPU.exists()):
         return None
     if torch.version.cuda is None and torch.version.hip is None:
@@ -144,7 +144,7 @@ def _why(reason: str) -> str:
 
 
 def _nvidia() -> bool:
-    """Whether the driver knows a GPU: where Linux shows it, or as its own tool says."""
+    """Return whether the NVIDIA driver lists a GPU, in /proc or by nvidia-smi."""
     if NVIDIA_GPUS.is_dir():
         return any(NVIDIA_GPUS.iterdir())
     tool = shutil.which("nvidia-smi")

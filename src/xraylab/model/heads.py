@@ -1,4 +1,4 @@
-"""What stands between a network's features and its logits."""
+"""Heads: the layers between a network's features and its logits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

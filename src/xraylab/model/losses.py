@@ -26,7 +26,7 @@ def class_weights(method: str | Sequence[float], labels: NDArray[np.int64], clas
 
 
 class OfLogits:
-    """What fastai asks of a loss: what to make of the logits it is for, as probabilities and as predicted classes."""
+    """fastai's interface of a loss: convert logits to probabilities and to predicted classes."""
 
     def activation(self, logits: Tensor) -> Tensor:
         """Probabilities."""
@@ -85,7 +85,7 @@ def create_loss(name: str, weights: Tensor | None, options: dict[str, Any]) -> n
 
 
 def divisor(loss: nn.Module, labels: Tensor) -> Tensor | float:
-    """What the sum over a batch's images is divided by, in their weighted mean: the sum of their classes' weights."""
+    """Divisor of the weighted mean over a batch: the sum of the weights of its classes."""
     weights: Tensor | None = getattr(loss, "weight", None)  # a plugin's loss may have none
     return len(labels) if weights is None else weights[labels].sum()
 

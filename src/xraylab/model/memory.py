@@ -25,7 +25,7 @@ OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "MPS backend out 
 
 
 def keep_freed() -> None:
-    """On glibc: never give memory back, grow in large pieces, and take no block by a system call of its own.
+    """Configure glibc's allocator: never return memory, grow in large pieces, and map no single block.
 
     Without it, every large tensor on the CPU is mapped, zeroed page by page and unmapped again in each step. Other C
     libraries are left as they are.
@@ -39,7 +39,7 @@ def keep_freed() -> None:
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on whatever device."""
+    """Return whether an error means out of memory, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
@@ -88,7 +88,7 @@ def batches(work: Callable[[int, int], T], images: int, batch_size: int, phase: 
 
 
 def note_smaller_batches(size: int, usual: int) -> list[str]:
-    """A note, where memory was too small for the usual batch."""
+    """Note that memory was too small for the usual batch; empty if it was not."""
     return [f"in batches of {size}, since memory ran out with larger ones"] if size < usual else []
 
 

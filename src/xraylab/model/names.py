@@ -1,4 +1,4 @@
-"""What the names of architectures stand for; no torch in here, so that a stage can ask without waiting for it."""
+"""Names of architectures, without torch, so that a stage can look them up without waiting for it."""
 
 from xraylab import plugins
 
@@ -28,7 +28,7 @@ HEAD = "head"
 
 
 def surely_fits(arch: str, until: str | None, n_blocks: int | None) -> bool:
-    """Whether a network can be built and frozen so, as far as can be said without building it."""
+    """Return whether a network can surely be built and frozen so, without building it."""
     return arch in RESNETS and n_blocks is None and (until is None or until in {*STAGES, HEAD})
 
 

@@ -64,7 +64,7 @@ def build(
 
 
 def _resnet(network: nn.Module, classes: int, channels: int, dropout: float, head: Head) -> nn.Module:
-    """Its own modules under their own names; the last layer follows a dropout, so that weights fit whatever that is."""
+    """A ResNet with torchvision's module names; dropout always precedes the last layer, so that weights fit."""
     first, last = network.get_submodule("conv1"), network.get_submodule("fc")
     if not isinstance(first, nn.Conv2d) or not isinstance(last, nn.Linear):
         raise TypeError(f"{type(network).__name__} is no ResNet")
@@ -123,7 +123,7 @@ def parameter_groups(network: nn.Module) -> list[list[nn.Parameter]]:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """The number of trainable numbers."""
+    """The number of parameters."""
     return sum(p.numel() for p in network.parameters())
 
 

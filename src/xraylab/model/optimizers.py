@@ -38,7 +38,7 @@ def factory(name: str, weight_decay: float, momentum: float | None) -> Factory:
 
 
 def state(optimizer: Any) -> dict[str, Any]:
-    """What the optimizer knows, in plain lists, dicts and tensors; fastai's own have lists of another kind."""
+    """The optimizer's state in plain lists, dicts and tensors; fastai's own have lists of another kind."""
     plain: dict[str, Any] = _plain(optimizer.state_dict())
     return plain
 

@@ -24,7 +24,7 @@ DENSENETS = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])")  # names in to
 
 
 def find(source: str, arch: str, file: Path, pretrained_sha256: str | None) -> tuple[Path | None, str]:
-    """Where the weights lie, and what identifies them; `file` is what `source` names where it is not none or default.
+    """Find the file of weights and its identity; `file` is named by `source` where that is not none or default.
 
     Errors: WeightsError where the file is not the one that the config was written for.
     """
@@ -67,7 +67,7 @@ def default_file(arch: str) -> Path:
 
 
 def identity(arch: str, file: Path) -> str:
-    """What tells these weights from others: a name that holds the checked hash, or the hash."""
+    """Identify these weights: by a name that holds the checked hash, or by the hash."""
     return file.name if arch in names.TORCHVISION else files.sha256(file)
 
 
@@ -191,7 +191,7 @@ def _damaged(path: Path, digest: str) -> WeightsError:
 def _why_anew(
     current: State, state: State, head: str, classes: Sequence[str], earlier: Sequence[str] | None
 ) -> str | None:
-    """Why a head cannot be taken over: what the file is or has."""
+    """Explain why the head cannot be loaded; None if it can."""
     if earlier is None:
         return "does not name its classes"
     if sorted(earlier) != sorted(classes):
@@ -231,7 +231,7 @@ def _renamed(network: nn.Module, state: State) -> Iterator[State]:
 
 
 def _timm_names(body: nn.Module, state: State) -> State:
-    """What timm makes of a file for this network: older names, position embeddings for images of another size."""
+    """Convert a file as timm does: older names, position embeddings for images of another size."""
     rename = vars(sys.modules[type(body).__module__]).get("checkpoint_filter_fn")
     if rename is None:
         return state

@@ -68,7 +68,7 @@ def _no_state_dict(path: Path) -> WeightsError:
 
 
 def classes_of(path: Path) -> list[str] | None:
-    """What a file's outputs stand for: as the file says, or the model.json of the run beside it; None where neither."""
+    """The classes of a file's outputs, from its metadata or the model.json beside it; None where neither has them."""
     if path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -41,7 +41,7 @@ class Experiment(Section):
     train: Train
 
     def problems(self) -> Iterator[Problem]:
-        """What no single section can know."""
+        """Contradictions between sections."""
         yield from self._of_sources()
         yield from self._of_phases()
         if self.train.grad_checkpointing and self.model.freeze.until == HEAD:
@@ -139,7 +139,7 @@ class Params(Experiment):
         return params
 
     def misfits(self) -> Iterator[Problem]:
-        """What of the sections, and of each experiment, does not fit the others."""
+        """Contradictions between sections, and of each experiment with them."""
         if self.study.baseline not in self.experiments:
             yield "study.baseline", f"{self.study.baseline!r} is not one of the experiments"
         yield from self.evaluate.misfits(self.data)
@@ -160,7 +160,7 @@ class Params(Experiment):
             yield from ((f"experiments.{name}.{key}", text) for key, text in problems if (key, text) not in base)
 
     def search_problems(self) -> Iterator[Problem]:
-        """What a search would run into only after it has begun; nothing where there is no space."""
+        """Problems of the search space, before a search begins."""
         space, name = self.search.space, self.search.experiment
         if not space:
             return
@@ -187,7 +187,7 @@ class Params(Experiment):
         yield from reported.values()
 
     def _of_data(self, experiment: Experiment) -> Iterator[Problem]:
-        """What an experiment asks for and the data cannot give."""
+        """Contradictions between an experiment and the data."""
         weights, classes = experiment.loss.class_weights, self.data.classes
         if isinstance(weights, list) and len(weights) != len(classes):
             yield "loss.class_weights", f"{len(weights)} weights for the classes {', '.join(classes)}"
@@ -205,7 +205,7 @@ class Params(Experiment):
             )
 
     def _copies_differ(self) -> bool:
-        """Whether any experiment would predict from other images than the cached ones."""
+        """Return whether any experiment's augmentation changes a copy of test-time augmentation."""
         augments = [self.experiment(name).augment for name in self.experiments]
         return any(set(changing(augment)) - set(NOT_IN_COPIES) for augment in augments)
 
@@ -222,7 +222,7 @@ def read(path: Path) -> Params:
 
 
 def validate(tree: Any, name: str) -> Params:
-    """What a file `name` holds, with the split as it is used. Errors: ParamsError."""
+    """Validate the tree of a file `name`, and resolve the split. Errors: ParamsError."""
     if not isinstance(tree, dict):
         raise ParamsError(f"{name} holds no sections")
     try:
@@ -238,7 +238,7 @@ def read_config(path: Path) -> ExperimentConfig:
 
 
 def unused_overrides(params: Params) -> list[str]:
-    """What experiments set and their own choices do not use, in sentences."""
+    """Overrides of experiments that their own choices do not use, in sentences."""
     sentences: dict[str, None] = {}
     for name, overrides in params.experiments.items():
         base = {section: getattr(params, section).model_dump() for section in OVERRIDABLE}
@@ -269,7 +269,7 @@ def merge(base: Tree, overrides: Tree) -> Tree:
 
 
 def _of_experiments(tree: Tree) -> Iterator[Problem]:
-    """What is wrong with each experiment and not with the sections that it overrides."""
+    """Problems of each experiment that the sections it overrides do not have."""
     base = {section: tree[section] for section in OVERRIDABLE if section in tree}
     experiments = tree.get("experiments")
     for name, overrides in experiments.items() if isinstance(experiments, dict) else ():
@@ -292,7 +292,7 @@ def _of_experiment(tree: Tree, prefix: str) -> list[Problem]:
 
 
 def _value(tree: Any, dotted: str) -> Any:
-    """What stands at a dotted key of nested mappings and lists; None where nothing does."""
+    """The value at a dotted key of nested mappings and lists; None where there is none."""
     for key in dotted.split("."):
         if isinstance(tree, list):
             tree = tree[int(key)] if int(key) < len(tree) else None

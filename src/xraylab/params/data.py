@@ -1,4 +1,4 @@
-"""Where the images come from and what they are called."""
+"""The section `data` of params.yaml: sources, classes and labels."""
 
 import re
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ class Demo(Section):
 
 
 class Source(Section):
-    """One of several sources; a key that it does not name is as in `data`, and `sha256` is none."""
+    """One of several sources; missing keys are inherited from `data`, and `sha256` is none."""
 
     name: Annotated[str, AfterValidator(_source_name)]
     path: Text

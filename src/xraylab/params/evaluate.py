@@ -1,4 +1,4 @@
-"""How predictions are evaluated and explained."""
+"""The sections `evaluate` and `explain` of params.yaml."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -46,7 +46,7 @@ class Evaluate(Section):
             yield "prevalence", f"must sum to 1, sums to {sum(self.prevalence):g}"
 
     def misfits(self, data: Data) -> Iterator[Problem]:
-        """What does not fit the classes."""
+        """Contradictions with the classes."""
         classes = ", ".join(data.classes)
         if self.primary in ("sensitivity", "specificity") and data.positive is None:
             yield (

@@ -1,4 +1,4 @@
-"""What the network is shown: the cached images, their augmentation, and what an epoch shows of each class."""
+"""The sections `images`, `augment` and `sampling` of params.yaml."""
 
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal

@@ -1,4 +1,4 @@
-"""What is wrong with params.yaml, in sentences: dotted paths, the nearest names, what would be valid."""
+"""Error messages about params.yaml: dotted path, nearest names, valid values."""
 
 import difflib
 from collections.abc import Iterable

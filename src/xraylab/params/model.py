@@ -26,7 +26,7 @@ class Freeze(Section):
 
     @property
     def choices(self) -> dict[str, str | float]:
-        """Which keys say what is frozen, and what they say."""
+        """The keys that are set, and their values."""
         ways = {"until": self.until, "layer_fraction": self.layer_fraction, "n_blocks": self.n_blocks}
         return {key: value for key, value in ways.items() if value is not None}
 

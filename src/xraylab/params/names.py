@@ -16,7 +16,7 @@ BUILT_IN: dict[str, list[str]] = {
     "loss": ["cross_entropy", "focal"],
     "sampler": ["none", "weighted", "stratified", "downsample", "source_balanced"],
 }  # fmt: skip
-"""Which names params.yaml may hold besides those of plugins; `model.arch` is checked when the stage `features` runs."""
+"""Built-in names by kind; `model.arch` is checked when the stage `features` runs."""
 
 
 def _checked(kind: str, name: str) -> str:

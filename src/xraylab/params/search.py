@@ -1,4 +1,4 @@
-"""The section `search` of params.yaml: whose settings are varied, within what, and how often."""
+"""The section `search` of params.yaml: experiment, search space, sampler and number of trials."""
 
 import math
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ Dimension = Annotated[
 
 
 class Search(Section):
-    """What `xraylab search` tries; nothing, where the space is empty."""
+    """The search of `xraylab search`; none where the space is empty."""
 
     experiment: str
     space: dict[str, Dimension]
@@ -63,13 +63,13 @@ class Search(Section):
 
 
 def applies(dimension: Range | list[Any], sampled: Values) -> bool:
-    """Whether a dimension is drawn, given what was drawn of those without a condition."""
+    """Return whether a dimension's condition holds for the values sampled so far."""
     condition = dimension.when if isinstance(dimension, Range) else None
     return all(sampled.get(key) == value for key, value in (condition or {}).items())
 
 
 def unconditional_first(space: dict[str, Dimension]) -> list[tuple[str, Range | list[Any]]]:
-    """Those without a condition first: the others look at them."""
+    """Sort dimensions: those with a condition last, since it refers to the others."""
     return sorted(space.items(), key=lambda item: isinstance(item[1], Range) and item[1].when is not None)
 
 

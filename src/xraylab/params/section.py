@@ -1,4 +1,4 @@
-"""What every section of params.yaml has in common: options that only some choices use, and checks of keys together."""
+"""Base of all sections of params.yaml: options that only some choices use, and checks of several keys."""
 
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, ClassVar, NamedTuple, Self
@@ -29,10 +29,10 @@ class Section(BaseModel):
 
     OPTIONS: ClassVar[dict[str, Option]] = {}
     OFF: ClassVar[dict[str, Any]] = {}
-    """What an unused option is in a config where that is not null."""
+    """Value of an unused option in a resolved config, where that is not null."""
 
     def problems(self) -> Iterator[Problem]:
-        """What contradicts what; sections add theirs."""
+        """Contradictions between keys; sections add theirs."""
         for name, (chooser, choices, needs) in self.OPTIONS.items():
             if needs and (choice := self._choice(chooser)) in choices and getattr(self, name) is None:
                 yield name, f"{chooser} is {choice}, which needs {needs} here"

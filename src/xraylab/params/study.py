@@ -1,4 +1,4 @@
-"""What is studied, what predictions are made from, and what the report shows: three short sections."""
+"""The sections `study`, `predict` and `report` of params.yaml."""
 
 from collections.abc import Iterator
 from typing import Annotated

@@ -21,7 +21,7 @@ LIBRARIES = ("torch", "numpy", "opencv-python-headless")
 
 
 def path(cfg: Params, paths: Paths, experiment: str, repeat: int) -> Path:
-    """Where a run's predictions lie once they were made ahead.
+    """The path of predictions made ahead for a run.
 
     The name is a hash of its weights, the images and their splits, the parameters, the code and the libraries.
     """

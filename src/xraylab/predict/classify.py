@@ -1,4 +1,4 @@
-"""Images that nobody has labelled, classified by trained runs: a table for people, or one for a competition."""
+"""Classify unlabelled images by trained runs, into a full table or a competition's submission."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A trained run on another data set: images that it has seen removed, thresholds and temperature kept from the run."""
+"""External test of a trained run: without images of its training, at its own thresholds and temperature."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ def _seen(config: Path, experiment: str, folder: Path, external: ExternalData) -
 
 
 def summary(record: Record) -> Iterator[str]:
-    """The record as people read it."""
+    """Lines of the record for a terminal."""
     overlap = record["overlap"]
     run = f"{record['experiment']}/{record['repeat']}, epoch {record['epoch']}"
     yield f"{run}, on {record['folder']} ({record['layout']})"

@@ -51,7 +51,7 @@ def predict_proba(
 
 
 def first_lines(record: dict[str, Any]) -> list[str]:
-    """What will compute a run's probabilities, and a warning where a GPU is there that will not."""
+    """Describe the hardware that predicts, with a warning about an unused GPU."""
     machine, _ = hardware.choose_to_score(record["hardware"]["precision"])
     return hardware.first_lines(f"{record['experiment']}-{record['repeat']}", machine)
 

@@ -21,14 +21,14 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Nothing, and None, where there were no validation images to choose them on."""
+    """Operating points and temperature; empty and None without validation images."""
 
     points: list[OperatingPoint] = field(default_factory=list)
     temperature: float | None = None
 
 
 def read(folder: Path, experiment: str, repeat: int) -> Thresholds:
-    """What operating_points.csv and calibration.json in `folder` say of a run.
+    """Read a run's operating points and temperature from operating_points.csv and calibration.json in `folder`.
 
     The first has the columns experiment, repeat, class, point and threshold, the second is a list of mappings with the
     keys experiment, repeat and temperature. A file, run or number that is not there is not available, and no error.

@@ -1,4 +1,4 @@
-"""What happens in a training step besides fastai's own: seeds, penalties, mixing, accumulation, freezing, precision.
+"""Callbacks of a training step: seeds, penalties, mixing, accumulation, freezing, precision.
 
 None of it keeps anything from one epoch to the next but what `state` returns, which is part of a run's state: that is
 what makes a stopped run go on to the same bits.
@@ -130,7 +130,7 @@ def cutmix(images: Tensor, partners: Tensor, share: float) -> tuple[Tensor, floa
 
 
 class Accumulate(Callback):  # type: ignore[misc]
-    """One step per so many batches, with the gradient of the (weighted) mean over their images.
+    """Accumulate gradients over batches: a step has the gradient of the (weighted) mean over their images.
 
     An epoch's last step takes what is left. How much the images of a step weigh is known only once all are seen: until
     then each counts as one, and the gradient is put right before the step. fastai's GradientAccumulation carries
@@ -165,7 +165,7 @@ class Accumulate(Callback):  # type: ignore[misc]
 
 
 class FreezeModules(Callback):  # type: ignore[misc]
-    """Holds parts of the network still: their weights, and their batch norm statistics too."""
+    """Freezes modules: their weights and their batch norm statistics."""
 
     def __init__(self, modules: list[nn.Module]) -> None:
         self.modules = modules
@@ -210,7 +210,7 @@ class FreezeBatchNorm(Callback):  # type: ignore[misc]
 
 
 class FrozenBackbone(Callback):  # type: ignore[misc]
-    """Puts the frozen backbone's output in the place of the images, its batch norms folded, as in cached features."""
+    """Replaces images by the frozen backbone's output, with fused batch norms, as in cached features."""
 
     order = 1  # within Autocast
 
@@ -326,7 +326,7 @@ class LossScaling(Callback):  # type: ignore[misc]
 
 
 class _Step:
-    """What the scaler takes for an optimizer: it divides the gradients, and then the step is taken, or it is not."""
+    """An optimizer for the scaler, which unscales the gradients and then calls `step` or not."""
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         self.param_groups = [{"params": list(parameters)}]

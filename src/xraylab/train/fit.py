@@ -62,7 +62,7 @@ def _scheduled(cfg: TrainPhase, suggested_lr: float | None) -> list[Phase]:
 
 
 def _suggested_lr(learn: XrayLearner, run: TrainingRun, state: TrainingState) -> float | None:
-    """What the finder suggests, where a phase asks for it; its curve is kept with the run, which goes on with it."""
+    """The suggested learning rate, if a phase uses the finder; its curve is stored, so that a resumed run reuses it."""
     if "find" not in {phase.lr for phase in phases_of(run.cfg.train)}:
         return None
     path = state.folder / LR_CURVE
@@ -221,7 +221,7 @@ class PhasedFit:
         return self.state.out_of_patience(self.patience, last_start)
 
     def _fit_phase(self, phase: Phase, first: int, skip: int) -> None:
-        """One call of fastai's fit; a phase begins with a fresh optimizer, a resumed one goes on with its own."""
+        """Call fastai's fit for one phase, with a new optimizer, or the saved one of a resumed phase."""
         # fastai's optimizers leave zeros where torch's leave nothing, and would go on decaying what is frozen from here
         # on; an interrupted run begins without gradients too
         self.learn.model.zero_grad(set_to_none=True)

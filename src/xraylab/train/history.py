@@ -60,7 +60,7 @@ class SplitMetric(Metric):  # type: ignore[misc]
 
     @property
     def value(self) -> float:
-        """Of what was counted."""
+        """The metric of the images counted so far."""
         return self.of(self.matrix)
 
 

@@ -1,4 +1,4 @@
-"""The way of a training, the same in the stage and in a notebook: a run -> its DataLoaders -> its Learner."""
+"""Build DataLoaders and Learner of a run, the same in the stage and in a notebook."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -210,7 +210,7 @@ def build_learner(
 
 
 def create_loss(cfg: Loss, labels: NDArray[np.int64], n_classes: int) -> nn.Module:
-    """From logits and labels to a mean, weighted by the training labels where the configuration says so."""
+    """The loss, weighted by the training labels where the configuration says so."""
     options: dict[str, dict[str, Any]] = {
         "cross_entropy": {"label_smoothing": cfg.label_smoothing},
         "focal": {"gamma": cfg.focal_gamma},
@@ -220,7 +220,7 @@ def create_loss(cfg: Loss, labels: NDArray[np.int64], n_classes: int) -> nn.Modu
 
 
 def all_but_the_head(learn: Learner) -> callbacks.FreezeModules:
-    """What freezes the body for a phase, whatever fastai's `freeze` has done before."""
+    """A callback that freezes the body for a phase, whatever fastai's `freeze` has done before."""
     return callbacks.FreezeModules([module for part in networks.groups(learn.model)[:-1] for module in part])
 
 
@@ -239,7 +239,7 @@ def _inputs(run: TrainingRun, images: Images, rows: Rows) -> ImageCache | Featur
 
 
 def _features(run: TrainingRun, images: Images, rows: Rows) -> Features:
-    """What the stage `features` made for this experiment on such a machine; where that is absent, our own."""
+    """The features that the stage `features` wrote for this experiment and precision, or newly computed ones."""
     cfg, weights_file, sha256 = run.cfg.model, run.paths.weights(run.cfg.model.pretrained), run.cfg.pretrained_sha256
     pretrained = create.pretrained_id(cfg, weights_file, sha256)
     key = create.feature_key(cfg, pretrained, run.image_hashes, run.hardware.precision)
@@ -266,7 +266,7 @@ def _reader(run: TrainingRun) -> Callable[[Path], Gray]:
 
 
 def _sampler(run: TrainingRun, train: Subset) -> EpochSampler:
-    """Which training images an epoch shows. Errors: TrainingError for balanced sources where there is one."""
+    """The sampler of training images. Errors: TrainingError for balanced sources where there is one."""
     strategy = run.cfg.sampling.strategy
     if strategy not in BY_GROUP:
         return EpochSampler(strategy, train.labels, run.repeat)
@@ -275,7 +275,7 @@ def _sampler(run: TrainingRun, train: Subset) -> EpochSampler:
 
 
 def _step_callbacks(run: TrainingRun, dls: XrayDataLoaders, start: StartingModel) -> list[Callback]:
-    """What happens in a step besides; cached features are the frozen backbone's output already."""
+    """Callbacks of the training step; cached features are the frozen backbone's output already."""
     cfg, adapt = run.cfg, run.cfg.model.freeze.batch_norm == "train"
     cached = isinstance(dls.train_ds.inputs, Features)
     cbs = [callbacks.L2Penalty(cfg.loss.l2 / distributed.world_size())] if cfg.loss.l2 > 0 else []

@@ -1,4 +1,4 @@
-"""What a finished run leaves: models/<experiment>/<repeat>/, and the metric that DVC shows."""
+"""Outputs of a finished run: models/<experiment>/<repeat>/, and the metric that DVC shows."""
 
 import math
 import shutil
@@ -32,7 +32,7 @@ def write(learn: XrayLearner, run: TrainingRun, state: TrainingState) -> None:
 
 
 def describe(run: TrainingRun) -> dict[str, Any]:
-    """What model.json records of a run before it is trained."""
+    """Describe a run for model.json, as far as known before training."""
     return {
         "experiment": run.experiment,
         "repeat": run.repeat,

@@ -21,7 +21,7 @@ from xraylab.train.state import CheckpointPolicy, TrainingState, key
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What is trained (`cfg`, the resolved configuration), in which study, as which repeat, and on which machine."""
+    """One training run: resolved configuration (`cfg`), study, repeat and machine."""
 
     cfg: ExperimentConfig
     params: Params
@@ -55,17 +55,17 @@ class TrainingRun:
 
     @property
     def scored_splits(self) -> list[str]:
-        """What is scored after every epoch: the validation images, and in published mode alone the test images."""
+        """Splits that are scored after every epoch: validation, and in published mode alone test."""
         return ["valid", "test"] if self.cfg.train.monitored_split == "test" else ["valid"]
 
     @property
     def augmentation(self) -> dict[str, Any]:
-        """What is drawn for single images; mixing is of batches."""
+        """The augmentation of single images, without mixup and CutMix of batches."""
         return self.cfg.augment.model_dump(exclude=set(BATCHWISE))
 
     @property
     def policy(self) -> CheckpointPolicy:
-        """Which epochs matter."""
+        """The rules for selecting, saving and averaging epochs."""
         train = self.cfg.train
         return CheckpointPolicy(
             train.monitor, train.min_epochs, train.soup_epochs or 0, train.swa_epochs or 0, train.checkpoints == "all"
@@ -73,7 +73,7 @@ class TrainingRun:
 
     @property
     def plugins(self) -> list[Plugin]:
-        """Those that the configuration names."""
+        """The plugins that the configuration names."""
         cfg = self.cfg
         names = {("architecture", cfg.model.arch), ("loss", cfg.loss.name), ("sampler", cfg.sampling.strategy)}
         names |= {("callback", name) for name in cfg.train.callbacks}
@@ -81,11 +81,11 @@ class TrainingRun:
 
     @cached_property
     def image_hashes(self) -> list[str]:
-        """Of the files of the image cache."""
+        """SHA-256 of the files of the image cache."""
         return shards.hashes(self.paths.cache)
 
     def state(self, inputs: Inputs) -> TrainingState:
-        """Where the run stands. A change in whatever it reads and is made of starts it anew."""
+        """The run's state. A change in its configuration, data, code or hardware starts a new one."""
         code = _hashes(Path(files.__file__).parent.rglob("*.py"))
         features = inputs.sha256 if isinstance(inputs, Features) else None
         installed = plugins.fingerprints(plugins.installed()).items()

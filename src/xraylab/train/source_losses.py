@@ -59,7 +59,7 @@ class GroupDRO(Callback):  # type: ignore[misc]
 
 
 def coral(features: Tensor, of: Tensor) -> Tensor:
-    """How far the covariances of the sources' features (n, d) are apart: squared Frobenius norm / (4 d^2).
+    """CORAL loss of features (n, d): squared Frobenius distance of the sources' covariances / (4 d^2).
 
     CORAL, Sun and Saenko, ECCV 2016 workshops (arXiv:1607.01719); of more than two sources the mean over their pairs.
     A source with fewer than two images in the batch has no covariance and is left out. `of` (n,) numbers the sources.

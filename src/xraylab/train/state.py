@@ -1,4 +1,4 @@
-"""What a run has done so far: its history and the weights of its epochs, from which it goes on when interrupted.
+"""State of a run: its history and the weights of its epochs, from which an interrupted run is resumed.
 
 It lies outside DVC's outputs, which DVC deletes before a stage runs.
 """
@@ -55,7 +55,7 @@ def _devices(number: int) -> str:
 
 @dataclass(frozen=True)
 class CheckpointPolicy:
-    """Which epochs matter.
+    """Rules for selecting, saving and averaging epochs.
 
     `monitor` is the history column that chooses the best, such as valid_f1, among the epochs from `min_epochs` on.
     `soup` is how many of the best are averaged in the end, `swa` how many of the last; 0 for neither. All epochs are
@@ -84,7 +84,7 @@ class CheckpointPolicy:
         return sorted(eligible, key=lambda epoch: (isnan(values[epoch]), sign * values[epoch]))
 
     def best(self, rows: list[Row], number: int) -> list[int]:
-        """So many of the best, or as many as have a value, and the first of all where none has."""
+        """The best `number` epochs that have a value; the first of all where none has."""
         ranked = self.ranked(rows)
         return [epoch for epoch in ranked[:number] if not isnan(rows[epoch][self.monitor])] or ranked[:1]
 
@@ -98,7 +98,7 @@ class TrainingState:
     rows: list[Row] = field(default_factory=list)
     seconds: float = 0.0
     scoring_batch: int = SCORING_BATCH
-    """How many images are scored at a time; fewer where memory ran out."""
+    """Batch size of scoring; smaller where memory ran out."""
     devices: int = 1
     """That train together."""
     on_any_number: str = ""
@@ -142,7 +142,7 @@ class TrainingState:
         return list(range(len(self.trained)))[-self.policy.swa :]
 
     def out_of_patience(self, patience: int | None, first: int) -> bool:
-        """Whether so many epochs, from `first` on and from the first that may be the best, brought no better one."""
+        """Return whether `patience` epochs, counted from `first` and `min_epochs` on, brought no improvement."""
         if patience is None or not self.rows:
             return False
         last_improvement = max(self.best, first - 1, self.policy.min_epochs - 1)

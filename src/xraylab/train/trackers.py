@@ -29,7 +29,7 @@ class _Count(Callback):  # type: ignore[misc]
 
 
 def callbacks(rows: list[Row], folder: Path, title: str) -> list[Callback]:
-    """What watches a run, of which these epochs are finished; nothing by default.
+    """Callbacks of the requested trackers, for a run with these finished epochs; none by default.
 
     Errors: TrainingError for a tracker that is unknown or not installed.
     """
@@ -54,7 +54,7 @@ def _tensorboard(folder: Path, title: str) -> Callback:
     base = import_module("fastai.callback.tensorboard").TensorBoardCallback
 
     class Board(base):  # type: ignore[misc, valid-type]
-        """Of an optimizer's settings, torch's of which are no numbers in part, the rate alone."""
+        """Logs only the learning rate of the optimizer's settings, since some of torch's are no numbers."""
 
         run_valid = False
 

@@ -1,1 +1,1 @@
-"""What is wrong with files, pictures, labels and patients."""
+"""Audit of files, pictures, labels and patients."""

@@ -1,4 +1,4 @@
-"""Audit images: what a folder holds and what is wrong with it, as a record and as people read it."""
+"""Audit images: the content of a folder and its problems, as a record and as lines of a log."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +24,7 @@ MAX_EXAMPLES = 3  # in the log; the record has more
 
 @dataclass(frozen=True)
 class Record:
-    """What data/audit.json holds."""
+    """The content of data/audit.json."""
 
     images: int
     layout: str
@@ -89,7 +89,7 @@ def audit(
 
 
 def describe_patients(dataset: Dataset, table: pd.DataFrame) -> str:
-    """How patients are known, when files have been read as well."""
+    """Describe how patients are identified, after reading the files."""
     if dataset.patients_by_source:
         return multi_source.describe_patients(dataset, table)
     by_header = dataset.patients == UNKNOWN and (table["patient"] != "").any()

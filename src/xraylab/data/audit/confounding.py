@@ -25,7 +25,7 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class FileModel:
-    """How well facts about the files tell the classes."""
+    """A classifier of the classes by facts about the files alone."""
 
     auroc: float
     images: int
@@ -34,7 +34,7 @@ class FileModel:
 
 @dataclass(frozen=True)
 class Shortcuts:
-    """What a network could tell the class from besides the anatomy."""
+    """Shortcuts: facts besides the anatomy that go with the class."""
 
     cramers_v: dict[str, float]
     """Cramér's V of each fact with the class, the highest first."""
@@ -52,7 +52,7 @@ def find_shortcuts(index: pd.DataFrame) -> Shortcuts:
 
 
 def facts(index: pd.DataFrame) -> pd.DataFrame:
-    """What is known of each image without looking at its anatomy; a column per fact that varies."""
+    """Collect facts about each image besides its anatomy; a column per fact that varies."""
     table = pd.DataFrame(
         {
             "format": index["format"],
@@ -130,7 +130,7 @@ def warning(v: dict[str, float], model: FileModel | None, images: int) -> str | 
 
 
 def _encode(observed: pd.DataFrame) -> NDArray[np.float64]:
-    """One column of 0 and 1 per frequent text, and the numbers as they are."""
+    """Encode frequent texts as one-hot columns, and numbers as they are."""
     parts = []
     for name, fact in observed.items():
         if pd.api.types.is_numeric_dtype(fact):

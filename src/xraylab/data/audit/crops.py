@@ -57,7 +57,7 @@ def alike(one: Thumbnail, other: Thumbnail) -> float:
 
 
 def most(pictures: int) -> int:
-    """How many pairs of so many pictures get a second look: what keeps its time in proportion."""
+    """The number of pairs to compare in full, in proportion to the number of pictures."""
     return round(2000 + 0.25 * pictures)
 
 

@@ -19,7 +19,7 @@ radiographs, no two different ones do, nor does one and the mirror image or the 
 DOUBTFUL = 50
 """Up to so many, a second look decides: a burned-in letter changes up to so many bits, and a few films are as near."""
 SAME = 0.97
-"""From this correlation of their fine structure on, pictures in doubt are one picture."""
+"""Least correlation of the fine structure of doubtful pairs that count as one picture."""
 ENCODED, BORDER, MIRROR, NEGATIVE, CROP = "encoded", "border", "mirrored", "inverted", "cropped"
 
 
@@ -98,7 +98,7 @@ def _by_hash(index: pd.DataFrame, thumbnails: Images) -> list[pd.DataFrame]:
 def _same(
     thumbnails: Images, transform: Change, pairs: Pairs, bits: NDArray[np.int64], doubtful: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Which of the doubtful pairs look the same, the second one changed; of very many, those with the fewest bits."""
+    """Compare doubtful pairs, the second one transformed; of very many, those with the fewest differing bits."""
     from xraylab.data.audit import crops  # noqa: PLC0415 - as above
 
     same = np.zeros(len(pairs), dtype=bool)

@@ -1,4 +1,4 @@
-"""What can be wrong with the data: each finding in a sentence, with a severity, a count and examples."""
+"""Findings about the data: a sentence each, with a severity, a count and examples."""
 
 import re
 from collections.abc import Iterator
@@ -69,7 +69,7 @@ class Finding:
 
 
 def of_files(index: pd.DataFrame, unreadable: list[str], missing: list[str], left_out: dict[str, int]) -> list[Finding]:
-    """What is wrong with single files, and which were not used. `index` has the columns of data/index.csv."""
+    """Findings about single files, and files not used. `index` has the columns of data/index.csv."""
     examples_of = {
         "unreadable": unreadable,
         "missing": missing,
@@ -177,6 +177,6 @@ def _pairs(near: pd.DataFrame) -> list[str]:
 
 
 def _describe_change(change: str, bits: Any) -> str:
-    """How a picture was changed, and how far its hash is off: of a cropped one the bits say nothing."""
+    """Describe how a copy was changed and by how many bits its hash differs, which says nothing of a cropped one."""
     differing = f"{bits} bits of {hashes.BITS}"
     return {duplicates.ENCODED: differing, duplicates.CROP: change}.get(change, f"{change}, {differing}")

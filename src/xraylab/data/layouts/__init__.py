@@ -31,7 +31,7 @@ entry here, its name in params/names.py; its test goes into tests/data/test_layo
 
 
 def layouts() -> dict[str, Layout]:
-    """Those of plugins and of this package, in the order in which they are tried."""
+    """The layouts of plugins and of this package, in the order of detection."""
     return plugins.everything("layout", LAYOUTS)
 
 
@@ -78,7 +78,7 @@ def read(
 
 
 def count_labels(raw: Path, dataset: Dataset) -> Counter[str]:
-    """How many images each label has, and 0 for folders of images that might be called after a class."""
+    """Count the images of each label, with 0 for folders of images that may be named after a class."""
     counts = Counter(dict.fromkeys((last(folder) for folder in walk(raw).holding if folder), 0))
     for label in dataset.table["label"]:
         counts.update(label.split("|"))

@@ -65,7 +65,7 @@ class Table:
         return {kind: columns[kind] for kind in kinds if columns[kind]}
 
     def image(self, row: Row, path: str, fields: dict[str, str]) -> Image:
-        """What the row tells of an image in these fields."""
+        """The image with these fields taken from the row."""
         return Image(path, "", **{kind: PARSERS[kind](row.cells.get(name, "")) for kind, name in fields.items()})
 
 
@@ -128,7 +128,7 @@ def _named(listing: Listing, names: tuple[str, ...]) -> list[str]:
 
 
 def _names_files(listing: Listing, path: str) -> bool:
-    """Whether a table that cannot be read looks like one of images all the same."""
+    """Return whether an unreadable table looks like a table of images."""
     try:
         header = sheets.read_header(listing.raw / path) if path.lower().endswith((".csv", ".tsv")) else []
     except OSError:
@@ -194,7 +194,7 @@ def _refuse_absent_columns(headers: dict[str, list[str]], cfg: TableConfig) -> N
 
 
 def why_unlabelled(listing: Listing, cfg: TableConfig) -> list[str]:
-    """Why no table gives labels, a line for each."""
+    """Explain for each table why it gives no labels."""
     tables = read(listing, cfg)
     lines = tables.lines()
     for table in [*tables.of_images, *tables.of_patients]:

@@ -29,7 +29,7 @@ KERMANY_PATIENT = re.compile(r"(person\d+_[a-z]+|(?:NORMAL2-)?IM-\d+)[_-]\d", re
 
 
 class Meaning(NamedTuple):
-    """What a folder says about its images."""
+    """The label and split that a folder's name gives its images."""
 
     label: str
     split: str

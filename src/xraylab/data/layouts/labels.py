@@ -13,7 +13,7 @@ from xraylab.errors import DataError
 UNLABELLED = "unlabelled"
 """The label of images that all lie in one folder, whose name is no class."""
 LIKELY = 0.5
-"""How alike two names are at least that are said to be near."""
+"""Smallest similarity of two names that are suggested for each other."""
 
 
 def assign_classes(images: list[Image], cfg: LayoutConfig) -> tuple[list[Image], Counter[str]]:
@@ -36,7 +36,7 @@ def assign_classes(images: list[Image], cfg: LayoutConfig) -> tuple[list[Image],
 
 
 def count_labels(images: list[Image]) -> Counter[str]:
-    """How many images each of the data's labels has."""
+    """Count the images of each label in the data."""
     return Counter(finding for image in images for finding in image.label.split("|") if finding)
 
 

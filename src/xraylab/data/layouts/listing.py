@@ -85,7 +85,7 @@ class Listing:
         return next((folder for folder in self.by_depth if folder in self.holding and fits(folder)), None)
 
     def holds_directly(self, folder: str) -> bool:
-        """Whether an image lies in `folder` itself."""
+        """Return whether an image lies in `folder` itself."""
         return any(map(is_image, self.files.get(folder, [])))
 
     def summary(self) -> list[str]:
@@ -146,7 +146,7 @@ def _most_alike(paths: list[str], name: str) -> list[str]:
 
 
 def _count_shared(folders: list[str], other_folders: list[str]) -> int:
-    """How many folders are the same, from the file upwards."""
+    """Count the equal folders, from the file upwards."""
     return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(folders, other_folders, strict=False))))
 
 
@@ -176,7 +176,7 @@ def is_table(name: str) -> bool:
 
 
 def is_mask(path: str, top: str) -> bool:
-    """Whether the path leads from `top` through a folder of masks: they may have the names of their images."""
+    """Return whether the path leads from `top` through a folder of masks, which may have their images' names."""
     return is_below(path, top) and "mask" in parent(relative(path, top)).lower()
 
 

@@ -25,7 +25,7 @@ from xraylab.params.data import Data
 
 Labels = dict[str, list[str]]
 IGNORE_OTHERS = "others"
-"""Of `ignore`: every label that is in no class."""
+"""Value of `ignore`: every label that is in no class."""
 
 
 class SourceConfig(NamedTuple):
@@ -123,7 +123,7 @@ def prefix_patients(source: pd.Series, patient: pd.Series) -> pd.Series:
 
 
 def describe_patients(dataset: Dataset, table: pd.DataFrame) -> str:
-    """How the patients of each source are known, when headers of files in `table` have been read as well."""
+    """Describe how the patients of each source are identified, after reading the headers of files in `table`."""
     with_patients = set(table["source"][table["patient"] != ""])
     ways = {
         name: "DICOM's PatientID" if way == UNKNOWN and name in with_patients else way
@@ -210,7 +210,7 @@ def _counts(labels: pd.Series) -> str:
 
 
 def _summarize(by_source: dict[str, str]) -> str:
-    """What holds of all sources, else what holds of each."""
+    """The common value of all sources, else the value of each."""
     if len(set(by_source.values())) == 1:
         return next(iter(by_source.values()))
     return "; ".join(f"{name}: {text}" for name, text in by_source.items())

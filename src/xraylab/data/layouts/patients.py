@@ -1,4 +1,4 @@
-"""Whose images they are: known by a pattern, by patients.csv, by the layout, or by published file names."""
+"""Identify patients: by a pattern, by patients.csv, by the layout, or by published file names."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a layout is, and what reading one yields."""
+"""Layouts and the records that reading one yields."""
 
 import re
 from collections import Counter
@@ -14,7 +14,7 @@ from xraylab.data.names import some
 from xraylab.errors import DataError
 
 UNKNOWN = "unknown"
-"""How patients are known, where they are not."""
+"""The source of patients where they are unknown."""
 
 SPLITS = {
     "train": "train", "training": "train",
@@ -116,7 +116,7 @@ class LayoutConfig:
         return [label for label, owner in self.by_label.items() if owner == name]
 
     def are_folders(self, listing: Listing) -> bool:
-        """Whether every class has a folder of images: then no table is read for labels."""
+        """Return whether every class has a folder of images: then no table is read for labels."""
         if dict(self.tables.columns).get("label"):
             return False
         names = {last(folder) for folder in listing.holding}
@@ -130,7 +130,7 @@ class Layout(NamedTuple):
     detect: Callable[[Listing, LayoutConfig], str]
     read: Callable[[Listing, LayoutConfig], Entries | None]
     own_tables: bool = False
-    """Whether `read` reads all tables of the data set, so that no other table is joined to its images."""
+    """True if `read` reads all tables of the data set, so that no other table is joined to its images."""
 
 
 @dataclass(frozen=True)

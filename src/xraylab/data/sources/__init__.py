@@ -1,4 +1,4 @@
-"""Where images come from: what a source holds now, and a copy of it under data/raw."""
+"""Sources of images: describe their content, and copy it to data/raw."""
 
 import re
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ class Kind(Protocol):
     """A module that knows sources of one kind."""
 
     def describe(self, address: Address) -> dict[str, Any]:
-        """What the source holds now, cheaply. Errors: UnreachableError, DataError."""
+        """Describe the source's present content, cheaply. Errors: UnreachableError, DataError."""
 
     def copy(self, address: Address, target: Path, downloads: Path) -> None:
         """Bring its files into the existing folder `target`, by way of the folder `downloads`."""
 
 
 KINDS: dict[str, Kind] = {"https": https, "kaggle": kaggle}
-"""By what the address begins with; every other kind of address that DVC or fsspec knows is one of `remotes`."""
+"""Modules by scheme of the address; all other schemes of DVC and fsspec are handled by `remotes`."""
 
 
 def locate(source: str, home: Path, sha256: str | None) -> Path | Address:
@@ -45,7 +45,7 @@ def locate(source: str, home: Path, sha256: str | None) -> Path | Address:
 
 
 def describe(source: Path | Address, hash_cache: Path) -> dict[str, Any]:
-    """What the source holds now: its kind, its name, and what changes when its files do.
+    """Describe the source's present content: its kind, its name, and a fingerprint of its files.
 
     `hash_cache` is a table that spares reading unchanged local files again. Errors: UnreachableError, DataError.
     """

@@ -23,13 +23,13 @@ from xraylab.errors import DataError
 
 SUFFIXES = {"zip": (".zip",), "tar": (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")}
 RATIO = 200
-"""So many times its own size an archive may unpack to, above `FLOOR` bytes. X-rays pack to a half or a tenth."""
+"""Largest ratio of unpacked to packed size, above `FLOOR` bytes. X-rays pack to a half or a tenth."""
 FLOOR = 100_000_000
 MEMBERS = 5_000_000
 BLOCK = 1 << 20
 MAX_NAMED = 20
 TEXTS = (*TABLE_SUFFIXES, ".txt")
-"""What a layout reads of a source, besides the names of its files."""
+"""Files that a layout reads, besides the names of all files."""
 DAMAGED = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -58,7 +58,7 @@ def kind(name: str) -> str | None:
 
 
 def bring(file: Path, name: str, target: Path, source: str) -> None:
-    """Put the downloaded `file`, called `name` where it came from, into `target`, unpacked if it is an archive."""
+    """Move the downloaded `file`, originally called `name`, into `target`, unpacked if it is an archive."""
     what = kind(name) or ("zip" if zipfile.is_zipfile(file) else "tar" if tarfile.is_tarfile(file) else None)
     if what:
         unpack(what, file, target, source)
@@ -95,7 +95,7 @@ def _unpack_zip(file: Path, target: Path, source: Path | str, sample: int | None
 
 
 def _plain(entry: zipfile.ZipInfo) -> bool:
-    """Whether a zip's entry is a file: the upper half of its attributes is a Unix mode, or nothing."""
+    """Return whether a zip's entry is a file: the upper half of its attributes is a Unix mode, or 0."""
     return stat.S_IFMT(entry.external_attr >> 16) in (0, stat.S_IFREG)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from requests import Response, Session
 
 PREFIXES = ("https://",)
-"""What a download, and every redirect on its way, may begin with."""
+"""Prefix that a download and all of its redirects must have."""
 TIMEOUT = (10, 60)
 """Seconds to connect, and to wait for the next bytes."""
 BLOCK = 1 << 20
@@ -123,6 +123,6 @@ def _refuse_status(response: "Response", url: str) -> None:
 
 
 def _first_byte(response: "Response") -> int:
-    """Where in the file the answer begins: 0 unless it is a part of it (status 206)."""
+    """The offset of the answer in the file: 0 unless it is partial (status 206)."""
     match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     return int(match[1]) if match and response.status_code == 206 else 0

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CLIENT = "kaggle.api.kaggle_api_extended"
 SLUG = r"[A-Za-z0-9][\w-]*"
 LISTED = 200
-"""How many of a competition's files enter its description: one answer of Kaggle."""
+"""Number of a competition's files in its description: one answer of Kaggle."""
 LOGIN = (
     "get a token at https://www.kaggle.com/settings/api and keep it as ~/.kaggle/kaggle.json, "
     "or in KAGGLE_USERNAME and KAGGLE_KEY"

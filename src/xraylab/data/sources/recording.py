@@ -1,4 +1,4 @@
-"""What data/source.json records of the sources, after a look whether what they hold fits the study."""
+"""Describe the sources for data/source.json, after checking that their content fits the study."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Warn = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Locations:
-    """Where a study keeps things: its home, its hashes of source files, and the folders that its stages write."""
+    """Locations in a study: its home, the cache of file hashes, and the folders that its stages write."""
 
     home: Path
     hash_cache: Path
@@ -38,7 +38,7 @@ class Locations:
 
 
 def describe(data: Data, recorded: Record, locations: Locations, warn: Warn) -> Record:
-    """What the source holds now, or each of several; `recorded` is what was recorded of it the last time.
+    """Describe the source, or each of several; `recorded` is the previous description.
 
     `warn` is told of a source that cannot be reached, of which the recorded version stays.
 
@@ -88,7 +88,7 @@ def _locate(address: str, sha256: str | None, locations: Locations) -> Path | so
 def _describe(
     source: Path | sources.Address | None, data: Data, recorded: Record, locations: Locations, warn: Warn
 ) -> Record:
-    """What the source holds now; what was recorded of it, where it cannot be reached from this machine."""
+    """Describe one source; the previous description where this machine cannot reach it."""
     if source is None:
         return {"kind": "demo", **data.demo.model_dump()}
     try:

@@ -19,10 +19,10 @@ from xraylab.errors import DataError, XraylabError
 ALIASES = {"az": "azure", "gcs": "gs"}
 """Other names of what DVC knows."""
 ONE_BY_ONE = ("ftp", "sftp", "smb")
-"""Where fsspec has one connection, which cannot bring two files at a time."""
+"""Schemes with a single connection in fsspec, which cannot download two files at a time."""
 CHECKSUMS = ("ETag", "etag", "md5", "md5Hash", "Content-MD5", "content_md5", "checksum", "sha")
 TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
-"""What file systems call them: the first that a file has says that it changed."""
+"""Names that file systems use: the first that a file has tells when it changed."""
 Listing = dict[str, dict[str, Any]]
 
 
@@ -68,7 +68,7 @@ def local_folder(address: Address) -> Path | None:
 
 
 def is_known(scheme: str) -> bool:
-    """Whether DVC or fsspec knows the scheme; what it needs may still be missing."""
+    """Return whether DVC or fsspec knows the scheme, whose package may still be missing."""
     from dvc.config_schema import REMOTE_SCHEMAS  # type: ignore[import-untyped] # noqa: PLC0415 - slow, and seldom needed
     from fsspec.registry import known_implementations  # type: ignore[import-untyped] # noqa: PLC0415
 
@@ -77,7 +77,7 @@ def is_known(scheme: str) -> bool:
 
 @contextmanager
 def _reach(address: Address) -> Iterator[None]:
-    """What goes wrong becomes an UnreachableError. The file systems' errors have no class in common but Exception."""
+    """Turn errors into UnreachableError; the file systems' errors have no class in common but Exception."""
     try:
         yield
     except XraylabError:
@@ -129,7 +129,7 @@ def _open(address: Address) -> tuple[Any, str]:
 
 
 def _list(system: Any, path: str, address: Address) -> Listing:
-    """What the file system says of every file that is not hidden, by its name below `path`, or by its own name."""
+    """List the file system's information about every visible file, by its name below `path`, or by its own name."""
     info = system.info(path)
     if info["type"] != "directory":
         return {address.name: info}

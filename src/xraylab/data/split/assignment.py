@@ -56,7 +56,7 @@ def assign(index: pd.DataFrame, near: pd.DataFrame, cfg: Split) -> Assignment:
 
 
 def find_leaks(assignment: Assignment, near: pd.DataFrame) -> list[tuple[int | None, Finding]]:
-    """What crosses splits, each with its fold. Errors: DataError where split.on_leakage does not allow it."""
+    """Find leakage across splits, each with its fold. Errors: DataError where split.on_leakage does not allow it."""
     accepted = assignment.cfg.on_leakage == "accept"
     leaks = [
         (fold if assignment.has_folds else None, leak)
@@ -94,7 +94,7 @@ def write(assignment: Assignment, leaks: list[tuple[int | None, Finding]], folde
 
 
 def lines(assignment: Assignment, leaks: list[tuple[int | None, Finding]]) -> Iterator[str]:
-    """What leaks, what was left out, and the images of each split, as people read them in a log."""
+    """Describe leakage, images left out, and the images of each split for a log."""
     yield from (f"accepted: {_describe(*leak)}" for leak in leaks)
     removed, sources = assignment.removed, assignment.test_sources
     yield from (f"left out: {sentence}" for sentence in _removed_sentences(assignment))
@@ -119,7 +119,7 @@ def _describe(fold: int | None, leak: Finding) -> str:
 
 
 def _removed_sentences(assignment: Assignment) -> Iterator[str]:
-    """How many images left, and why; of each fold where each tests a source."""
+    """Summarize how many images left, and why; per fold where each fold tests a source."""
     removed = assignment.removed
     if not assignment.test_sources:
         yield from leakage.sentences(removed)

@@ -12,7 +12,7 @@ from xraylab.data.split.strategies import UNUSED, groups
 from xraylab.errors import DataError
 
 PRIORITY = ("test", "valid", "train")
-"""From the one that keeps all its images to the one that gives way."""
+"""Splits by priority: the first keeps all its images, the last gives way."""
 COLUMNS = ["id", "label", "split", "reason", "copy_of"]
 NONE = pd.DataFrame(columns=COLUMNS)
 SPLIT_NAMES = {"train": "training", "valid": "validation", "test": "test"}
@@ -49,7 +49,7 @@ def _to_first(values: pd.Series) -> NDArray[np.int64]:
 
 
 def find_leaving(split: pd.Series, unit: pd.Series) -> pd.Series:
-    """Which images have to leave so that no unit has images in two splits: (n,) bool.
+    """Find the images to remove so that no unit has images in two splits: (n,) bool.
 
     The test split loses none. Of units with a test image, all training and validation images leave; of those with a
     validation image, the training images.
@@ -119,7 +119,7 @@ def explain(
 
 
 def sentences(removed: pd.DataFrame) -> Iterator[str]:
-    """How many images left each split, and why, in sentences without names."""
+    """Summarize how many images left each split, and why, without names."""
     counts = removed.groupby(["split", "reason"], sort=False).size()
     for (split, reason), count in zip(counts.index, counts, strict=True):
         one, more = REASONS[str(reason)]

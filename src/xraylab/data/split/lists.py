@@ -13,7 +13,7 @@ from xraylab.errors import DataError, MissingError
 FILES = {"train": "train_data.csv", "valid": "valid_data.csv", "test": "test_data.csv"}
 OPTIONAL = ("valid",)
 COLUMNS = ("id", "path", "image")
-"""What an image may be called by: its id, its path below data/raw, or its file name where that is unique."""
+"""Columns that may name an image: id, path below data/raw, or file name where that is unique."""
 
 Rows = list[tuple[str, str]]  # name, split
 
@@ -43,7 +43,7 @@ def write_record(column: str, rows: Rows, folder: str, path: Path) -> None:
 
 
 def read_record(path: Path, folder: str) -> tuple[str, Rows]:
-    """What data/given_splits.csv holds. Errors: MissingError where it was not made from the lists in `folder`."""
+    """Read data/given_splits.csv. Errors: MissingError where it was not made from the lists in `folder`."""
     if recorded_folder(path) != folder:
         raise MissingError(f"{path} was not made from the lists in split.files ({folder}): `dvc repro` makes it anew")
     column = sheets.read_header(path)[0]

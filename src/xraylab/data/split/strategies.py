@@ -151,7 +151,7 @@ def share(fraction: float, count: int) -> int:
 
 
 def groups(table: pd.DataFrame) -> pd.Series:
-    """What must stay together: the patient, or the image where the patient is unknown."""
+    """Name the group that stays together: the patient, or the image where the patient is unknown."""
     return table["patient"].where(table["patient"] != "", "image " + table["id"])
 
 
