@@ -306,7 +306,7 @@ def test_a_network_that_knows_the_finding_points_at_it_and_random_ones_do_not(me
     assert knows["hit_rate_other"] < 0.15
     random = [localization.metrics(map_of(detector(seed), images, classes).numpy(), masks) for seed in range(1, 9)]
     for name in ("hit_rate", "inside"):
-        found, elsewhere = (np.mean([each[key] for each in random]) for key in (name, f"{name}_elsewhere"))
+        found, elsewhere = (np.mean([each[key] for each in random]) for key in (name, f"{name}_other"))
         assert found == pytest.approx(elsewhere, abs=0.05)
         assert found < 2 * knows["chance"] < knows[name] / 2
 

@@ -65,7 +65,8 @@ def test_an_unknown_key_is_answered_with_the_nearest(override: str, hint: str, t
 
 
 def test_a_key_with_a_free_name_is_left_to_dvc(tmp_path: Path) -> None:
-    said = dry_run.lines(small.study(tmp_path), ["+evaluate.goals.at_least.accuracy=0.9"])
+    study = small.study(tmp_path)
+    said = dry_run.lines(study, ["+evaluate.goals.at_least.accuracy=0.9"])
     assert said[0].endswith(", evaluate.goals.at_least.accuracy")
     with pytest.raises(ParamsError, match=r"Could not override 'evaluate\.goals\.at_least\.f1'"):
-        dry_run.lines(small.study(tmp_path), ["evaluate.goals.at_least.f1=0.9"])
+        dry_run.lines(study, ["evaluate.goals.at_least.f1=0.9"])
