@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from conftest import Loaded
 from huggingface_hub import constants
 from model_configs import model_config
 from published_weights import ark, eva, published, zeros
+from ruamel.yaml import YAML
 from torch import nn
 
 from xraylab import files
@@ -229,3 +231,14 @@ def test_a_pickle_that_asks_for_more_is_refused(tmp_path: Path) -> None:
             unpickling.convert(tmp_path / f"{name}.pt")
     assert not list(tmp_path.glob("*.safetensors"))
     assert not Path("/tmp/evil").exists()
+
+
+def test_the_documented_comparison_of_backbones_can_be_used(tmp_path: Path) -> None:
+    text = (small.REPOSITORY / "docs/weights.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"    experiments:\n(?:      .*\n)+", text)
+    documented = YAML(typ="safe").load(textwrap.dedent(block))["experiments"]
+    study = small.study(tmp_path, lambda tree: (tree["images"].update(size=518), tree.update(experiments=documented)))
+    params = config.read(study / "params.yaml")
+    probe = params.experiment("rad-dino-probe").model
+    assert (probe.arch, probe.img_size, probe.freeze.cache) == ("vit_base_patch14_dinov2", 518, True)
+    assert all(registry.find(params.experiment(name).model.pretrained) for name in documented if name != "baseline")
