@@ -9,18 +9,18 @@ bench/results/engines.json.
 
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import measure
+import psutil
 
 from xraylab.jobs.engines import ENGINES
 from xraylab.jobs.engines.engine import FINAL, Command, Resources, State
@@ -34,6 +34,7 @@ SLEEP = 0.1
 CAP = 100.0  # seconds for one size
 POLL = 1.0
 SIDE_BY_SIDE = 8
+WAITING, SETTLED, WATCHED = (0, 100, 400), 5.0, 10.0
 DVC_YAML = """stages:
   train:
     matrix:
@@ -43,6 +44,7 @@ DVC_YAML = """stages:
       - ${{item.experiment}}.txt
 vars: [{{experiments: [{experiments}]}}]
 """  # noqa: E501
+JOBS = "jobs that sleep for 0.1 s on two nodes of one core"
 ENTRY = "cmd: train\nouts:\n- path: x.txt\n  md5: 0123456789abcdef0123456789abcdef\n  size: 1\n"
 
 Row = dict[str, Any]
@@ -106,7 +108,7 @@ def engine_row(name: str, resources: Resources, size: int, folder: Path) -> Row:
         "done": done,
         "seconds": seconds,
         "jobs/s": done / seconds,
-        "overhead per job, s": SLOTS * seconds / max(done, 1) - SLEEP,
+        "overhead per job, s": SLOTS * seconds / done - SLEEP if done else None,
         "to ask for all, ms": 1000 * sorted(asked)[len(asked) // 2],
     }
 
@@ -116,6 +118,34 @@ def settle(engine: Any, ids: list[str]) -> None:
     end = time.monotonic() + 30
     while time.monotonic() < end and any(status.state not in FINAL for status in engine.status(ids).values()):
         time.sleep(POLL)
+
+
+def waiting_rows() -> list[Row]:
+    """Cores that the processes of Ray's head keep busy while jobs wait, with nothing else to do."""
+    rows, waiting = list[Row](), 0
+    with ray_cluster() as resources, tempfile.TemporaryDirectory() as folder:
+        engine = ENGINES["ray"]()
+        engine.submit([Command("busy", ("sleep", "1000"))] * SLOTS, resources, Path(folder))
+        head = next(child for child in psutil.Process().children() if "--head" in child.cmdline())
+        for size in WAITING:
+            engine.submit([Command("waits", ("true",))] * (size - waiting), resources, Path(folder))
+            waiting = size
+            time.sleep(SETTLED)
+            before, start = processor_seconds(head), time.monotonic()
+            time.sleep(WATCHED)
+            cores = (processor_seconds(head) - before) / (time.monotonic() - start)
+            measure.say(f"ray, {size} jobs wait: {cores:.3f} cores")
+            rows.append({"jobs that wait": size, "cores of the head": cores})
+    return rows
+
+
+def processor_seconds(top: psutil.Process) -> float:
+    """Of a process and all below it that live."""
+    total = 0.0
+    for process in [top, *top.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            total += sum(process.cpu_times()[:2])
+    return total
 
 
 def dvc_rows() -> list[Row]:
@@ -215,17 +245,21 @@ def project(folder: Path, size: int, s3: Any = None) -> Path:
     return root
 
 
+PARTS: dict[str, Callable[[], measure.Tables]] = {
+    "ray": lambda: {
+        f"Ray: {JOBS}": engine_rows("ray", ray_cluster),
+        "Cores that the processes of Ray's head keep busy": waiting_rows(),
+    },
+    "slurm": lambda: {f"SLURM: {JOBS}": engine_rows("slurm", slurm_cluster)},
+    "dvc": lambda: {
+        "DVC for one job in a clone of its own, a second of work included": dvc_rows(),
+        "Several dvc at once, each on a stage of one second": lock_rows(),
+    },
+}
+
+
 def main() -> None:
-    wanted = sys.argv[1:] or ["ray", "slurm", "dvc"]
-    tables: measure.Tables = {}
-    rows = [
-        *(engine_rows("ray", ray_cluster) if "ray" in wanted else []),
-        *(engine_rows("slurm", slurm_cluster) if "slurm" in wanted and shutil.which("sbatch") else []),
-    ]
-    tables |= {"Jobs that sleep for 0.1 s on two nodes of one core": rows} if rows else {}
-    if "dvc" in wanted:
-        tables["DVC for one job in a clone of its own, a second of work included"] = dvc_rows()
-        tables["Several dvc at once, each on a stage of one second"] = lock_rows()
+    tables = {title: rows for part in sys.argv[1:] or PARTS for title, rows in PARTS[part]().items()}
     sys.exit(0 if measure.write("engines", tables, {}) else 1)
 
 
