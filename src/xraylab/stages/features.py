@@ -1,6 +1,6 @@
 """features: precompute the features of frozen backbones, once for all experiments that share them."""
 
-from xraylab import files, shards
+from xraylab import files
 from xraylab.errors import ParamsError
 from xraylab.model import names
 from xraylab.params import config
@@ -49,7 +49,8 @@ def _compute(configs: dict[str, ExperimentConfig], classes: list[str], paths: Pa
     """The key of each experiment's features, which are computed unless they are there."""
     if not configs:
         return {}
-    from xraylab.model import create  # noqa: PLC0415 - as above
+    from xraylab import shards  # noqa: PLC0415 - as above
+    from xraylab.model import create  # noqa: PLC0415
 
     hashes = shards.hashes(paths.cache)
     return {name: create.cache_features(cfg, classes, paths, hashes, print) for name, cfg in configs.items()}
