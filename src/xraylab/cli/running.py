@@ -9,6 +9,7 @@ from xraylab.cli.common import Run, print_lines, read_study
 
 app = typer.Typer()
 PANEL = "Run and search"
+ON = "On a cluster (--on)"
 
 
 @app.command("run", hidden=True)
@@ -23,12 +24,80 @@ def repro(
             " model.json, and must stay the same for a stopped training to resume.",
         ),
     ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(metavar="ENGINE", help="Run each experiment as a job of a cluster: slurm.", rich_help_panel=ON),
+    ] = None,
+    gpus_per_job: Annotated[int, typer.Option(min=0, help="GPUs of each job.", rich_help_panel=ON)] = 0,
+    jobs_per_gpu: Annotated[
+        int, typer.Option(min=1, help="Small experiments that share one GPU.", rich_help_panel=ON)
+    ] = 1,
+    cpus: Annotated[
+        int, typer.Option(min=1, help="Cores of each job, and threads in which it computes.", rich_help_panel=ON)
+    ] = 1,
+    time: Annotated[
+        int | None, typer.Option(min=1, help="Minutes of each job; one that needs more goes on.", rich_help_panel=ON)
+    ] = None,
+    partition: Annotated[str | None, typer.Option(help="SLURM's partition.", rich_help_panel=ON)] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="Any option of sbatch, such as qos=long; repeatable.", rich_help_panel=ON
+        ),
+    ] = None,
+    git_remote: Annotated[
+        str, typer.Option(help="The git remote that the jobs clone from.", rich_help_panel=ON)
+    ] = "origin",
+    scratch: Annotated[
+        str | None,
+        typer.Option(
+            help="A folder on each node for the clones and for a cache that its jobs share; by default a temporary one"
+            " per job.",
+            rich_help_panel=ON,
+        ),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder for the engine's files, if its nodes do not see the study's .xraylab/jobs.",
+            rich_help_panel=ON,
+        ),
+    ] = None,
+    commit: Annotated[bool, typer.Option("--commit", help="Commit what is not.", rich_help_panel=ON)] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for another caller.", rich_help_panel=ON)] = False,
+    attach: Annotated[
+        bool, typer.Option("--attach", help="Watch the jobs that an earlier call has submitted.", rich_help_panel=ON)
+    ] = False,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="End the jobs that an earlier call has submitted.", rich_help_panel=ON)
+    ] = False,
 ) -> None:
-    """Bring the study up to date like `dvc repro`, with N experiments side by side (--jobs N)."""
-    from xraylab.jobs import repro
+    """Bring the study up to date like `dvc repro`, N experiments side by side (--jobs N) or on a cluster (--on)."""
+    from xraylab.errors import DataError
+    from xraylab.jobs import cluster, repro
+    from xraylab.jobs.engines.engine import Resources
     from xraylab.paths import Paths
 
-    repro.run(Paths.here(), jobs)
+    if on is None:
+        repro.run(Paths.here(), jobs)
+        return
+    if jobs is not None:
+        raise DataError("--jobs is of this machine alone, and --on of a cluster: give one of them")
+    options = parse_options("--slurm", slurm or [])
+    resources = Resources(gpus_per_job, jobs_per_gpu, cpus, time, partition, options)
+    call = cluster.Call(on, resources, git_remote, commit, wait, scratch, folder)
+    command = cluster.attach if attach else cluster.cancel if cancel else cluster.run
+    command(Paths.here(), call)
+
+
+def parse_options(flag: str, pairs: list[str]) -> dict[str, str]:
+    """Options of an engine, from KEY=VALUE. Errors: DataError."""
+    from xraylab.errors import DataError
+
+    parted = [pair.partition("=") for pair in pairs]
+    if wrong := [pair for pair, (key, sign, _) in zip(pairs, parted, strict=True) if not (key and sign)]:
+        raise DataError(f"{flag} {wrong[0]}: write {flag} KEY=VALUE")
+    return {key: value for key, _, value in parted}
 
 
 @app.command(rich_help_panel=PANEL)

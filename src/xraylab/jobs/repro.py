@@ -28,7 +28,9 @@ def run(paths: Paths, jobs: int | None) -> None:
 
     Errors: XraylabError where a stage fails. A signal ends everything that was started, and then this process.
     """
-    until_signal(paths.root, lambda dvc: _up_to_date(dvc, paths, jobs), "`xraylab repro` and `dvc repro` go on")
+    until_signal(
+        paths.root, lambda dvc: _up_to_date(dvc, paths, jobs), "`xraylab repro` and `dvc repro` go on from here"
+    )
 
 
 def until_signal(root: Path, work: Callable[[Dvc], Coroutine[Any, Any, None]], resume: str) -> None:
@@ -37,7 +39,7 @@ def until_signal(root: Path, work: Callable[[Dvc], Coroutine[Any, Any, None]], r
     dvc = Dvc(root)
     if number := asyncio.run(_first_signal(dvc, work(dvc))):
         remove_torn_lock(root)
-        Console(stderr=True).print(f"stopped; {resume} from here", highlight=False)
+        Console(stderr=True).print(f"stopped; {resume}", highlight=False)
         sys.exit(128 + number)
 
 

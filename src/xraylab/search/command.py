@@ -36,7 +36,9 @@ def run(params: Params, paths: Paths) -> None:
     paths.searches.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(paths.searches / "lock", timeout=0):
-            repro.until_signal(paths.root, lambda dvc: _search(dvc, params, paths), "`xraylab search` goes on")
+            repro.until_signal(
+                paths.root, lambda dvc: _search(dvc, params, paths), "`xraylab search` goes on from here"
+            )
     except Timeout:
         raise XraylabError("another search runs in this study; wait for it, or stop it") from None
 

@@ -11,4 +11,10 @@ def _ray() -> Engine:
     return Ray()
 
 
-ENGINES: dict[str, Callable[[], Engine]] = {"ray": _ray}
+def _slurm() -> Engine:
+    from xraylab.jobs.engines.slurm import Slurm  # noqa: PLC0415 - as above
+
+    return Slurm()
+
+
+ENGINES: dict[str, Callable[[], Engine]] = {"slurm": _slurm, "ray": _ray}

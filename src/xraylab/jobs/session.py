@@ -1,0 +1,85 @@
+"""A session: the jobs that one call of `xraylab repro --on` has submitted, in a file from which any shell goes on."""
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from xraylab import files
+from xraylab.jobs.engines.engine import FINAL, Resources, State
+
+FILE = "session.json"
+
+
+@dataclass
+class Submitted:
+    """A job: its stages, its id with the engine (None: not handed over yet), and how it stands.
+
+    `epoch`: the last one it was seen to finish; `epoch_before`: when its present attempt began; `idle`: how many
+    attempts in a row finished none.
+    """
+
+    stages: tuple[str, ...]
+    id: str | None = None
+    state: State = State.PENDING
+    node: str | None = None
+    reason: str = ""
+    attempts: int = 0
+    epoch: int = 0
+    epoch_before: int = 0
+    idle: int = 0
+
+
+@dataclass
+class Session:
+    """`engine`, `resources`, `commit` and `ref` are those of all jobs; `study` names its folder of the channel."""
+
+    folder: Path
+    engine: str
+    resources: Resources
+    study: str
+    repository: str
+    commit: str
+    ref: str
+    size: int
+    scratch: str | None = None
+    jobs: dict[str, Submitted] = field(default_factory=dict)
+    ended: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def logs(self) -> Path:
+        """One log per job."""
+        return self.folder / "logs"
+
+    @property
+    def live(self) -> dict[str, Submitted]:
+        """The jobs that have not ended."""
+        return {name: job for name, job in self.jobs.items() if job.state not in FINAL}
+
+    def save(self) -> None:
+        files.write_json({**asdict(self), "folder": str(self.folder)}, self.folder / FILE)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Session":
+        tree = files.read_json(folder / FILE)
+        jobs = {
+            name: Submitted(**{**job, "stages": tuple(job["stages"]), "state": State(job["state"])})
+            for name, job in tree["jobs"].items()
+        }
+        return cls(**{**tree, "folder": folder, "resources": Resources(**tree["resources"]), "jobs": jobs})
+
+
+def unfinished(jobs: Path) -> Session | None:
+    """The session whose end nobody has seen; None where there is none."""
+    sessions = [Session.load(file.parent) for file in sorted(jobs.glob(f"*/{FILE}"))]
+    return next((session for session in reversed(sessions) if not session.ended), None)
+
+
+def new_folder(jobs: Path) -> Path:
+    """A folder that sorts by the time at which it was made."""
+    folder = jobs / time.strftime("%Y%m%d-%H%M%S")
+    folder.mkdir(parents=True)
+    return folder
