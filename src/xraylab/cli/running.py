@@ -26,7 +26,9 @@ def repro(
     ] = None,
     on: Annotated[
         str | None,
-        typer.Option(metavar="ENGINE", help="Run each experiment as a job of a cluster: slurm.", rich_help_panel=ON),
+        typer.Option(
+            metavar="ENGINE", help="Run each experiment as a job of a cluster: slurm or ray.", rich_help_panel=ON
+        ),
     ] = None,
     gpus_per_job: Annotated[int, typer.Option(min=0, help="GPUs of each job.", rich_help_panel=ON)] = 0,
     jobs_per_gpu: Annotated[
@@ -43,6 +45,12 @@ def repro(
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE", help="Any option of sbatch, such as qos=long; repeatable.", rich_help_panel=ON
+        ),
+    ] = None,
+    ray: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="An option of Ray's, such as address=URL; repeatable.", rich_help_panel=ON
         ),
     ] = None,
     git_remote: Annotated[
@@ -83,7 +91,10 @@ def repro(
         return
     if jobs is not None:
         raise DataError("--jobs is of this machine alone, and --on of a cluster: give one of them")
-    options = parse_options("--slurm", slurm or [])
+    flags = {"slurm": slurm or [], "ray": ray or []}
+    if others := [f"--{name}" for name, pairs in flags.items() if pairs and name != on]:
+        raise DataError(f"{others[0]} is not for --on {on}")
+    options = parse_options(f"--{on}", flags.get(on, []))
     resources = Resources(gpus_per_job, jobs_per_gpu, cpus, time, partition, options)
     call = cluster.Call(on, resources, git_remote, commit, wait, scratch, folder)
     command = cluster.attach if attach else cluster.cancel if cancel else cluster.run

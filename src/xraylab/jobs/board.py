@@ -12,7 +12,7 @@ from rich.text import Text
 from xraylab.jobs.engines.engine import FINAL, State
 from xraylab.jobs.node import Report
 from xraylab.jobs.session import Session, Submitted
-from xraylab.progress import spelt
+from xraylab.progress import duration
 
 HEADS = ("experiment", "state", "node", "device", "epoch", "metric", "left")
 
@@ -51,7 +51,7 @@ class Board:
         left = report.seconds_left if job.state == State.RUNNING else None
         return (
             name, doing, node, report.device, _epoch(report.epoch, report.epochs),
-            _metric(report.metrics, self.monitors(name)), "" if left is None else f"{spelt(left)} left",
+            _metric(report.metrics, self.monitors(name)), "" if left is None else f"{duration(left)} left",
         )  # fmt: skip
 
     def picture(self) -> Group:
