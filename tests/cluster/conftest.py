@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import small
 import slurm_cluster
+import small
 import under_dvc
 from slurm_cluster import SlurmCluster
 

@@ -101,6 +101,21 @@ def repro(
     command(Paths.here(), call)
 
 
+@app.command(rich_help_panel=PANEL)
+def cluster_file(
+    kind: Annotated[str, typer.Argument(metavar="sky|kubernetes", help="SkyPilot or Kubernetes.")],
+    nodes: Annotated[int, typer.Option(min=1, help="Machines, or pods at once.")] = 2,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs of each machine or pod.")] = 1,
+    cpus: Annotated[int, typer.Option(min=1, help="Cores of each run, and threads in which it computes.")] = 4,
+    git_remote: Annotated[str, typer.Option(help="The git remote that the runs clone from.")] = "origin",
+) -> None:
+    """Print a commented YAML file with which SkyPilot or Kubernetes trains the study's runs."""
+    from xraylab.jobs import cluster_files
+    from xraylab.paths import Paths
+
+    print(cluster_files.text(Paths.here(), kind, nodes, gpus, cpus, git_remote), end="")
+
+
 def parse_options(flag: str, pairs: list[str]) -> dict[str, str]:
     """Options of an engine, from KEY=VALUE. Errors: DataError."""
     from xraylab.errors import DataError

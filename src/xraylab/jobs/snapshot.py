@@ -28,7 +28,7 @@ def git(root: Path, *arguments: str, **environment: str) -> str:
     )  # fmt: skip
     if done.returncode != 0:
         raise XraylabError(f"`git {' '.join(arguments)}` failed", done.stderr.splitlines())
-    return done.stdout.strip()
+    return done.stdout.rstrip()  # `git status` begins lines with a blank
 
 
 def changed(root: Path, but: Sequence[str]) -> list[str]:
