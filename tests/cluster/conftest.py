@@ -50,7 +50,7 @@ def two_experiments(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small study of two experiments whose stages before the experiments have run; to be copied."""
     study = small.study(tmp_path_factory.mktemp("original") / "study", under_dvc.only("baseline", "l2"))
     small.commit(study)
-    under_dvc.succeed(study, "repro", "features", OMP_NUM_THREADS="1")
+    under_dvc.succeed(study, "repro", "split", "features", OMP_NUM_THREADS="1")
     return study
 
 

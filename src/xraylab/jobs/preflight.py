@@ -70,8 +70,9 @@ def _check_remote(root: Path) -> None:
             f" dvc remote modify {name} url {path}"
         )
     try:
-        Channel.open(root, "check").write("reached", "from-the-caller")
-        Channel.open(root, "").remove(["check"])
+        channel = Channel.open(root, "check")
+        channel.write("reached", "from-the-caller")
+        channel.remove(["from-the-caller"])
     except Exception as error:  # file systems' errors have no class in common but this
         raise XraylabError(f"{name} ({url}) cannot be written from here: `dvc push` shows more", [str(error)]) from None
 
