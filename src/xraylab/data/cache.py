@@ -40,12 +40,12 @@ class Decoding:
     def size_of_one(self) -> int:
         return self.size**2
 
-    def images(self, rows: range, whole: list[str], text: str) -> Iterator[bytes]:
-        """The images of these rows; the names of those in which no lungs were found join `whole`."""
+    def images(self, rows: range, uncropped: list[str], text: str) -> Iterator[bytes]:
+        """The images of these rows; the names of those in which no lungs were found join `uncropped`."""
 
         def image(name: str) -> bytes:
             picture, without_lungs = prepare.read_with_lungs(self.raw / name, self.preparation, self.size, self.fit)
-            whole.extend([name] * without_lungs)
+            uncropped.extend([name] * without_lungs)
             return picture.tobytes()
 
         yield from progress.thread_map(image, list(self.index["path"].iloc[rows.start : rows.stop]), text)
@@ -57,8 +57,8 @@ class Decoding:
 
     def write(self, store: ShardStore, key: str, rows: range, text: str) -> Shard:
         """Decode the rows into the store."""
-        whole: list[str] = []
-        return store.write(key, (len(rows), self.size, self.size), self.images(rows, whole, text), whole)
+        uncropped: list[str] = []
+        return store.write(key, (len(rows), self.size, self.size), self.images(rows, uncropped, text), uncropped)
 
 
 def write(folder: Path, decoding: Decoding) -> None:
@@ -67,14 +67,14 @@ def write(folder: Path, decoding: Decoding) -> None:
     Says how many were to be cropped to the lungs and are whole.
     Errors: DataError with the path of the first image, in the order of `index`, that cannot be read.
     """
-    index, whole = decoding.index, list[str]()
+    index, uncropped = decoding.index, list[str]()
     # decoders let go of Python's lock: threads are about as fast as processes, and take nothing to start
     with (folder / shards.WHOLE).open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(index), decoding.size, decoding.size)}
         np.lib.format.write_array_header_1_0(file, header)
-        file.writelines(decoding.images(range(len(index)), whole, decoding.phase))
+        file.writelines(decoding.images(range(len(index)), uncropped, decoding.phase))
     tables.write(index[["id"]], folder / shards.ROWS)
-    _say_whole(whole, len(index))
+    _say_uncropped(uncropped, len(index))
 
 
 def write_shards(folder: Path, decoding: Decoding, store: ShardStore) -> None:
@@ -91,12 +91,12 @@ def write_shards(folder: Path, decoding: Decoding, store: ShardStore) -> None:
     listed = {"file": names, "images": map(len, rows), "sha256": [shard.sha256 for _, shard in finished]}
     tables.write(pd.DataFrame(listed), folder / shards.MANIFEST)
     tables.write(decoding.index[["id"]], folder / shards.ROWS)
-    _say_whole([name for _, shard in finished for name in shard.facts], len(decoding.index))
+    _say_uncropped([name for _, shard in finished for name in shard.facts], len(decoding.index))
 
 
-def _say_whole(whole: list[str], images: int) -> None:
-    if whole:
+def _say_uncropped(uncropped: list[str], images: int) -> None:
+    if uncropped:
         progress.say(
-            f"images.crop_lungs: no lungs were found in {len(whole)} of {images} images, which are whole, without "
-            f"their border: {some(sorted(whole, key=natural))}"
+            f"images.crop_lungs: no lungs were found in {len(uncropped)} of {images} images, which are whole, without "
+            f"their border: {some(sorted(uncropped, key=natural))}"
         )

@@ -27,7 +27,7 @@ from xraylab.errors import DataError
 
 Batch = tuple[Tensor, ...]
 FEATURES = "model.freeze.cache: batches are features, not images: set it to false to look at or augment images"
-WHOLE = slice(None)
+ALL_ROWS = slice(None)
 PREVIEW = 2**30  # numbers the draws of what is only looked at apart from those of any epoch
 
 # fastai carries no types, so to mypy its classes are Any: hence the ignores below
@@ -85,7 +85,7 @@ class Subset:
         image, *label = self.picture(self.batch([position]))
         return self.decode((image[0], *(each[0] for each in label)))
 
-    def batch(self, positions: Sequence[int] | NDArray[np.int64], part: slice = WHOLE) -> Batch:
+    def batch(self, positions: Sequence[int] | NDArray[np.int64], part: slice = ALL_ROWS) -> Batch:
         """What a network takes for a part of the images at these positions, and all their class numbers, if known."""
         idxs = np.asarray(positions, np.int64)
         return self.labelled(self.inputs.of(self.rows[idxs[part]]), idxs)
@@ -135,7 +135,7 @@ class ScoringLoader(TfmdDL):  # type: ignore[misc]
 
     def part(self, images: int) -> slice:
         """Which of a batch of so many images this process computes."""
-        return WHOLE if self.shard is None else self.shard(images)
+        return ALL_ROWS if self.shard is None else self.shard(images)
 
     def whole_batch(self, idxs: Sequence[int]) -> Batch:
         """The batch of these places on the device, after the user's transforms, as iterating would give it."""

@@ -86,10 +86,10 @@ class ShardStore:
 
     def keep(self, keys: Iterable[str]) -> None:
         """Delete all other shards, and what killed processes left half-written."""
-        wanted = set(keys)
+        expected = set(keys)
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
             old = time.time() - path.stat().st_mtime > ABANDONED
-            if old if path.name.startswith(".") else path.stem not in wanted:
+            if old if path.name.startswith(".") else path.stem not in expected:
                 path.unlink()
 
     def _record(self, key: str) -> Path:

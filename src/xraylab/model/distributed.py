@@ -64,23 +64,23 @@ def _bounds(images: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def gather(own: Tensor, images: int) -> Tensor:
+def gather(local: Tensor, images: int) -> Tensor:
     """A tensor of the whole batch from each process's rows of it: gradients flow to its own.
 
     So all compute the same loss, whatever it makes of the batch, and the gradients of the processes' own parts sum to
     that of the whole batch. Of a batch that each computes whole, each has an equal share in the gradient.
     """
     if world_size() == 1:
-        return own
-    if len(own) == images:
-        return own.detach() + (own - own.detach()) / world_size() if own.requires_grad else own
+        return local
+    if len(local) == images:
+        return local.detach() + (local - local.detach()) / world_size() if local.requires_grad else local
     sizes = [stop - start for start, stop in _bounds(images)]
-    sent = own.new_zeros((max(sizes), *own.shape[1:]))
-    sent[: len(own)] = own.detach()
+    sent = local.new_zeros((max(sizes), *local.shape[1:]))
+    sent[: len(local)] = local.detach()
     parts = [torch.empty_like(sent) for _ in sizes]
     dist.all_gather(parts, sent)
     rows = [received[:size] for received, size in zip(parts, sizes, strict=True)]
-    rows[rank()] = own
+    rows[rank()] = local
     return torch.cat(rows)
 
 

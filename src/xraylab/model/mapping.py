@@ -28,15 +28,15 @@ def map_keys(state: State, keys: KeyMapping) -> State:
         inside = {name.removeprefix(f"{outer}."): each for name, each in state.items() if name.startswith(f"{outer}.")}
         state = inside or state
     drop = re.compile("|".join(keys.drop)) if keys.drop else None
-    kept = {_rename(name, keys): tensor for name, tensor in state.items() if not (drop and drop.search(name))}
+    mapped = {_rename(name, keys): tensor for name, tensor in state.items() if not (drop and drop.search(name))}
     for name in keys.unsqueeze:
-        if name in kept:
-            kept[name] = kept[name][None]
-    for whole, parts in keys.join.items():
-        kept = _join(kept, whole, parts)
-    for whole, shares in keys.split.items():
-        kept = _split(kept, whole, shares)
-    return kept
+        if name in mapped:
+            mapped[name] = mapped[name][None]
+    for joined, parts in keys.join.items():
+        mapped = _join(mapped, joined, parts)
+    for joined, shares in keys.split.items():
+        mapped = _split(mapped, joined, shares)
+    return mapped
 
 
 def _rename(name: str, keys: KeyMapping) -> str:
@@ -45,7 +45,7 @@ def _rename(name: str, keys: KeyMapping) -> str:
     return name
 
 
-def _join(state: State, whole: str, parts: list[str]) -> State:
+def _join(state: State, joined: str, parts: list[str]) -> State:
     """X.q.weight, X.k.weight and X.v.weight as X.qkv.weight; where one is absent, the others stay as they are."""
     result = dict(state)
     for name in state:
@@ -53,16 +53,16 @@ def _join(state: State, whole: str, parts: list[str]) -> State:
         where, _, last = head.rpartition(".")
         names = [f"{where}.{part}.{tail}" for part in parts]
         if last == parts[0] and all(each in state for each in names):
-            result[f"{where}.{whole}.{tail}"] = torch.cat([result.pop(each) for each in names])
+            result[f"{where}.{joined}.{tail}"] = torch.cat([result.pop(each) for each in names])
     return result
 
 
-def _split(state: State, whole: str, shares: dict[str, int]) -> State:
+def _split(state: State, joined: str, shares: dict[str, int]) -> State:
     """X.in_proj.weight as X.q.weight and X.kv.weight, which take so many shares of its rows each."""
     result = dict(state)
     for name, tensor in state.items():
-        where, found, tail = name.partition(f".{whole}.")
-        if found:
+        where, match, tail = name.partition(f".{joined}.")
+        if match:
             del result[name]
             share, start = len(tensor) // sum(shares.values()), 0
             for part, number in shares.items():

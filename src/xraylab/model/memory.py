@@ -112,8 +112,8 @@ def _left_in_groups() -> Iterator[int]:
         version = 1 if controllers else 2
         if version == 2 or controllers == "memory":
             top = GROUP_FILES / controllers
-            own = top / path.lstrip("/")
-            folders = [own, *own.parents]
+            group = top / path.lstrip("/")
+            folders = [group, *group.parents]
             for folder in folders[: folders.index(top) + 1]:
                 yield from _left(folder, version)
 

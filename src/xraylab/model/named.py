@@ -23,8 +23,8 @@ def folder() -> Path:
 
 def local_file(entry: NamedWeights) -> Path | None:
     """The file that was put there by hand: converted, or as it is published."""
-    places = dict.fromkeys((folder(), pretrained.checkpoints()))
-    candidates = [place / name for place in places for name in (entry.converted_name, entry.local_name)]
+    folders = dict.fromkeys((folder(), pretrained.checkpoints()))
+    candidates = [directory / name for directory in folders for name in (entry.converted_name, entry.local_name)]
     return next((path for path in candidates if path.is_file()), None)
 
 
@@ -78,11 +78,11 @@ def load(
         tell(f"{len(unused)} tensors of {path} have no place in {entry.arch}: {names}{', ...' if unused[5:] else ''}")
 
 
-def for_channels(own: Normalise, channels: int) -> Normalise:
+def for_channels(normalise: Normalise, channels: int) -> Normalise:
     """The same for images of so many channels; of gray, the means over the colours."""
-    if channels == len(own.mean):
-        return own
-    gray = Normalise((sum(own.mean) / len(own.mean),), (sum(own.std) / len(own.std),))
+    if channels == len(normalise.mean):
+        return normalise
+    gray = Normalise((sum(normalise.mean) / len(normalise.mean),), (sum(normalise.std) / len(normalise.std),))
     return gray if channels == 1 else replace(gray, mean=gray.mean * channels, std=gray.std * channels)
 
 

@@ -100,18 +100,18 @@ class Reader(pickle.Unpickler):
         self.storages: dict[str, Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        whole = f"{module}.{name}"
-        if whole in OURS:
-            return OURS[whole]
+        qualified = f"{module}.{name}"
+        if qualified in STAND_INS:
+            return STAND_INS[qualified]
         if module in {"builtins", "__builtin__"} and name in HARMLESS:
             return HARMLESS[name]
         if module == "torch" and name.removesuffix("Storage") in DTYPES:
             return name.removesuffix("Storage")
         if module == "torch" and name.islower() and name.isalnum():
             return name  # a dtype that is no tensor's
-        if whole in INERT or whole.startswith(LIBRARIES):
+        if qualified in INERT or qualified.startswith(LIBRARIES):
             return type(name, (StandIn,), {})
-        raise RefusedError(f"it asks for {whole}, which no file of weights needs")
+        raise RefusedError(f"it asks for {qualified}, which no file of weights needs")
 
     def persistent_load(self, pid: Any) -> Any:
         if isinstance(pid, tuple) and len(pid) > 1 and pid[0] == "module":
@@ -138,7 +138,7 @@ def _reconstruct(cls: Any, *_: Any) -> Any:
     return cls()
 
 
-OURS: dict[str, Any] = {
+STAND_INS: dict[str, Any] = {
     "collections.OrderedDict": OrderedDict,
     "copyreg._reconstructor": _reconstruct,
     "copy_reg._reconstructor": _reconstruct,

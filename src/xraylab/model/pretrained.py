@@ -222,8 +222,8 @@ def _renamed(network: nn.Module, state: State) -> Iterator[State]:
     if not isinstance(network, Network):
         yield state
         return
-    ours = any(name.startswith("body.") for name in state)
-    head = {name: tensor for name, tensor in state.items() if ours and name.startswith("head.")}
+    is_network = any(name.startswith("body.") for name in state)
+    head = {name: tensor for name, tensor in state.items() if is_network and name.startswith("head.")}
     body = {name.removeprefix("body."): tensor for name, tensor in state.items() if name not in head}
     densenet = {DENSENETS.sub(r"\1\2", name): tensor for name, tensor in body.items()}
     for renamed in (body, densenet, _timm_names(network.get_submodule("body"), body)):

@@ -15,8 +15,8 @@ class _Sum(torch.autograd.Function):
     """The sum over the processes, which all go on with: so each one's gradient is the sum of theirs."""
 
     @staticmethod
-    def forward(context: Any, own: Tensor) -> Tensor:
-        total = own.clone()
+    def forward(context: Any, local: Tensor) -> Tensor:
+        total = local.clone()
         dist.all_reduce(total)
         return total
 
@@ -43,8 +43,8 @@ class SyncBatchNorm(nn.SyncBatchNorm):
     def _formula(self, images: Tensor) -> Tensor:
         dims, shape = [0, *range(2, images.dim())], [1, -1, *[1] * (images.dim() - 2)]
         values = images.float()
-        own = values.new_full((), values.numel() / values.shape[1])
-        count = _sum(own)
+        local = values.new_full((), values.numel() / values.shape[1])
+        count = _sum(local)
         mean = _sum(values.sum(dims)) / count
         centred = values - mean.view(shape)
         variance = _sum(centred.square().sum(dims)) / count
@@ -64,8 +64,8 @@ class SyncBatchNorm(nn.SyncBatchNorm):
         self.running_var.lerp_(variance, share)
 
 
-def _sum(own: Tensor) -> Tensor:
-    total: Tensor = _Sum.apply(own)
+def _sum(local: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(local)
     return total
 
 

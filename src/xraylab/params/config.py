@@ -251,12 +251,12 @@ def unused_overrides(params: Params) -> list[str]:
 
 def named_weights_remarks(params: Params) -> list[str]:
     """What named weights change of each experiment's network without being told, once."""
-    said: dict[str, None] = {}
+    remarks: dict[str, None] = {}
     for name in params.experiments:
         model = params._as_written(name).model
         if entry := registry.find(model.pretrained):
-            said |= dict.fromkeys(registry.remarks(entry, model.arch, model.img_size))
-    return list(said)
+            remarks |= dict.fromkeys(registry.remarks(entry, model.arch, model.img_size))
+    return list(remarks)
 
 
 def merge(base: Tree, overrides: Tree) -> Tree:

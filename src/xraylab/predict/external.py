@@ -68,7 +68,7 @@ def run(
     record |= _record(
         model, folder, external, p, thresholds.read(paths.evaluation, experiment, repeat), EvalConfig.from_params(cfg)
     )
-    record["seen"] = _seen(paths.config(experiment), experiment, folder, external)
+    record["seen"] = _warn_of_pretraining(paths.config(experiment), experiment, folder, external)
     where = target or paths.external / f"{experiment}-{repeat}-{folder.resolve().name}.json"
     files.write_json(record, where)
     yield from summary(record)
@@ -80,14 +80,14 @@ def _predictions(path: Path) -> str | None:
     return files.sha256(path) if path.exists() else None
 
 
-def _seen(config: Path, experiment: str, folder: Path, external: ExternalData) -> list[str]:
+def _warn_of_pretraining(config: Path, experiment: str, folder: Path, external: ExternalData) -> list[str]:
     """Why pretrained weights may have seen these images, or that nobody knows."""
     entry = registry.find(read_config(config).model.pretrained) if config.is_file() else None
     if entry is None:
         return []
     matches = datasets.recognise([external.dataset.layout], [str(folder.resolve())], list(external.table["path"]))
-    said = (datasets.seen_warning(entry, [experiment], matches), datasets.unknown_warning(entry))
-    return [text for text in said if text]
+    warnings = (datasets.seen_warning(entry, [experiment], matches), datasets.unknown_warning(entry))
+    return [text for text in warnings if text]
 
 
 def summary(record: Record) -> Iterator[str]:

@@ -166,8 +166,8 @@ class PhasedFit:
         bar = EpochBar(self.title, epochs + len(self.state.averages), self.history, self.state.policy.monitor)
         # in place of fastai's bar, which begins anew in each phase and knows nothing of finished epochs
         with self.learn.no_bar(), self.learn.no_logging():
-            shown = [bar, *self.watching] if distributed.is_main() else []
-            self.learn.add_cbs(cbs := [self.history, Checkpoint(self._save), *shown])
+            reporters = [bar, *self.watching] if distributed.is_main() else []
+            self.learn.add_cbs(cbs := [self.history, Checkpoint(self._save), *reporters])
             if distributed.is_main():
                 bar.start(epochs_done)
             try:

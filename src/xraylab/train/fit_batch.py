@@ -52,21 +52,21 @@ class Trial:
 def run(params: Params, paths: Paths, experiment: str, gib: float | None) -> list[str]:
     """The table of sizes and the line to type, for at most so many GiB. Errors: TrainingError where nothing fits."""
     if experiment not in params.experiments:
-        known = ", ".join(params.experiments)
-        raise MissingError(f"params.yaml has no experiment {experiment!r}; there is {known}")
+        names = ", ".join(params.experiments)
+        raise MissingError(f"params.yaml has no experiment {experiment!r}; there is {names}")
     repeat, limit = params.study.repeats[0], None if gib is None else int(gib * GIB)
     images = len(tables.read(paths.split_of(repeat) / "train_data.csv"))
     available = int(memory.available() * SHARE)
     within = "the memory that is left" if gib is None else f"{gib:g} GiB"
     tried = trials(lambda size: _in_process(params, paths, experiment, repeat, size, limit, available), within)
     most = math.ceil(math.log2(max(images, 2))) + 4
-    found = sorted(progress.bar(tried, most, "batch sizes"), key=lambda trial: trial.batch_size)
+    results = sorted(progress.bar(tried, most, "batch sizes"), key=lambda trial: trial.batch_size)
     overrides = params.experiments[experiment].get("train") or {}
     keys = {
         key: f"experiments.{experiment}.train.{key}" if key in overrides else f"train.{key}"
         for key in ("batch_size", "grad_accum")
     }
-    return [*table(found), *advice(found, params.experiment(experiment).train, keys)]
+    return [*table(results), *advice(results, params.experiment(experiment).train, keys)]
 
 
 def trials(measure: Callable[[int], Trial], within: str) -> Iterator[Trial]:
@@ -92,20 +92,20 @@ def trials(measure: Callable[[int], Trial], within: str) -> Iterator[Trial]:
         size = (fits + full) // 2 if full else min(2 * size, trial.epoch)
 
 
-def table(found: Sequence[Trial]) -> list[str]:
+def table(results: Sequence[Trial]) -> list[str]:
     """What computed, and a line for each size."""
     rows = [
         f"{trial.batch_size:10}   {'does not fit':>12}"
         if trial.peak is None
         else f"{trial.batch_size:10}   {trial.peak / GIB:8.2f} GiB   {trial.images_per_second:8.1f}"
-        for trial in found
+        for trial in results
     ]
-    return [found[0].hardware, "batch size   peak memory   images/s", *rows]
+    return [results[0].hardware, "batch size   peak memory   images/s", *rows]
 
 
-def advice(found: Sequence[Trial], train: Train, keys: Mapping[str, str]) -> list[str]:
+def advice(results: Sequence[Trial], train: Train, keys: Mapping[str, str]) -> list[str]:
     """The largest size and how to set it; and how to take the steps of now in fewer batches, or in some that fit."""
-    fitting = [trial for trial in found if trial.peak is not None]
+    fitting = [trial for trial in results if trial.peak is not None]
     largest = fitting[-1].batch_size
     whole = "which is an epoch" if largest >= fitting[-1].epoch else "to within a sixteenth"
     lines = [f"largest that fits: {largest}, {whole}", f"    dvc exp run -S {keys['batch_size']}={largest}"]

@@ -155,8 +155,8 @@ def take_part(work: Callable[[], None]) -> None:
 
 def _tell(error: Exception, rank: int) -> None:
     if isinstance(error, XraylabError):
-        said = {"headline": error.headline, "problems": error.problems}
+        failure = {"headline": error.headline, "problems": error.problems}
     else:
-        said = {"headline": f"process {rank} failed:\n{traceback.format_exc()}", "problems": []}
-    record = {"message": said["headline"], "timestamp": int(time.time()), **said}
+        failure = {"headline": f"process {rank} failed:\n{traceback.format_exc()}", "problems": []}
+    record = {"message": failure["headline"], "timestamp": int(time.time()), **failure}
     Path(os.environ[ERROR_FILE]).write_text(json.dumps(record))

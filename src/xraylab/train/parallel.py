@@ -45,14 +45,14 @@ class DataParallel(Callback):  # type: ignore[misc]
         distributed.sum_gradients(self.model.parameters())
 
     def after_train(self) -> None:
-        own = [
+        batch_norms = [
             name
             for name, module in self.model.named_modules()
             if isinstance(module, _BatchNorm) and module.training and not isinstance(module, SyncBatchNorm)
         ]
         averages = [callback.average.module for callback in self.learn.cbs if isinstance(callback, EMA)]
         for network in [self.model, *averages]:
-            distributed.average_statistics(network, own)
+            distributed.average_statistics(network, batch_norms)
         self._refuse_drift()
 
     def _refuse_drift(self) -> None:
