@@ -10,6 +10,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
 import torch.distributed as dist
 
 SECONDS = 120
@@ -17,6 +19,8 @@ SECONDS = 120
 
 def together(number: int, work: Callable[[], Any]) -> list[Any]:
     """What each of so many processes returns, by rank. Errors: AssertionError with the traceback of one that fails."""
+    if torch.cuda.is_available():
+        pytest.skip("a fork cannot use the GPU that this process may have used")
     forks = multiprocessing.get_context("fork")  # which has all that is imported and patched
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads

@@ -77,3 +77,23 @@ print(subprocess.Popen([{sys.executable!r}, "-c", {STUBBORN.format(answer="raise
         assert process.wait(timeout=60) == 0
         time.sleep(1.5)
         os.kill(child, signal.SIGTERM)  # fails where there is none
+
+
+PARENT = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c",
+    "import sys, time; from xraylab.train import watchdog; watchdog.end_with(int(sys.argv[1]));"
+    "print('ready', flush=True); time.sleep(60)", str(os.getpid())])
+time.sleep(60)
+"""
+
+
+def test_one_of_several_processes_ends_with_the_one_that_started_it() -> None:
+    """The pipe is closed once no process holds it."""
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.kill()
+        killed = time.monotonic()
+        assert process.stdout.read() == b""
+        assert time.monotonic() - killed < 30

@@ -26,11 +26,12 @@ def end_with_dvc() -> None:
 
 
 def end_with(parent: int) -> None:
-    """End at once on SIGTERM, and when the process `parent`, which started this one, has ended.
+    """End at once on SIGTERM or SIGINT, and when the process `parent`, which started this one, has ended.
 
     Not by an orderly exit: a process that waits for another one's part of a batch hears of no Python handler.
     """
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
     threading.Thread(target=_watch_parent, args=[parent], daemon=True).start()
 
 
