@@ -54,7 +54,7 @@ def submit(cluster: RayCluster, engine: Engine, tmp_path: Path) -> Iterator[Call
     engine.cancel(submitted)
 
 
-def until(engine: Engine, ids: list[str], ended: Callable[[Status], bool], seconds: float = 60) -> list[Status]:
+def until(engine: Engine, ids: list[str], ended: Callable[[Status], bool], seconds: float = 180) -> list[Status]:
     end = time.monotonic() + seconds
     while not all(map(ended, (statuses := engine.status(ids)).values())):
         assert time.monotonic() < end, statuses
