@@ -1,0 +1,162 @@
+"""What happens on a real SLURM when nodes, callers and experiments fail."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small
+import under_dvc
+from conftest import with_remotes
+from slurm_cluster import SlurmCluster
+from test_slurm import call, finish, results
+
+pytestmark = pytest.mark.cluster
+EPOCHS = 40  # long enough to be interrupted
+
+
+@pytest.fixture
+def long_study(two_experiments: Path, tmp_path: Path) -> Path:
+    """A study whose trainings last long enough to be interrupted, with remotes."""
+    study = shutil.copytree(two_experiments, tmp_path / "study")
+    small.edit(study, lambda tree: tree["train"].update(epochs=EPOCHS))
+    under_dvc.succeed(study, "repro", "split", "features", OMP_NUM_THREADS="1")
+    return with_remotes(study)
+
+
+def _session(study: Path) -> dict[str, Any]:
+    """The newest session; its jobs are empty before there is one."""
+    files = sorted(study.glob(".xraylab/jobs/*/session.json"))
+    return json.loads(files[-1].read_text()) if files else {"jobs": {}}
+
+
+def _has_sent_a_state(study: Path) -> list[str]:
+    """The jobs of which a resume state is on the remote."""
+    sent = [path.parent.name for path in (study.parent / "store/xraylab").rglob("runs/*/*.json")]
+    return [name for name in _session(study)["jobs"] if any(each.startswith(f"{name}-") for each in sent)]
+
+
+def _local(study: Path, folder: Path) -> dict[str, str]:
+    """What the same study comes to on this machine alone."""
+    copy = shutil.copytree(study, folder / "local")
+    under_dvc.succeed(copy, "repro", "predict", OMP_NUM_THREADS="1")
+    return results(copy)
+
+
+def test_a_killed_node_and_a_killed_caller_cost_no_finished_epoch(
+    slurm: SlurmCluster, long_study: Path, tmp_path: Path
+) -> None:
+    caller = call(slurm, long_study)
+    under_dvc.wait_for(lambda: caller.poll() is not None or _has_sent_a_state(long_study))
+    victim = next(iter(_has_sent_a_state(long_study)), None)
+    assert victim is not None, caller.communicate()[0]
+
+    refused = finish(call(slurm, long_study), 1)
+    assert "another `xraylab repro --on` looks after this study: end it, or add --wait" in refused
+    caller.send_signal(signal.SIGKILL)
+    caller.wait()
+    refused = finish(call(slurm, long_study), 1)
+    assert "`xraylab repro --on slurm --attach` watches them, --cancel ends them" in refused
+
+    node = subprocess.check_output(
+        ["squeue", "--noheader", "--format=%N", f"--jobs={_session(long_study)['jobs'][victim]['id'].split('.')[0]}"],
+        env=os.environ | slurm.environment, text=True,
+    ).split()[0]  # fmt: skip
+    slurm.kill_node(node)
+    try:
+        local = _local(long_study, tmp_path)
+        output = finish(call(slurm, long_study, "--attach"))
+    finally:
+        slurm.start_node(node)
+    assert results(long_study) == local
+    assert under_dvc.ran(output) == ["evaluate", "explain", "report"]
+    logs = {path.stem: path.read_text() for path in long_study.glob(".xraylab/jobs/*/logs/*.log")}
+    assert any(
+        "where its last finished epoch ended" in log and f" epoch 1/{EPOCHS}" not in log for log in logs.values()
+    )
+
+
+def test_a_failed_experiment_is_named_with_its_log_and_holds_no_other_back(slurm: SlurmCluster, study: Path) -> None:
+    small.edit(study, lambda tree: tree["experiments"]["l2"].update(train={"lr": 1e30}))
+    under_dvc.succeed(study, "repro", "split", "features", OMP_NUM_THREADS="1")
+    small.commit(study)
+    output = finish(call(slurm, study), 1)
+    assert "1 of 2 jobs did not come to their end; what the others made is here" in output
+    assert "l2-0: failed on n" in output
+    assert "Traceback" not in output
+    assert (study / "predictions/baseline/0.csv").is_file()
+    assert not (study / "predictions/l2/0.csv").exists()
+
+
+def test_an_interrupted_caller_leaves_its_jobs_and_cancel_ends_them(slurm: SlurmCluster, long_study: Path) -> None:
+    caller = call(slurm, long_study)
+    under_dvc.wait_for(lambda: caller.poll() is not None or _has_sent_a_state(long_study))
+    caller.send_signal(signal.SIGINT)
+    output = finish(caller, 128 + signal.SIGINT)
+    assert "`xraylab repro --on slurm --attach` watches them, --cancel ends them" in output
+    assert _queued(slurm)
+    assert "cancelled" in finish(call(slurm, long_study, "--cancel"))
+    under_dvc.wait_for(lambda: not _queued(slurm))
+    assert _has_sent_a_state(long_study)  # the next call goes on from there
+    assert "no jobs of this study are under way" in finish(call(slurm, long_study, "--attach"), 1)
+
+
+def _queued(slurm: SlurmCluster) -> list[str]:
+    return slurm.call("squeue", "--noheader", "--format=%i").split()
+
+
+def test_a_full_disk_of_a_node_is_named_before_anything_is_fetched(
+    slurm: SlurmCluster, study: Path, tmp_path: Path
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "none", scratch], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("this machine lets nobody mount a tmpfs")
+    try:
+        (scratch / "ballast").write_bytes(bytes(5 * 2**20))
+        output = finish(call(slurm, study, "--scratch", str(scratch)), 1)
+    finally:
+        subprocess.run(["umount", scratch], check=True)
+    assert "2 of 2 jobs did not come to their end" in output
+    assert "room" in output or "No space left" in output
+    assert "Traceback" not in output
+
+
+def test_what_is_missing_is_said_before_any_job(slurm: SlurmCluster, study: Path) -> None:
+    (study / "notes.txt").write_text("not committed")
+    assert "commit them, or add --commit\n  - notes.txt" in finish(call(slurm, study), 1)
+    (study / "notes.txt").unlink()
+    assert "SLURM takes no such job" in finish(call(slurm, study, "--gpus-per-job", "3"), 1)
+    config = (study / ".dvc/config").read_text()
+    (study / ".dvc/config").write_text(config.replace(f"{study.parent}/store", "https://example.org/store"))
+    small.commit(study)
+    assert "holds no run cache, as HTTP remotes do not" in finish(call(slurm, study), 1)
+    small.git(study, "remote", "remove", "origin")
+    assert "git remote add origin URL" in finish(call(slurm, study), 1)
+    assert not list(study.glob(".xraylab/jobs/*/session.json"))
+
+
+def test_a_job_past_its_time_limit_is_told_from_a_failed_one(slurm: SlurmCluster, tmp_path_factory: Any) -> None:
+    """Whoever is out of time is submitted again; SLURM counts in minutes."""
+    program = f"""
+import time, pathlib
+from xraylab.jobs.engines import ENGINES
+from xraylab.jobs.engines.engine import Command, Resources, FINAL
+slurm, folder = ENGINES["slurm"](), pathlib.Path({str(tmp_path_factory.mktemp("limit"))!r})
+commands = [Command("long", ("sleep", "300")), Command("bad", ("false",)), Command("good", ("true",))]
+ids = slurm.submit(commands, Resources(minutes=1, partition="short"), folder)
+while not all(each.state in FINAL for each in (now := slurm.status(ids)).values()):
+    time.sleep(1)
+print([str(now[each].state) for each in ids])
+"""
+    environment = under_dvc.environment(**slurm.environment)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "['timeout', 'failed', 'done']", done.stderr
