@@ -211,3 +211,9 @@ def test_a_wrong_audit_is_an_error_without_a_traceback(
 ) -> None:
     small.two_classes(tmp_path / "images", healthy=2, tb=2)
     assert run(tmp_path, "audit", *arguments) == (1, "", f"error: {message}\n")
+
+
+@pytest.mark.parametrize("flag", ["--attach", "--commit", "--gpus-per-job=0"])
+def test_flags_of_a_cluster_are_refused_without_one(flag: str, tmp_path: Path, run: Run) -> None:
+    code, _, err = run(small.study(tmp_path), "repro", flag)
+    assert (code, f"{flag.partition('=')[0]} is for a cluster: add --on slurm or --on ray" in err) == (1, True)

@@ -15,6 +15,7 @@ ON = "On a cluster (--on)"
 @app.command("run", hidden=True)
 @app.command(rich_help_panel=PANEL)
 def repro(
+    context: typer.Context,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -87,6 +88,8 @@ def repro(
     from xraylab.paths import Paths
 
     if on is None:
+        if cluster_flags := _given(context, ON):
+            raise DataError(f"{cluster_flags[0]} is for a cluster: add --on slurm or --on ray")
         repro.run(Paths.here(), jobs)
         return
     if jobs is not None:
@@ -114,6 +117,17 @@ def cluster_file(
     from xraylab.paths import Paths
 
     print(cluster_files.text(Paths.here(), kind, nodes, gpus, cpus, git_remote), end="")
+
+
+def _given(context: typer.Context, panel: str) -> list[str]:
+    """The flags of a panel of the help that stand on the command line."""
+    return [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if getattr(parameter, "rich_help_panel", None) == panel
+        and (source := context.get_parameter_source(str(parameter.name)))
+        and source.name == "COMMANDLINE"
+    ]
 
 
 def parse_options(flag: str, pairs: list[str]) -> dict[str, str]:
