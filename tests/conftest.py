@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import small
+from cluster_study import slurm, study_with_remotes, two_experiments  # noqa: F401 - fixtures of the tests in cluster/
 
 from xraylab import files
 from xraylab.model import weights

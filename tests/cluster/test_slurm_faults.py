@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import small
 import under_dvc
-from conftest import with_remotes
+from cluster_study import with_remotes
 from slurm_cluster import SlurmCluster
 from test_slurm import call, finish, results
 

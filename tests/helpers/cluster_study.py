@@ -1,4 +1,4 @@
-"""A cluster for the tests of this folder, and a study that its jobs can clone."""
+"""A cluster of SLURM and a study that its jobs can clone: fixtures, which tests/conftest.py gives to all tests."""
 
 import shutil
 import tempfile
@@ -54,7 +54,7 @@ def two_experiments(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return study
 
 
-@pytest.fixture
-def study(two_experiments: Path, tmp_path: Path) -> Path:
+@pytest.fixture(name="study")
+def study_with_remotes(two_experiments: Path, tmp_path: Path) -> Path:
     """A copy of it with remotes of its own."""
     return with_remotes(shutil.copytree(two_experiments, tmp_path / "study"))
