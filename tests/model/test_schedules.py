@@ -62,6 +62,30 @@ def test_fastais_optimizers_decay_apart_from_the_gradient() -> None:
     assert one_step("lamb") == pytest.approx(norm * (1 - 0.01), rel=1e-4)
 
 
+def test_adafactor_keeps_momentum_in_16_bits_and_means_of_squares() -> None:
+    """Its first step by hand: the gradient over the root of the factored squares, a tenth of it, in bfloat16."""
+    torch.manual_seed(0)
+    weight, bias = nn.Parameter(torch.randn(32, 48)), nn.Parameter(torch.randn(32))
+    before, grad = weight.detach().clone(), torch.randn(32, 48)
+    opt = optimizers.factory("adafactor", weight_decay=0.1, momentum=None)([[weight], [bias]], lr=0.01)
+    weight.grad, bias.grad = grad, torch.randn(32)
+    opt.step()
+    squares = grad.square()
+    factored = squares.mean(dim=1, keepdim=True) * squares.mean(dim=0, keepdim=True) / squares.mean()
+    momentum = (0.1 * grad / factored.sqrt()).bfloat16().float()
+    torch.testing.assert_close(weight.detach(), before * (1 - 0.01 * 0.1) - 0.01 * momentum, rtol=1e-2, atol=2e-5)
+    state = opt.opt.state[weight]
+    assert {name: (tensor.dtype, tensor.numel()) for name, tensor in state.items() if name != "step"} == {
+        "exp_avg": (torch.bfloat16, 32 * 48),
+        "exp_avg_sq_r": (torch.float32, 32),
+        "exp_avg_sq_c": (torch.float32, 48),
+    }
+    again = optimizers.factory("adafactor", weight_decay=0.1, momentum=None)([[weight], [bias]], lr=0.01)
+    again.load_state_dict(optimizers.state(opt))  # torch's own way makes it float32
+    loaded = again.opt.state[weight]
+    assert all(loaded[name].dtype == state[name].dtype and torch.equal(loaded[name], state[name]) for name in state)
+
+
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
 def test_an_optimizers_state_is_plain_and_goes_on_where_it_was(name: str, tmp_path: object) -> None:
     def steps(count: int, p: nn.Parameter, opt: object, first: int = 0) -> None:

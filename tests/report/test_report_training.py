@@ -89,6 +89,7 @@ OPTIMIZERS = {
     "adamw": ("AdamW", None),
     "sgd": ("SGD (momentum 0.9)", 0.9),
     "rmsprop": ("RMSprop (momentum 0)", 0),
+    "adafactor": ("Adafactor", None),
     "ranger": ("Ranger", None),
     "lamb": ("LAMB", None),
 }

@@ -29,8 +29,8 @@ PHASES = [
     {"schedule": "plateau", "patience_epochs": 1, "decay_rate": 0.5, "epochs": 3},
 ]
 WAYS: dict[str, dict[str, Any]] = {
-    "flat_cos": {"train": {"schedule": "flat_cos", "pct_start": 0.5}},
-    "restarts": {"train": {"schedule": "cosine_restarts", "cycle_len": 1, "cycle_mult": 2, "grad_clip": 0.5}},
+    "flat_cos": {"train": {"schedule": "flat_cos", "pct_start": 0.5, "grad_clip": 0.5}},
+    "restarts": {"train": {"schedule": "cosine_restarts", "cycle_len": 1, "cycle_mult": 2, "optimizer": "adafactor"}},
     "step": {"train": {"schedule": "step", "decay_epochs": 2, "decay_rate": 0.1, "optimizer": "ranger"}},
     "sgd_then_adam": {"train": {"phases": PHASES, "soup_epochs": 2}, "sampling": {"strategy": "stratified"}},
     "head_first": {

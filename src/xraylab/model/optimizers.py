@@ -1,4 +1,4 @@
-"""Optimizers behind fastai's interface: torch's, fused where it can, so that a step is one call, and fastai's own."""
+"""Optimizers behind fastai's interface: torch's, fused where it can, so that a step is one call; timm's; fastai's."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,11 +11,23 @@ from xraylab.params.train import TrainPhase
 
 Factory = Callable[..., Any]
 
+
+def adafactor(params: Any, **options: Any) -> torch.optim.Optimizer:
+    """timm's, whose states are small: momentum in bfloat16, and of squared gradients the means of rows and columns.
+
+    Zhai et al., "Scaling vision transformers", CVPR 2022 (arXiv:2106.04560); on a processor and on a GPU alike.
+    """
+    from timm.optim.adafactor_bv import AdafactorBigVision  # noqa: PLC0415 - takes seconds
+
+    return AdafactorBigVision(params, **options)
+
+
 OPTIMIZERS: dict[str, Factory] = {
     "adam": partial(OptimWrapper, opt=torch.optim.Adam, fused=True),
     "adamw": partial(OptimWrapper, opt=torch.optim.AdamW, fused=True),
     "sgd": partial(OptimWrapper, opt=torch.optim.SGD, fused=True),
     "rmsprop": partial(OptimWrapper, opt=torch.optim.RMSprop, foreach=True),
+    "adafactor": partial(OptimWrapper, opt=adafactor),
     "ranger": ranger,
     "lamb": Lamb,
 }
@@ -30,7 +42,7 @@ def create_optimizer(cfg: TrainPhase) -> Factory:
 def factory(name: str, weight_decay: float, momentum: float | None) -> Factory:
     """An `opt_func` for a fastai Learner.
 
-    `adam`, `sgd` and `rmsprop` couple weight decay with the gradient, `adamw`, `ranger` and `lamb` do not.
+    `adam`, `sgd` and `rmsprop` couple weight decay with the gradient, the others do not.
     """
     decay = {"wd" if name in OF_FASTAI else "weight_decay": weight_decay}
     options: dict[str, Any] = {} if momentum is None else {"momentum": momentum}

@@ -10,7 +10,7 @@ from xraylab.params.names import CallbackName
 from xraylab.params.section import Fraction, Option, Problem, Section
 
 ScheduleName = Literal["constant", "one_cycle", "flat_cos", "cosine_restarts", "step", "plateau", "fine_tune"]
-OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "ranger", "lamb"]
+OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "adafactor", "ranger", "lamb"]
 
 
 class Course(Section):

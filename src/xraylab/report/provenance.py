@@ -23,6 +23,7 @@ OPTIMIZERS = {
     "adamw": "AdamW",
     "sgd": "SGD",
     "rmsprop": "RMSprop",
+    "adafactor": "Adafactor",
     "ranger": "Ranger",
     "lamb": "LAMB",
 }
