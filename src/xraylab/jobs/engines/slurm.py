@@ -22,6 +22,8 @@ STATES = {
     "CANCELLED": State.CANCELLED,
 }
 """Any other one, such as FAILED or OUT_OF_MEMORY: failed."""
+NOT_LAUNCHED = {"JobLaunchFailure", "NodeDown"}
+"""Reasons of FAILED that are a node's: a job whose node is cut off may end so."""
 TAIL = 16_384  # bytes of a log
 AT_ONCE = 10_000  # tasks of an array that may run at a time: the site's own limits hold
 AT_A_TIME = 500  # jobs on one command line
@@ -147,7 +149,7 @@ def _read(table: str) -> dict[str, Status]:
 
 
 def _status(word: str, node: str, reason: str = "") -> Status:
-    state = STATES.get(word.split(maxsplit=1)[0], State.FAILED)
+    state = State.LOST if reason in NOT_LAUNCHED else STATES.get(word.split(maxsplit=1)[0], State.FAILED)
     told = "" if reason in ("", "None") else reason
     return Status(state, node if node not in ("", "None assigned") else None, told or word.lower())
 
