@@ -242,7 +242,7 @@ def main() -> None:
     gates = {
         "copies planted that were not found": Gate(planted - found, most=0),
         "highest memory of cache that is not files, MiB": Gate(highest["cache"], most=1024),
-        "images of 224 px from shards in batches, 1/s: more than any network takes": Gate(
+        "images of 224 px from shards in batches, 1/s": Gate(
             next(row["shards"] for row in readings if row["read"] == "batches of 224 px"), least=100_000
         ),
     }

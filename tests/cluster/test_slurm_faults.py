@@ -17,7 +17,7 @@ from slurm_cluster import SlurmCluster
 from test_slurm import call, finish, results
 
 pytestmark = pytest.mark.cluster
-EPOCHS = 40  # long enough to be interrupted
+EPOCHS = 25  # long enough to be interrupted
 
 
 @pytest.fixture
