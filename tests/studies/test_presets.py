@@ -92,7 +92,7 @@ def made(tmp_path: Path, name: str, *experiments: str) -> Path:
     raw = tmp_path / "data"
     globals()[name](raw)
     study = small.study(tmp_path / "study")
-    scaffold.here(study, name, str(raw), published=False, force=True)
+    scaffold.use(study, name, str(raw), published=False, force=True)
     for change in (only(*experiments), shrink, local_weights(tmp_path)):
         small.edit(study, change)
     small.edit(study, lambda tree: [tree[part].update({key: experiments[0]}) for part, key in BASELINE])
@@ -157,7 +157,7 @@ def test_pneumonia_keeps_the_given_test_images_and_whole_patients(tmp_path: Path
 @pytest.mark.parametrize("name", presets.names())
 def test_dvc_has_a_stage_for_each_run(name: str, tmp_path: Path) -> None:
     study = small.study(tmp_path)
-    scaffold.here(study, name, None, published=True, force=True)
+    scaffold.use(study, name, None, published=True, force=True)
     small.commit(study)
     found = succeed(study, "stage", "list", "--name-only").split()
     tree = files.read_yaml(study / "params.yaml")

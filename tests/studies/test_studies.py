@@ -127,18 +127,18 @@ def test_an_edited_params_yaml_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text((tmp_path / "params.yaml").read_text() + "# mine\n")
     before = (tmp_path / "params.yaml").read_bytes()
     with pytest.raises(DataError) as caught:
-        scaffold.here(tmp_path, "tb", None, published=False, force=False)
+        scaffold.use(tmp_path, "tb", None, published=False, force=False)
     assert str(caught.value) == (
         f"{tmp_path / 'params.yaml'} has changes that git does not know: commit them, or overwrite them with --force"
     )
     assert (tmp_path / "params.yaml").read_bytes() == before
-    scaffold.here(tmp_path, "tb", None, published=False, force=True)
+    scaffold.use(tmp_path, "tb", None, published=False, force=True)
     assert config.read(tmp_path / "params.yaml").study.preset == "tb"
 
 
 def test_a_study_needs_a_params_yaml(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"^no params\.yaml in"):
-        scaffold.here(tmp_path, "tb", None, published=False, force=False)
+        scaffold.use(tmp_path, "tb", None, published=False, force=False)
 
 
 def test_a_new_study_goes_to_a_new_folder(tmp_path: Path) -> None:
@@ -221,8 +221,8 @@ def test_a_stage_of_another_version_than_the_fingerprints_is_refused(package: Pa
 
 
 def test_studies_are_told() -> None:
-    assert any(line.startswith("tb") for line in describe.listed())
-    shown = describe.shown(presets.read("tb"))
+    assert any(line.startswith("tb") for line in describe.list_studies())
+    shown = describe.show_study(presets.read("tb"))
     assert "  train.batch_size = 4  (published)" in shown
     assert "  images.size = 512  (ours)" in shown
     assert "  train.monitor = test_f1" in shown
@@ -242,7 +242,7 @@ def test_published_metrics_stand_beside_the_measured_where_the_data_are_the_publ
         spread("baseline", "TB", "f1", 0.75, split="valid"),
         spread("baseline", "overall", "accuracy", 0.125, checkpoint="last"),
     ]
-    found = comparison.published(presets.read("tb"), images, comparison.measured(rows), {})
+    found = comparison.published(presets.read("tb"), images, comparison.mean_metrics(rows), {})
     measured = [None, 0.5, 0.25, None, 0.125, None]
     assert [row["here"] for row in found["rows"][:2]] == [measured if images["TB"] == 800 else [], []]
 
@@ -264,7 +264,7 @@ def test_metrics_of_pooled_folds_and_of_each_class_are_found() -> None:
         spread("baseline", "pneumonia", "ppv", None, kind="round"),  # nothing was called pneumonia
         spread("adam", "covid", "fpr", 0.125),
     ]
-    found = comparison.published(presets.read("covid4"), {}, comparison.measured(rows), {})
+    found = comparison.published(presets.read("covid4"), {}, comparison.mean_metrics(rows), {})
     here = {row["cells"][0]: row["here"] for row in found["rows"]}
     assert here == {"covid": [], "lung_opacity": [], "pneumonia": [None, 0.5, None, None, None], "normal": []}
 

@@ -100,7 +100,7 @@ def list_studies() -> None:
     """List the published studies and what each needs."""
     from xraylab.studies import describe
 
-    print_lines(describe.listed())
+    print_lines(describe.list_studies())
 
 
 @study.command("show")
@@ -112,7 +112,7 @@ def show_study(
     """Show a published study: its data, values and their origin, and results."""
     from xraylab.studies import describe, presets
 
-    print_lines(describe.shown(presets.read(name)) if name else describe.listed())
+    print_lines(describe.show_study(presets.read(name)) if name else describe.list_studies())
 
 
 @study.command("use")
@@ -125,7 +125,7 @@ def use_study(
     """Replace params.yaml by that of a published study; `xraylab study NAME` does the same."""
     from xraylab.studies import scaffold
 
-    print_lines(scaffold.here(Path.cwd(), name, data, published, force))
+    print_lines(scaffold.use(Path.cwd(), name, data, published, force))
 
 
 images = typer.Typer(no_args_is_help=True)

@@ -86,10 +86,10 @@ class TemperatureScaling:
 def judged(sample: Sample, probabilities: Floats, positive: int | None) -> Judged:
     """With `probabilities` (n, classes) in place of the sample's own."""
     if positive is not None:
-        said, outcome = probabilities[:, positive], sample.actual == positive
+        judged_images, outcome = probabilities[:, positive], sample.actual == positive
     else:
-        said, outcome = probabilities.max(axis=1), probabilities.argmax(axis=1) == sample.actual
-    return Judged(said, outcome.astype(float), sample.units.of_image)
+        judged_images, outcome = probabilities.max(axis=1), probabilities.argmax(axis=1) == sample.actual
+    return Judged(judged_images, outcome.astype(float), sample.units.of_image)
 
 
 def calibrate(valid: Sample | None, test: Sample, cfg: EvalConfig, bins: int) -> TemperatureScaling:
@@ -102,26 +102,28 @@ def calibrate(valid: Sample | None, test: Sample, cfg: EvalConfig, bins: int) ->
 
 def measure(sample: Sample, probabilities: Floats, cfg: EvalConfig, bins: int) -> Calibration:
     """How well `probabilities` (n, classes) of the sample's images are calibrated."""
-    said = judged(sample, probabilities, cfg.positive)
-    expected, percentile = ece_by_chance(said.probability, bins, cfg.seed)
+    judged_images = judged(sample, probabilities, cfg.positive)
+    expected, percentile = ece_by_chance(judged_images.probability, bins, cfg.seed)
     return Calibration(
-        ece=ece(reliability(said, bins)),
+        ece=ece(reliability(judged_images, bins)),
         ece_by_chance=expected,
         ece_by_chance_p95=percentile,
         bins=bins,
-        n=len(said.probability),
+        n=len(judged_images.probability),
         log_loss=log_loss(sample.actual, probabilities),
-        brier=float(((said.probability - said.outcome) ** 2).mean()),
-        recalibration=slope_and_intercept(said, cfg.confidence),
+        brier=float(((judged_images.probability - judged_images.outcome) ** 2).mean()),
+        recalibration=slope_and_intercept(judged_images, cfg.confidence),
     )
 
 
-def reliability(said: Judged, bins: int) -> pd.DataFrame:
+def reliability(judged_images: Judged, bins: int) -> pd.DataFrame:
     """Bins of equal width, upper ends included: low, high, n, mean probability and observed share; NaN where empty."""
-    edges, bin_of = _bins(said.probability, bins)
+    edges, bin_of = _bins(judged_images.probability, bins)
     n = np.bincount(bin_of, minlength=bins)
     with np.errstate(invalid="ignore"):
-        probability, observed = (np.bincount(bin_of, each, bins) / n for each in (said.probability, said.outcome))
+        probability, observed = (
+            np.bincount(bin_of, each, bins) / n for each in (judged_images.probability, judged_images.outcome)
+        )
     return pd.DataFrame(
         {"low": edges[:-1], "high": edges[1:], "n": n, "probability": probability, "observed": observed}
     )
@@ -172,19 +174,19 @@ def scale(probabilities: Floats, temperature: float) -> Floats:
     return scaled
 
 
-def slope_and_intercept(said: Judged, confidence: float) -> Recalibration:
+def slope_and_intercept(judged_images: Judged, confidence: float) -> Recalibration:
     """The calibration slope, and the intercept in the large.
 
     The slope is that of outcome on logit(probability) in a logistic regression: 1 is right, less means probabilities
     that are too extreme. The intercept is fitted with the slope fixed at 1: 0 is right, less means probabilities that
     are too high (Cox, Biometrika 45 (1958) 562; Van Calster et al., BMC Med 17 (2019) 230).
     """
-    reason = _reason_against_fit(said)
+    reason = _reason_against_fit(judged_images)
     if reason:
         return Recalibration(why=reason)
-    logit = _logit(said.probability)
-    line = _fit(said, np.column_stack([np.ones_like(logit), logit]))
-    large = _fit(said, np.ones((len(logit), 1)), offset=logit)
+    logit = _logit(judged_images.probability)
+    line = _fit(judged_images, np.column_stack([np.ones_like(logit), logit]))
+    large = _fit(judged_images, np.ones((len(logit), 1)), offset=logit)
     (slope_low, slope_high), (low, high) = line.conf_int(1 - confidence)[1], large.conf_int(1 - confidence)[0]
     return Recalibration(
         slope=float(line.params[1]),
@@ -196,7 +198,7 @@ def slope_and_intercept(said: Judged, confidence: float) -> Recalibration:
     )
 
 
-def calibration_curve(said: Judged, confidence: float) -> pd.DataFrame:
+def calibration_curve(judged_images: Judged, confidence: float) -> pd.DataFrame:
     """The smooth calibration curve: columns probability, observed, ci_low, ci_high.
 
     A logistic regression of the outcome on a natural cubic spline of logit(probability), with a pointwise band
@@ -205,12 +207,12 @@ def calibration_curve(said: Judged, confidence: float) -> pd.DataFrame:
     import patsy  # noqa: PLC0415 - only what fits needs it
 
     columns = ["probability", "observed", "ci_low", "ci_high"]
-    logit = _logit(said.probability)
-    if _reason_against_fit(said) or len(np.unique(logit)) <= SPLINE_DF:
+    logit = _logit(judged_images.probability)
+    if _reason_against_fit(judged_images) or len(np.unique(logit)) <= SPLINE_DF:
         return pd.DataFrame(columns=columns)
     basis = patsy.dmatrix(f"cr(x, df={SPLINE_DF}) - 1", {"x": logit})
-    fit = _fit(said, np.asarray(basis))
-    lowest, highest = np.percentile(said.probability, CURVE_RANGE)
+    fit = _fit(judged_images, np.asarray(basis))
+    lowest, highest = np.percentile(judged_images.probability, CURVE_RANGE)
     points = np.linspace(lowest, highest, CURVE_POINTS)
     (design,) = patsy.build_design_matrices([basis.design_info], {"x": _logit(points)})
     with np.errstate(all="ignore"):  # of coefficients that have no end
@@ -220,27 +222,27 @@ def calibration_curve(said: Judged, confidence: float) -> pd.DataFrame:
     return curve if np.isfinite(curve.to_numpy()).all() else pd.DataFrame(columns=columns)
 
 
-def _reason_against_fit(said: Judged) -> str | None:
+def _reason_against_fit(judged_images: Judged) -> str | None:
     """Why a logistic regression of the outcome says nothing; None where it does."""
-    happened = said.outcome == 1
-    if min(len(np.unique(said.unit[happened])), len(np.unique(said.unit[~happened]))) < MIN_PATIENTS:
+    happened = judged_images.outcome == 1
+    if min(len(np.unique(judged_images.unit[happened])), len(np.unique(judged_images.unit[~happened]))) < MIN_PATIENTS:
         return f"fewer than {MIN_PATIENTS} patients on one side"
-    without, having = said.probability[~happened], said.probability[happened]
+    without, having = judged_images.probability[~happened], judged_images.probability[happened]
     if without.max() <= having.min() or having.max() <= without.min():
         return "the probabilities separate the images perfectly"
     return None
 
 
-def _fit(said: Judged, design: Floats, offset: Floats | None = None) -> Any:
+def _fit(judged_images: Judged, design: Floats, offset: Floats | None = None) -> Any:
     """A logistic regression of the outcome; its variances by patient where patients repeat."""
     from statsmodels.genmod.families import Binomial  # noqa: PLC0415 - a second, which only `evaluate` waits for
     from statsmodels.genmod.generalized_linear_model import GLM  # noqa: PLC0415
 
-    by_patient = {"cov_type": "cluster", "cov_kwds": {"groups": said.unit}, "use_t": True}
+    by_patient = {"cov_type": "cluster", "cov_kwds": {"groups": judged_images.unit}, "use_t": True}
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # of a spline that separates a few images: its band is then wide
-        model = GLM(said.outcome, design, family=Binomial(), offset=offset)
-        return model.fit(**(by_patient if said.clustered else {}))
+        model = GLM(judged_images.outcome, design, family=Binomial(), offset=offset)
+        return model.fit(**(by_patient if judged_images.clustered else {}))
 
 
 def _logit(probability: Floats) -> Floats:

@@ -135,12 +135,14 @@ def _conclude(rows: list[Comparison], role: str, cfg: EvalConfig) -> list[Compar
     tests = sum(p is not None for p in ps)
     concluded = []
     for row, p, p_holm in zip(rows, ps, corrected, strict=True):
-        done = replace(row, role=role, tests=tests, p_holm=None if p is None else p_holm)
+        comparison = replace(row, role=role, tests=tests, p_holm=None if p is None else p_holm)
         if role == PRIMARY and cfg.margin > 0:
-            done = replace(done, against_margin=_against_margin(row.result, tests, cfg))
+            comparison = replace(comparison, against_margin=_against_margin(row.result, tests, cfg))
         if row.result.error is not None and tests:
-            done = replace(done, detectable=power.detectable_difference(row.result.error, cfg.confidence, tests))
-        concluded.append(replace(done, sentence=describe(done, cfg.confidence)))
+            comparison = replace(
+                comparison, detectable=power.detectable_difference(row.result.error, cfg.confidence, tests)
+            )
+        concluded.append(replace(comparison, sentence=describe(comparison, cfg.confidence)))
     return concluded
 
 
@@ -195,11 +197,11 @@ def format_p(p: float, at_most: bool) -> str:
 
 def _margin(row: Comparison) -> str:
     """What the interval that all experiments keep together says of the smallest difference that matters."""
-    known = row.against_margin
-    if not known.margin:
+    margin = row.against_margin
+    if not margin.margin:
         return ""
-    if known.equivalent:
-        return f"; equivalent within {known.margin:g}"
-    if known.not_worse:
-        return f"; not worse than {row.second} by {known.margin:g} or more"
-    return f"; a difference of {known.margin:g} for the worse is not excluded"
+    if margin.equivalent:
+        return f"; equivalent within {margin.margin:g}"
+    if margin.not_worse:
+        return f"; not worse than {row.second} by {margin.margin:g} or more"
+    return f"; a difference of {margin.margin:g} for the worse is not excluded"

@@ -37,12 +37,12 @@ class Units:
 
 def group_by_patient(actual: Ints, patients: Texts) -> Units:
     """Images of one patient are one unit; an image whose patient is '' is one by itself. Both arrays are (n,)."""
-    known = patients != ""
-    _, number = np.unique(np.where(known, patients, ""), return_inverse=True)
-    number = np.where(known, number, len(patients) + np.arange(len(patients)))
+    has_patient = patients != ""
+    _, number = np.unique(np.where(has_patient, patients, ""), return_inverse=True)
+    number = np.where(has_patient, number, len(patients) + np.arange(len(patients)))
     _, of_image = np.unique(number, return_inverse=True)
     of_image = of_image.astype(np.int64)
-    return Units(of_image, _strata(actual, of_image), len(np.unique(patients[known])) or None)
+    return Units(of_image, _strata(actual, of_image), len(np.unique(patients[has_patient])) or None)
 
 
 def _strata(actual: Ints, of_image: Ints) -> Ints:

@@ -146,16 +146,16 @@ def dvc_metrics(results: Sequence[RunScores], means: Sequence[MeanScores]) -> di
 
     The validation score of each run is in metrics/.
     """
-    shown: dict[str, Any] = {row.experiment: {} for row in results}
+    metrics: dict[str, Any] = {row.experiment: {} for row in results}
     for row in results:
         if (row.checkpoint, row.chosen_on) == ("best", "test"):
-            shown[row.experiment]["chosen_on"] = "test"
+            metrics[row.experiment]["chosen_on"] = "test"
     for mean in means:
         if (mean.checkpoint, mean.split) == ("best", "test"):
             values = {name: getattr(mean.averages, name) for name in HEADLINE}
             rounded = {name: None if value is None else round(value, DECIMALS) for name, value in values.items()}
-            shown[mean.experiment]["test"] = rounded
-    return shown
+            metrics[mean.experiment]["test"] = rounded
+    return metrics
 
 
 def score_ensemble(paths: Paths, runs: list[str], cfg: EvalConfig, checkpoint: str, split: str) -> dict[str, Any]:

@@ -96,19 +96,19 @@ def study_metrics(study: Study, cfg: EvalConfig) -> list[StudyMetric]:
 
 
 def _of_run(run: Run, checkpoint: str, cfg: EvalConfig) -> list[StudyMetric]:
-    known = run.experiment, checkpoint, run.chosen_on(checkpoint), REPEAT, run.repeat
+    keys = run.experiment, checkpoint, run.chosen_on(checkpoint), REPEAT, run.repeat
     on_valid = metrics_without_intervals(run.valid[checkpoint], cfg) if run.valid else []
     on_test = metrics_with_intervals(run.test[checkpoint], cfg)
     accuracy = next(row for row in on_test if (row.class_, row.metric) == (OVERALL, "accuracy"))
     on_test.append(train_test_gap(run.history, run.epochs[checkpoint], accuracy))
-    return [StudyMetric(*known, split, row) for split, rows in (("valid", on_valid), ("test", on_test)) for row in rows]
+    return [StudyMetric(*keys, split, row) for split, rows in (("valid", on_valid), ("test", on_test)) for row in rows]
 
 
 def _of_rounds(runs: Sequence[Run], folds: int | None, checkpoint: str, cfg: EvalConfig) -> list[StudyMetric]:
-    known = runs[0].experiment, checkpoint, runs[0].chosen_on(checkpoint), ROUND
+    keys = runs[0].experiment, checkpoint, runs[0].chosen_on(checkpoint), ROUND
     pooled = pool_folds(runs, folds, checkpoint) if folds else {}
     return [
-        StudyMetric(*known, number, "test", row)
+        StudyMetric(*keys, number, "test", row)
         for number, sample in pooled.items()
         for row in metrics_with_intervals(sample, cfg)
     ]
@@ -117,9 +117,9 @@ def _of_rounds(runs: Sequence[Run], folds: int | None, checkpoint: str, cfg: Eva
 def _of_mean(runs: Sequence[Run], checkpoint: str, cfg: EvalConfig, of_repeats: list[StudyMetric]) -> list[StudyMetric]:
     """Of one run they are its own."""
     if len(runs) > 1:
-        known = runs[0].experiment, checkpoint, runs[0].chosen_on(checkpoint), MEAN, None, "test"
+        keys = runs[0].experiment, checkpoint, runs[0].chosen_on(checkpoint), MEAN, None, "test"
         _, sample = mean_over_repeats(runs, checkpoint)
-        return [StudyMetric(*known, row) for row in metrics_with_intervals(sample, cfg)]
+        return [StudyMetric(*keys, row) for row in metrics_with_intervals(sample, cfg)]
     on_test = [row for row in of_repeats if row.split == "test" and row.result.metric != GAP]
     return [replace(row, kind=MEAN, number=None) for row in on_test]
 

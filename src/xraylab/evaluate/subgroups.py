@@ -67,9 +67,11 @@ def group_images(images: pd.DataFrame, bounds: list[int]) -> dict[str, Texts]:
     groups = {}
     for name in (name for name in BY if name in images):
         texts = images[name].astype(str)
-        named = texts.map(lambda text: age_band(text, bounds)) if name == "age" else texts.replace("", UNKNOWN)
-        if named[named != UNKNOWN].nunique() > 1:
-            groups[name] = named.to_numpy(str)
+        groups_of_images = (
+            texts.map(lambda text: age_band(text, bounds)) if name == "age" else texts.replace("", UNKNOWN)
+        )
+        if groups_of_images[groups_of_images != UNKNOWN].nunique() > 1:
+            groups[name] = groups_of_images.to_numpy(str)
     return groups
 
 
@@ -111,7 +113,7 @@ def _one_grouping(grouping: str, members: dict[str, Sample], cfg: EvalConfig, mi
     hidden = suppress(sizes, min_size)
     reference = max(sizes.keys() - hidden, key=lambda group: (sizes[group], group), default="")
     metrics = {group: _compared_metrics(part, cfg) for group, part in members.items()}
-    unseen = [
+    suppressed = [
         suppress({group: metric.n or 0 for group, metric in zip(metrics, column, strict=True)}, min_size, hidden)
         for column in zip(*metrics.values(), strict=True)
     ]
@@ -121,7 +123,7 @@ def _one_grouping(grouping: str, members: dict[str, Sample], cfg: EvalConfig, mi
             rows.append(GroupMetric(grouping, group, reference, None, None, True, None))
             continue
         key = grouping, group, reference, sizes[group], part.units.patients
-        for metric, other, without in zip(metrics[group], metrics[reference], unseen, strict=True):
+        for metric, other, without in zip(metrics[group], metrics[reference], suppressed, strict=True):
             if group in without:
                 rows.append(GroupMetric(*key, True, Metric(metric.class_, metric.metric, *[None] * 6)))
             else:

@@ -76,17 +76,17 @@ def write_curves(folder: Path, run: Run, cfg: EvalConfig, bins: int) -> None:
             file = f"{name}/{cfg.classes[label]}.csv"
             tables.write(roc(test.actual, test.probabilities, label), folder / "roc" / file)
             tables.write(precision_recall(test.actual, test.probabilities, label), folder / "pr" / file)
-    said = calibration.judged(test, test.probabilities, cfg.positive)
-    tables.write(_filled_bins(said, bins), folder / f"reliability/{name}.csv")
-    tables.write(calibration.calibration_curve(said, cfg.confidence), folder / f"calibration_curve/{name}.csv")
+    judged = calibration.judged(test, test.probabilities, cfg.positive)
+    tables.write(_filled_bins(judged, bins), folder / f"reliability/{name}.csv")
+    tables.write(calibration.calibration_curve(judged, cfg.confidence), folder / f"calibration_curve/{name}.csv")
     if cfg.positive is not None:
         decision_curve = calibration.net_benefit(test, cfg.positive, cfg.prevalence)
         tables.write(decision_curve, folder / f"net_benefit/{name}.csv")
     if run.valid:
         valid = run.valid["best"]
         scaled = calibration.scale(test.probabilities, calibration.fit_temperature(valid.actual, valid.probabilities))
-        said = calibration.judged(test, scaled, cfg.positive)
-        tables.write(_filled_bins(said, bins), folder / f"reliability_scaled/{name}.csv")
+        judged = calibration.judged(test, scaled, cfg.positive)
+        tables.write(_filled_bins(judged, bins), folder / f"reliability_scaled/{name}.csv")
 
 
 def _images(run: Run, classes: list[str]) -> pd.DataFrame:
@@ -110,8 +110,8 @@ def precision_recall(actual: Ints, probabilities: Floats, label: int) -> pd.Data
     return pd.DataFrame({"recall": recall, "precision": precision, "threshold": np.append(threshold, np.inf)})
 
 
-def _filled_bins(said: calibration.Judged, bins: int) -> pd.DataFrame:
-    table = calibration.reliability(said, bins)
+def _filled_bins(judged: calibration.Judged, bins: int) -> pd.DataFrame:
+    table = calibration.reliability(judged, bins)
     return table[table["n"] > 0]
 
 
@@ -155,8 +155,8 @@ def _operating_points(runs: Iterable[Run], cfg: EvalConfig, params: Evaluate) ->
 
 def _epoch_row(row: StudyMetric) -> dict[str, Any]:
     cells = to_row(row)
-    known = {"experiment": row.experiment, "repeat": row.number, "chosen_on": row.chosen_on}
-    return known | {name: cells[name] for name in ("metric", "value", "ci_low", "ci_high")}
+    keys = {"experiment": row.experiment, "repeat": row.number, "chosen_on": row.chosen_on}
+    return keys | {name: cells[name] for name in ("metric", "value", "ci_low", "ci_high")}
 
 
 def _calibrations(runs: Iterable[Run], cfg: EvalConfig, bins: int) -> Iterator[dict[str, Any]]:
@@ -181,9 +181,9 @@ def write_groups(folder: Path, study: Study, index: pd.DataFrame, cfg: EvalConfi
     for experiment, runs in study.by_experiment.items():
         ids, sample = mean_over_repeats(runs, "best")
         images = index.set_index("id").loc[ids.tolist()]
-        known = {"experiment": experiment, "chosen_on": runs[0].monitored_split}
+        keys = {"experiment": experiment, "chosen_on": runs[0].monitored_split}
         groups = subgroups.metrics_by_group(sample, images, cfg, params.age_bands, params.min_group_size)
-        rows += [known | to_row(row) for row in groups]
+        rows += [keys | to_row(row) for row in groups]
     tables.write(pd.DataFrame(rows, columns=list(GROUP_COLUMNS)), folder / "subgroups.csv")
 
 

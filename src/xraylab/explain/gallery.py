@@ -34,7 +34,7 @@ def write(target: Target, methods: dict[str, Method], count: int, masks: dict[st
     losses = selection.top_losses(images, count)
     cells = selection.confusion_cells(images, target.classes, target.record["positive"], count)
     grids = [_Group(f"grid-{number}", cell.rows, [cell.label] * len(cell.rows)) for number, cell in enumerate(cells)]
-    groups = _drawn(target, methods, [*grids, _Group("loss", losses, list(losses["predicted"]))], masks, folder)
+    groups = _write_groups(target, methods, [*grids, _Group("loss", losses, list(losses["predicted"]))], masks, folder)
     return {
         "cells": [
             {"kind": cell.kind, "label": cell.label, "found": cell.total, "images": records}
@@ -44,7 +44,7 @@ def write(target: Target, methods: dict[str, Method], count: int, masks: dict[st
     }
 
 
-def _drawn(
+def _write_groups(
     target: Target, methods: dict[str, Method], groups: Sequence[_Group], masks: dict[str, Mask], folder: Path
 ) -> list[list[Record]]:
     """Each group's records; the maps of all groups are computed together."""
@@ -53,8 +53,8 @@ def _drawn(
     maps = target.saliency(methods, ids, labels)
     records, first = [], 0
     for group in groups:
-        own = {name: each[first : first + len(group.rows)] for name, each in maps.items()}
-        records.append(_pictures(target, group, own, masks, folder))
+        group_maps = {name: each[first : first + len(group.rows)] for name, each in maps.items()}
+        records.append(_pictures(target, group, group_maps, masks, folder))
         first += len(group.rows)
     return records
 

@@ -47,11 +47,11 @@ def find_masks(raw: Path, index: pd.DataFrame, preparation: Preparation, fit: st
     """
     if not (raw / LIST).is_file():
         return {}
-    listed = set(tables.read(raw / LIST, ("image",))["image"])
+    names = set(tables.read(raw / LIST, ("image",))["image"])
     masks = {
         name: Mask(raw / "masks" / Path(name).name, raw / path, preparation, fit)
         for name, path in zip(index["id"], index["path"], strict=True)
-        if name in listed
+        if name in names
     }
     for name, mask in masks.items():
         if not mask.file.is_file():
@@ -66,8 +66,8 @@ def read_mask(mask: Mask, size: int) -> npt.NDArray[np.bool_]:
 
     Errors: DataError where the mask and its image differ in size.
     """
-    with Image.open(mask.file) as opened:
-        inside = np.where(np.asarray(opened) > 0, 255, 0).astype(np.uint8)
+    with Image.open(mask.file) as image:
+        inside = np.where(np.asarray(image) > 0, 255, 0).astype(np.uint8)
     levels = pixels.decode(mask.image).levels
     if levels.shape != inside.shape:
         sizes = [f"{width} x {height}" for height, width in (inside.shape, levels.shape)]

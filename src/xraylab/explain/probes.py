@@ -79,8 +79,8 @@ def verdict(part: str, real: float | None, probe: float | None, shortcut_ratio: 
     """
     if real is None or probe is None or real - CHANCE < LEAST_SKILL:
         return {"auroc": probe, "kept": None, "shortcut": None}
-    kept = max(0.0, probe - CHANCE) / (real - CHANCE)
-    return {"auroc": probe, "kept": kept, "shortcut": (kept < shortcut_ratio) is (part == "border")}
+    retained = max(0.0, probe - CHANCE) / (real - CHANCE)
+    return {"auroc": probe, "kept": retained, "shortcut": (retained < shortcut_ratio) is (part == "border")}
 
 
 def warnings(

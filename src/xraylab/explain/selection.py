@@ -22,14 +22,14 @@ def with_losses(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """One row per image of a prediction table (id, label, p_<class>): see `Cell`. The loss is -ln p of the actual."""
     p = predictions[[f"p_{label}" for label in classes]].to_numpy(float)
     actual = predictions["label"].map(classes.index).to_numpy(int)
-    own = np.maximum(p[np.arange(len(p)), actual], np.finfo(np.float32).tiny)
+    of_actual = np.maximum(p[np.arange(len(p)), actual], np.finfo(np.float32).tiny)
     return pd.DataFrame(
         {
             "id": predictions["id"].to_numpy(),
             "actual": predictions["label"].to_numpy(),
             "predicted": [classes[number] for number in p.argmax(axis=1)],
             "probability": p.max(axis=1),
-            "loss": -np.log(own),
+            "loss": -np.log(of_actual),
         }
     )
 
@@ -41,10 +41,10 @@ def confusion_cells(images: pd.DataFrame, classes: list[str], positive: str | No
     positives of other classes. Right ones run from the surest to the least sure, of wrong ones the surest come first.
     """
     kinds = ("true positive", "false negative", "false positive")
-    wanted = [(kind, label) for label in classes for kind in kinds]
+    cells = [(kind, label) for label in classes for kind in kinds]
     if positive is not None:
-        wanted = [(kind, positive) for kind in (*kinds, "true negative")]
-    rows = [(kind, label, _rows(images, kind, label)) for kind, label in wanted]
+        cells = [(kind, positive) for kind in (*kinds, "true negative")]
+    rows = [(kind, label, _rows(images, kind, label)) for kind, label in cells]
     return [Cell(kind, label, _shown(every, kind in WRONG, count), len(every)) for kind, label, every in rows]
 
 

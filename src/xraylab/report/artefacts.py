@@ -147,8 +147,8 @@ def totals(splits: Tree) -> dict[str, int]:
 
 def differences(cfg: Tree, baseline: Tree) -> list[Change]:
     """What `cfg` sets otherwise than `baseline`, both nested."""
-    ours, theirs = flat(cfg), flat(baseline)
-    return [(key, theirs[key], ours[key]) for key in ours if ours[key] != theirs[key]]
+    leaves, baseline_leaves = flat(cfg), flat(baseline)
+    return [(key, baseline_leaves[key], leaves[key]) for key in leaves if leaves[key] != baseline_leaves[key]]
 
 
 def flat(tree: Tree, prefix: str = "") -> Tree:
@@ -167,10 +167,10 @@ def rows(table: pd.DataFrame) -> list[Tree]:
     """One mapping per row of a table that was read with `TEXT`; None where a cell is empty or no number."""
     numbers = {str(name): pd.to_numeric(table[name], errors="coerce") for name in table.columns if name not in TEXT}
     mappings = table.assign(**numbers).to_dict("records")
-    return [{str(key): _known(value) for key, value in row.items()} for row in mappings]
+    return [{str(key): _none_if_missing(value) for key, value in row.items()} for row in mappings]
 
 
-def _known(value: Any) -> Any:
+def _none_if_missing(value: Any) -> Any:
     return None if value == "" or value != value else value  # noqa: PLR0124 - NaN alone differs from itself
 
 

@@ -179,15 +179,17 @@ def differences(rows: list[Comparison], confidence: float, alt: str) -> Markup:
 
 def repeats(values: dict[str, list[float | None]], name: str) -> Markup:
     """A metric of every repeat as a point, and each experiment's mean as a line."""
-    known = {experiment: [value for value in own if value is not None] for experiment, own in values.items()}
-    alt = "; ".join(f"{name} of {each}: {', '.join(f'{value:.3f}' for value in own)}" for each, own in known.items())
+    defined = {experiment: [value for value in points if value is not None] for experiment, points in values.items()}
+    alt = "; ".join(
+        f"{name} of {each}: {', '.join(f'{value:.3f}' for value in points)}" for each, points in defined.items()
+    )
     with matplotlib.rc_context(style(alt)):
-        figure, axes = panel(2.9, 0.5 + 0.19 * len(known))
-        for number, own in enumerate(known.values()):
-            axes.plot(own, [number] * len(own), "o", color=INK, alpha=0.55, markersize=3.6, markeredgewidth=0)
-            if own:
-                axes.plot([sum(own) / len(own)] * 2, [number - 0.32, number + 0.32], color=INK, linewidth=1.3)
-        _name_rows(axes, list(known))
+        figure, axes = panel(2.9, 0.5 + 0.19 * len(defined))
+        for number, points in enumerate(defined.values()):
+            axes.plot(points, [number] * len(points), "o", color=INK, alpha=0.55, markersize=3.6, markeredgewidth=0)
+            if points:
+                axes.plot([sum(points) / len(points)] * 2, [number - 0.32, number + 0.32], color=INK, linewidth=1.3)
+        _name_rows(axes, list(defined))
         return svg(figure, alt)
 
 
@@ -203,11 +205,13 @@ def _name_rows(axes: Axes, names: list[str]) -> None:
 
 
 def _difference(axes: Axes, height: int, row: Comparison, confidence: float) -> None:
-    shown = row.is_shown(confidence)
-    colour = "#D55E00" if shown else INK
+    significant = row.is_shown(confidence)
+    colour = "#D55E00" if significant else INK
     if row.ci_low is not None and row.ci_high is not None:
         axes.plot([row.ci_low, row.ci_high], [height, height], color=colour, linewidth=1.2)
-    axes.plot([row.difference or 0], [height], "D" if shown else "o", color=colour, markersize=4.2, markeredgewidth=0)
+    axes.plot(
+        [row.difference or 0], [height], "D" if significant else "o", color=colour, markersize=4.2, markeredgewidth=0
+    )
 
 
 def balance(counts: dict[str, dict[str, int]], alt: str) -> Markup:
@@ -236,10 +240,10 @@ def sizes(index: pd.DataFrame, classes: list[str], alt: str) -> Markup:
         step = 1 if len(stored.drop_duplicates()) <= MANY_SIZES else 32
         rounded = index.assign(**(stored // step * step))
         for number, label in enumerate(classes):
-            found = rounded[rounded["label"] == label].groupby(["width", "height"]).size().reset_index(name="images")
-            area = 6 + 60 * found["images"] / len(index)
+            counts = rounded[rounded["label"] == label].groupby(["width", "height"]).size().reset_index(name="images")
+            area = 6 + 60 * counts["images"] / len(index)
             colour = line_style(number)[0]
-            axes.scatter(found["width"], found["height"], s=area, color=colour, alpha=0.5, linewidth=0)
+            axes.scatter(counts["width"], counts["height"], s=area, color=colour, alpha=0.5, linewidth=0)
         axes.set(xlabel="width", ylabel="height")
         return svg(figure, alt)
 

@@ -100,19 +100,19 @@ def roc(data: Artefacts) -> Tree:
 
 def _rocs(folder: Path, summary: Summary, shares: dict[str, float]) -> dict[str, list[Markup]]:
     """Class -> ROC, its upper left corner, precision and recall."""
-    shown = {}
+    panels = {}
     for label in summary.drawn_classes:
         curves, precision = (of_runs(folder / kind, summary, f"{label}.csv") for kind in ("roc", "pr"))
         if any(curves.values()):
             alt = f"ROC curves of {label} against the rest on the test images"
-            shown[label] = [
+            panels[label] = [
                 charts.roc(curves, 1, alt),
                 charts.roc(curves, CORNER, f"{alt}, upper-left corner"),
                 charts.precision_recall(
                     precision, shares[label], f"Precision-recall curves of {label} on the test images"
                 ),
             ]
-    return shown
+    return panels
 
 
 def of_runs(folder: Path, summary: Summary, name: str = "") -> dict[int, list[pd.DataFrame]]:
@@ -141,7 +141,7 @@ def calibration(folder: Path, summary: Summary, experiment: str) -> Markup:
 def _net_benefit(folder: Path, summary: Summary) -> Markup | None:
     """The decision curves of the best epochs; None with more than two classes, or where the test images have one."""
     runs = of_runs(folder / "net_benefit", summary)
-    curves = {number: [table for table in own if len(table)] for number, own in runs.items()}
+    curves = {number: [table for table in tables_of_runs if len(table)] for number, tables_of_runs in runs.items()}
     if not any(curves.values()):
         return None
     return charts.net_benefit(curves, f"Net benefit of acting on {summary.positive} over the threshold probability")
@@ -155,18 +155,18 @@ def forest(summary: Summary, metrics: list[Metric]) -> dict[str, Markup]:
     against = where(summary.comparisons, kind="baseline")
     if not against:
         return {}
-    drawn = {}
+    figures = {}
     for metric in dict.fromkeys([summary.primary, *FOREST]):
         rows = where(against, metric=metric)
         name = title(metric) + ("" if metric == summary.primary else ", exploratory")
-        drawn[name] = charts.differences(rows, summary.confidence, " ".join(row.sentence for row in rows))
+        figures[name] = charts.differences(rows, summary.confidence, " ".join(row.sentence for row in rows))
     class_, metric = summary.key(summary.primary)
-    shown = {"kind": "repeat", "checkpoint": "best", "split": "test", "class_": class_, "metric": metric}
-    several = {name: [row.value for row in where(metrics, experiment=name, **shown)] for name in summary.experiments}
+    keys = {"kind": "repeat", "checkpoint": "best", "split": "test", "class_": class_, "metric": metric}
+    several = {name: [row.value for row in where(metrics, experiment=name, **keys)] for name in summary.experiments}
     if any(len(values) > 1 for values in several.values()):
         name = title(metric)
-        drawn[f"{name} of each {'fold' if summary.folds else 'repeat'}"] = charts.repeats(several, name)
-    return drawn
+        figures[f"{name} of each {'fold' if summary.folds else 'repeat'}"] = charts.repeats(several, name)
+    return figures
 
 
 def images(index: pd.DataFrame, classes: list[str], split: Tree) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def _loss(evaluation: Path, summary: Summary) -> Figure:
     histories = of_runs(evaluation / "curves", summary)
     chosen_on = summary.runs[0].monitored_split
     figure, panels = _panels("Loss", 2, summary)
-    lowest, highest = limits([table for own in histories.values() for table in own], "loss")
+    lowest, highest = limits([table for tables in histories.values() for table in tables], "loss")
     titles = {"train": "training", chosen_on: {"valid": "validation"}.get(chosen_on, chosen_on)}
     for axes, (split, title) in zip(panels, titles.items(), strict=True):
         plot_repeats(axes, histories, "epoch", f"{split}_loss")
@@ -66,11 +66,11 @@ def _loss(evaluation: Path, summary: Summary) -> Figure:
 
 
 def _roc(evaluation: Path, summary: Summary) -> Figure | None:
-    drawn = _of_classes(evaluation / "roc", summary)
-    if not drawn:
+    curves_of_classes = _of_classes(evaluation / "roc", summary)
+    if not curves_of_classes:
         return None
-    figure, panels = _panels("ROC on the test images, best epoch", len(drawn), summary)
-    for axes, (label, curves) in zip(panels, drawn.items(), strict=True):
+    figure, panels = _panels("ROC on the test images, best epoch", len(curves_of_classes), summary)
+    for axes, (label, curves) in zip(panels, curves_of_classes.items(), strict=True):
         axes.plot([0, 1], [0, 1], **REFERENCE)
         plot_repeats(axes, curves, "fpr", "tpr")
         axes.set(**SQUARE, title=label, xlabel="false-positive rate (1 − specificity)")
@@ -80,11 +80,11 @@ def _roc(evaluation: Path, summary: Summary) -> Figure | None:
 
 
 def _precision_recall(evaluation: Path, summary: Summary, shares: dict[str, float]) -> Figure | None:
-    drawn = _of_classes(evaluation / "pr", summary)
-    if not drawn:
+    curves_of_classes = _of_classes(evaluation / "pr", summary)
+    if not curves_of_classes:
         return None
-    figure, panels = _panels("Precision and recall on the test images, best epoch", len(drawn), summary)
-    for axes, (label, curves) in zip(panels, drawn.items(), strict=True):
+    figure, panels = _panels("Precision and recall on the test images, best epoch", len(curves_of_classes), summary)
+    for axes, (label, curves) in zip(panels, curves_of_classes.items(), strict=True):
         axes.axhline(shares[label], **REFERENCE)
         plot_repeats(axes, curves, "recall", "precision", drawstyle="steps-post")
         axes.set(**SQUARE, title=label, xlabel="recall (sensitivity)", ylabel="precision (PPV)")
@@ -154,8 +154,8 @@ def _with_key(
 
 def _of_classes(folder: Path, summary: Summary) -> dict[str, Curves]:
     """Class -> its curves, of the classes that have any."""
-    drawn = {label: of_runs(folder, summary, f"{label}.csv") for label in summary.drawn_classes}
-    return {label: curves for label, curves in drawn.items() if any(curves.values())}
+    curves_of_classes = {label: of_runs(folder, summary, f"{label}.csv") for label in summary.drawn_classes}
+    return {label: curves for label, curves in curves_of_classes.items() if any(curves.values())}
 
 
 def _short(text: str, longest: int) -> str:

@@ -156,8 +156,8 @@ def _comparison_row(
 
 def _of_repeat(summary: Summary, result: Result, metrics: Sequence[Metric]) -> Cells:
     name = result.checkpoint
-    own = where(metrics, experiment=result.experiment, checkpoint=name, kind="repeat", number=result.repeat)
-    return Cells(_cells(summary, name, keyed(own)), result.epoch, result.confusion)
+    rows = where(metrics, experiment=result.experiment, checkpoint=name, kind="repeat", number=result.repeat)
+    return Cells(_cells(summary, name, keyed(rows)), result.epoch, result.confusion)
 
 
 def _means(summary: Summary, experiment: str, metrics: Sequence[Metric], spread: Sequence[Spread]) -> dict[str, Cells]:
@@ -174,10 +174,10 @@ def _means(summary: Summary, experiment: str, metrics: Sequence[Metric], spread:
 
 def _cells(summary: Summary, checkpoint: str, metrics: Mapping[tuple[str, str], Estimate]) -> dict[str, Estimate]:
     """Those of the checkpoint's columns; an interval is shown of the best epoch alone."""
-    own = {name: metrics.get(summary.key(name), Estimate()) for name in COLUMNS[checkpoint]}
+    estimates = {name: metrics.get(summary.key(name), Estimate()) for name in COLUMNS[checkpoint]}
     if checkpoint == "best":
-        return own
-    return {name: Estimate(value=estimate.value, sd=estimate.sd) for name, estimate in own.items()}
+        return estimates
+    return {name: Estimate(value=estimate.value, sd=estimate.sd) for name, estimate in estimates.items()}
 
 
 def _repeat_name(summary: Summary, repeat: int | None) -> str:
@@ -210,13 +210,16 @@ def experiments(data: Artefacts) -> Tree:
 
 def _blocks(summary: Summary, metrics: Sequence[Metric], spread: Sequence[Spread], experiment: str) -> list[Block]:
     """Of the mean probability over repeats: what speaks of all classes, then a block per class and of their means."""
-    shown = {"experiment": experiment, "checkpoint": "best", "split": "test"}
-    own = keyed(where(metrics, kind="mean", **shown))
-    spreads = where(spread, kind="round" if summary.folds else "repeat", **shown)
+    keys = {"experiment": experiment, "checkpoint": "best", "split": "test"}
+    ensemble = keyed(where(metrics, kind="mean", **keys))
+    spreads = where(spread, kind="round" if summary.folds else "repeat", **keys)
     means = keyed(row for row in spreads if row.n > 1)
     classes = [summary.positive] if summary.positive else [*summary.classes, MACRO, WEIGHTED]
     return [
-        Block(class_, [(name, own[class_, name], means.get((class_, name))) for name in names if (class_, name) in own])
+        Block(
+            class_,
+            [(name, ensemble[class_, name], means.get((class_, name))) for name in names if (class_, name) in ensemble],
+        )
         for class_, names in ({OVERALL: ALL_CLASSES} | dict.fromkeys(classes, PER_CLASS)).items()
     ]
 
@@ -248,13 +251,13 @@ def _groups(summary: Summary, rows: Sequence[SubgroupMetric]) -> list[Group]:
 
 def pair_rows(summary: Summary, metrics: Sequence[Metric], spread: Sequence[Spread]) -> list[PairRow]:
     """Per metric: that of either of the two best, with several repeats their mean, and their tested difference."""
-    shown = {"checkpoint": "best", "split": "test", "kind": "repeat"}
+    keys = {"checkpoint": "best", "split": "test", "kind": "repeat"}
     both: list[dict[tuple[str, str], Estimate]] = []
     for name in summary.top_two:
         if summary.several:
-            both.append({key: row.estimate for key, row in keyed(where(spread, experiment=name, **shown)).items()})
+            both.append({key: row.estimate for key, row in keyed(where(spread, experiment=name, **keys)).items()})
         else:
-            both.append(dict(keyed(where(metrics, experiment=name, **shown))))
+            both.append(dict(keyed(where(metrics, experiment=name, **keys))))
     tested = {row.metric: _from(summary.top_two[0], row) for row in where(summary.comparisons, kind="top two")}
     return [
         PairRow(name, [estimates[summary.key(name)] for estimates in both], tested.get(name)) for name in PAIR_METRICS
@@ -284,14 +287,14 @@ def external(data: Artefacts) -> Tree | None:
 
 def _external_test(test: Tree, metrics: Sequence[Metric]) -> ExternalTest:
     run = {"experiment": test["experiment"], "checkpoint": "best"}
-    own = keyed(where(metrics, kind="repeat", split="test", number=test["repeat"], **run))
-    there = [record(Metric, {**row, **run, "kind": "external", "split": "external"}) for row in test["metrics"]]
+    internal = keyed(where(metrics, kind="repeat", split="test", number=test["repeat"], **run))
+    external = [record(Metric, {**row, **run, "kind": "external", "split": "external"}) for row in test["metrics"]]
     return ExternalTest(
         run=_run_name(test),
         data_set=_data_set(test),
         facts={name: test[name] for name in ("images", "classes", "overlap", "intervals")}
         | {"seen": test.get("seen", [])},  # tests of earlier versions say nothing of it
-        rows=[(row, own.get((row.class_, row.metric))) for row in there if _is_shown(row)],
+        rows=[(row, internal.get((row.class_, row.metric))) for row in external if _is_shown(row)],
         operating_points=[operating_point(point) for point in test["operating_points"]],
     )
 

@@ -68,10 +68,10 @@ def render(data: Artefacts) -> str:
     common = _common(data, names)
     sections = {}
     for name, (_, values) in SECTIONS.items():
-        own = values(data)
-        if own is not None:
+        context = values(data)
+        if context is not None:
             template = environment.get_template(f"{name}.html.j2")
-            sections[name] = Markup(template.render(common, **own))  # noqa: S704 - escaped
+            sections[name] = Markup(template.render(common, **context))  # noqa: S704 - escaped
     script = packed("xraylab.report").joinpath("templates/sort.js").read_text(encoding="utf-8")
     return environment.get_template("page.html.j2").render(
         common,

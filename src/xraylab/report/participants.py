@@ -64,16 +64,16 @@ def _images(row: Demographics) -> str:
 def table(rows: Sequence[Demographics]) -> list[tuple[str, str, dict[str, str]]]:
     """(heading, group, split -> text): age, then sex, age bands, view and source, where they are known."""
     whole = {row.split: row for row in where(rows, grouping=ALL)}
-    made = []
+    lines = []
     if any(row.age_median is not None for row in whole.values()):
-        made.append(("age", "median (quartiles)", {name: _age(row) for name, row in whole.items()}))
+        lines.append(("age", "median (quartiles)", {name: _age(row) for name, row in whole.items()}))
     for heading in dict.fromkeys(row.grouping for row in rows if row.grouping not in (ALL, CLASS)):
         cells: dict[str, dict[str, str]] = {}
         for row in where(rows, grouping=heading):
             text = NOT_SHOWN if row.images is None else _share(row, whole[row.split])
             cells.setdefault(row.group or "", dict.fromkeys(whole, "0"))[row.split] = text
-        made += [(heading, name, texts) for name, texts in cells.items()]
-    return made
+        lines += [(heading, name, texts) for name, texts in cells.items()]
+    return lines
 
 
 def _age(row: Demographics) -> str:

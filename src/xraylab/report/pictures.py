@@ -39,7 +39,7 @@ class Radiographs:
         rows: npt.NDArray[np.uint8] = self.pixels[[self.row_of[name] for name in ids]]
         return rows
 
-    def shown(self, table: pd.DataFrame) -> list[Tree]:
+    def with_images(self, table: pd.DataFrame) -> list[Tree]:
         """The rows of a table with ids, each with its image."""
         uris = [data_uri(self.pixels[self.row_of[name]]) for name in table["id"]]
         return [{str(key): value for key, value in row.items()} for row in table.assign(image=uris).to_dict("records")]
@@ -67,8 +67,8 @@ def of_classes(data: Artefacts) -> dict[str, list[Tree]]:
     """Some images of each class, evenly through the index."""
     radiographs, samples = Radiographs(data.paths.cache), {}
     for label in data.params.data.classes:
-        own = data.index.loc[data.index["label"] == label, ["id"]]
-        samples[label] = radiographs.shown(own.iloc[_evenly(len(own), SAMPLES_PER_CLASS)])
+        ids = data.index.loc[data.index["label"] == label, ["id"]]
+        samples[label] = radiographs.with_images(ids.iloc[_evenly(len(ids), SAMPLES_PER_CLASS)])
     return samples
 
 
@@ -100,8 +100,10 @@ def samples(data: Artefacts) -> Tree:
     table = _predictions(data, run)
     return {
         "run": run,
-        "right": {label: radiographs.shown(right(table, label, RIGHT_PER_CLASS)) for label in data.summary.classes},
-        "mistakes": radiographs.shown(mistakes(table, MISTAKES)),
+        "right": {
+            label: radiographs.with_images(right(table, label, RIGHT_PER_CLASS)) for label in data.summary.classes
+        },
+        "mistakes": radiographs.with_images(mistakes(table, MISTAKES)),
         "wrong": int((table["actual"] != table["predicted"]).sum()),
     }
 
@@ -116,8 +118,8 @@ def _predictions(data: Artefacts, run: Run) -> pd.DataFrame:
 
 def right(table: pd.DataFrame, label: str, count: int) -> pd.DataFrame:
     """`count` images of the class that were predicted so, evenly from the surest to the least sure."""
-    own = _surest(table[(table["actual"] == label) & (table["predicted"] == label)])
-    return own.iloc[_evenly(len(own), min(count, len(own)))]
+    correct = _surest(table[(table["actual"] == label) & (table["predicted"] == label)])
+    return correct.iloc[_evenly(len(correct), min(count, len(correct)))]
 
 
 def mistakes(table: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -141,7 +143,7 @@ def pair(data: Artefacts) -> Tree | None:
         "confusions": {name: metric_tables.confusions(data.summary, name)[0] for name in names},
         "repeat": data.params.study.repeats[0],
         "alone": [
-            (right, wrong, radiographs.shown(table))
+            (right, wrong, radiographs.with_images(table))
             for right, wrong, table in zip(names, reversed(names), images, strict=True)
         ],
     }
@@ -152,9 +154,12 @@ def alone_right(first: pd.DataFrame, second: pd.DataFrame) -> list[pd.DataFrame]
 
     Both hold id, actual, predicted and probability of the same images.
     """
-    there = second.set_index("id").loc[first["id"]].reset_index()
-    ours, theirs = (part["predicted"] == part["actual"] for part in (first, there))
-    return [_surest(there[ours & ~theirs]).head(ALONE_RIGHT), _surest(first[theirs & ~ours]).head(ALONE_RIGHT)]
+    aligned = second.set_index("id").loc[first["id"]].reset_index()
+    first_right, second_right = (part["predicted"] == part["actual"] for part in (first, aligned))
+    return [
+        _surest(aligned[first_right & ~second_right]).head(ALONE_RIGHT),
+        _surest(first[second_right & ~first_right]).head(ALONE_RIGHT),
+    ]
 
 
 def explanation(data: Artefacts) -> Tree:
@@ -184,10 +189,10 @@ def _images(images: list[Tree], folder: Path) -> list[Tree]:
 
 def _localization(experiment: Tree) -> list[Tree]:
     """One row per method and network that were measured against the masks of findings."""
-    measured = experiment["localisation"] or {"methods": {}}
+    localization = experiment["localisation"] or {"methods": {}}
     return [
         {"experiment": experiment["experiment"], "method": METHODS[method], "network": NETWORKS[kind], **metrics}
-        for method, networks in measured["methods"].items()
+        for method, networks in localization["methods"].items()
         for kind, metrics in networks.items()
     ]
 

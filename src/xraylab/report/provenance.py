@@ -100,25 +100,25 @@ def commit(root: Path) -> str:
 def _git(root: Path, *arguments: str) -> str | None:
     """What git says; None where it, or a repository, is not there."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, encoding="utf-8", check=False)  # noqa: S603, S607
+        result = subprocess.run(["git", *arguments], cwd=root, capture_output=True, encoding="utf-8", check=False)  # noqa: S603, S607
     except FileNotFoundError:
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return result.stdout.strip() if result.returncode == 0 else None
 
 
 def versions() -> str:
     """Of what made the metrics and the page, here."""
-    found = [f"{name} {metadata.version(name)}" for name in PACKAGES]
-    return listed([f"Python {python_version()}", *found])
+    packages = [f"{name} {metadata.version(name)}" for name in PACKAGES]
+    return listed([f"Python {python_version()}", *packages])
 
 
 def machines(runs: list[Run]) -> list[str]:
     """Each machine with which the networks were trained, once."""
-    found = [run.hardware for run in runs]
+    hardware = [run.hardware for run in runs]
     return list(
         dict.fromkeys(
             f"{item['device']} ({item['name']}), {item['precision']}, {item['threads']} threads, torch {item['torch']}"
-            for item in found
+            for item in hardware
         )
     )
 
@@ -134,12 +134,12 @@ def split_sentences(split: Split) -> str:
     """What the strategy did with these parameters."""
     strategy = "files" if split.files else split.strategy
     test = "" if split.test_pct is None else _shown(split.test_pct)
-    said = [TEST[strategy].format(test=test, folds=split.folds, files=split.files) + "; " + _validation(split)]
+    parts = [TEST[strategy].format(test=test, folds=split.folds, files=split.files) + "; " + _validation(split)]
     if split.max_train_per_class == "smallest":
-        said.append("No class has more training images than the smallest one.")
+        parts.append("No class has more training images than the smallest one.")
     elif split.max_train_per_class != "all":
-        said.append(f"At most {grouped(split.max_train_per_class)} training images per class were used.")
-    return " ".join(said)
+        parts.append(f"At most {grouped(split.max_train_per_class)} training images per class were used.")
+    return " ".join(parts)
 
 
 def _validation(split: Split) -> str:
@@ -160,7 +160,7 @@ def training(cfg: ExperimentConfig, runs: list[Run], library: str) -> list[str]:
     courses = phases(cfg.train)
     steps = [_course(course, runs, SPLIT_NAMES[cfg.train.monitored_split]) for course in courses]
     numbered = [f"phase {number}: {step}" for number, step in enumerate(steps, 1)] if len(steps) > 1 else steps
-    said = [
+    parts = [
         f"Starts from {start(cfg.model.pretrained, library)}",
         _frozen(cfg.model.freeze, runs[0].frozen),
         "; ".join(numbered),
@@ -170,7 +170,7 @@ def training(cfg: ExperimentConfig, runs: list[Run], library: str) -> list[str]:
         _stopping(cfg.train, courses, runs),
         f"{'Seed' if len(runs) == 1 else 'Seeds'} {listed([str(run.repeat) for run in runs])}",
     ]
-    return [f"{sentence[0].upper()}{sentence[1:]}." for sentence in said if sentence]
+    return [f"{sentence[0].upper()}{sentence[1:]}." for sentence in parts if sentence]
 
 
 def start(pretrained: str, library: str) -> str:
@@ -203,37 +203,37 @@ def _course(course: TrainPhase, runs: list[Run], split: str) -> str:
 def _rate(course: TrainPhase, runs: list[Run]) -> str:
     if course.lr != "find":
         return f"{course.lr:g}"
-    found = dict.fromkeys(f"{run.lr_found:.2g}" for run in runs)
-    each = ", separately for each run" if len(found) > 1 else ""
-    return f"{listed(list(found))} (from fastai’s learning rate finder{each})"
+    rates = dict.fromkeys(f"{run.lr_found:.2g}" for run in runs)
+    each = ", separately for each run" if len(rates) > 1 else ""
+    return f"{listed(list(rates))} (from fastai’s learning rate finder{each})"
 
 
 def _schedule(course: TrainPhase, rate: str, split: str) -> str:
     epochs = plural(course.epochs, "epoch")
     match course.schedule:
         case "constant":
-            said = f"{epochs} at a constant learning rate of {rate}"
+            text = f"{epochs} at a constant learning rate of {rate}"
         case "one_cycle":
-            said = f"{epochs} in one cycle with a peak learning rate of {rate}"
+            text = f"{epochs} in one cycle with a peak learning rate of {rate}"
         case "flat_cos":
             flat = f"{100 * (course.pct_start or 0):g} %"
-            said = f"{epochs} at a learning rate of {rate}, with cosine decay after {flat} of them"
+            text = f"{epochs} at a learning rate of {rate}, with cosine decay after {flat} of them"
         case "cosine_restarts":
             longer = "" if course.cycle_mult == 1 else f", each later cycle {course.cycle_mult} times as long"
             first = plural(course.cycle_len or 0, "epoch")
-            said = f"{epochs} of cosine annealing from a learning rate of {rate}, restarted after {first}{longer}"
+            text = f"{epochs} of cosine annealing from a learning rate of {rate}, restarted after {first}{longer}"
         case "step":
             every = "epoch" if course.decay_epochs == 1 else f"{course.decay_epochs} epochs"
-            said = f"{epochs} from a learning rate of {rate}, multiplied by {course.decay_rate:g} every {every}"
+            text = f"{epochs} from a learning rate of {rate}, multiplied by {course.decay_rate:g} every {every}"
         case "plateau":
             patience = plural(course.patience_epochs or 0, "epoch")
             factor = f"multiplied by {course.decay_rate:g} after {patience} without a lower {split} loss"
-            said = f"{epochs} from a learning rate of {rate}, {factor}"
+            text = f"{epochs} from a learning rate of {rate}, {factor}"
         case _:
             head = f"{plural(course.freeze_epochs or 0, 'epoch')} of the last layer only at up to {rate}"
             slower = f", {course.lr_mult:g} times lower in the first layers" if course.lr_mult != 1 else ""
-            said = f"fine-tuning: {head}, then {epochs} of all unfrozen layers at up to half that rate{slower}"
-    return said
+            text = f"fine-tuning: {head}, then {epochs} of all unfrozen layers at up to half that rate{slower}"
+    return text
 
 
 def _frozen(freeze: Freeze, counted: Tree) -> str:
@@ -255,17 +255,17 @@ def _frozen(freeze: Freeze, counted: Tree) -> str:
 
 
 def _loss(loss: Loss) -> str:
-    said = ["cross-entropy" if loss.name == "cross_entropy" else f"{loss.name} loss"]
-    said += [f"gamma {loss.focal_gamma:g}"] if loss.focal_gamma is not None else []
-    said += [f"label smoothing {loss.label_smoothing:g}"] if loss.label_smoothing else []
+    parts = ["cross-entropy" if loss.name == "cross_entropy" else f"{loss.name} loss"]
+    parts += [f"gamma {loss.focal_gamma:g}"] if loss.focal_gamma is not None else []
+    parts += [f"label smoothing {loss.label_smoothing:g}"] if loss.label_smoothing else []
     if loss.class_weights == "balanced":
-        said += ["classes weighted by inverse frequency"]
+        parts += ["classes weighted by inverse frequency"]
     elif isinstance(loss.class_weights, list):
-        said += [f"class weights {listed([f'{weight:g}' for weight in loss.class_weights])}"]
-    said += [f"L2 penalty {loss.l2:g}"] if loss.l2 else []
-    said += [f"group DRO over sources and classes (step {loss.group_dro_step:g})"] if loss.group_dro_step else []
-    said += [f"CORAL between sources ({loss.coral_weight:g})"] if loss.coral_weight else []
-    return ", ".join(said)
+        parts += [f"class weights {listed([f'{weight:g}' for weight in loss.class_weights])}"]
+    parts += [f"L2 penalty {loss.l2:g}"] if loss.l2 else []
+    parts += [f"group DRO over sources and classes (step {loss.group_dro_step:g})"] if loss.group_dro_step else []
+    parts += [f"CORAL between sources ({loss.coral_weight:g})"] if loss.coral_weight else []
+    return ", ".join(parts)
 
 
 def _batches(train: Train, runs: list[Run]) -> str:
@@ -279,16 +279,16 @@ def _batches(train: Train, runs: list[Run]) -> str:
 
 def _averages(train: Train) -> str:
     """Weights that are means of others; empty where there are none."""
-    said = [f"weights are an exponential moving average (decay {train.ema_decay:g})"] if train.ema_decay else []
-    said += (
+    parts = [f"weights are an exponential moving average (decay {train.ema_decay:g})"] if train.ema_decay else []
+    parts += (
         [f"after the last epoch, the weights of the last {train.swa_epochs} were averaged"] if train.swa_epochs else []
     )
-    said += (
+    parts += (
         [f"after the last epoch, the weights of the best {train.soup_epochs} were averaged"]
         if train.soup_epochs
         else []
     )
-    return "; ".join(said)
+    return "; ".join(parts)
 
 
 def _stopping(train: Train, courses: list[TrainPhase], runs: list[Run]) -> str:
@@ -297,8 +297,8 @@ def _stopping(train: Train, courses: list[TrainPhase], runs: list[Run]) -> str:
         return ""
     better = "lower" if train.monitored_metric == "loss" else "better"
     metric = f"{SPLIT_NAMES[train.monitored_split]} {metric_name(train.monitored_metric)}"
-    planned, done = sum(course.all_epochs for course in courses), [run.last_epoch + 1 for run in runs]
-    early = [str(count) for count in done if count < planned]
+    planned, epochs = sum(course.all_epochs for course in courses), [run.last_epoch + 1 for run in runs]
+    early = [str(count) for count in epochs if count < planned]
     outcome = (
         f"{'this run' if len(runs) == 1 else plural(len(early), 'run')} stopped after {listed(early)} of {planned}"
     )

@@ -267,8 +267,8 @@ class Summary:
 
     def mean(self, experiment: str, split: str = "test") -> Result | None:
         """Of the best epochs; None where the split has no images."""
-        found = where(self.means, experiment=experiment, checkpoint="best", split=split)
-        return found[0] if found else None
+        rows = where(self.means, experiment=experiment, checkpoint="best", split=split)
+        return rows[0] if rows else None
 
     def test_mean(self, experiment: str) -> Result:
         return next(iter(where(self.means, experiment=experiment, checkpoint="best", split="test")))

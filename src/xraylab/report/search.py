@@ -104,9 +104,9 @@ def _axis(axes: Axes, at: int, column: "pd.Series[Any]", kind: str) -> NDArray[n
 
 def _choices(column: "pd.Series[str]") -> tuple[NDArray[np.float64], list[tuple[float, str]]]:
     names = [name for name in dict.fromkeys(sorted(column)) if name]
-    height = {name: place / max(len(names) - 1, 1) for place, name in enumerate(names)}
+    height = {name: position / max(len(names) - 1, 1) for position, name in enumerate(names)}
     heights = np.array([height.get(name, np.nan) for name in column], np.float64)
-    return heights, [(place, name) for name, place in height.items()]
+    return heights, [(position, name) for name, position in height.items()]
 
 
 def _numbers(values: NDArray[np.float64], log: bool) -> tuple[NDArray[np.float64], list[tuple[float, str]]]:

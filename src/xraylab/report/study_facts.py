@@ -35,7 +35,7 @@ def study_facts(data: Artefacts) -> dict[str, str | None]:
     archs, used = sorted({str(cfg.model.arch) for cfg in configs.values()}), sum(totals.values())
     starts = {provenance.start(each.cfg.model.pretrained, each.library) for each in data.experiments}
     external = metric_tables.external(data) or {"tests": []}
-    own: dict[str, str | None] = {
+    facts: dict[str, str | None] = {
         "kind": f"classification of radiographs by deep learning ({listed(archs)})",
         "summary": "the opening of this page",
         "goal": f"to distinguish between {listed(summary.classes)}, and to compare "
@@ -74,23 +74,23 @@ def study_facts(data: Artefacts) -> dict[str, str | None]:
         "protocol": "params.yaml, at the end of “How it was made”",
         "available": "code and parameters: the commit named here; weights and metrics: DVC’s cache; data: their source",
     }
-    return own | participants.facts(data.demographics, data.subgroups)
+    return facts | participants.facts(data.demographics, data.subgroups)
 
 
 def preprocessing(params: Params) -> str:
     """What was done to every image before the network."""
     images = params.images
-    done = [f"{images.resize_method} to {images.size} × {images.size} pixels"]
-    done += ["uniform borders removed"] if images.crop_border or images.crop_lungs else []
-    done += ["cropped to the lungs"] if images.crop_lungs else []
-    done += (
+    steps = [f"{images.resize_method} to {images.size} × {images.size} pixels"]
+    steps += ["uniform borders removed"] if images.crop_border or images.crop_lungs else []
+    steps += ["cropped to the lungs"] if images.crop_lungs else []
+    steps += (
         [f"gray levels clipped to percentiles {images.clip_percentiles[0]:g} to {images.clip_percentiles[1]:g}"]
         if images.clip_percentiles
         else []
     )
-    done += [f"CLAHE ({images.clahe:g})"] if images.clahe else []
-    done += [f"pyramid sharpening ({images.pyramid_sharpening:g})"] if images.pyramid_sharpening else []
-    return listed(done)
+    steps += [f"CLAHE ({images.clahe:g})"] if images.clahe else []
+    steps += [f"pyramid sharpening ({images.pyramid_sharpening:g})"] if images.pyramid_sharpening else []
+    return listed(steps)
 
 
 def _network(cfg: ExperimentConfig) -> str:
@@ -99,24 +99,24 @@ def _network(cfg: ExperimentConfig) -> str:
 
 
 def _disjoint(params: Params, audit: Tree) -> str:
-    known = "image" if audit["patients"] == "unknown" else "patient"
+    level = "image" if audit["patients"] == "unknown" else "patient"
     accepted = "; leakage was accepted" if params.split.on_leakage == "accept" else ""
-    unsure = ", because patients are unknown" if known == "image" else ""
-    return f"by {known}{unsure}; the images were searched for duplicates and near duplicates{accepted}"
+    unsure = ", because patients are unknown" if level == "image" else ""
+    return f"by {level}{unsure}; the images were searched for duplicates and near duplicates{accepted}"
 
 
 def selection(configs: dict[str, ExperimentConfig], summary: Summary) -> str:
     """How each experiment's epoch was chosen; the experiments are named where they differ."""
-    said = _where_they_differ({name: provenance.selection(cfg.train) for name, cfg in configs.items()})
-    warned = [f"on the TEST images for {listed(summary.chosen_on_test)}"] if summary.chosen_on_test else []
-    return "; ".join([said, *warned])
+    text = _where_they_differ({name: provenance.selection(cfg.train) for name, cfg in configs.items()})
+    warning = [f"on the TEST images for {listed(summary.chosen_on_test)}"] if summary.chosen_on_test else []
+    return "; ".join([text, *warning])
 
 
 def _explained(params: Params) -> str | None:
     """What `explain` was asked for; None where it was asked for nothing."""
-    asked, methods = params.explain.experiments, listed([str(name) for name in params.explain.methods])
-    whose = "the two best experiments" if asked == "top-two" else listed(list(asked))
-    return f"{methods} of {whose}, and shortcut probes" if asked else None
+    experiments, methods = params.explain.experiments, listed([str(name) for name in params.explain.methods])
+    names = "the two best experiments" if experiments == "top-two" else listed(list(experiments))
+    return f"{methods} of {names}, and shortcut probes" if experiments else None
 
 
 def _output(summary: Summary) -> str:
@@ -128,16 +128,16 @@ def _imbalance(configs: dict[str, ExperimentConfig]) -> str:
     """What each experiment does about classes of unequal size; the experiments are named where they differ."""
     measures = {}
     for name, cfg in configs.items():
-        done = [] if cfg.sampling.strategy == "none" else [f"{cfg.sampling.strategy} sampling"]
-        done += [] if cfg.loss.class_weights == "none" else ["a loss with class weights"]
-        measures[name] = listed(done) if done else "not addressed"
+        steps = [] if cfg.sampling.strategy == "none" else [f"{cfg.sampling.strategy} sampling"]
+        steps += [] if cfg.loss.class_weights == "none" else ["a loss with class weights"]
+        measures[name] = listed(steps) if steps else "not addressed"
     return _where_they_differ(measures)
 
 
-def _where_they_differ(said: Mapping[str, str]) -> str:
+def _where_they_differ(texts: Mapping[str, str]) -> str:
     """What is said of each experiment, once; the experiments are named where they differ."""
     alike: dict[str, list[str]] = {}
-    for name, how in said.items():
+    for name, how in texts.items():
         alike.setdefault(how, []).append(name)
     return "; ".join(alike if len(alike) == 1 else [f"{listed(names)}: {how}" for how, names in alike.items()])
 
@@ -154,12 +154,12 @@ def _ensembles(params: Params) -> str:
 def statistics(summary: Summary) -> str:
     """The rules that this study's intervals and tests were made by, the primary metric first."""
     methods = listed(summary.interval_methods)
-    said = [f"{100 * summary.confidence:g} % intervals ({methods}): {summary.rests_on}"]
+    parts = [f"{100 * summary.confidence:g} % intervals ({methods}): {summary.rests_on}"]
     for role, what in ROLES.items():
         tests = dict.fromkeys(row.test for row in where(summary.comparisons, role=role) if row.test)
         if tests:
-            said.append(f"{what.format(metric_name(summary.primary))} ({listed(list(tests))})")
-    return "; ".join(said)
+            parts.append(f"{what.format(metric_name(summary.primary))} ({listed(list(tests))})")
+    return "; ".join(parts)
 
 
 def limits(data: Artefacts) -> str:
@@ -180,12 +180,14 @@ def _limit_of_sources(data: Artefacts) -> str:
     n_sources = len(data.sources)
     if data.summary.test_sources:
         return f"performance at hospitals other than these {n_sources} sources is unknown"
-    whose = "one source" if n_sources == 1 else f"the same {n_sources} sources as the training images"
+    sources_text = "one source" if n_sources == 1 else f"the same {n_sources} sources as the training images"
     if data.external:
-        return f"the test images of this study come from {whose}; only the external tests speak for other hospitals"
+        return (
+            f"the test images of this study come from {sources_text}; only the external tests speak for other hospitals"
+        )
     if n_sources == 1:
         return "all images come from one source, so performance at other hospitals is unknown"
-    return f"the test images come from {whose}, so performance at other hospitals is unknown"
+    return f"the test images come from {sources_text}, so performance at other hospitals is unknown"
 
 
 def _origin_of_test_images(data: Artefacts) -> str:
@@ -230,12 +232,12 @@ def card(data: Artefacts, experiment: Experiment) -> Card:
 def shortcut_warnings(explained: Tree, experiment: str) -> list[str]:
     """What `explain` warns of in this experiment's network."""
     probes = [record["probes"] for record in explained["experiments"] if record["experiment"] == experiment]
-    return [text for own in probes for text in own["warnings"]]
+    return [text for network in probes for text in network["warnings"]]
 
 
 def _test_metrics(summary: Summary, metrics: list[Metric], experiment: str) -> list[str]:
-    own = keyed(where(metrics, experiment=experiment, checkpoint="best", split="test", kind="mean"))
-    rows = [own[summary.key(name)] for name in COLUMNS["best"] if summary.key(name) in own]
+    ensemble = keyed(where(metrics, experiment=experiment, checkpoint="best", split="test", kind="mean"))
+    rows = [ensemble[summary.key(name)] for name in COLUMNS["best"] if summary.key(name) in ensemble]
     return [f"{title(row.metric)}: {_with_interval(row)}" for row in rows]
 
 

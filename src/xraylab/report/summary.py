@@ -28,18 +28,18 @@ def shortcut_warning(audit: Tree | None, explained: Tree | None) -> str | None:
     """
     shortcuts = audit["shortcuts"] if audit else NO_AUDIT
     probes = [probe for probe in PROBES if not (probe == "metadata" and shortcuts["warning"])]  # that says as much
-    kept = [f"{shares} {PROBES[probe]}" for probe in probes if (shares := _kept(explained, probe))]
-    probed = f"Retained of the AUROC above chance: {'; '.join(kept)}." if kept else None
+    retained = [f"{shares} {PROBES[probe]}" for probe in probes if (shares := _retained(explained, probe))]
+    probed = f"Retained of the AUROC above chance: {'; '.join(retained)}." if retained else None
     reasons = [reason for reason in (shortcuts["warning"], probed) if reason]
     return " ".join([*reasons, shortcuts["remedy"]]).strip() if reasons else None
 
 
-def _kept(explained: Tree | None, probe: str) -> str:
+def _retained(explained: Tree | None, probe: str) -> str:
     """`42 % (baseline)` of each network for which the probe is a warning."""
     networks = explained["experiments"] if explained else []
     probed = {record["experiment"]: record["probes"][probe] for record in networks}
-    warned = {name: each for name, each in probed.items() if each["shortcut"]}
-    return listed([f"{percent(each['kept'], 0)} % ({name})" for name, each in warned.items()])
+    shortcuts = {name: each for name, each in probed.items() if each["shortcut"]}
+    return listed([f"{percent(each['kept'], 0)} % ({name})" for name, each in shortcuts.items()])
 
 
 def headline(summary: Summary) -> str:
@@ -50,14 +50,14 @@ def headline(summary: Summary) -> str:
     none = f"No experiment is shown to be better than {_baseline(summary)}"
     if summary.chosen_on_test:
         return f"{none}: the test images were used for selection, so they say nothing about new images."
-    shown = [row for row in rows if row.is_shown(summary.confidence)]
-    better, worse = _above(shown), [row for row in shown if (row.difference or 0) < 0]
+    significant = [row for row in rows if row.is_shown(summary.confidence)]
+    better, worse = _above(significant), [row for row in significant if (row.difference or 0) < 0]
     if rows[0].about == ONCE and better:
         return f"{none}: each was trained only once, and another seed could reverse the difference in {name}."
     if better:
         verb = "is" if len(better) == 1 else "are"
-        said = f"{_differences(better)} {verb} shown to be better than {_baseline(summary)} in {name}"
-        return f"{said}{_also_worse(worse, '; ')}."
+        text = f"{_differences(better)} {verb} shown to be better than {_baseline(summary)} in {name}"
+        return f"{text}{_also_worse(worse, '; ')}."
     return f"{none} in {name}{_why_not(rows, worse, summary.confidence)}."
 
 
@@ -70,22 +70,24 @@ def conclusions(summary: Summary) -> list[str]:
     if not rows:
         return []
     first = summary.top_two[0]
-    told = [row for row in rows if row.is_shown(summary.confidence) or row.not_worse or row.first == first] or rows[:1]
-    rest = len(rows) - len(told)
-    said = [row.sentence for row in told]
+    reported = [row for row in rows if row.is_shown(summary.confidence) or row.not_worse or row.first == first] or rows[
+        :1
+    ]
+    rest = len(rows) - len(reported)
+    sentences = [row.sentence for row in reported]
     if rest:
         who = "The other is not" if rest == 1 else f"None of the other {rest} is"
-        said.append(f"{who} shown to differ from {_baseline(summary)}.")
-    return [*said, *_detectable(rows), _seeds(summary, rows)]
+        sentences.append(f"{who} shown to differ from {_baseline(summary)}.")
+    return [*sentences, *_detectable(rows), _seeds(summary, rows)]
 
 
 def _detectable(rows: list[Comparison]) -> list[str]:
     """Which true differences this test would have shown."""
-    known = sorted(row.detectable for row in rows if row.detectable is not None)
-    if not known:
+    differences = sorted(row.detectable for row in rows if row.detectable is not None)
+    if not differences:
         return []
-    span = " to ".join(dict.fromkeys([f"{known[0]:.3f}", f"{known[-1]:.3f}"]))
-    which = "" if len(known) == 1 else ", depending on the experiment"
+    span = " to ".join(dict.fromkeys([f"{differences[0]:.3f}", f"{differences[-1]:.3f}"]))
+    which = "" if len(differences) == 1 else ", depending on the experiment"
     return [f"This test had 80 % power to detect a true difference in {metric_name(rows[0].metric)} of {span}{which}."]
 
 
@@ -122,8 +124,8 @@ def _seeds(summary: Summary, rows: list[Comparison]) -> str:
             "Every experiment was trained once: this is about these trained networks, and another seed "
             "could reverse it."
         )
-    known = {summary.baseline: rows[0].second_sd} | {row.first: row.first_sd for row in rows}
-    spreads = [f"{experiment} {sd:.3f}" for experiment, sd in known.items() if sd is not None]
+    sds = {summary.baseline: rows[0].second_sd} | {row.first: row.first_sd for row in rows}
+    spreads = [f"{experiment} {sd:.3f}" for experiment, sd in sds.items() if sd is not None]
     over = plural(len({run.repeat for run in summary.runs}), "fold" if summary.folds else "repeat")
     return f"The standard deviation of {metric_name(summary.primary)} over {over} is {listed(spreads)}."
 
@@ -145,8 +147,8 @@ def answer(summary: Summary, test_images: int) -> list[str]:
     """Who comes first, its test metrics, the baseline's, and which images chose."""
     first = summary.top_two[0]
     others = [name for name in (summary.baseline, *summary.top_two) if name != first][:1]
-    said = [_first(summary), _scores(summary, first, test_images)]
-    return [*said, *(_against(summary, first, other, test_images) for other in others), _chosen(summary)]
+    sentences = [_first(summary), _scores(summary, first, test_images)]
+    return [*sentences, *(_against(summary, first, other, test_images) for other in others), _chosen(summary)]
 
 
 def f1_name(summary: Summary) -> str:
@@ -180,37 +182,38 @@ def _scores(summary: Summary, experiment: str, images: int) -> str:
 
 def _against(summary: Summary, first: str, other: str, images: int) -> str:
     """Every difference with its direction; whether it is more than chance, the tests say."""
-    ours, theirs = summary.test_mean(first), summary.test_mean(other)
+    first_mean, other_mean = summary.test_mean(first), summary.test_mean(other)
     dagger = summary.mark(other)
     name = f"The second, {other},"
     if other == summary.baseline:
         name = f"T{_baseline(summary)[1:]}"
-    auroc = "no AUROC" if theirs.auroc is None else f"{decimal(theirs.auroc)}{dagger}"
+    auroc = "no AUROC" if other_mean.auroc is None else f"{decimal(other_mean.auroc)}{dagger}"
+    wrong = _wrong(summary, other_mean, images, " ({} misclassified)")
     return (
-        f"{name} reaches {percent(theirs.accuracy)} %{dagger}, {decimal(theirs.f1)}{dagger} and {auroc}"
-        f"{_wrong(summary, theirs, images, ' ({} misclassified)')}: {first} has {_directions(ours, theirs)}."
+        f"{name} reaches {percent(other_mean.accuracy)} %{dagger}, {decimal(other_mean.f1)}{dagger} and {auroc}"
+        f"{wrong}: {first} has {_directions(first_mean, other_mean)}."
     )
 
 
-def _directions(ours: Result, theirs: Result) -> str:
+def _directions(first: Result, second: Result) -> str:
     """`a higher accuracy (+0.0125), a lower AUROC (-0.0210) and the same F1`."""
-    said, same = [], []
+    differing, same = [], []
     for metric in COMPARED:
-        value, other = getattr(ours, metric), getattr(theirs, metric)
+        value, other = getattr(first, metric), getattr(second, metric)
         if value is None or other is None:
             continue
         difference = round(value - other, 4)
         if difference:
-            said.append(f"a {'higher' if difference > 0 else 'lower'} {metric_name(metric)} ({difference:+z.4f})")
+            differing.append(f"a {'higher' if difference > 0 else 'lower'} {metric_name(metric)} ({difference:+z.4f})")
         else:
             same.append(metric_name(metric))
     also = [f"the same {listed(same)}"] if same else []
-    return listed(said + also).replace("-", "−")
+    return listed(differing + also).replace("-", "−")
 
 
-def _wrong(summary: Summary, mean: Result, images: int, shown: str) -> str:
-    """How many images, in the words of `shown`; nothing of a mean over sources, which counts no images."""
-    return "" if summary.test_sources else shown.format(plural((1 - mean.accuracy) * images, "image"))
+def _wrong(summary: Summary, mean: Result, images: int, template: str) -> str:
+    """How many images, in the words of `template`; nothing of a mean over sources, which counts no images."""
+    return "" if summary.test_sources else template.format(plural((1 - mean.accuracy) * images, "image"))
 
 
 def _averaged(summary: Summary) -> str:
@@ -237,9 +240,9 @@ def _chosen(summary: Summary) -> str:
         return (
             "All epochs were selected on the validation images; the test images were used once, for the metrics above."
         )
-    whose = "All epochs were" if set(on_test) == set(summary.experiments) else f"The epoch of {listed(on_test)} was"
+    subject = "All epochs were" if set(on_test) == set(summary.experiments) else f"The epoch of {listed(on_test)} was"
     order = ", and the experiments were ranked on them" if summary.ranked_on == "test" else ""
-    return f"{whose} selected on the test images themselves{order}: the metrics marked {DAGGER} are too optimistic."
+    return f"{subject} selected on the test images themselves{order}: the metrics marked {DAGGER} are too optimistic."
 
 
 def for_terminal(summary: Summary, shortcut: str | None = None) -> RenderableType:
@@ -247,9 +250,9 @@ def for_terminal(summary: Summary, shortcut: str | None = None) -> RenderableTyp
 
     `shortcut`: why its metrics may not hold at other hospitals, said before them.
     """
-    said = [headline(summary), *conclusions(summary)]
+    sentences = [headline(summary), *conclusions(summary)]
     notes = [f"{DAGGER} selected on the test images, so too optimistic"] if summary.chosen_on_test else []
-    lines = [Text(minus(sentence)) for sentence in [*said, *notes]]
+    lines = [Text(minus(sentence)) for sentence in [*sentences, *notes]]
     before = [Text(f"warning: {OPENING} {shortcut}", style="bold")] if shortcut else []
     return Group(*before, _table(summary), *lines)
 

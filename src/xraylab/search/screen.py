@@ -49,8 +49,8 @@ class Screen(pool.Screen):
         ended = self.done - self.before
         if not ended or self.done >= self.total:
             return f" ({best})"
-        left = self.seconds / ended * (self.total - self.done) / self.workers
-        return f" ({best}; about {duration(left)} left)"
+        seconds_left = self.seconds / ended * (self.total - self.done) / self.workers
+        return f" ({best}; about {duration(seconds_left)} left)"
 
 
 def label(number: int, values: Values) -> str:

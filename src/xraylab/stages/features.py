@@ -41,8 +41,8 @@ def _refuse_impossible(configs: dict[str, ExperimentConfig], n_classes: int) -> 
         if problem := create.check(model, n_classes, checkpointed):
             problems.setdefault(problem, []).append(name)
     if problems:
-        listed = [f"{', '.join(experiments)}: {problem}" for problem, experiments in problems.items()]
-        raise ParamsError("networks that cannot be built as configured:", listed)
+        lines = [f"{', '.join(experiments)}: {problem}" for problem, experiments in problems.items()]
+        raise ParamsError("networks that cannot be built as configured:", lines)
 
 
 def _compute(configs: dict[str, ExperimentConfig], classes: list[str], paths: Paths) -> dict[str, str]:

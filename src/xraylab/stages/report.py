@@ -43,7 +43,7 @@ def _published(params: Params, paths: Paths) -> Tree | None:
     labels = tables.read(paths.split / f"{split}_data.csv" if split else paths.index)["label"]
     spread = artefacts.records(paths.evaluation / "spread.csv", Spread)
     counts = {str(label): count for label, count in labels.value_counts().items()}
-    return comparison.published(preset, counts, comparison.measured(spread), files.read_yaml(paths.params))
+    return comparison.published(preset, counts, comparison.mean_metrics(spread), files.read_yaml(paths.params))
 
 
 def _augmented(cfg: ExperimentConfig, images: Gray) -> list[list[Gray]]:
@@ -53,7 +53,7 @@ def _augmented(cfg: ExperimentConfig, images: Gray) -> list[list[Gray]]:
 
 
 def _views(image: Gray, images: Gray, augmentation: Augmentation, size: int) -> list[Gray]:
-    drawn = augmentation.draw(augment.uniform([0], VIEWS))
-    drawn = augment.match_histograms(drawn, np.stack([image] * VIEWS), lambda rows: images[rows], len(images))
-    views = [augment.render(image, drawn, number, augmentation, size, ERASED) for number in range(VIEWS)]
+    sampled = augmentation.draw(augment.uniform([0], VIEWS))
+    sampled = augment.match_histograms(sampled, np.stack([image] * VIEWS), lambda rows: images[rows], len(images))
+    views = [augment.render(image, sampled, number, augmentation, size, ERASED) for number in range(VIEWS)]
     return [augment.resize(image, size), *views]

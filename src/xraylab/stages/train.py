@@ -16,10 +16,10 @@ from xraylab.train.run import TrainingRun
 from xraylab.train.state import locked
 
 
-def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
+def run(params: Params, paths: Paths, experiment: str, repeat: int) -> None:
     """Train from the last finished epoch, or from the start, and write models/<experiment>/<repeat>/."""
     if launch.is_one_of_several():
-        launch.take_part(lambda: train(given, paths, experiment, repeat))
+        launch.take_part(lambda: train(params, paths, experiment, repeat))
         return
     watchdog.end_with_dvc()
     devices = launch.count_devices(config.read_config(paths.config(experiment)).train)
@@ -28,12 +28,12 @@ def run(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
             print(line)
         launch.start(paths.root, experiment, repeat, devices)
     else:
-        train(given, paths, experiment, repeat)
+        train(params, paths, experiment, repeat)
 
 
-def train(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
+def train(params: Params, paths: Paths, experiment: str, repeat: int) -> None:
     """Train in this process, alone or as one of several, of which the main one writes."""
-    cfg = _load(given, paths, experiment, repeat)
+    cfg = _load(params, paths, experiment, repeat)
     dls = dataloaders(cfg)
     learn = learner(cfg, dls)
     state = cfg.state(dls.train_ds.inputs)
@@ -47,15 +47,15 @@ def train(given: Params, paths: Paths, experiment: str, repeat: int) -> None:
         shutil.rmtree(state.folder)
 
 
-def find_rate(given: Params, paths: Paths, experiment: str, repeat: int) -> tuple[pd.DataFrame, float]:
+def find_rate(params: Params, paths: Paths, experiment: str, repeat: int) -> tuple[pd.DataFrame, float]:
     """The learning rate finder's curve for an experiment, and its suggestion, whatever train.lr says."""
-    cfg = _load(given, paths, experiment, repeat)
+    cfg = _load(params, paths, experiment, repeat)
     curve = find_lr(learner(cfg, dataloaders(cfg)), cfg)
     return curve, lr_find.suggestion(curve)
 
 
-def _load(given: Params, paths: Paths, experiment: str, repeat: int) -> TrainingRun:
+def _load(params: Params, paths: Paths, experiment: str, repeat: int) -> TrainingRun:
     memory.keep_freed()
-    cfg = TrainingRun.load(given, paths, experiment, repeat)
+    cfg = TrainingRun.load(params, paths, experiment, repeat)
     print(*hardware.first_lines(cfg.name, cfg.hardware), sep="\n")
     return cfg

@@ -8,14 +8,14 @@ from scipy.stats import binomtest
 from xraylab.report.records import Spread
 from xraylab.studies.presets import Preset, Tree, leaves
 
-Place = tuple[str, str, str, str]  # experiment, checkpoint, class or overall, metric
-Measured = dict[Place, float]  # means over repeats, on the test split
+MetricKey = tuple[str, str, str, str]  # experiment, checkpoint, class or overall, metric
+MeanMetrics = dict[MetricKey, float]  # means over repeats, on the test split
 Counts = dict[str, int]  # class -> images
 
-OWN = "row"  # in a preset's places: the class, or the experiment, that its row begins with
+ROW_NAME = "row"  # in a preset's places: the class, or the experiment, that its row begins with
 
 
-def measured(spread: Iterable[Spread]) -> Measured:
+def mean_metrics(spread: Iterable[Spread]) -> MeanMetrics:
     """The rows of reports/evaluation/spread.csv by what they measure; of pooled folds rather than of each.
 
     A metric that is not defined, whose mean is None, is left out.
@@ -29,26 +29,31 @@ def measured(spread: Iterable[Spread]) -> Measured:
     }
 
 
-def published(preset: Preset, images: Counts, found: Measured, tree: Tree) -> dict[str, Any]:
+def published(preset: Preset, images: Counts, means: MeanMetrics, tree: Tree) -> dict[str, Any]:
     """The preset's table; `images` of the split that the preset names tell whether the data are the published ones.
 
     `tree` is params.yaml as it is now. Each row has the measured metrics in the places that the preset names for its
     columns, None where there is none, or no metrics at all where these are other data.
     """
-    theirs = preset.data["images"]
-    images = {label: images.get(label, 0) for label in theirs or {}}
+    published_images = preset.data["images"]
+    images = {label: images.get(label, 0) for label in published_images or {}}
     return {
         "name": preset.name,
         "summary": preset.summary,
-        "counts": _counts(theirs, images, preset.data.get("split")),
+        "counts": _counts(published_images, images, preset.data.get("split")),
         "heading": preset.results["heading"],
         "columns": preset.results["columns"],
         "rows": [
-            {"cells": row, "here": [] if theirs and images != theirs else _here(preset.results, str(row[0]), found)}
+            {
+                "cells": row,
+                "here": []
+                if published_images and images != published_images
+                else _measured_metrics(preset.results, str(row[0]), means),
+            }
             for row in preset.results["rows"]
         ],
         "tests": published_tests(preset.results),
-        "pivot": _pivot(preset.pivot, found) if preset.pivot else None,
+        "pivot": _pivot(preset.pivot, means) if preset.pivot else None,
         "deviations": preset.deviations,
         "changed": _changed(preset, tree),
     }
@@ -83,7 +88,9 @@ def smallest_p(first: Sequence[Sequence[int]], second: Sequence[Sequence[int]]) 
     known, but in each class one of the two got at least so many more right than the other; any further image that only
     one got right needs a partner that only the other did, which raises p.
     """
-    gains = [mine[label] - theirs[label] for label, (theirs, mine) in enumerate(zip(first, second, strict=True))]
+    gains = [
+        mine[label] - second_row[label] for label, (second_row, mine) in enumerate(zip(first, second, strict=True))
+    ]
     more, fewer = sum(gain for gain in gains if gain > 0), -sum(gain for gain in gains if gain < 0)
     return float(binomtest(more, more + fewer).pvalue) if more + fewer else 1.0
 
@@ -103,39 +110,39 @@ def _changed(preset: Preset, tree: Tree) -> list[tuple[str, Any, Any]]:
     ]
 
 
-def _counts(theirs: Counts | None, ours: Counts, split: str | None) -> str:
-    if theirs is None:
+def _counts(published: Counts | None, measured: Counts, split: str | None) -> str:
+    if published is None:
         return "The number of images per class is not published, so whether these are the same data is unknown."
     where = f" in the {split} split" if split else ""
-    if theirs == ours:
+    if published == measured:
         return (
             f"The number of images per class{where} matches the publication, so the published results can "
             f"be compared with these."
         )
     return (
-        f"The study used {_said(theirs)}{where}; here there are {_said(ours)}. "
+        f"The study used {_image_counts(published)}{where}; here there are {_image_counts(measured)}. "
         "These are different data, so the published results cannot be compared with those above."
     )
 
 
-def _said(images: Counts) -> str:
+def _image_counts(images: Counts) -> str:
     return ", ".join(f"{label} {count:,}" for label, count in images.items())
 
 
-def _here(results: dict[str, Any], row: str, found: Measured) -> list[float | None]:
+def _measured_metrics(results: dict[str, Any], row: str, means: MeanMetrics) -> list[float | None]:
     """The measured metric for every column but the first; nothing where there is none at all."""
     experiment = results.get("experiment", row)
     metrics = [
-        None if place is None else found.get((experiment, *(row if part == OWN else part for part in place)))
-        for place in results.get("metrics", [])
+        None if column is None else means.get((experiment, *(row if part == ROW_NAME else part for part in column)))
+        for column in results.get("metrics", [])
     ]
     return metrics if any(metric is not None for metric in metrics) else []
 
 
-def _pivot(pivot: dict[str, Any], found: Measured) -> dict[str, Any]:
+def _pivot(pivot: dict[str, Any], means: MeanMetrics) -> dict[str, Any]:
     """The measured accuracies where the preset places its experiments."""
     rows = {
-        name: [found.get((experiment, "best", "overall", "accuracy")) for experiment in experiments]
+        name: [means.get((experiment, "best", "overall", "accuracy")) for experiment in experiments]
         for name, experiments in pivot["rows"].items()
     }
     return {"heading": pivot["heading"], "columns": pivot["columns"], "rows": rows}

@@ -4,13 +4,13 @@ from xraylab.studies import presets
 from xraylab.studies.presets import Preset, leaves
 
 
-def listed() -> list[str]:
+def list_studies() -> list[str]:
     """One line per study, and what it needs."""
-    found = [presets.read(name) for name in presets.names()]
-    width = max(len(preset.name) for preset in found)
+    studies = [presets.read(name) for name in presets.names()]
+    width = max(len(preset.name) for preset in studies)
     return [
         line
-        for preset in found
+        for preset in studies
         for line in (
             f"{preset.name:{width}}  {preset.summary}",
             f"{'':{width}}  needs {preset.data['what']} ({preset.data['where']})",
@@ -18,7 +18,7 @@ def listed() -> list[str]:
     ]
 
 
-def shown(preset: Preset) -> list[str]:
+def show_study(preset: Preset) -> list[str]:
     """Everything about one study: data, values and whose they are, modes, deviations, published results."""
     counts = preset.data["images"] or {}
     images = ", ".join(f"{label} {count:,}" for label, count in counts.items()) or "image counts not published"

@@ -45,16 +45,16 @@ class Detected:
     lines: list[str]
 
 
-def folder(source: Path, shown: str, tables: TableConfig = ALL_TABLES) -> Detected:
+def folder(source: Path, title: str, tables: TableConfig = ALL_TABLES) -> Detected:
     """Read names and tables of `source`, and the size of some of its images; `tables` are data.table and data.columns.
 
-    `shown` is what the lines call it. Errors: DataError where there are no images or fewer than two classes.
+    `title` is what the lines call it. Errors: DataError where there are no images or fewer than two classes.
     """
-    pattern, found = with_patients(source, tables)
-    labels = found.table["label"]
+    pattern, dataset = with_patients(source, tables)
+    labels = dataset.table["label"]
     grouped = classes_of(labels)
     classes, normal = ordered(list(grouped))
-    side = short_side(source, found.table)
+    side = short_side(source, dataset.table)
     size = size_for(side)
     values = {
         "study.title": f"{some(classes)} on X-rays",
@@ -66,22 +66,25 @@ def folder(source: Path, shown: str, tables: TableConfig = ALL_TABLES) -> Detect
         "model.img_size": size,
         "evaluate.negative_class": normal,
     }
-    lines = [*told(shown, found, grouped, classes, side), *warned(sampled(source, found.table, grouped))]
+    lines = [
+        *describe(title, dataset, grouped, classes, side),
+        *shortcut_lines(sample_images(source, dataset.table, grouped)),
+    ]
     return Detected(values, lines)
 
 
 def with_patients(source: Path, tables: TableConfig) -> tuple[str | None, Dataset]:
     """The pattern that finds patients in file names, where nothing else tells them, and the images read with it."""
-    found = layouts.read(source, "auto", None, None, None, tables)
-    if set(found.table["label"]) == {UNLABELLED}:
+    dataset = layouts.read(source, "auto", None, None, None, tables)
+    if set(dataset.table["label"]) == {UNLABELLED}:
         raise layouts.no_classes(walk(source), tables)
-    if found.patients == "unknown":
-        names = found.table["path"].str.rsplit("/", n=1).str[-1]
+    if dataset.patients == "unknown":
+        names = dataset.table["path"].str.rsplit("/", n=1).str[-1]
         for pattern in PATIENT_PATTERNS:
             patients = names.str.extract(pattern)["patient"]
             if patients.notna().all() and patients.nunique() < len(patients):
                 return pattern, layouts.read(source, "auto", None, None, pattern, tables)
-    return None, found
+    return None, dataset
 
 
 def size_for(side: int) -> int:
@@ -157,40 +160,42 @@ def _side(path: Path) -> int:
         return 0
 
 
-def told(shown: str, found: Dataset, grouped: dict[str, list[str]], classes: list[str], side: int) -> Iterator[str]:
-    table = found.table
-    yield f"{shown}: {len(table):,} images; layout {found.layout} ({found.why})"
+def describe(
+    title: str, dataset: Dataset, grouped: dict[str, list[str]], classes: list[str], side: int
+) -> Iterator[str]:
+    table = dataset.table
+    yield f"{title}: {len(table):,} images; layout {dataset.layout} ({dataset.why})"
     for name in classes:
         holds = _holds(table, grouped[name])
         others = f" ({some(grouped[name])})" if grouped[name] != [name] else ""
         yield f"    {name}: {int(holds.sum()):,} images{others}"
-    known = table["patient"][table["patient"] != ""].nunique()
+    n_patients = table["patient"][table["patient"] != ""].nunique()
     yield (
-        f"    patients: {known:,}, told by {found.patients}"
-        if known
+        f"    patients: {n_patients:,}, told by {dataset.patients}"
+        if n_patients
         else ("    patients: unknown, so each image counts as one; data.patient or a table of patients would tell them")
     )
     yield f"    size: the shorter side has {side} pixels in the median"
-    yield from (f"    table {line}" for line in found.tables)
-    yield from (f"    left out: {count} ({reason})" for reason, count in found.left_out.items())
+    yield from (f"    table {line}" for line in dataset.tables)
+    yield from (f"    left out: {count} ({reason})" for reason, count in dataset.left_out.items())
 
 
-def sampled(source: Path, table: pd.DataFrame, grouped: dict[str, list[str]]) -> pd.DataFrame:
+def sample_images(source: Path, table: pd.DataFrame, grouped: dict[str, list[str]]) -> pd.DataFrame:
     """Some images of each class with what their files hold; of an archive, those whose contents are there."""
-    there = table[[(source / path).stat().st_size > 0 for path in table["path"]]]
+    readable = table[[(source / path).stat().st_size > 0 for path in table["path"]]]
     parts = [
-        own.sample(min(len(own), AUDITED), random_state=0).assign(label=name)
+        of_class.sample(min(len(of_class), AUDITED), random_state=0).assign(label=name)
         for name, several in grouped.items()
-        if len(own := there[_holds(there, several)])
+        if len(of_class := readable[_holds(readable, several)])
     ]
     return index.measure(source, pd.concat(parts).drop_duplicates("path").reset_index(drop=True))[0]
 
 
-def warned(measured: pd.DataFrame) -> Iterator[str]:
+def shortcut_lines(images: pd.DataFrame) -> Iterator[str]:
     """What the audit of these images warns of, before anything is trained."""
-    shortcuts = confounding.find_shortcuts(measured)
+    shortcuts = confounding.find_shortcuts(images)
     if shortcuts.warning:
-        yield f"warning: metrics of these images may not hold at other hospitals (from {len(measured)} of them)."
+        yield f"warning: metrics of these images may not hold at other hospitals (from {len(images)} of them)."
         yield f"    {shortcuts.warning} {shortcuts.remedy}"
 
 

@@ -20,7 +20,7 @@ Labels = dict[str, list[str]]
 class Part:
     """One source: its images, their classes as its labels spell them, the normal one, and the pattern of patients."""
 
-    found: Dataset
+    dataset: Dataset
     classes: Labels
     normal: str | None
     pattern: str | None
@@ -28,31 +28,33 @@ class Part:
     sample: pd.DataFrame  # some images of each class, with what their files hold
 
 
-def folders(places: Mapping[str, Path], shown: Mapping[str, str]) -> Detected:
-    """Read names and tables of each source, and the size of some of its images; `shown` is what data.source has.
+def folders(folder_of: Mapping[str, Path], addresses: Mapping[str, str]) -> Detected:
+    """Read names and tables of each source, and the size of some of its images; `addresses` is what data.source has.
 
-    Sources that are shown and have no place yet are listed without labels.
+    Sources without a folder yet, which are still to be fetched, are listed without labels.
     Classes of one spelling are one class, and so are the normal ones. Where no two sources have the same classes, but
     all have a normal one, what is not normal becomes one class: else a class would tell its source.
     """
     parts = {}
-    for name, place in places.items():
-        with speaking_of(shown[name]):
-            parts[name] = _part(place)
-    own = _merged(parts)
-    every = list(dict.fromkeys(label for classes in own.values() for label in classes))
-    whole = sum(set(classes) == set(every) for classes in own.values())
+    for name, folder in folder_of.items():
+        with speaking_of(addresses[name]):
+            parts[name] = _part(folder)
+    labels = _merge_classes(parts)
+    every = list(dict.fromkeys(label for classes in labels.values() for label in classes))
+    whole = sum(set(classes) == set(every) for classes in labels.values())
     apart = whole < 2 and all(part.normal for part in parts.values())
     if apart:
-        own = {name: _two(classes, parts[name]) for name, classes in own.items()}
-        every = list(dict.fromkeys(label for classes in own.values() for label in classes))
+        labels = {name: _two(classes, parts[name]) for name, classes in labels.items()}
+        every = list(dict.fromkeys(label for classes in labels.values() for label in classes))
     classes, normal = detect.ordered(every)
     size = min(detect.size_for(part.side) for part in parts.values())
     values: Values = {
-        "study.title": f"{some(classes)} on X-rays of {len(shown)} sources",
+        "study.title": f"{some(classes)} on X-rays of {len(addresses)} sources",
         "data.source": [
-            _entry(name, place, own[name], classes, parts[name]) if name in parts else {"name": name, "path": place}
-            for name, place in shown.items()
+            _entry(name, address, labels[name], classes, parts[name])
+            if name in parts
+            else {"name": name, "path": address}
+            for name, address in addresses.items()
         ],
         "data.classes": classes,
         "data.labels": None,
@@ -62,37 +64,40 @@ def folders(places: Mapping[str, Path], shown: Mapping[str, str]) -> Detected:
         "model.img_size": size,
         "evaluate.negative_class": normal,
     }
-    return Detected(values, [*_told(parts, own, classes, shown, apart), *detect.warned(_together(parts, own))])
+    return Detected(
+        values,
+        [*_describe(parts, labels, classes, addresses, apart), *detect.shortcut_lines(_join_samples(parts, labels))],
+    )
 
 
-def _part(place: Path) -> Part:
-    pattern, found = detect.with_patients(place, ALL_TABLES)
-    classes = detect.classes_of(found.table["label"], fewest=1)
-    side, sample = detect.short_side(place, found.table), detect.sampled(place, found.table, classes)
-    return Part(found, classes, detect.ordered(list(classes))[1], pattern, side, sample)
+def _part(folder: Path) -> Part:
+    pattern, dataset = detect.with_patients(folder, ALL_TABLES)
+    classes = detect.classes_of(dataset.table["label"], fewest=1)
+    side, sample = detect.short_side(folder, dataset.table), detect.sample_images(folder, dataset.table, classes)
+    return Part(dataset, classes, detect.ordered(list(classes))[1], pattern, side, sample)
 
 
-def _together(parts: Mapping[str, Part], own: Mapping[str, Labels]) -> pd.DataFrame:
+def _join_samples(parts: Mapping[str, Part], classes_of: Mapping[str, Labels]) -> pd.DataFrame:
     """The samples of all sources, of the classes that they have in common."""
     tables = []
     for name, part in parts.items():
-        class_of = {label: each for each, labels in own[name].items() for label in labels}
+        class_of = {label: each for each, labels in classes_of[name].items() for label in labels}
         by_class = {each: class_of[labels[0]] for each, labels in part.classes.items()}
-        known = part.sample
-        tables.append(known.assign(source=name, label=known["label"].map(by_class), id=f"{name}/" + known["id"]))
+        sample = part.sample
+        tables.append(sample.assign(source=name, label=sample["label"].map(by_class), id=f"{name}/" + sample["id"]))
     return pd.concat(tables, ignore_index=True)
 
 
-def _merged(parts: Mapping[str, Part]) -> dict[str, Labels]:
+def _merge_classes(parts: Mapping[str, Part]) -> dict[str, Labels]:
     """Source -> class -> its labels; a class is called as the first source that has it calls it."""
     called: dict[str, str] = {}
-    own: dict[str, Labels] = {}
+    merged: dict[str, Labels] = {}
     for name, part in parts.items():
-        own[name] = {}
+        merged[name] = {}
         for label, labels in part.classes.items():
             key = " normal" if label == part.normal else spelling_key(label)
-            own[name].setdefault(called.setdefault(key, label), []).extend(labels)
-    return own
+            merged[name].setdefault(called.setdefault(key, label), []).extend(labels)
+    return merged
 
 
 def _two(classes: Labels, part: Part) -> Labels:
@@ -103,18 +108,22 @@ def _two(classes: Labels, part: Part) -> Labels:
     return {name: classes[name]} | ({ABNORMAL: rest} if rest else {})
 
 
-def _entry(name: str, place: str, labels: Labels, classes: list[str], part: Part) -> Values:
+def _entry(name: str, path: str, labels: Labels, classes: list[str], part: Part) -> Values:
     """As data.source lists it."""
-    entry: Values = {"name": name, "path": place, "labels": {each: labels[each] for each in classes if each in labels}}
+    entry: Values = {"name": name, "path": path, "labels": {each: labels[each] for each in classes if each in labels}}
     return entry | ({"patient": part.pattern} if part.pattern else {})
 
 
-def _told(
-    parts: Mapping[str, Part], own: Mapping[str, Labels], classes: list[str], shown: Mapping[str, str], apart: bool
+def _describe(
+    parts: Mapping[str, Part],
+    labels: Mapping[str, Labels],
+    classes: list[str],
+    addresses: Mapping[str, str],
+    apart: bool,
 ) -> Iterator[str]:
     for name, part in parts.items():
-        ordered = {each: own[name][each] for each in classes if each in own[name]}
-        yield from detect.told(shown[name], part.found, ordered, list(ordered), part.side)
+        ordered = {each: labels[name][each] for each in classes if each in labels[name]}
+        yield from detect.describe(addresses[name], part.dataset, ordered, list(ordered), part.side)
         if lacks := [each for each in classes if each not in ordered]:
             yield f"    no {some(lacks)}: it serves training alone with split.strategy leave-one-source-out"
     if apart:

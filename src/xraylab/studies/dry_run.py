@@ -81,7 +81,7 @@ def _reads(names: list[str], changed: list[str]) -> bool:
 
 def _trained(before: Params, after: Params, stages: list[str]) -> list[str]:
     """The runs whose configuration or data change, and new ones."""
-    known = {
+    configs = {
         f"{name}/{repeat}": _config(before, name) for name in before.experiments for repeat in before.study.repeats
     }
     data = [name for name in BEFORE_TRAINING if name in stages] or before.data.positive != after.data.positive
@@ -89,9 +89,9 @@ def _trained(before: Params, after: Params, stages: list[str]) -> list[str]:
         run
         for name in after.experiments
         for run in (f"{name}/{repeat}" for repeat in after.study.repeats)
-        if data or known.get(run) != _config(after, name)
+        if data or configs.get(run) != _config(after, name)
     ]
 
 
-def _config(given: Params, experiment: str) -> Tree:
-    return given.experiment(experiment).model_dump()
+def _config(params: Params, experiment: str) -> Tree:
+    return params.experiment(experiment).model_dump()

@@ -53,8 +53,8 @@ def read(name: str) -> Preset:
 
 def leaves(tree: Tree, prefix: str = "") -> list[tuple[str, Any]]:
     """Dotted key and value of everything in a nested mapping; one that is empty or has dotted keys is a value."""
-    found: list[tuple[str, Any]] = []
+    values: list[tuple[str, Any]] = []
     for key, value in tree.items():
         inner = isinstance(value, dict) and value and not any("." in name for name in value)
-        found += leaves(value, f"{prefix}{key}.") if inner else [(f"{prefix}{key}", value)]
-    return found
+        values += leaves(value, f"{prefix}{key}.") if inner else [(f"{prefix}{key}", value)]
+    return values

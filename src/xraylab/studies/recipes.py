@@ -46,7 +46,7 @@ def values(name: str, experiments: Tree) -> Tree:
     """By dotted key, what a recipe sets; its experiment joins these. Errors: ParamsError where there is none."""
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, n=1)
-        there = f"; did you mean {near[0]}?" if near else f": there is {', '.join(sorted(RECIPES))}"
-        raise ParamsError(f"there is no recipe {name!r}{there}")
+        hint = f"; did you mean {near[0]}?" if near else f": there is {', '.join(sorted(RECIPES))}"
+        raise ParamsError(f"there is no recipe {name!r}{hint}")
     recipe = RECIPES[name]
     return {**recipe.values, "experiments": {**experiments, name: recipe.experiment}}

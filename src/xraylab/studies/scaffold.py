@@ -45,17 +45,17 @@ def new(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} exists and is not empty: name a new folder")
     preset = presets.read(study) if study else None
-    named, data = _columns(columns), _every(data)
+    renamed, data = _columns(columns), _as_list(data)
     _refuse_several(data, study, columns)
     places = [_source(each, Path.cwd()) for each in data]
     detected: Detected | None = None
     unseen: list[str] = []
     if len(data) > 1:
-        detected, unseen = _detected_together(_listed(data), Path.cwd(), None)
+        detected, unseen = _detect_several(_addresses(data), Path.cwd(), None)
     elif places and places[0] and not preset:
-        detected = _detected(places[0], TableConfig.of(None, named))
-    values: dict[str, Any] = {"data.source": _written(data)} if data else {}
-    values |= {"data.columns": named} if named else {}
+        detected = _detect(places[0], TableConfig.of(None, renamed))
+    values: dict[str, Any] = {"data.source": _as_source(data)} if data else {}
+    values |= {"data.columns": renamed} if renamed else {}
     values |= {**detected.values, **OWN_SPLIT} if detected else {}
     values |= laid_over
     write.study(folder, preset, published, values)
@@ -66,9 +66,9 @@ def new(
     if data and list(data) != ["demo"] and not preset and (unseen or not detected):
         missing = ["dvc repro fetch", "xraylab init"]
     steps = [f"cd {folder}", *missing, "git add --all && git commit -m 'A new study'", "dvc repro"]
-    told = detected.lines if detected else []
-    told = [*told, "params.yaml says so:", *_said(values)] if detected or recipe else []
-    return [*told, f"{folder} is a study. Next:", *(f"    {step}" for step in steps)]
+    lines = detected.lines if detected else []
+    lines = [*lines, "params.yaml says so:", *_value_lines(values)] if detected or recipe else []
+    return [*lines, f"{folder} is a study. Next:", *(f"    {step}" for step in steps)]
 
 
 def init(root: Path, data: Data, columns: Sequence[str] = (), recipe: str | None = None) -> list[str]:
@@ -76,50 +76,50 @@ def init(root: Path, data: Data, columns: Sequence[str] = (), recipe: str | None
 
     Errors: MissingError without params.yaml, DataError where there is no folder to look at or its images do not fit.
     """
-    place = root / "params.yaml"
-    if not place.is_file():
+    path = root / "params.yaml"
+    if not path.is_file():
         raise MissingError(f"no params.yaml in {root}: run this command in the top folder of a study")
-    tree = files.read_yaml(place)
+    tree = files.read_yaml(path)
     before = dict(leaves(tree))
-    name = _written(_every(data)) if data else before["data.source"]
+    name = _as_source(_as_list(data)) if data else before["data.source"]
     if name == "demo":
         raise DataError("data.source is demo, which params.yaml fits already: name your own images with --data FOLDER")
-    named = {**(tree["data"].get("columns") or {}), **_columns(columns)}
-    tables = TableConfig.of(tree["data"].get("table"), named)
+    renamed = {**(tree["data"].get("columns") or {}), **_columns(columns)}
+    tables = TableConfig.of(tree["data"].get("table"), renamed)
     if isinstance(name, list):
         _refuse_several([each["path"] for each in name], None, columns)
         detected = _look_at_each({each["name"]: each["path"] for each in name}, root)
     else:
         detected = _look_at(name, root, tables)
     values = {"data.source": name, **detected.values}
-    values |= {"data.columns": named} if columns else {}
+    values |= {"data.columns": renamed} if columns else {}
     if before["split.strategy"] == SHIPPED_STRATEGY:
         values |= OWN_SPLIT
     if before["study.title"] != SHIPPED_TITLE:
         del values["study.title"]
     values |= recipes.values(recipe, tree["experiments"]) if recipe else {}
     changed = {key: value for key, value in values.items() if _now(tree, before, key) != value}
-    with files.replacing(place) as temporary:
-        temporary.write_text(write.updated_text(place, changed), encoding="utf-8")
-        given = config.validate(files.read_yaml(temporary), place.name)
+    with files.replacing(path) as temporary:
+        temporary.write_text(write.updated_text(path, changed), encoding="utf-8")
+        params = config.validate(files.read_yaml(temporary), path.name)
     if (root / "dvc.yaml").is_file():
-        watch.write(given, root)
-    said = ["params.yaml says now:", *_said(changed)] if changed else ["params.yaml says so already"]
-    return [*detected.lines, *said]
+        watch.write(params, root)
+    lines = ["params.yaml says now:", *_value_lines(changed)] if changed else ["params.yaml says so already"]
+    return [*detected.lines, *lines]
 
 
-def here(root: Path, study: str, data: str | None, published: bool, force: bool) -> list[str]:
+def use(root: Path, study: str, data: str | None, published: bool, force: bool) -> list[str]:
     """Make params.yaml that of a study. Errors: DataError where it was edited and `force` is not given."""
-    preset, place = presets.read(study), root / "params.yaml"
-    if not place.is_file():
+    preset, path = presets.read(study), root / "params.yaml"
+    if not path.is_file():
         raise MissingError(f"no params.yaml in {root}: run this command in the top folder of a study")
-    if not force and _edited(place):
-        raise DataError(f"{place} has changes that git does not know: commit them, or overwrite them with --force")
+    if not force and _has_edits(path):
+        raise DataError(f"{path} has changes that git does not know: commit them, or overwrite them with --force")
     _source(data, Path.cwd())
     values = {"data.source": _absolute(data)} if data else {}
-    files.write_text(write.params_text(preset, published, values), place)
+    files.write_text(write.params_text(preset, published, values), path)
     if (root / "dvc.yaml").is_file():
-        watch.write(config.read(place), root)
+        watch.write(config.read(path), root)
     return [
         f"params.yaml is the study {study} now; `dvc repro` runs it, `git checkout params.yaml dvc.yaml` takes it back"
     ]
@@ -127,16 +127,16 @@ def here(root: Path, study: str, data: str | None, published: bool, force: bool)
 
 def _columns(written: Sequence[str]) -> dict[str, str]:
     """What -> the column's name, of WHAT=NAME. Errors: DataError."""
-    named = {}
+    renamed = {}
     for text in written:
         kind, equals, name = text.partition("=")
         if kind not in COLUMNS or not equals or not name:
             raise DataError(f"--column {text!r}: write WHAT=NAME, WHAT being one of {', '.join(COLUMNS)}")
-        named[kind] = name
-    return named
+        renamed[kind] = name
+    return renamed
 
 
-def _every(data: Data) -> list[str]:
+def _as_list(data: Data) -> list[str]:
     return [data] if isinstance(data, str) else list(data or ())
 
 
@@ -150,38 +150,38 @@ def _refuse_several(data: Sequence[str], study: str | None, columns: Sequence[st
         )
 
 
-def _listed(data: Sequence[str]) -> dict[str, str]:
+def _addresses(data: Sequence[str]) -> dict[str, str]:
     """Name -> path or address of several sources."""
     return dict(zip(multi_source.source_names(data), map(_absolute, data), strict=True))
 
 
-def _written(data: Sequence[str]) -> str | list[dict[str, str]]:
+def _as_source(data: Sequence[str]) -> str | list[dict[str, str]]:
     """As data.source has it."""
     if len(data) == 1:
         return _absolute(data[0])
-    return [{"name": name, "path": path} for name, path in _listed(data).items()]
+    return [{"name": name, "path": path} for name, path in _addresses(data).items()]
 
 
-def _detected_together(listed: dict[str, str], home: Path, fetched: Path | None) -> tuple[Detected | None, list[str]]:
+def _detect_several(addresses: dict[str, str], home: Path, fetched: Path | None) -> tuple[Detected | None, list[str]]:
     """What the sources hold, or what was fetched of them; and the names of those that cannot be seen before that."""
-    places = {}
-    with ExitStack() as opened:
-        for name, path in listed.items():
+    folders = {}
+    with ExitStack() as stack:
+        for name, path in addresses.items():
             source = _source(path, home)
-            seen = opened.enter_context(sources.previewed(source, detect.UNPACKED)) if source else None
-            place = seen or (fetched / name if fetched else None)
-            if place and place.is_dir():
-                places[name] = place
-        unseen = [name for name in listed if name not in places]
-        return detect_several.folders(places, listed) if places else None, unseen
+            seen = stack.enter_context(sources.previewed(source, detect.UNPACKED)) if source else None
+            folder = seen or (fetched / name if fetched else None)
+            if folder and folder.is_dir():
+                folders[name] = folder
+        unseen = [name for name in addresses if name not in folders]
+        return detect_several.folders(folders, addresses) if folders else None, unseen
 
 
-def _look_at_each(listed: dict[str, str], root: Path) -> Detected:
-    detected, unseen = _detected_together(listed, root, root / "data/raw")
+def _look_at_each(addresses: dict[str, str], root: Path) -> Detected:
+    detected, unseen = _detect_several(addresses, root, root / "data/raw")
     if detected is None or unseen:
         raise DataError(
             "data.source lists what is no folder of this machine: bring it here with `dvc repro fetch` first:",
-            [f"{name}: {listed[name]}" for name in unseen],
+            [f"{name}: {addresses[name]}" for name in unseen],
         )
     return detected
 
@@ -190,13 +190,13 @@ def _source(data: str | None, home: Path) -> Path | None:
     """The path that `data` names, None for an address or the demo. Errors: DataError where nothing is there."""
     if data in (None, "demo"):
         return None
-    placed = sources.locate(data, home, None)
-    if isinstance(placed, Path) and not placed.exists():
-        raise DataError(f"--data {data}: {placed} is not there: name a folder, an archive, an address, or demo")
-    return placed if isinstance(placed, Path) else None
+    location = sources.locate(data, home, None)
+    if isinstance(location, Path) and not location.exists():
+        raise DataError(f"--data {data}: {location} is not there: name a folder, an archive, an address, or demo")
+    return location if isinstance(location, Path) else None
 
 
-def _detected(source: Path, tables: TableConfig = ALL_TABLES) -> Detected | None:
+def _detect(source: Path, tables: TableConfig = ALL_TABLES) -> Detected | None:
     with sources.previewed(source, detect.UNPACKED) as folder:
         return detect.folder(folder, str(source), tables) if folder else None
 
@@ -204,7 +204,7 @@ def _detected(source: Path, tables: TableConfig = ALL_TABLES) -> Detected | None
 def _look_at(name: str, root: Path, tables: TableConfig) -> Detected:
     """What the source itself holds, or what was fetched from an archive or address."""
     source, fetched = _source(name, root), root / "data/raw"
-    if source and (detected := _detected(source, tables)):
+    if source and (detected := _detect(source, tables)):
         return detected
     if fetched.is_dir():
         return detect.folder(fetched, str(fetched), tables)
@@ -216,14 +216,14 @@ def _now(tree: dict[str, Any], values: dict[str, Any], key: str) -> Any:
     return tree.get(key) if key in tree else values.get(key, tree)
 
 
-def _said(values: dict[str, Any]) -> list[str]:
+def _value_lines(values: dict[str, Any]) -> list[str]:
     lines = []
     for key, value in values.items():
         if key == "data.source" and isinstance(value, list):
             lines += [f"    {key}:", *(f"      - {', '.join(f'{k}: {v}' for k, v in each.items())}" for each in value)]
         else:
-            shown = ", ".join(value) if key == "experiments" else value
-            lines.append(f"    {key}: {'null' if shown is None else shown}")
+            text = ", ".join(value) if key == "experiments" else value
+            lines.append(f"    {key}: {'null' if text is None else text}")
     return lines
 
 
@@ -232,13 +232,13 @@ def _absolute(data: str) -> str:
     return str(Path(data).expanduser().resolve()) if Path(data).expanduser().exists() else data
 
 
-def _edited(place: Path) -> bool:
+def _has_edits(path: Path) -> bool:
     """Whether git does not have the file as it stands; without git, whether it is not the shipped one."""
-    command = ["git", "status", "--porcelain", "--", place.name]
-    done = subprocess.run(command, cwd=place.parent, capture_output=True, encoding="utf-8", check=False)  # noqa: S603 - no user's text
-    if done.returncode == 0:
-        return done.stdout != ""
-    return place.read_bytes() != template.file("params.yaml").read_bytes()
+    command = ["git", "status", "--porcelain", "--", path.name]
+    result = subprocess.run(command, cwd=path.parent, capture_output=True, encoding="utf-8", check=False)  # noqa: S603 - no user's text
+    if result.returncode == 0:
+        return result.stdout != ""
+    return path.read_bytes() != template.file("params.yaml").read_bytes()
 
 
 def _initialise_git(folder: Path) -> None:

@@ -33,15 +33,15 @@ def write(params: Params, root: Path) -> list[str]:
 
     Errors: MissingError without a dvc.yaml.
     """
-    place, watched = root / "dvc.yaml", dependencies(params, root)
-    if not place.is_file():
+    path, watched = root / "dvc.yaml", dependencies(params, root)
+    if not path.is_file():
         raise MissingError(f"no dvc.yaml in {root}: run this command in the top folder of a study")
-    tree = yaml().load(place)
+    tree = yaml().load(path)
     if _source(tree)["deps"] != [CODE, *watched]:
         _source(tree)["deps"] = [CODE, *watched]
         stream = io.StringIO()
         yaml().dump(tree, stream)
-        files.write_text(stream.getvalue(), place)
+        files.write_text(stream.getvalue(), path)
     return watched
 
 
@@ -72,11 +72,11 @@ def _of_address(key: str, name: str, sha256: str | None, home: Path) -> Iterator
     """The local files that `key` of params.yaml names."""
     if name == "demo":
         return
-    place = sources.locate(name, home, sha256)
-    if isinstance(place, Path):
-        yield _dependency(key, name, place)
-        if local.is_table(place):
-            images = os.path.commonpath([path.parent for path in local.table_files(place) if path != place])
+    location = sources.locate(name, home, sha256)
+    if isinstance(location, Path):
+        yield _dependency(key, name, location)
+        if local.is_table(location):
+            images = os.path.commonpath([path.parent for path in local.table_files(location) if path != location])
             yield from [] if home.resolve().is_relative_to(images) else [images]
 
 
@@ -86,6 +86,6 @@ def _of_lists(params: Params, home: Path) -> Iterator[str]:
         yield _dependency("split.files", name, home / Path(name).expanduser())
 
 
-def _dependency(key: str, value: str, place: Path) -> str:
+def _dependency(key: str, value: str, location: Path) -> str:
     """The key, for which DVC puts in the value, where DVC reads that as we do; else the path."""
-    return str(place) if value.startswith("~") or "://" in value else f"${{{key}}}"
+    return str(location) if value.startswith("~") or "://" in value else f"${{{key}}}"

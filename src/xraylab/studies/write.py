@@ -59,10 +59,10 @@ def _plain(value: Any) -> Any:
 def _with(tree: CommentedMap, values: Tree) -> CommentedMap:
     for dotted, value in values.items():
         *parents, key = dotted.split(".")
-        place = tree
+        node = tree
         for parent in parents:
-            place = place[parent]
-        place[key] = value
+            node = node[parent]
+        node[key] = value
     return tree
 
 
@@ -89,19 +89,19 @@ def _lay_over(tree: CommentedMap, preset: Preset, published: bool) -> None:
             tree[section] = values.pop(section)
     for dotted, value in leaves(values):
         *parents, key = dotted.split(".")
-        place = tree
+        node = tree
         for parent in parents:
-            place = place[parent]
-        place[key] = value
-        _mark(place, key, preset.origin(dotted, value))
+            node = node[parent]
+        node[key] = value
+        _mark(node, key, preset.origin(dotted, value))
 
 
-def _mark(place: CommentedMap, key: str, origin: str) -> None:
+def _mark(node: CommentedMap, key: str, origin: str) -> None:
     """Say before the key's own comment where its value comes from."""
-    tokens = place.ca.items.get(key)
+    tokens = node.ca.items.get(key)
     old = tokens[2].value.strip().lstrip("# ") if tokens and tokens[2] else ""
-    if not isinstance(place[key], dict | list):
-        place.yaml_add_eol_comment(f"{origin}{'; ' if old else ''}{old}", key, column=COLUMN)
+    if not isinstance(node[key], dict | list):
+        node.yaml_add_eol_comment(f"{origin}{'; ' if old else ''}{old}", key, column=COLUMN)
 
 
 def _yaml() -> YAML:
@@ -118,11 +118,11 @@ def _text(tree: Any, yaml: YAML) -> str:
 
 def study(folder: Path, preset: Preset | None, published: bool, values: Tree) -> None:
     """A new folder with all that a study needs but its data; `values` are by dotted key of params.yaml."""
-    with files.replacing_folder(folder) as made:
+    with files.replacing_folder(folder) as temporary:
         for name in template.FILES:
-            files.write_text(template.file(name).read_text(encoding="utf-8"), made / name)
-        files.write_text(params_text(preset, published, values), made / "params.yaml")
-        files.write_text(dvc_text(), made / "dvc.yaml")
+            files.write_text(template.file(name).read_text(encoding="utf-8"), temporary / name)
+        files.write_text(params_text(preset, published, values), temporary / "params.yaml")
+        files.write_text(dvc_text(), temporary / "dvc.yaml")
         for name in ("data", "reports", "reports/external", "reports/search"):
-            files.write_text("", made / name / ".gitkeep")
-        watch.write(config.read(made / "params.yaml"), made)
+            files.write_text("", temporary / name / ".gitkeep")
+        watch.write(config.read(temporary / "params.yaml"), temporary)
