@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +15,15 @@ import measure
 from measure import REPOSITORY
 from ruamel.yaml import YAML
 
+from xraylab import template
 from xraylab.jobs import pool
 from xraylab.params import config
 from xraylab.paths import Paths
-from xraylab.stages import (
-    cache,
-    configure,
-    evaluate,
-    explain,
-    features,
-    fetch,
-    index,
-    predict,
-    report,
-    source,
-    split,
-    train,
-)
+from xraylab.stages import predict, train
 
 PARTS = ("src", "dvc.yaml", "params.yaml", "constraints.txt", ".gitignore", ".dvcignore", ".dvc/config")
-BEFORE = (source, fetch, index, split, cache, configure, features)
-AFTER = (evaluate, explain, report)
+STAGES = [import_module(f"xraylab.stages.{name}") for name in template.stages() if name != "code"]  # as in dvc.yaml
+BEFORE, AFTER = STAGES[: STAGES.index(train)], STAGES[STAGES.index(predict) + 1 :]
 TAIL = 2000  # characters of what a failed command printed
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,26 +12,13 @@ import pytest
 import small
 from cluster_study import slurm, study_with_remotes, two_experiments  # noqa: F401 - fixtures of the tests in cluster/
 
-from xraylab import files
+from xraylab import files, template
 from xraylab.model import weights
 from xraylab.params import config
 from xraylab.params.config import Params
 from xraylab.paths import Paths
 from xraylab.predict.checkpoints import TrainedModel
-from xraylab.stages import (
-    cache,
-    configure,
-    evaluate,
-    explain,
-    features,
-    fetch,
-    index,
-    predict,
-    report,
-    source,
-    split,
-    train,
-)
+from xraylab.stages import configure, predict, train
 from xraylab.train import outputs
 from xraylab.train.run import TrainingRun
 
@@ -55,7 +43,9 @@ def load(folder: Path) -> Loaded:
     return config.read(folder / "params.yaml"), Paths(folder)
 
 
-BEFORE_CONFIGURE = (source, fetch, index, split, cache)
+STAGES = [import_module(f"xraylab.stages.{name}") for name in template.stages() if name != "code"]  # as in dvc.yaml
+BEFORE_CONFIGURE = STAGES[: STAGES.index(configure)]
+BEFORE_TRAIN, AFTER_PREDICT = STAGES[: STAGES.index(train)], STAGES[STAGES.index(predict) + 1 :]
 
 
 def run(loaded: Loaded, *stages: ModuleType) -> Loaded:
@@ -66,12 +56,12 @@ def run(loaded: Loaded, *stages: ModuleType) -> Loaded:
 
 def to_the_report(study: Path) -> Loaded:
     """Run every stage, as `dvc repro` would, in this process."""
-    given, paths = loaded = run(load(study), *BEFORE_CONFIGURE, configure, features)
+    given, paths = loaded = run(load(study), *BEFORE_TRAIN)
     for experiment in given.experiments:
         for repeat in given.study.repeats:
             train.run(given, paths, experiment, repeat)
             predict.run(given, paths, experiment, repeat)
-    return run(loaded, evaluate, explain, report)
+    return run(loaded, *AFTER_PREDICT)
 
 
 @pytest.fixture(scope="session")
