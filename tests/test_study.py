@@ -34,6 +34,7 @@ def finished(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
         tree["split"]["valid_pct"] = 0.25  # nine images and more
         tree["study"]["repeats"] = REPEATS
         tree["experiments"] = {"baseline": {}}
+        tree["augment"]["contrast"] = 0.2
 
     small.edit(root, change)
     loaded = load(root)

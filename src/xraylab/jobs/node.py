@@ -30,6 +30,7 @@ from xraylab.jobs.environment import Versions
 from xraylab.jobs.resume_state import ResumeState
 
 GLANCE = 0.5  # seconds between two looks for a finished epoch
+CLONE = 64 * 2**20  # bytes that a clone and what DVC writes beside data may take
 TELL = 3.0  # seconds between two reports, at least
 RETRY = 20.0  # seconds until a remote is tried again
 TAIL = 400  # lines of the log that travel
@@ -137,6 +138,7 @@ def run(job: Job) -> None:
     scratch = Path(job.scratch or tempfile.gettempdir())
     scratch.mkdir(parents=True, exist_ok=True)
     _sweep(scratch, job)
+    files.require_room(scratch, CLONE + 2 * job.size, f"{job.name} on {platform.node()}: clone and inputs, twice,")
     folder = Path(tempfile.mkdtemp(dir=scratch, prefix=_prefix(job)))
     (folder / "owner").write_text(str(os.getpid()))
     os.environ["DVC_SITE_CACHE_DIR"] = str(folder / "site")
@@ -183,7 +185,6 @@ def _reported(job: Job, study: Path, folder: Path) -> None:
     try:
         reporter.tell(at_once=True)
         environment.refuse_others(environment.versions(study / "constraints.txt"), job.versions, reporter.report.node)
-        files.require_room(folder, 2 * job.size, f"{job.name} on {reporter.report.node}: its inputs, twice,")
         _use_cache(job, study)
         states = ResumeState(Channel.open(study, job.study), study / ".xraylab/runs", job.name)
         if fetched := states.fetch():
@@ -248,7 +249,7 @@ def main(arguments: list[str]) -> int:
     """0 where the job is done, 1 with the reason where it is not."""
     try:
         run(Job.from_json(arguments[0]))
-    except XraylabError as error:
+    except (XraylabError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - as the command line does
         return 1
     return 0

@@ -39,7 +39,7 @@ def until_signal(root: Path, work: Callable[[Dvc], Coroutine[Any, Any, None]], r
     dvc = Dvc(root)
     if number := asyncio.run(_first_signal(dvc, work(dvc))):
         remove_torn_lock(root)
-        Console(stderr=True).print(f"stopped; {resume}", highlight=False)
+        Console(stderr=True).print(f"stopped; {resume}", highlight=False, soft_wrap=True)
         sys.exit(128 + number)
 
 

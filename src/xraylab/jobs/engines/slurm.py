@@ -108,12 +108,13 @@ def run_side_by_side(commands: Sequence[Command], folder: str) -> None:
         else [os.environ["SLURM_JOB_ID"]]
     )
     started: list[subprocess.Popen[bytes]] = []
+    # a second before the time limit, at which submitit would put the job back into the queue or call it failed: the
+    # caller decides that. The commands inherit it, whom the signal would end
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     for number, command in enumerate(commands):
         with _log(Path(folder), f"{job}.{number}").open("ab") as log:
             environment = os.environ | command.environment
             started.append(subprocess.Popen(command.arguments, env=environment, stdout=log, stderr=log))  # noqa: S603 - ours
-    # submitit would put a job that is out of time back into the queue, or call it failed: the caller decides that
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: _terminate(started))
     codes = {command.name: process.wait() for command, process in zip(commands, started, strict=True)}
     if failed := [f"{name} ended with {code}" for name, code in codes.items() if code]:
