@@ -19,10 +19,11 @@ def list_weights() -> None:
     from xraylab.model import named
     from xraylab.registry import weights as registry
 
+    print(f"{'name':26} {'architecture':36} {'pixels':>6}  file")
     for entry in registry.read().values():
-        absent = "to be put there by hand" if entry.hub is None else "downloaded when it is used"
-        where = "here" if named.is_here(entry) else absent
-        print(f"{entry.name:24} {entry.arch:36} {entry.img_size:4}  {where}")
+        absent = "put it here by hand (weights show NAME)" if entry.hub is None else "downloaded at first use"
+        file = "on this machine" if named.is_here(entry) else absent
+        print(f"{entry.name:26} {entry.arch:36} {entry.img_size:6}  {file}")
 
 
 @weights.command("show")
