@@ -43,7 +43,7 @@ DVC_YAML = """stages:
     outs:
       - ${{item.experiment}}.txt
 vars: [{{experiments: [{experiments}]}}]
-"""  # noqa: E501
+"""  # noqa: E501 - a command of dvc.yaml is one line
 JOBS = "jobs that sleep for 0.1 s on two nodes of one core"
 ENTRY = "cmd: train\nouts:\n- path: x.txt\n  md5: 0123456789abcdef0123456789abcdef\n  size: 1\n"
 
@@ -88,12 +88,12 @@ def engine_row(name: str, resources: Resources, size: int, folder: Path) -> Row:
     start = time.monotonic()
     ids = engine.submit([Command(f"sleep-{n}", ("sleep", str(SLEEP))) for n in range(size)], resources, folder)
     submitted = time.monotonic() - start
-    done, asked = 0, list[float]()
+    done, query_seconds = 0, list[float]()
     while done < size and time.monotonic() - start < CAP:
         time.sleep(POLL)
         begin = time.monotonic()
         states = [status.state for status in engine.status(ids).values()]
-        asked.append(time.monotonic() - begin)
+        query_seconds.append(time.monotonic() - begin)
         done = sum(state in FINAL for state in states)
         if wrong := {state for state in states if state in FINAL and state != State.DONE}:
             raise RuntimeError(f"{name}: jobs that only sleep ended {wrong}")
@@ -109,7 +109,7 @@ def engine_row(name: str, resources: Resources, size: int, folder: Path) -> Row:
         "seconds": seconds,
         "jobs/s": done / seconds,
         "overhead per job, s": SLOTS * seconds / done - SLEEP if done else None,
-        "to ask for all, ms": 1000 * sorted(asked)[len(asked) // 2],
+        "to ask for all, ms": 1000 * sorted(query_seconds)[len(query_seconds) // 2],
     }
 
 

@@ -88,7 +88,7 @@ def repro(
     from xraylab.paths import Paths
 
     if on is None:
-        if cluster_flags := _given(context, ON):
+        if cluster_flags := _flags_used(context, ON):
             raise DataError(f"{cluster_flags[0]} is for a cluster: add --on slurm or --on ray")
         repro.run(Paths.here(), jobs)
         return
@@ -119,7 +119,7 @@ def cluster_file(
     print(cluster_files.text(Paths.here(), kind, nodes, gpus, cpus, git_remote), end="")
 
 
-def _given(context: typer.Context, panel: str) -> list[str]:
+def _flags_used(context: typer.Context, panel: str) -> list[str]:
     """The flags of a panel of the help that stand on the command line."""
     return [
         parameter.opts[0]

@@ -44,7 +44,7 @@ class ShardStore:
     """A folder of arrays (`KEY.npy`), each with facts about it and the SHA-256 of both (`KEY.json`).
 
     Several processes and machines may write into one folder: each file is written whole or not at all.
-    `prune`: once a whole work is finished, nothing else is wanted.
+    `prune`: delete the shards of other data or settings once a stage has finished.
     """
 
     folder: Path
@@ -130,7 +130,7 @@ def finished(work: Work, store: ShardStore, rows: list[range]) -> Iterator[tuple
 
 
 def write_part(work: Work, store: ShardStore, images: int, part: Part) -> None:
-    """Finish every so manieth shard of so many images. Errors: DataError as `finished`, and where there is but one."""
+    """Finish the shards that belong to a part. Errors: DataError as `finished`, and where there is but one."""
     if images <= shards.SHARD:
         raise DataError(f"{images} images are one shard ({shards.SHARD} at most) without parts: leave out --part")
     for _ in finished(work, store, shards.of_part(shards.ranges(images), part)):

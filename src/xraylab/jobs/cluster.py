@@ -194,7 +194,8 @@ async def _watch(dvc: Dvc, paths: Paths, current: Session, machines: Engine) -> 
     Errors: XraylabError that names the failed ones, with the end of each log.
     """
     channel = Channel.open(paths.root, f"{current.study}/{current.name}")
-    board = Board(current, Console(stderr=True), lambda each: _monitor(paths, each))
+    monitors = {each: _monitor(paths, each) for each in current.jobs}
+    board = Board(current, Console(stderr=True), monitors.get)
     with board.shown():
         while current.live:
             await asyncio.to_thread(_look, current, machines, channel, board, paths)

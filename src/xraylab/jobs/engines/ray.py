@@ -143,7 +143,7 @@ def _state(job: Any) -> State:
 
 
 def _reason(state: State, job: Any) -> str:
-    """Why it stands so, in a line; of a failed command, its exit code: the end of its log is shown elsewhere."""
+    """The reason for the state, in a line; of a failed command its exit code, since `log` has the rest."""
     if state == State.TIMEOUT:
         return f"ended at its limit of {job.metadata['timeout']} min"
     if job.driver_exit_code:
