@@ -5,7 +5,7 @@ from typing import IO
 
 import pandas as pd
 
-from xraylab import files
+from xraylab import files, targets
 from xraylab.errors import DataError
 
 FORMULA_STARTS = ("=", "+", "-", "@")
@@ -33,6 +33,8 @@ def read(path: Path, text_columns: tuple[str, ...] = TEXT) -> pd.DataFrame:
     """Read a CSV; identifiers stay text (`007` is not 7, `NA` is a name) and an empty one is ''."""
 
     def parse(file: IO[str]) -> pd.DataFrame:
-        return pd.read_csv(file, dtype=dict.fromkeys(text_columns, str), keep_default_na=False, index_col=False)
+        table = pd.read_csv(file, dtype=dict.fromkeys(text_columns, str), keep_default_na=False, index_col=False)
+        findings = targets.of_table(table)
+        return table.assign(**{name: pd.to_numeric(table[name]).astype("Int64") for name in findings})
 
     return files.read(path, parse)

@@ -13,11 +13,12 @@ from pydantic import (
     Tag,
 )
 
+from xraylab import targets
 from xraylab.params.names import LayoutName
 from xraylab.params.section import Problem, Section
 
 SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-AVERAGES = ("overall", "macro", "weighted")  # what metrics of all classes are called
+AVERAGES = ("overall", "macro", "weighted", "micro")  # what metrics of all classes are called
 CLASS_NAME = re.compile(r"[\w][\w .()-]{0,63}")
 
 
@@ -50,6 +51,9 @@ Text = Annotated[str, Field(min_length=1)]
 Column = Literal["file", "label", "patient", "study", "split", "source", "sex", "age", "view"]
 Columns = dict[Column, str | None]
 Labels = dict[str, Annotated[list[str], Field(min_length=1)]]
+Task = Literal["single-label", "multi-label"]
+Uncertain = Literal["ignore", "positive", "negative", "smooth"]
+UncertainPolicy = Uncertain | dict[str, Uncertain]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -58,6 +62,7 @@ class Demo(Section):
     n_tb: PositiveInt
     size: Annotated[int, Field(ge=32, le=1024)]
     seed: NonNegativeInt
+    task: Task
 
 
 class Source(Section):
@@ -91,9 +96,11 @@ class Data(Section):
     ]
     sha256: Sha256 | None
     layout: LayoutName
+    task: Task
     classes: Annotated[list[ClassName], Field(min_length=2)]
     labels: Labels | None
     positive: str | None
+    uncertain: UncertainPolicy
     table: Text | list[str] | None
     columns: Columns | None
     patient: Pattern | None
@@ -125,14 +132,22 @@ class Data(Section):
         for name in AVERAGES:
             if name in self.classes:
                 yield "classes", f"{name} names metrics of all classes; call the class otherwise"
-        if len(self.classes) == 2 and self.positive not in self.classes:
-            yield "positive", f"must be one of {', '.join(self.classes)}, got {self.positive!r}"
-        if len(self.classes) > 2 and self.positive is not None:
-            yield "positive", "must be null with more than two classes, whose F1 is the mean over classes"
+        yield from self._of_findings() if targets.is_multi(self.task) else self._of_positive()
         if self.sha256 and self.source == "demo":
             yield "sha256", "belongs to an https address; set it to null with data.source: demo"
         yield from self._of_labels()
         yield from self._of_sources() if isinstance(self.source, list) else ()
+
+    def _of_positive(self) -> Iterator[Problem]:
+        if len(self.classes) == 2 and self.positive not in self.classes:
+            yield "positive", f"must be one of {', '.join(self.classes)}, got {self.positive!r}"
+        if len(self.classes) > 2 and self.positive is not None:
+            yield "positive", "must be null with more than two classes, whose F1 is the mean over classes"
+
+    def _of_findings(self) -> Iterator[Problem]:
+        if self.positive is not None:
+            yield "positive", f"must be null with task: {self.task}, in which every finding is present or absent"
+        yield from uncertain_problems("uncertain", self.uncertain, self.classes)
 
     def _of_labels(self) -> Iterator[Problem]:
         if self.labels is None:
@@ -156,6 +171,12 @@ class Data(Section):
                     yield f"{where}.labels", f"{name} is none of data.classes ({', '.join(self.classes)})"
             for label in _repeated(source.listed):
                 yield where, f"{label!r} is listed twice"
+
+
+def uncertain_problems(key: str, policy: UncertainPolicy, findings: list[str]) -> Iterator[Problem]:
+    """A mapping from findings to policies names them all, and no other."""
+    if isinstance(policy, dict) and set(policy) != set(findings):
+        yield key, f"needs one value, or one for each of {', '.join(findings)}; has {', '.join(policy) or 'none'}"
 
 
 def _repeated(labels: list[str]) -> list[str]:

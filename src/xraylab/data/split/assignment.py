@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from xraylab import files, tables
+from xraylab import files, tables, targets
 from xraylab.data.audit import findings
 from xraylab.data.audit.findings import Finding
 from xraylab.data.split import leakage, strategies
@@ -75,10 +75,11 @@ def find_leaks(assignment: Assignment, near: pd.DataFrame) -> list[tuple[int | N
 
 def write(assignment: Assignment, leaks: list[tuple[int | None, Finding]], folder: Path) -> None:
     """Write the tables of each fold, summary.json (at its top, the first fold's), audit.json and removed.csv."""
+    columns = [*COLUMNS, *targets.of_table(assignment.index)]
     for fold, split in enumerate(assignment.splits):
         target = folder / f"fold-{fold}" if assignment.has_folds else folder
         for name in SPLITS:
-            tables.write(assignment.index.loc[split == name, COLUMNS], target / f"{name}_data.csv")
+            tables.write(assignment.index.loc[split == name, columns], target / f"{name}_data.csv")
     summaries = _summaries(assignment)
     summary = {
         "strategy": assignment.cfg.strategy,
