@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import small
 from cluster_study import slurm, study_with_remotes, two_experiments  # noqa: F401 - fixtures of the tests in cluster/
+from huggingface_hub import constants
 
 from xraylab import files, template
 from xraylab.model import weights
@@ -104,6 +105,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     files.write_json(model, folder / "model.json")
     weights.save(TrainedModel(folder, model).untrained(0), folder / "best.safetensors")
     return loaded
+
+
+@pytest.fixture
+def weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for named weights, and a hub that nobody listens at."""
+    monkeypatch.setenv("XRAYLAB_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+    nobody = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", nobody)
+    (tmp_path / "weights").mkdir()
+    return tmp_path / "weights"
 
 
 @pytest.fixture

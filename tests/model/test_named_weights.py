@@ -3,7 +3,6 @@
 import os
 import pickle
 import re
-import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +13,8 @@ import small
 import timm
 import torch
 from conftest import Loaded
-from huggingface_hub import constants
 from model_configs import model_config
 from published_weights import ark, eva, published, zeros
-from ruamel.yaml import YAML
 from torch import nn
 
 from xraylab import files
@@ -30,18 +27,6 @@ from xraylab.stages import features, predict, train
 
 DENSENET = registry.find("txrv-densenet121-all")
 OTHERS = [name for name in registry.read() if name.startswith("txrv-densenet121-") and name != DENSENET.name]
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder for weights, and a hub that nobody listens at."""
-    monkeypatch.setenv("XRAYLAB_WEIGHTS", str(tmp_path / "weights"))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
-    nobody = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", nobody)
-    (tmp_path / "weights").mkdir()
-    return tmp_path / "weights"
 
 
 @pytest.mark.parametrize("name", [name for name in registry.read() if name not in OTHERS])
@@ -138,7 +123,9 @@ def test_a_size_that_cuts_a_patch_is_refused_with_the_right_one(tmp_path: Path) 
     )
 
 
-def test_weights_that_are_not_here_are_told_from_typing_errors(prepared: Callable[..., Loaded], folder: Path) -> None:
+def test_weights_that_are_not_here_are_told_from_typing_errors(
+    prepared: Callable[..., Loaded], weights_folder: Path
+) -> None:
     with pytest.raises(WeightsError) as caught:
         prepared(
             lambda tree: tree.update(
@@ -152,29 +139,32 @@ def test_weights_that_are_not_here_are_told_from_typing_errors(prepared: Callabl
             )
         )
     gated, hub, pickled, typo = caught.value.problems
+    ark_plus = "Ark6_swinLarge768_ep50.pth.tar"
     assert gated == (
-        "gated: model.pretrained: ark-plus is not on this machine: accept its terms, fetch Ark6_swinLarge768_ep50."
-        f"pth.tar from https://github.com/jlianglab/Ark and put it at {folder / 'Ark6_swinLarge768_ep50.pth.tar'}"
+        f"gated: model.pretrained: ark-plus is not on this machine: accept its terms, fetch {ark_plus} "
+        f"from https://github.com/jlianglab/Ark and put it at {weights_folder / ark_plus}"
     )
     assert hub.startswith("hub: model.pretrained: eva-x-tiny needs http://127.0.0.1:9/MapleF/eva_x/resolve/main/")
-    assert hub.endswith(f"put it at {folder / 'eva_x_tiny_patch16_merged520k_mim.pt'}, or set model.pretrained to none")
-    assert pickled.endswith(f"and put it at {folder / DENSENET.file}, then `xraylab weights convert` it")
+    assert hub.endswith(
+        f"put it at {weights_folder / 'eva_x_tiny_patch16_merged520k_mim.pt'}, or set model.pretrained to none"
+    )
+    assert pickled.endswith(f"and put it at {weights_folder / DENSENET.file}, then `xraylab weights convert` it")
     assert typo.endswith("eva-x-tinny; did you mean eva-x-tiny?")
-    (folder / DENSENET.file).touch()
+    (weights_folder / DENSENET.file).touch()
     with pytest.raises(WeightsError, match=r"is a pickled module, .*: `xraylab weights convert .*` makes safetensors"):
         named.find_file(DENSENET)
     assert not named.is_here(DENSENET)
 
 
 def test_a_run_from_named_weights_is_predicted_as_it_was_trained(
-    prepared: Callable[..., Loaded], folder: Path, capsys: pytest.CaptureFixture[str]
+    prepared: Callable[..., Loaded], weights_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     entry = registry.find("txrv-resnet50-512")
     torch.manual_seed(0)
     state = {
         name.replace("fc.1", "fc"): each for name, each in networks.build("resnet50", 18, 1, 0.0).state_dict().items()
     }
-    torch.save({**state, "surplus": torch.zeros(1)}, folder / entry.file)
+    torch.save({**state, "surplus": torch.zeros(1)}, weights_folder / entry.file)
 
     def change(tree: small.Tree) -> None:
         tree["model"].update(pretrained=entry.name, freeze={**tree["model"]["freeze"], "until": "head", "cache": True})
@@ -183,13 +173,13 @@ def test_a_run_from_named_weights_is_predicted_as_it_was_trained(
     given, paths = prepared(change)
     features.run(given, paths)
     train.run(given, paths, "baseline", 0)
-    assert f"1 tensors of {folder / entry.file} have no place in resnet50: surplus" in capsys.readouterr().out
+    assert f"1 tensors of {weights_folder / entry.file} have no place in resnet50: surplus" in capsys.readouterr().out
     record = files.read_json(paths.model("baseline", 0) / "model.json")
     assert (record["arch"], record["normalise"]) == ("resnet50", {"mean": [0.5], "std": [1 / 2048]})
     trained = weights.read(paths.model("baseline", 0) / "best.safetensors")
     assert torch.equal(trained["layer4.2.conv3.weight"], state["layer4.2.conv3.weight"])
     predict.run(given, paths, "baseline", 0)
-    torch.save({name: tensor + 1 for name, tensor in state.items()}, folder / entry.file)
+    torch.save({name: tensor + 1 for name, tensor in state.items()}, weights_folder / entry.file)
     with pytest.raises(WeightsError, match="has changed since its config was written"):
         train.run(given, paths, "baseline", 0)
 
@@ -239,14 +229,3 @@ def test_a_pickle_that_asks_for_more_is_refused(tmp_path: Path) -> None:
     assert not evil.file.exists()
     pickle.loads(pickle.dumps(evil))
     assert evil.file.exists()  # it would have
-
-
-def test_the_documented_comparison_of_backbones_can_be_used(tmp_path: Path) -> None:
-    text = (small.REPOSITORY / "docs/weights.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"    experiments:\n(?:      .*\n)+", text)
-    documented = YAML(typ="safe").load(textwrap.dedent(block))["experiments"]
-    study = small.study(tmp_path, lambda tree: (tree["images"].update(size=518), tree.update(experiments=documented)))
-    params = config.read(study / "params.yaml")
-    probe = params.experiment("rad-dino-probe").model
-    assert (probe.arch, probe.img_size, probe.freeze.cache) == ("vit_base_patch14_dinov2", 518, True)
-    assert all(registry.find(params.experiment(name).model.pretrained) for name in documented if name != "baseline")

@@ -221,10 +221,8 @@ def test_a_recipe_is_laid_over_what_is_detected_and_resolves(tmp_path: Path) -> 
         assert (given.images.crop_lungs, given.study.baseline) == (True, "baseline")
         assert len(given.experiments) == {"new": 2, "old": 6}[name]
         assert not changing(given.experiment("baseline").augment)
-        augment = given.experiment("robust").augment.model_dump()
-        assert {key: augment[key] for key in recipes.RECIPES["robust"].experiment["augment"]} == (
-            recipes.RECIPES["robust"].experiment["augment"]
-        )
+        augment, wanted = given.experiment("robust").augment.model_dump(), recipes.ROBUST_EXPERIMENT["augment"]
+        assert {key: augment[key] for key in wanted} == wanted
     assert scaffold.init(tmp_path / "old", [], recipe="robust")[-1] == "params.yaml says so already"
 
 

@@ -19,7 +19,11 @@ Columns = Annotated[
     typer.Option(metavar="WHAT=NAME", help="data.columns, such as label=Befund or patient=Pat-Nr; repeatable."),
 ]
 Recipe = Annotated[
-    str | None, typer.Option(help="robust: settings for films of other hospitals, and an experiment that uses them.")
+    str | None,
+    typer.Option(
+        help="robust: settings for films of other hospitals, and an experiment that uses them; backbones: a linear "
+        "probe and a fine-tuning of all named weights on this machine."
+    ),
 ]
 Published = Annotated[bool, typer.Option("--published", help="Choose epochs as the published study did.")]
 
@@ -92,12 +96,12 @@ class Studies(TyperGroup):
 
 
 study = typer.Typer(no_args_is_help=True, cls=Studies)
-app.add_typer(study, name="study", rich_help_panel=PANEL, help="List, show or use the published studies.")
+app.add_typer(study, name="study", rich_help_panel=PANEL, help="List, show or use published studies and recipes.")
 
 
 @study.command("list")
 def list_studies() -> None:
-    """List the published studies and what each needs."""
+    """List the published studies with what each needs, and the recipes."""
     from xraylab.studies import describe
 
     print_lines(describe.list_studies())
@@ -106,23 +110,23 @@ def list_studies() -> None:
 @study.command("show")
 def show_study(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A published study; without one, list all.")
+        str | None, typer.Argument(metavar="NAME", help="A published study or a recipe; without one, list all.")
     ] = None,
 ) -> None:
-    """Show a published study: its data, values and their origin, and results."""
-    from xraylab.studies import describe, presets
+    """Show a published study: its data, values and their origin, and results; or what a recipe is for."""
+    from xraylab.studies import describe
 
-    print_lines(describe.show_study(presets.read(name)) if name else describe.list_studies())
+    print_lines(describe.show(name) if name else describe.list_studies())
 
 
 @study.command("use")
 def use_study(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A published study.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A published study, or a recipe.")],
     data: Annotated[str | None, typer.Option(help="data.source: a folder, an archive or an address.")] = None,
     published: Published = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an edited params.yaml.")] = False,
 ) -> None:
-    """Replace params.yaml by that of a published study; `xraylab study NAME` does the same."""
+    """Replace params.yaml by that of a published study, or lay a recipe over it; `xraylab study NAME` does the same."""
     from xraylab.studies import scaffold
 
     print_lines(scaffold.use(Path.cwd(), name, data, published, force))

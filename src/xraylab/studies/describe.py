@@ -1,14 +1,14 @@
-"""What the studies are, in words."""
+"""What the studies and the recipes are, in words."""
 
-from xraylab.studies import presets
+from xraylab.studies import presets, recipes
 from xraylab.studies.presets import Preset, leaves
 
 
 def list_studies() -> list[str]:
-    """One line per study, and what it needs."""
+    """One line per study, and what it needs; then the recipes."""
     studies = [presets.read(name) for name in presets.names()]
     width = max(len(preset.name) for preset in studies)
-    return [
+    lines = [
         line
         for preset in studies
         for line in (
@@ -16,6 +16,15 @@ def list_studies() -> list[str]:
             f"{'':{width}}  needs {preset.data['what']} ({preset.data['where']})",
         )
     ]
+    lines += ["", "Recipes, laid over any study (`xraylab study use NAME`; --recipe of `xraylab new` and `init`):"]
+    return lines + [f"{name:{width}}  {recipe.summary}" for name, recipe in recipes.RECIPES.items()]
+
+
+def show(name: str) -> list[str]:
+    """A recipe's purpose, or everything about a study. Errors: ParamsError where there is neither."""
+    if name in recipes.RECIPES:
+        return [f"{name}: {recipes.RECIPES[name].summary}", f"`xraylab study use {name}` lays it over params.yaml"]
+    return show_study(presets.read(name))
 
 
 def show_study(preset: Preset) -> list[str]:

@@ -14,6 +14,8 @@ from xraylab.data.layouts.annotations import COLUMNS
 from xraylab.data.layouts.records import ALL_TABLES, TableConfig
 from xraylab.errors import DataError, MissingError, ParamsError
 from xraylab.params import config
+from xraylab.params.config import merge
+from xraylab.params.search import unflatten
 from xraylab.studies import detect, detect_several, presets, recipes, watch, write
 from xraylab.studies.detect import Detected
 from xraylab.studies.presets import leaves
@@ -37,11 +39,11 @@ def new(
 
     `data` (one source, or several) that is a folder on this machine is looked at first, and params.yaml written to fit
     it; with a `study` its own values stay. `columns` are WHAT=NAME, for data.columns; a `recipe` is laid over all that,
-    and not over a study: its experiment is compared with `baseline` alone.
+    and not over a study: its experiments are compared with `baseline` alone.
     """
     if recipe and study:
         raise ParamsError(f"--recipe {recipe} is for images of your own: leave --study {study} out, or --recipe")
-    laid_over = recipes.values(recipe, {"baseline": {}}) if recipe else {}
+    laid_over = recipes.find(recipe) if recipe else None
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} exists and is not empty: name a new folder")
     preset = presets.read(study) if study else None
@@ -57,7 +59,10 @@ def new(
     values: dict[str, Any] = {"data.source": _as_source(data)} if data else {}
     values |= {"data.columns": renamed} if renamed else {}
     values |= {**detected.values, **OWN_SPLIT} if detected else {}
-    values |= laid_over
+    left_out: list[str] = []
+    if laid_over:
+        recipe_values, left_out = laid_over.values(_new_tree(values))
+        values |= recipe_values
     write.study(folder, preset, published, values)
     _initialise_git(folder)
     missing = []
@@ -66,8 +71,8 @@ def new(
     if data and list(data) != ["demo"] and not preset and (unseen or not detected):
         missing = ["dvc repro fetch", "xraylab init"]
     steps = [f"cd {folder}", *missing, "git add --all && git commit -m 'A new study'", "dvc repro"]
-    lines = detected.lines if detected else []
-    lines = [*lines, "params.yaml says so:", *_value_lines(values)] if detected or recipe else []
+    lines = [*detected.lines] if detected else []
+    lines += ["params.yaml says so:", *_value_lines(values), *left_out] if detected or recipe else []
     return [*lines, f"{folder} is a study. Next:", *(f"    {step}" for step in steps)]
 
 
@@ -97,22 +102,26 @@ def init(root: Path, data: Data, columns: Sequence[str] = (), recipe: str | None
         values |= OWN_SPLIT
     if before["study.title"] != SHIPPED_TITLE:
         del values["study.title"]
-    values |= recipes.values(recipe, tree["experiments"]) if recipe else {}
-    changed = {key: value for key, value in values.items() if _now(tree, before, key) != value}
-    with files.replacing(path) as temporary:
-        temporary.write_text(write.updated_text(path, changed), encoding="utf-8")
-        params = config.validate(files.read_yaml(temporary), path.name)
-    if (root / "dvc.yaml").is_file():
-        watch.write(params, root)
-    lines = ["params.yaml says now:", *_value_lines(changed)] if changed else ["params.yaml says so already"]
-    return [*detected.lines, *lines]
+    left_out: list[str] = []
+    if recipe:
+        recipe_values, left_out = recipes.find(recipe).values(merge(tree, unflatten(values)))
+        values |= recipe_values
+    return [*detected.lines, *_update(path, values), *left_out]
 
 
 def use(root: Path, study: str, data: str | None, published: bool, force: bool) -> list[str]:
-    """Make params.yaml that of a study. Errors: DataError where it was edited and `force` is not given."""
-    preset, path = presets.read(study), root / "params.yaml"
+    """Make params.yaml that of a study, or lay the recipe of that name over it.
+
+    Errors: DataError where another study's was edited and `force` is not given, ParamsError where there is none.
+    """
+    path = root / "params.yaml"
+    preset = None if study in recipes.RECIPES else presets.read(study)
     if not path.is_file():
         raise MissingError(f"no params.yaml in {root}: run this command in the top folder of a study")
+    if preset is None:
+        _refuse_options(study, data, published, force)
+        values, left_out = recipes.find(study).values(files.read_yaml(path))
+        return [*_update(path, values), *left_out]
     if not force and _has_edits(path):
         raise DataError(f"{path} has changes that git does not know: commit them, or overwrite them with --force")
     _source(data, Path.cwd())
@@ -123,6 +132,35 @@ def use(root: Path, study: str, data: str | None, published: bool, force: bool) 
     return [
         f"params.yaml is the study {study} now; `dvc repro` runs it, `git checkout params.yaml dvc.yaml` takes it back"
     ]
+
+
+def _refuse_options(recipe: str, data: str | None, published: bool, force: bool) -> None:
+    """Errors: ParamsError for options of studies, which replace what is there."""
+    options = {"--data": data, "--published": published, "--force": force}
+    if used := " and ".join(option for option, value in options.items() if value):
+        raise ParamsError(
+            f"{recipe} is a recipe, laid over the params.yaml that is there: leave {used} out "
+            f"(`xraylab init --data FOLDER --recipe {recipe}` fits it to other images first)"
+        )
+
+
+def _update(path: Path, values: dict[str, Any]) -> list[str]:
+    """Write values, by dotted key, that params.yaml does not say already, and say which. Errors: ParamsError."""
+    tree = files.read_yaml(path)
+    before = dict(leaves(tree))
+    changed = {key: value for key, value in values.items() if _now(tree, before, key) != value}
+    with files.replacing(path) as temporary:
+        temporary.write_text(write.updated_text(path, changed), encoding="utf-8")
+        params = config.validate(files.read_yaml(temporary), path.name)
+    if (path.parent / "dvc.yaml").is_file():
+        watch.write(params, path.parent)
+    return ["params.yaml says now:", *_value_lines(changed)] if changed else ["params.yaml says so already"]
+
+
+def _new_tree(values: dict[str, Any]) -> dict[str, Any]:
+    """The shipped params.yaml with one experiment, and `values` by dotted key."""
+    shipped = {**files.read_yaml(template.file("params.yaml")), "experiments": {"baseline": {}}}
+    return merge(shipped, unflatten(values))
 
 
 def _columns(written: Sequence[str]) -> dict[str, str]:
