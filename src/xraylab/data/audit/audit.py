@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from xraylab import targets
 from xraylab.data import index, layouts
-from xraylab.data.audit import confounding, duplicates, findings
+from xraylab.data.audit import confounding, duplicates, findings, multi_label
 from xraylab.data.audit.confounding import Shortcuts
 from xraylab.data.audit.findings import Finding
 from xraylab.data.layouts import multi_source
@@ -36,10 +37,15 @@ class Record:
     shortcuts: Shortcuts
     splits: dict[str, int] | None = None
     """The images of each split that the data set itself gives; a study splits them anew and has none here."""
+    without_finding: int | None = None
+    """Of several findings per image: the images in which none is present."""
 
     def to_json(self) -> dict[str, Any]:
-        """The record as a file has it."""
-        return {name: value for name, value in asdict(self).items() if name != "splits" or value is not None}
+        """The record as a file has it, without what belongs to another kind of audit."""
+        record = {name: value for name, value in asdict(self).items() if value is not None}
+        if self.shortcuts.findings is None:
+            del record["shortcuts"]["findings"]
+        return record
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,8 @@ def audit(
     )
     patients = describe_patients(dataset, table)
     near = duplicates.near(table, thumbnails)
-    shortcuts = confounding.find_shortcuts(table)
+    several = bool(targets.of_table(table))
+    shortcuts = multi_label.find_shortcuts(table) if several else confounding.find_shortcuts(table)
     every = [
         *findings.of_files(table, unreadable, dataset.missing, dataset.left_out),
         *findings.of_pictures(table, near),
@@ -78,14 +85,19 @@ def audit(
         why=dataset.why,
         tables=dataset.tables,
         patients=patients,
-        classes={
-            str(label): {"images": len(rows), "patients": rows["patient"][rows["patient"] != ""].nunique()}
-            for label, rows in table.groupby("label", sort=False)
-        },
+        classes=multi_label.count_labels(table) if several else _count_classes(table),
         findings=sorted(every, key=lambda each: findings.SEVERITIES.index(each.severity)),
         shortcuts=shortcuts,
+        without_finding=int((table["label"] == targets.NO_FINDING).sum()) if several else None,
     )
     return Audit(table, near, record, unreadable)
+
+
+def _count_classes(table: pd.DataFrame) -> dict[str, dict[str, int]]:
+    return {
+        str(label): {"images": len(rows), "patients": rows["patient"][rows["patient"] != ""].nunique()}
+        for label, rows in table.groupby("label", sort=False)
+    }
 
 
 def describe_patients(dataset: Dataset, table: pd.DataFrame) -> str:
@@ -135,6 +147,12 @@ def _with_given_splits(audited: Audit) -> Audit:
     return replace(audited, record=record)
 
 
+def _not_present(count: dict[str, int]) -> str:
+    """The other labels of a finding; nothing of a class, which an image has or has not."""
+    says = {"negative": "without it", "uncertain": "uncertain", "missing": "not labelled"}
+    return "".join(f", {count[key]} {words}" for key, words in says.items() if count.get(key))
+
+
 def lines(record: Record) -> Iterator[str]:
     """The record as people read it in a log."""
     yield f"layout: {record.layout} ({record.why})"
@@ -142,7 +160,9 @@ def lines(record: Record) -> Iterator[str]:
     yield f"{record.images} images; patients: {record.patients}"
     for label, count in record.classes.items():
         patients = f", {count['patients']} patients" if count["patients"] else ""
-        yield f"    {label}: {count['images']} images{patients}"
+        yield f"    {label}: {count['images']} images{patients}{_not_present(count)}"
+    if record.without_finding is not None and targets.NO_FINDING not in record.classes:
+        yield f"    none of them: {record.without_finding} images"
     if record.shortcuts.warning:
         yield f"warning: metrics of these images may not hold at other hospitals. {record.shortcuts.warning}"
         yield f"    {record.shortcuts.remedy}"

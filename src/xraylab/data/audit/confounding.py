@@ -33,6 +33,21 @@ class FileModel:
 
 
 @dataclass(frozen=True)
+class FindingShortcuts:
+    """Shortcuts to one of several findings, among the images where it is known to be present or absent."""
+
+    images: int
+    positive: int
+    cramers_v: dict[str, float]
+    telling: list[str]
+    """The facts that go with the finding, after Holm's correction for all facts and findings."""
+    auroc: float | None
+    """Of a classifier by facts about the files alone."""
+    told: bool
+    """Whether that is high, and better than chance after Holm's correction for all findings."""
+
+
+@dataclass(frozen=True)
 class Shortcuts:
     """Shortcuts: facts besides the anatomy that go with the class."""
 
@@ -42,13 +57,20 @@ class Shortcuts:
     warning: str | None
     """For whoever is to see a metric of these images; None where there is nothing to say."""
     remedy: str = REMEDY
+    findings: dict[str, FindingShortcuts] | None = None
+    """Of several findings per image: those of each; the V above is then the highest of any, the AUROC their mean."""
 
 
 def find_shortcuts(index: pd.DataFrame) -> Shortcuts:
     """Measure whether the class can be told without looking at the anatomy."""
-    v = {str(name): round(cramers_v(fact, index["label"]), 3) for name, fact in facts(index).items()}
-    ordered, model = dict(sorted(v.items(), key=lambda item: -item[1])), auroc(index)
+    ordered, model = ordered_v(facts(index), index["label"]), auroc(index)
     return Shortcuts(ordered, model, warning(ordered, model, len(index)))
+
+
+def ordered_v(observed: pd.DataFrame, label: pd.Series) -> dict[str, float]:
+    """Cramér's V of each fact with the label, rounded, the highest first."""
+    v = {str(name): round(cramers_v(fact, label), 3) for name, fact in observed.items()}
+    return dict(sorted(v.items(), key=lambda item: -item[1]))
 
 
 def facts(index: pd.DataFrame) -> pd.DataFrame:
@@ -74,7 +96,7 @@ def facts(index: pd.DataFrame) -> pd.DataFrame:
 
 def cramers_v(fact: pd.Series, label: pd.Series) -> float:
     """Cramér's V between a fact and the class, 0 to 1, without its bias (Bergsma 2013). Numbers are cut into fifths."""
-    counts = pd.crosstab(_categories(fact), label).to_numpy(float)
+    counts = pd.crosstab(categories(fact), label).to_numpy(float)
     counts = counts[counts.sum(axis=1) > 0]
     total, (rows, columns) = counts.sum(), counts.shape
     if min(rows, columns) < 2:
@@ -93,23 +115,34 @@ def auroc(index: pd.DataFrame) -> FileModel | None:
     With more than two classes, the mean over classes of each against the rest. None where a class has fewer than
     10 images (or 5 patients), or nothing varies.
     """
-    from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415 - a second, which most commands need not wait
-    from sklearn.metrics import roc_auc_score  # noqa: PLC0415
-    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict  # noqa: PLC0415
+    from sklearn.metrics import roc_auc_score  # noqa: PLC0415 - a second, which most commands need not wait
 
     sample = index.sample(LARGEST_SAMPLE, random_state=0) if len(index) > LARGEST_SAMPLE else index
-    observed = facts(sample)
-    group = sample["patient"].where(sample["patient"] != "", "image " + sample["id"])
-    label = sample["label"]
+    observed, label = facts(sample), sample["label"]
+    p = cross_validated(sample, observed, label)
+    if p is None:
+        return None
+    truth = pd.get_dummies(label).to_numpy(bool)
+    each = {name: float(roc_auc_score(truth[:, at], p[:, at])) for at, name in enumerate(sorted(label.unique()))}
+    return FileModel(round(float(np.mean(list(each.values()))), 3), len(sample), list(map(str, observed)))
+
+
+def cross_validated(index: pd.DataFrame, observed: pd.DataFrame, label: pd.Series) -> NDArray[np.float64] | None:
+    """Probabilities (images, labels in sorted order) by random forests that see only the facts `observed`.
+
+    None where a label has too few images or patients, or nothing varies.
+    """
+    from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415 - as above
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict  # noqa: PLC0415
+
+    group = index["patient"].where(index["patient"] != "", "image " + index["id"])
     enough = label.value_counts().min() >= 2 * FOLDS and group.groupby(label).nunique().min() >= FOLDS
     if observed.empty or label.nunique() < 2 or not enough:
         return None
     forest = RandomForestClassifier(TREES, min_samples_leaf=3, random_state=0)
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     p = cross_val_predict(forest, _encode(observed), label, groups=group, cv=folds, method="predict_proba")
-    truth = pd.get_dummies(label).to_numpy(bool)
-    each = {name: float(roc_auc_score(truth[:, at], p[:, at])) for at, name in enumerate(sorted(label.unique()))}
-    return FileModel(round(float(np.mean(list(each.values()))), 3), len(sample), list(map(str, observed)))
+    return np.asarray(p, np.float64)
 
 
 def warning(v: dict[str, float], model: FileModel | None, images: int) -> str | None:
@@ -142,7 +175,7 @@ def _encode(observed: pd.DataFrame) -> NDArray[np.float64]:
     return pd.concat(parts, axis=1).to_numpy(float)
 
 
-def _categories(fact: pd.Series) -> pd.Series:
+def categories(fact: pd.Series) -> pd.Series:
     if not pd.api.types.is_numeric_dtype(fact) or fact.nunique() <= FEW:
         return fact.astype(str)
     return pd.qcut(fact, 5, duplicates="drop").astype(str)

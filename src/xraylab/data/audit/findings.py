@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from xraylab.data.audit import confounding, duplicates, hashes
-from xraylab.data.audit.confounding import Shortcuts
+from xraylab import targets
+from xraylab.data.audit import confounding, duplicates, hashes, multi_label
+from xraylab.data.audit.confounding import FindingShortcuts, Shortcuts
 
 SEVERITIES = ("stop", "accepted", "warning", "note")
 """`stop`: leakage across splits, which ends the stage `split`; `accepted` with split.on_leakage: accept."""
@@ -41,6 +42,27 @@ SAYS = {  # kind -> severity, and the sentence after the count: {for one|for mor
     "confounding": ("warning", "{fact goes|facts go} with the class, which a network will use"),
     "told_from_the_file": ("warning", "{fact|facts} about the files (%s) tell the class: cross-validated AUROC %.2f"),
     "hardly_told_from_the_file": ("note", "{fact|facts} about the files (%s) hardly tell the class: AUROC %.2f"),
+    "other_findings": ("warning", "{group|groups} of images that show one picture with other findings"),
+    "several_images": (
+        "note",
+        "{patient has|patients have} more than one image, up to %d (patients from %s); findings come or go in those "
+        "of %d, which is no error",
+    ),
+    "undefined_findings": (
+        "warning",
+        "{finding is|findings are} nowhere known to be present, or nowhere to be absent: no metric of {it|them} exists",
+    ),
+    "rare_findings": ("note", "{finding is|findings are} present in fewer than %g %% of the images where known"),
+    "uncertain_labels": ("note", "{label is|labels are} uncertain: training takes them as data.uncertain says"),
+    "missing_labels": ("note", "{label is|labels are} missing, and count neither in training nor in metrics"),
+    "findings_confounded": (
+        "warning",
+        "{fact goes|facts go} with a finding, which a network will use (Holm's correction for all facts and findings)",
+    ),
+    "findings_told_from_the_file": (
+        "warning",
+        "{finding is|findings are} told by facts about the files alone (cross-validated, Holm's correction)",
+    ),
 }
 EXAMPLES = 20
 SPLITS = ("train", "valid", "test")
@@ -85,16 +107,23 @@ def of_files(index: pd.DataFrame, unreadable: list[str], missing: list[str], lef
 
 def of_pictures(index: pd.DataFrame, near: pd.DataFrame) -> list[Finding]:
     """Pictures that are there more than once, and those among them whose labels contradict each other."""
-    label = index.set_index("id")["label"]
     same = duplicates.groups(index, "pixel_hash")
     alike = [[a, b] for a, b in zip(near["id"], near["other"], strict=True)]
     examples_of = {
         "duplicate_files": _joined(duplicates.groups(index, "file_hash")),
         "duplicates": _joined(same),
         "near_duplicates": _pairs(near),
-        "label_conflict": _joined([group for group in same + alike if label[group].nunique() > 1]),
+        **_conflicts(index, same + alike),
     }
     return [_finding(kind, examples) for kind, examples in examples_of.items() if examples]
+
+
+def _conflicts(index: pd.DataFrame, groups: list[list[str]]) -> dict[str, list[str]]:
+    """Groups whose labels contradict each other, as the kind of finding that the study's task makes of them."""
+    if targets.of_table(index):
+        return {"other_findings": multi_label.contradicting(index, groups)}
+    label = index.set_index("id")["label"]
+    return {"label_conflict": _joined([group for group in groups if label[group].nunique() > 1])}
 
 
 def of_people(index: pd.DataFrame, patients_from: str) -> Iterator[Finding]:
@@ -102,6 +131,9 @@ def of_people(index: pd.DataFrame, patients_from: str) -> Iterator[Finding]:
     unknown = _ids(index, index["patient"] == "")
     if unknown:
         yield _finding("patients_unknown", unknown)
+    if targets.of_table(index):
+        yield from _of_several_findings(index, patients_from)
+        return
     classes = index[index["patient"] != ""].groupby("patient")["label"].nunique()
     in_two_classes = sorted(classes.index[classes > 1])
     if in_two_classes:
@@ -112,14 +144,51 @@ def of_people(index: pd.DataFrame, patients_from: str) -> Iterator[Finding]:
         yield _finding("imbalance", [], round(sizes.iloc[0] / sizes.iloc[-1]), *ends)
 
 
+def _of_several_findings(index: pd.DataFrame, patients_from: str) -> Iterator[Finding]:
+    """Patients' repeated images, and findings that are rare, uncertain or not labelled."""
+    several, changing = multi_label.changing(index)
+    if several:
+        most = int(index["patient"][index["patient"] != ""].value_counts().iloc[0])
+        yield _finding("several_images", several, None, most, patients_from, len(changing))
+    counts = multi_label.count_labels(index)
+    undefined = [name for name, each in counts.items() if not (each["images"] and each["negative"])]
+    if undefined:
+        said = [f"{name}: {counts[name]['images']} present, {counts[name]['negative']} absent" for name in undefined]
+        yield _finding("undefined_findings", said)
+    known = {name: each["images"] + each["negative"] for name, each in counts.items() if name not in undefined}
+    rare = [name for name, total in known.items() if counts[name]["images"] < multi_label.RARE * total]
+    if rare:
+        said = [f"{name}: {counts[name]['images']} of {known[name]}" for name in rare]
+        yield _finding("rare_findings", said, None, 100 * multi_label.RARE)
+    for kind, key in (("uncertain_labels", "uncertain"), ("missing_labels", "missing")):
+        said = [f"{name}: {each[key]}" for name, each in counts.items() if each[key]]
+        if said:
+            yield _finding(kind, said, sum(each[key] for each in counts.values()))
+
+
 def of_shortcuts(shortcuts: Shortcuts) -> Iterator[Finding]:
-    """Facts about the files that go with the class, each and together."""
+    """Facts about the files that go with the class, or with findings, each and together."""
+    if shortcuts.findings is not None:
+        yield from _of_shortcuts_to_findings(shortcuts.findings)
+        return
     v = shortcuts.cramers_v
     if telling := [f"{name}: Cramér's V {value:.2f}" for name, value in v.items() if value >= confounding.TELLING_V]:
         yield _finding("confounding", telling)
     if model := shortcuts.model:
         kind = "told_from_the_file" if model.auroc >= confounding.TELLING_AUROC else "hardly_told_from_the_file"
         yield _finding(kind, [], len(model.facts), ", ".join(model.facts), model.auroc)
+
+
+def _of_shortcuts_to_findings(shortcuts: dict[str, FindingShortcuts]) -> Iterator[Finding]:
+    telling = [
+        f"{name}, {fact}: Cramér's V {each.cramers_v[fact]:.2f}"
+        for name, each in shortcuts.items()
+        for fact in each.telling
+    ]
+    if telling:
+        yield _finding("findings_confounded", telling)
+    if told := [f"{name}: AUROC {each.auroc:.2f}" for name, each in shortcuts.items() if each.told]:
+        yield _finding("findings_told_from_the_file", told)
 
 
 def across_splits(index: pd.DataFrame, near: pd.DataFrame, split: pd.Series, accepted: bool = False) -> list[Finding]:
