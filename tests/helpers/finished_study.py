@@ -124,6 +124,7 @@ def write_run(paths: Paths, given: Params, experiment: str, repeat: int) -> None
         "repeat": repeat,
         "arch": resolved.model.arch,
         "classes": given.data.classes,
+        "task": given.data.task,
         "positive": given.data.positive,
         "channels": resolved.model.channels,
         "img_size": resolved.model.img_size,

@@ -238,6 +238,8 @@ def test_batches_that_do_not_fit_are_halved_for_good_and_nothing_is_scored_twice
     assert torch.equal(ours, Narrow(90)(batch).softmax(dim=1))
     [roomy], usual = scoring.score([Narrow(64)], make, 90, CPU, "scoring images")
     assert torch.equal(ours, roomy)
+    [of_findings], _ = scoring.score([Narrow(64)], make, 90, CPU, "scoring images", multi_label=True)
+    assert torch.equal(of_findings, Narrow(90)(batch).sigmoid())
     assert torch.equal(ours, scoring.probabilities([Narrow(20)], batch.split(64), CPU)[0])
     assert [memory.note_smaller_batches(each, 64) for each in (size, usual)] == [
         ["in batches of 16, since memory ran out with larger ones"],

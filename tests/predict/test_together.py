@@ -41,7 +41,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {
         "experiment": "x", "repeat": 3, "arch": "resnet18", "classes": CLASSES, "channels": 1, "img_size": 32,
         "dropout": 0.0, "best_epoch": 0, "last_epoch": 0, "kept_epochs": [0], "multiply_adds": 1000,
-        "hardware": {"precision": "float32"}, "augment": STILL, "head": asdict(networks.LINEAR),
+        "task": "single-label", "hardware": {"precision": "float32"}, "augment": STILL, "head": asdict(networks.LINEAR),
         "normalise": asdict(IMAGENET[1]),
     }  # fmt: skip
 
@@ -50,6 +50,14 @@ def predicted(folder: Path, model: dict[str, Any], copies: int) -> tuple[np.ndar
     images = pd.DataFrame({"id": ["4.png", "0.png", "6.png"], "label": "TB"})
     (scored,), notes = TrainedModel(folder, model).predict_cached([0], images, folder, copies)
     return scored[["p_Healthy", "p_TB"]].to_numpy(), notes
+
+
+def test_findings_are_predicted_each_by_itself(tmp_path: Path, model: dict[str, Any]) -> None:
+    one_of_two, _ = predicted(tmp_path, model, copies=0)
+    findings, _ = predicted(tmp_path, model | {"task": "multi-label"}, copies=0)
+    odds = findings / (1 - findings)  # of a sigmoid, the exponential of the logit
+    np.testing.assert_allclose(odds / odds.sum(axis=1, keepdims=True), one_of_two, rtol=1e-5)
+    assert np.abs(findings.sum(axis=1) - 1).min() > 1e-3
 
 
 def test_views_of_an_image_are_those_of_training_and_their_mean_counts(tmp_path: Path, model: dict[str, Any]) -> None:

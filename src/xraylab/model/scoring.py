@@ -42,9 +42,16 @@ def probabilities(networks: Sequence[Forward], batches: Iterable[Tensor], hardwa
 
 
 def score(
-    networks: Sequence[Forward], make: Callable[[int, int], Tensor], images: int, hardware: Hardware, phase: str
+    networks: Sequence[Forward],
+    make: Callable[[int, int], Tensor],
+    images: int,
+    hardware: Hardware,
+    phase: str,
+    multi_label: bool = False,
 ) -> tuple[list[Tensor], int]:
     """`probabilities` of so many images, and how many of them at a time; `make` makes those from one to before another.
+
+    `multi_label`: the sigmoid of each logit by itself instead of the softmax of all.
 
     More than one batch are scored under a bar. Where memory runs out, for a batch or for what the networks make of it,
     batches are halved and the rest goes on in such ones. Errors: TrainingError naming the phase where not even one
@@ -60,7 +67,8 @@ def score(
     with torch.inference_mode(), hardware.autocast():
         for each, size in progress.bar(batches, count, phase) if count > 1 else batches:  # noqa: B007 - the last one
             logits.append(each)
-    return [torch.cat(each).softmax(dim=1).cpu() for each in zip(*logits, strict=True)], size
+    activation = torch.sigmoid if multi_label else partial(torch.softmax, dim=1)
+    return [activation(torch.cat(each)).cpu() for each in zip(*logits, strict=True)], size
 
 
 def _part(batch: Tensor, start: int, stop: int) -> Tensor:

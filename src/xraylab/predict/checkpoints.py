@@ -29,8 +29,8 @@ from xraylab.predict import inference
 
 CHECKPOINTS = ("best", "last")
 RECORD_KEYS = (
-    "experiment", "repeat", "arch", "channels", "img_size", "head", "dropout", "normalise", "multiply_adds", "classes",
-    "positive", "images", "augment", "best_epoch", "last_epoch", "kept_epochs", "hardware",
+    "experiment", "repeat", "arch", "channels", "img_size", "head", "dropout", "normalise", "multiply_adds", "task",
+    "classes", "positive", "images", "augment", "best_epoch", "last_epoch", "kept_epochs", "hardware",
 )  # fmt: skip
 """The keys of model.json that predictions need."""
 

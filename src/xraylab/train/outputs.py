@@ -37,6 +37,7 @@ def describe(run: TrainingRun) -> dict[str, Any]:
         "experiment": run.experiment,
         "repeat": run.repeat,
         **create.describe_model(run.cfg.model, len(run.classes), run.paths.weights(run.cfg.model.pretrained)),
+        "task": run.params.data.task,
         "classes": run.classes,
         "positive": run.params.data.positive,
         "images": run.params.images.model_dump(),
