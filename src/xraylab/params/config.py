@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from xraylab import files
+from xraylab import files, targets
 from xraylab.errors import ParamsError
 from xraylab.params import messages, search
 from xraylab.params.data import Data
@@ -143,6 +143,11 @@ class Params(Experiment):
         if self.study.baseline not in self.experiments:
             yield "study.baseline", f"{self.study.baseline!r} is not one of the experiments"
         yield from self.evaluate.misfits(self.data)
+        if targets.is_multi(self.data.task) and self.split.max_train_per_class != "all":
+            yield (
+                "split.max_train_per_class",
+                f"an image with several findings is of no class: set it to all with data.task: {self.data.task}",
+            )
         for name in self.explain.experiments if isinstance(self.explain.experiments, list) else ():
             if name not in self.experiments:
                 names = ", ".join(self.experiments)

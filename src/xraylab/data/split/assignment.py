@@ -10,7 +10,7 @@ import pandas as pd
 from xraylab import files, tables, targets
 from xraylab.data.audit import findings
 from xraylab.data.audit.findings import Finding
-from xraylab.data.split import leakage, strategies
+from xraylab.data.split import leakage, multi_label, strategies
 from xraylab.data.split.strategies import FOLDED, LEAVE_ONE_SOURCE_OUT, SPLITS, STRATEGIES
 from xraylab.errors import DataError
 from xraylab.params.split import Split
@@ -106,7 +106,7 @@ def lines(assignment: Assignment, leaks: list[tuple[int | None, Finding]]) -> It
     for fold, summary in enumerate(_summaries(assignment)):
         if assignment.has_folds:
             yield f"fold {fold}" + (f", which tests {sources[fold]}" if sources else "")
-        yield from _table_lines(summary)
+        yield from multi_label.lines(summary) if "task" in summary else _table_lines(summary)
 
 
 def _summaries(assignment: Assignment) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from xraylab.data.split import multi_label
 from xraylab.data.split.strategies import UNUSED, groups
 from xraylab.errors import DataError
 
@@ -76,17 +77,19 @@ def resolve(
             "split.max_resolved higher, or split.on_leakage to accept, which the report will say"
         )
     remaining = split.mask(leaves, UNUSED)
-    _refuse_emptied(index["label"], split, remaining)
+    _refuse_emptied(index, split, remaining)
     return remaining, explain(index, near, split, unit, leaves)
 
 
-def _refuse_emptied(label: pd.Series, old_split: pd.Series, new_split: pd.Series) -> None:
-    """Classes that had an image in a split, and lost all of them."""
+def _refuse_emptied(index: pd.DataFrame, old_split: pd.Series, new_split: pd.Series) -> None:
+    """Classes, or findings present or absent, that had an image in a split, and lost all of them."""
+    labels = {name: index["label"] == name for name in sorted(index["label"].unique())}
+    kinds = multi_label.presence(index) if multi_label.has_findings(index) else labels
     lost = [
-        f"{name}: all {SPLIT_NAMES[split]} images ({count})"
+        f"{name}: all {SPLIT_NAMES[split]} images ({(old_split[images] == split).sum()})"
         for split in ("train", "valid")
-        for name, count in old_split[old_split == split].groupby(label).size().items()
-        if not ((new_split == split) & (label == name)).any()
+        for name, images in kinds.items()
+        if (old_split[images] == split).any() and not (new_split[images] == split).any()
     ]
     if lost:
         raise DataError(

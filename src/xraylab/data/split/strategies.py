@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from xraylab.data.names import natural, some
+from xraylab.data.split import multi_label
 from xraylab.errors import DataError
 
 SPLITS = ("train", "valid", "test")
@@ -22,14 +23,18 @@ def by_sorted_id(index: pd.DataFrame, test: float, valid: float, seed: int) -> l
 
     Within each class, ascending by id in natural order, the first `test` of the images (rounded down, counted by
     image) is the test split; of the rest, about `valid` is the validation split, by whole patients, stratified by the
-    classes that a patient has.
+    classes that a patient has. Images with several findings are no members of classes: the first patients, by the
+    first of their images, are tested, as many as have no more than `test` of the images.
 
     Errors: DataError naming every class that leaves a split empty, as for every strategy.
     """
     split = pd.Series("train", index=index.index)
-    for _, rows in index.groupby("label", sort=False):
-        ordered = sorted(rows["id"], key=natural)
-        split[index["id"].isin(ordered[: share(test, len(ordered))])] = "test"
+    if multi_label.has_findings(index):
+        split[_first_patients(index, test)] = "test"
+    else:
+        for _, rows in index.groupby("label", sort=False):
+            ordered = sorted(rows["id"], key=natural)
+            split[index["id"].isin(ordered[: share(test, len(ordered))])] = "test"
     _move(index, split, "valid", valid, np.random.default_rng(seed), carry=False)
     _refuse_empty_splits(index, [split], _too_few(test, valid), valid > 0)
     return [split]
@@ -102,7 +107,7 @@ def by_source(index: pd.DataFrame, valid: float, seed: int) -> list[pd.Series]:
     for fold, source in enumerate(tested_sources(index)):
         split = pd.Series(np.where(index["source"] == source, "test", "train"), index=index.index)
         strata = index.assign(label=index["source"] + "|" + index["label"])
-        _move(strata, split, "valid", valid, np.random.default_rng([seed, fold]))
+        _move(strata, split, "valid", valid, np.random.default_rng([seed, fold]), by_source=True)
         splits.append(split)
     headline = f"a class has fewer images than split.valid_pct: {valid} needs; add images, or lower it:"
     _refuse_empty_splits(index, splits, headline, valid > 0)
@@ -120,6 +125,8 @@ def tested_sources(index: pd.DataFrame) -> list[str]:
             f"split.strategy {LEAVE_ONE_SOURCE_OUT}: {len(unknown)} of {len(index)} images have no source, such as "
             f"{some(unknown)}: write data.source as a list, or give their source in a table"
         )
+    if multi_label.has_findings(index):
+        return _sources_of_all_findings(index)
     labels_of = {str(name): list(rows.unique()) for name, rows in index.groupby("source")["label"]}
     classes = list(index["label"].unique())
     complete = sorted((name for name, labels in labels_of.items() if len(labels) == len(classes)), key=natural)
@@ -128,6 +135,21 @@ def tested_sources(index: pd.DataFrame) -> list[str]:
             f"split.strategy {LEAVE_ONE_SOURCE_OUT}: needs two sources or more with images of every class "
             f"({', '.join(classes)}); there is",
             [f"{name}: {', '.join(labels_of[name])}" for name in sorted(labels_of, key=natural)],
+        )
+    return complete
+
+
+def _sources_of_all_findings(index: pd.DataFrame) -> list[str]:
+    lacking = multi_label.complete_sources(index)
+    complete = sorted((name for name, lacks in lacking.items() if not lacks), key=natural)
+    if len(complete) < 2:
+        raise DataError(
+            f"split.strategy {LEAVE_ONE_SOURCE_OUT}: needs two sources or more with images that show each finding and "
+            "images that do not; leave rare findings out of data.classes. There is:",
+            [
+                f"{name}: {'all' if not lacking[name] else 'none with ' + ', '.join(lacking[name])}"
+                for name in sorted(lacking, key=natural)
+            ],
         )
     return complete
 
@@ -155,15 +177,32 @@ def groups(table: pd.DataFrame) -> pd.Series:
     return table["patient"].where(table["patient"] != "", "image " + table["id"])
 
 
+def _first_patients(index: pd.DataFrame, fraction: float) -> pd.Series:
+    """The first patients in natural order of their first images, with at most `fraction` of the images: bool."""
+    ordered = index.iloc[sorted(range(len(index)), key=lambda row: natural(index["id"].iloc[row]))]
+    sizes = groups(ordered).groupby(groups(ordered), sort=False).size()
+    return groups(index).isin(sizes.index[sizes.cumsum() <= share(fraction, len(index))])
+
+
 def _move(
-    index: pd.DataFrame, split: pd.Series, to: str, fraction: float, rng: np.random.Generator, carry: bool = True
+    index: pd.DataFrame,
+    split: pd.Series,
+    to: str,
+    fraction: float,
+    rng: np.random.Generator,
+    carry: bool = True,
+    by_source: bool = False,
 ) -> None:
     """Move about `fraction` of the training images to another split, by whole patients sampled in each stratum.
 
     `carry`: what one stratum falls short of its share is owed by the next larger one, so that small strata count
-    together.
+    together. Images with several findings are in no stratum, but stratified iteratively, `by_source` or not.
     """
     rest = index[split == "train"]
+    if multi_label.has_findings(index):
+        moved = multi_label.share_out(rest, groups(rest), (1 - fraction, fraction), rng, by_source)
+        split[rest.index[moved == 1]] = to
+        return
     ids_of = rest.groupby(groups(rest))["id"].agg(list)
     stratum_of = rest.groupby(groups(rest))["label"].agg(lambda labels: "|".join(sorted(set(labels))))
     strata = [members for _, members in ids_of.groupby(stratum_of)]
@@ -185,6 +224,8 @@ def _test_folds(index: pd.DataFrame, folds: int, seed: int) -> NDArray[np.int64]
     from sklearn.model_selection import StratifiedGroupKFold  # noqa: PLC0415 - takes a second, and one strategy uses it
 
     group = groups(index)
+    if multi_label.has_findings(index):
+        return multi_label.share_out(index, group, [1 / folds] * folds, np.random.default_rng(seed))
     sizes = group.groupby(index["label"], sort=False).nunique()
     few = [f"{label}: {size} patients cannot fill {folds} folds" for label, size in sizes.items() if size < folds]
     if few:
@@ -209,9 +250,13 @@ def _too_few(test: float, valid: float) -> str:
 
 def _refuse_empty_splits(index: pd.DataFrame, splits: list[pd.Series], headline: str, needs_valid: bool) -> None:
     needed = [name for name in SPLITS if name != "valid" or needs_valid]
-    problems = []
+    headline = multi_label.HEADLINE if multi_label.has_findings(index) else headline
+    problems = list[str]()
     for fold, split in enumerate(splits):
         where = f"fold {fold}, " if len(splits) > 1 else ""
+        if multi_label.has_findings(index):
+            problems += multi_label.empty(index, split, needed, where)
+            continue
         for label, rows in index.groupby("label", sort=False):
             empty = [name for name in needed if not (split[rows.index] == name).any()]
             if empty:
@@ -240,6 +285,8 @@ def limit_training(index: pd.DataFrame, split: pd.Series, per_class: int | str, 
 
 def summarize(index: pd.DataFrame, split: pd.Series) -> dict[str, Any]:
     """`splits`: split -> class -> number of images, first and last name; `unused`: class -> number of images."""
+    if multi_label.has_findings(index):
+        return multi_label.summarize(index, split, SPLITS)
     classes = list(index["label"].unique())
     splits = {
         name: {label: _range(index["id"][(split == name) & (index["label"] == label)]) for label in classes}
