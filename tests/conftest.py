@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import findings
 import pytest
 import small
 from cluster_study import slurm, study_with_remotes, two_experiments  # noqa: F401 - fixtures of the tests in cluster/
@@ -87,6 +88,15 @@ def prepared(noise: Path, tmp_path: Path) -> Callable[..., Loaded]:
         return run(loaded, *(() if same else BEFORE_CONFIGURE), configure)
 
     return prepare
+
+
+@pytest.fixture(scope="session")
+def several_findings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A multi-label study of noise images whose stages before `configure` have run; copy it to change it."""
+    folder = tmp_path_factory.mktemp("findings")
+    study = small.study(folder / "study", findings.use(findings.images(folder / "images")))
+    run(load(study), *BEFORE_CONFIGURE)
+    return study
 
 
 @pytest.fixture(scope="session")

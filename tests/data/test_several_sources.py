@@ -97,7 +97,13 @@ def test_the_demo_and_an_archive_stand_in_a_list_too(tmp_path: Path) -> None:
     write(tmp_path / "films", {"healthy": 4, "tb": 4}, seed=3)
     archive = shutil.make_archive(str(tmp_path / "films"), "zip", tmp_path / "films")
     sources = [{"name": "drawn", "path": "demo"}, {"name": "packed", "path": archive}]
-    paths = made(tmp_path, sources, fetch, index, data={"demo": {"n_healthy": 6, "n_tb": 4, "size": 32, "seed": 0}})
+    paths = made(
+        tmp_path,
+        sources,
+        fetch,
+        index,
+        data={"demo": {"n_healthy": 6, "n_tb": 4, "size": 32, "seed": 0, "task": "single-label"}},
+    )
     found = tables.read(paths.index).groupby(["source", "label"]).size().to_dict()
     assert found == {("drawn", "Healthy"): 6, ("drawn", "TB"): 4, ("packed", "Healthy"): 4, ("packed", "TB"): 4}
 

@@ -12,10 +12,10 @@ from conftest import load
 from PIL import Image
 from scipy import ndimage
 
-from xraylab import demo, files, tables
+from xraylab import demo, files, tables, targets
 from xraylab.data import layouts
 from xraylab.data.split.strategies import share
-from xraylab.demo import anatomy, dataset, findings, projection, radiograph
+from xraylab.demo import anatomy, dataset, findings, multi_label, projection, radiograph
 from xraylab.demo.dataset import SEVERAL, TEST_FRACTION, plan
 from xraylab.demo.radiograph import Patient, Radiograph, draw_patient, expose
 from xraylab.stages import fetch, index, source, split
@@ -218,3 +218,56 @@ def test_the_shipped_study_is_divided_without_a_leak(tmp_path: Path) -> None:
     for stage in (source, fetch, index, split):
         stage.run(*loaded)
     assert files.read_json(tmp_path / "data/split/audit.json") == []
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Films with several findings each."""
+    folder = tmp_path_factory.mktemp("several")
+    demo.write(folder, **{**SMALL, "n_tb": 40, "size": 32}, task="multi-label")
+    return folder
+
+
+def test_films_of_several_findings_lie_in_one_folder_with_a_table_of_labels(several: Path) -> None:
+    names = [f"f{n:04}.png" for n in range(1, 53)]
+    labels, shown = pd.read_csv(several / "labels.csv"), pd.read_csv(several / "findings.csv")
+    assert list(labels["image"]) == [f"films/{name}" for name in names]
+    assert set(hashes(several)) == {
+        "labels.csv", "patients.csv", "findings.csv",
+        *(f"films/{name}" for name in names),
+        *(f"masks/{Path(image).name}" for image in shown["image"]),
+    }  # fmt: skip
+    present = pd.crosstab(shown["image"], shown["finding"].str.capitalize()).reindex(labels["image"], fill_value=0)
+    marks = labels.set_index("image")
+    assert list(marks.columns) == multi_label.names()
+    for name in marks:
+        known = marks[name].isin([0, 1])
+        assert (marks[name][known] == present[name][known]).all()
+    assert (present.sum(axis=1) > 0).sum() == 40
+    assert (present.sum(axis=1) > 1).sum() > 10
+    assert (marks == -1).any().sum() >= 2
+    assert marks.isna().any().sum() >= 2
+
+
+def test_films_of_several_findings_are_the_same_with_any_number_of_processes(several: Path, tmp_path: Path) -> None:
+    demo.write(tmp_path, **{**SMALL, "n_tb": 40, "size": 32}, task="multi-label", workers=2)
+    assert hashes(tmp_path) == hashes(several)
+
+
+def test_the_index_reads_several_findings(several: Path) -> None:
+    found = layouts.read(several, "auto", multi_label.names(), None, None, task="multi-label")
+    assert found.layout == "table"
+    assert found.patients == "patients.csv"
+    labels = pd.read_csv(several / "labels.csv")
+    expected = labels[multi_label.names()].to_numpy()
+    np.testing.assert_array_equal(targets.values(found.table, multi_label.names()), expected)
+
+
+def test_findings_have_rates_of_their_own_and_some_go_together() -> None:
+    rng, drawn = np.random.default_rng(0), anatomy.draw(np.random.default_rng(0))
+    kinds = pd.DataFrame([{f.kind: 1 for f in findings.draw_any(drawn, rng)} for _ in range(400)]).fillna(0)
+    rate = kinds.mean()
+    assert rate["miliary"] < rate["cavity"] < rate["effusion"]
+    with_infiltrate = kinds["infiltrate"] == 1
+    assert kinds["cavity"][with_infiltrate].mean() > 2 * kinds["cavity"][~with_infiltrate].mean()
+    assert (kinds.sum(axis=1) > 1).mean() > 0.3

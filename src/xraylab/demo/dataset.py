@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -16,10 +16,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from xraylab import progress, tables
-from xraylab.demo.radiograph import Patient, Radiograph, draw_patient, expose
+from xraylab import progress, tables, targets
+from xraylab.demo import findings, multi_label
+from xraylab.demo.radiograph import DrawFindings, Patient, Radiograph, draw_patient, expose
 
 PREFIXES = {"Healthy": "h", "TB": "tb"}
+FILMS = "films"  # the folder of all images where a film may have several findings
 TEST_FRACTION = 0.2  # The study tests on this part of each class, the first by name: no patient may lie in two splits.
 SEVERAL = 0.15  # the part of the patients who have two to four images
 ENOUGH = 100  # Below this number of images, starting more processes takes longer than it saves.
@@ -34,11 +36,12 @@ class Shot:
     name: str
     person: int  # counts from 0 within the class
     visit: int  # counts from 0 within the person
+    folder: str = ""  # where its class does not name it
 
     @property
     def image(self) -> str:
         """Its path below the data's folder."""
-        return f"{self.label}/{self.name}"
+        return f"{self.folder or self.label}/{self.name}"
 
 
 @dataclass(frozen=True)
@@ -50,19 +53,36 @@ class ImageFacts:
     findings: list[tuple[str, float, int, int, int, int]]  # kind, subtlety, and the box in pixels
 
 
-def write(folder: Path, n_healthy: int, n_tb: int, size: int, seed: int, workers: int | None = None) -> None:
+def write(
+    folder: Path,
+    n_healthy: int,
+    n_tb: int,
+    size: int,
+    seed: int,
+    task: str = targets.SINGLE_LABEL,
+    workers: int | None = None,
+) -> None:
     """Write the images and their tables into `folder`; `workers` processes share the work and change no byte.
 
     `Healthy/h0001.png` ... and `TB/tb0001.png` ... are 8-bit gray, size x size pixels. `masks/tb0001.png` ... hold 0,
     or the code of a finding (see `findings`). `patients.csv` has image, patient, age (years) and sex; `findings.csv`
     has image, finding, subtlety (0 plain, 1 hardly there) and the finding's box x, y, width, height in pixels.
+
+    With several findings per image, all lie in `films/`, one person after another, and `labels.csv` has a column per
+    finding: 1, 0, -1 (uncertain) or nothing. `n_tb` of them have findings, of all kinds.
     """
-    for name in (*PREFIXES, "masks"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
     counts = {"Healthy": n_healthy, "TB": n_tb}
     shots = [shot for label, count in counts.items() for shot in plan(label, count, seed)]
-    take = functools.partial(_take, folder=folder, pixels=size, seed=seed)
+    is_multi = targets.is_multi(task)
+    shots = _shuffled(shots, seed) if is_multi else shots
+    for name in (FILMS, "masks") if is_multi else (*PREFIXES, "masks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    draw = findings.draw_any if is_multi else findings.draw
+    take = functools.partial(_take, folder=folder, pixels=size, seed=seed, draw=draw)
     facts = list(progress.bar(_shared(take, shots, workers), len(shots), "drawing radiographs"))
+    if is_multi:
+        plain = [{kind: subtlety for kind, subtlety, *_ in each.findings} for each in facts]
+        tables.write(multi_label.labels([shot.image for shot in shots], plain, seed), folder / "labels.csv")
     tables.write(_patients(shots, facts, seed), folder / "patients.csv")
     tables.write(_findings(shots, facts), folder / "findings.csv")
 
@@ -73,6 +93,16 @@ def plan(label: str, count: int, seed: int) -> list[Shot]:
     digits = max(4, len(str(count)))
     whose = [(person, visit) for person, number in enumerate(visits) for visit in range(number)]
     return [Shot(label, f"{PREFIXES[label]}{n:0{digits}}.png", *who) for n, who in enumerate(whose, start=1)]
+
+
+def _shuffled(shots: list[Shot], seed: int) -> list[Shot]:
+    """The same images, one person after another in random order, with names that tell no class."""
+    people = list(dict.fromkeys((shot.label, shot.person) for shot in shots))
+    order = np.random.default_rng([seed, 1]).permutation(len(people))
+    rank = {people[number]: place for place, number in enumerate(order.tolist())}
+    digits = max(4, len(str(len(shots))))
+    ordered = sorted(shots, key=lambda shot: (rank[shot.label, shot.person], shot.visit))
+    return [replace(shot, name=f"f{n:0{digits}}.png", folder=FILMS) for n, shot in enumerate(ordered, start=1)]
 
 
 def visits_of(count: int, rng: np.random.Generator) -> list[int]:
@@ -94,9 +124,9 @@ def _stream(seed: int, label: str, *who: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
 
 
-def person(label: str, number: int, seed: int) -> Patient:
+def person(label: str, number: int, seed: int, draw: DrawFindings = findings.draw) -> Patient:
     """One person of a class."""
-    return draw_patient(_stream(seed, label, number), diseased=label == "TB")
+    return draw_patient(_stream(seed, label, number), label == "TB", draw)
 
 
 def film(shot: Shot, patient: Patient, pixels: int, seed: int) -> Radiograph:
@@ -104,8 +134,8 @@ def film(shot: Shot, patient: Patient, pixels: int, seed: int) -> Radiograph:
     return expose(patient, pixels, _stream(seed, shot.label, shot.person, shot.visit))
 
 
-def _take(shot: Shot, folder: Path, pixels: int, seed: int) -> ImageFacts:
-    patient = person(shot.label, shot.person, seed)
+def _take(shot: Shot, folder: Path, pixels: int, seed: int, draw: DrawFindings) -> ImageFacts:
+    patient = person(shot.label, shot.person, seed, draw)
     radiograph = film(shot, patient, pixels, seed)
     # Level 4 packs such noisy pixels as well as the usual 6, in half the time.
     Image.fromarray(radiograph.gray).save(folder / shot.image, compress_level=4)

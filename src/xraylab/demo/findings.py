@@ -28,6 +28,9 @@ Blob = tuple[float, float, float, float]
 
 SHARES = {"infiltrate": 0.44, "cavity": 0.17, "nodule": 0.11, "miliary": 0.11, "effusion": 0.17}
 SUBTLETY = (0.0, 0.75)
+RATES = {"infiltrate": 0.45, "cavity": 0.1, "nodule": 0.3, "miliary": 0.12, "effusion": 0.4}
+WITH_INFILTRATE = {"cavity": 0.4, "effusion": 0.5}
+"""The chance of each finding where a film may have any of them; some go together."""
 MORE = 0.5  # the chance of a second finding, and then of a third
 VISIBLE = 0.25  # A finding's mask is where it has at least this part of its greatest effect.
 
@@ -51,6 +54,16 @@ def draw(anatomy: Anatomy, rng: np.random.Generator) -> list[Finding]:
     """A diseased patient's findings: one or more, of different kinds."""
     count = 1 + (rng.random() < MORE) * (1 + (rng.random() < MORE))
     kinds = rng.choice(list(SHARES), size=count, replace=False, p=list(SHARES.values()))
+    return [DRAW[kind](anatomy, rng, float(rng.uniform(*SUBTLETY))) for kind in kinds]
+
+
+def draw_any(anatomy: Anatomy, rng: np.random.Generator) -> list[Finding]:
+    """One or more findings, each kind with a chance of its own, as data sets of several findings have them."""
+    kinds: list[str] = []
+    while not kinds:
+        for kind, rate in RATES.items():
+            chance = WITH_INFILTRATE.get(kind, rate) if "infiltrate" in kinds else rate
+            kinds += [kind] * int(rng.random() < chance)
     return [DRAW[kind](anatomy, rng, float(rng.uniform(*SUBTLETY))) for kind in kinds]
 
 

@@ -4,7 +4,7 @@ From path lengths to gray levels: position, scatter, quantum noise, tone curve, 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from xraylab.demo.geometry import Floats, Frame, Stroke, clouds, smooth_step, st
 
 Box = tuple[int, int, int, int]
 """left, top, width, height in pixels."""
+DrawFindings = Callable[[Anatomy, np.random.Generator], list[Finding]]
 
 WATER = 2.6  # the attenuation of a whole chest of tissue
 LUNG = 0.75  # how much less a lung attenuates than tissue
@@ -43,11 +44,15 @@ class Radiograph:
     boxes: list[tuple[Finding, Box]]
 
 
-def draw_patient(rng: np.random.Generator, diseased: bool) -> Patient:
+def draw_patient(
+    rng: np.random.Generator,
+    diseased: bool,
+    draw: DrawFindings = findings.draw,
+) -> Patient:
     """Sample one patient; the findings come last, so that the rest cannot depend on the class."""
     body = anatomy.draw(rng)
     vessels, spots = projection.draw_vessels(body, rng), findings.draw_spots(body, rng)
-    return Patient(body, vessels, spots, findings.draw(body, rng) if diseased else [])
+    return Patient(body, vessels, spots, draw(body, rng) if diseased else [])
 
 
 def expose(patient: Patient, pixels: int, rng: np.random.Generator) -> Radiograph:

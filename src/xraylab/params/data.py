@@ -135,6 +135,11 @@ class Data(Section):
         yield from self._of_findings() if targets.is_multi(self.task) else self._of_positive()
         if self.sha256 and self.source == "demo":
             yield "sha256", "belongs to an https address; set it to null with data.source: demo"
+        if "demo" in (self.source, *(each.path for each in self.sources.values())) and self.demo.task != self.task:
+            yield (
+                "demo.task",
+                f"the demo's films are {self.demo.task}, and data.task is {self.task}: set both to the same",
+            )
         yield from self._of_labels()
         yield from self._of_sources() if isinstance(self.source, list) else ()
 

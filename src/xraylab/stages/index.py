@@ -43,4 +43,4 @@ def _read(data: Data, raw: Path) -> layouts.Dataset:
     if configs := multi_source.source_configs(data):
         return multi_source.read({name: raw / name for name in configs}, configs, data.classes)
     tables = layouts.TableConfig.of(data.table, data.columns)
-    return layouts.read(raw, data.layout, data.classes, data.labels, data.patient, tables)
+    return layouts.read(raw, data.layout, data.classes, data.labels, data.patient, tables, data.task)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from xraylab import plugins
-from xraylab.data.layouts import annotations, covid, folders, label_tables, patients, tuberculosis
+from xraylab import plugins, targets
+from xraylab.data.layouts import annotations, covid, folders, label_tables, multi_label, patients, tuberculosis
 from xraylab.data.layouts.labels import UNLABELLED, advice, assign_classes, mismatch
 from xraylab.data.layouts.listing import Listing, last, relative, walk
-from xraylab.data.layouts.records import ALL_TABLES, Image, Layout, LayoutConfig
+from xraylab.data.layouts.records import ALL_TABLES, TEXT_FIELDS, Entries, Image, Layout, LayoutConfig
 from xraylab.data.layouts.records import Dataset as Dataset
 from xraylab.data.layouts.records import TableConfig as TableConfig
 from xraylab.data.names import natural
@@ -49,16 +49,17 @@ def read(
     labels: dict[str, list[str]] | None,
     patient: str | None,
     tables: TableConfig = ALL_TABLES,
+    task: str = targets.SINGLE_LABEL,
 ) -> Dataset:
     """The images below `raw`, read as the layout `name`, or as the first that fits where it is `auto`.
 
     `classes` None: every label that is there; `labels` None: a class is the label of its name; `patient` is a regular
-    expression with the group patient; `tables` are data.table and data.columns.
+    expression with the group patient; `tables` are data.table and data.columns; `task` is data.task.
     Errors: MissingError without `raw`, DataError for all that does not fit.
     """
     if name not in ("auto", *layouts()):
         raise DataError(f"there is no layout {name!r}: there is auto, {', '.join(layouts())}")
-    listing, cfg = walk(raw), LayoutConfig.of(classes, labels, tables)
+    listing, cfg = walk(raw), LayoutConfig.of(classes, labels, tables, task)
     name, why = _detect(listing, cfg) if name == "auto" else (name, "named by data.layout")
     layout = layouts()[name]
     entries, lines = layout.read(listing, cfg), list[str]()
@@ -66,15 +67,15 @@ def read(
         raise DataError(f"data.layout: {name} needs {layout.needs}; the source has", listing.summary())
     if not layout.own_tables or tables != ALL_TABLES:
         entries, lines = annotations.join_tables(entries, listing, cfg)
-    used, unused = assign_classes(entries.images, cfg)
-    if not used:
+    images, unused, not_studied = _labelled(entries, cfg)
+    if images.empty:
         raise DataError(f"data.layout: {name} finds no image with a label; the source has", listing.summary())
     top = raw / entries.top
-    table, patients_from = patients.identify(_table(used, entries.top, cfg), top, patient, entries.patients)
-    if cfg.classes is None and {image.label for image in used} == {UNLABELLED}:
+    table, patients_from = patients.identify(images, top, patient, entries.patients)
+    if cfg.classes is None and set(images["label"]) == {UNLABELLED}:
         lines += [*annotations.why_unlabelled(listing, tables), f"no classes found: {HOW_TO_LABEL}"]
-    left_out = dict(+(entries.left_out + unused))
-    return Dataset(name, why, top, table, patients_from, left_out, sorted(entries.missing, key=natural), lines)
+    left_out, missing = dict(+(entries.left_out + unused)), sorted(entries.missing, key=natural)
+    return Dataset(name, why, top, table, patients_from, left_out, missing, lines, not_studied=not_studied)
 
 
 def count_labels(raw: Path, dataset: Dataset) -> Counter[str]:
@@ -104,10 +105,27 @@ def _detect(listing: Listing, cfg: LayoutConfig) -> tuple[str, str]:
     raise DataError(f"{mismatch(counts, cfg)} Set data.classes or data.labels:", advice(counts, cfg))
 
 
+def _labelled(entries: Entries, cfg: LayoutConfig) -> tuple[pd.DataFrame, Counter[str], dict[str, int]]:
+    """The table of the images that the study uses, why others are left out, and labels that it does not study."""
+    if not cfg.is_multi:
+        used, unused = assign_classes(entries.images, cfg)
+        return _table(used, entries.top, cfg), unused, {}
+    labelled = multi_label.assign_findings(entries.images, cfg)
+    table = _frame(labelled.images, entries.top)
+    columns = targets.to_columns(labelled.values, labelled.findings).drop(columns="label")
+    order = sorted(range(len(table)), key=lambda row: natural(table["id"][row]))
+    table = pd.concat([table, columns], axis=1).iloc[order].reset_index(drop=True)
+    return table, labelled.left_out, labelled.not_studied
+
+
 def _table(images: list[Image], top: str, cfg: LayoutConfig) -> pd.DataFrame:
     """One row per image, class after class, each in the natural order of id."""
     order = cfg.classes or sorted({image.label for image in images}, key=natural)
     rank = {name: number for number, name in enumerate(order)}
-    rows = [(relative(image.path, top), *image) for image in images]
-    rows.sort(key=lambda row: (rank[row[2]], natural(row[0])))
-    return pd.DataFrame(rows, columns=["id", *Image._fields], dtype=str)
+    return _frame(sorted(images, key=lambda image: (rank[image.label], natural(relative(image.path, top)))), top)
+
+
+def _frame(images: list[Image], top: str) -> pd.DataFrame:
+    """A row per image, in their order."""
+    rows = [(relative(image.path, top), *image[: len(TEXT_FIELDS)]) for image in images]
+    return pd.DataFrame(rows, columns=["id", *TEXT_FIELDS], dtype=str)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from xraylab.data.layouts import records, sheets
 from xraylab.data.layouts.labels import spelling_key
@@ -54,6 +55,7 @@ class Table:
     columns: dict[str, str]
     header: list[str]
     rows: list[Row]
+    titles: list[str]  # the header as it is written
 
     def cell(self, row: Row, kind: str) -> str:
         """The row's cell in the column of this kind, '' where there is none."""
@@ -66,7 +68,8 @@ class Table:
 
     def image(self, row: Row, path: str, fields: dict[str, str]) -> Image:
         """The image with these fields taken from the row."""
-        return Image(path, "", **{kind: PARSERS[kind](row.cells.get(name, "")) for kind, name in fields.items()})
+        texts: dict[str, Any] = {kind: PARSERS[kind](row.cells.get(name, "")) for kind, name in fields.items()}
+        return Image(path, "", **texts)
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def _table(name: str, folder: str, sheet: Sheet, cfg: TableConfig, finder: Finde
         columns["file"] = _file_column(name, folder, sheet, columns, finder)
     if columns["patient"] == columns["file"] and columns["file"]:
         columns["patient"] = ""  # images that are named after their patients say so themselves
-    return Table(name, folder, columns, sheet.header, sheet.rows)
+    return Table(name, folder, columns, sheet.header, sheet.rows, sheet.titles)
 
 
 def _column(kind: str, header: list[str], cfg: TableConfig, table: str) -> str:

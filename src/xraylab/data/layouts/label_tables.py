@@ -2,8 +2,9 @@
 
 import re
 
-from xraylab.data.layouts import annotations, sheets
+from xraylab.data.layouts import annotations, multi_label, sheets
 from xraylab.data.layouts.annotations import COLUMNS, Table
+from xraylab.data.layouts.labels import spelling_key
 from xraylab.data.layouts.listing import Listing, ancestors, is_mask, last
 from xraylab.data.layouts.records import (
     UNKNOWN,
@@ -11,6 +12,8 @@ from xraylab.data.layouts.records import (
     Image,
     Layout,
     LayoutConfig,
+    Marks,
+    join_labels,
     merge_rows,
     parse_age,
     parse_sex,
@@ -39,7 +42,9 @@ def detect_table(listing: Listing, cfg: LayoutConfig) -> str:
     if 2 * len(named) <= len([path for path in listing.images if not is_mask(path, listing.top)]):
         return ""
     table = tables[0]
-    first = f"{table.name} names files in the column {table.columns['file']} and labels in {table.columns['label']}"
+    columns = list(finding_columns(table, cfg))
+    labels = f"{len(columns)} findings, a column each ({some(columns)})" if columns else table.columns["label"]
+    first = f"{table.name} names files in the column {table.columns['file']} and labels in {labels}"
     other_names = some([each.name for each in tables[1:]])
     return first + (f", and so does {other_names}" if other_names else "")
 
@@ -52,7 +57,7 @@ def read_table(listing: Listing, cfg: LayoutConfig) -> Entries | None:
     rows: list[Image] = []
     missing: list[str] = []
     for table in tables:
-        images, absent = _images(table, listing)
+        images, absent = _images(table, listing, cfg)
         rows += images
         missing += absent
     title = " and ".join(table.name for table in tables)
@@ -64,20 +69,51 @@ def read_table(listing: Listing, cfg: LayoutConfig) -> Entries | None:
 
 
 def _tables(listing: Listing, cfg: LayoutConfig) -> list[Table]:
-    return [table for table in annotations.read(listing, cfg.tables).of_images if table.columns["label"]]
+    """The tables that label images: with several findings per image those that have a column for each, if any has."""
+    tables = annotations.read(listing, cfg.tables).of_images
+    with_findings = [table for table in tables if finding_columns(table, cfg)]
+    return with_findings or [table for table in tables if table.columns["label"]]
 
 
-def _images(table: Table, listing: Listing) -> tuple[list[Image], list[str]]:
+def finding_columns(table: Table, cfg: LayoutConfig) -> dict[str, str]:
+    """Label -> the column that says 1, 0, -1 or nothing of it, where an image may have several findings.
+
+    All labels of a study without data.classes; else none unless one of them is studied. A column that data.columns
+    calls the label goes before them.
+    """
+    if not cfg.is_multi or dict(cfg.tables.columns).get("label"):
+        return {}
+    named = {spelling_key(column) for column in table.columns.values() if column}
+    columns = {
+        title: name
+        for title, name in zip(table.titles, table.header, strict=True)
+        if title in cfg.by_label
+        or (spelling_key(name) not in named and multi_label.are_marks(row.cells.get(name, "") for row in table.rows))
+    }
+    studied = cfg.classes is None or any(title in cfg.by_label for title in columns)
+    return columns if studied and len(columns) > 1 else {}
+
+
+def _images(table: Table, listing: Listing, cfg: LayoutConfig) -> tuple[list[Image], list[str]]:
     """The images that the table names, and the names of which there is none."""
     names = [table.cell(row, "file") for row in table.rows]
     if nameless := [str(row.line) for row, name in zip(table.rows, names, strict=True) if not name]:
         raise DataError(f"{table.name}: no file is named in line {some(nameless)}")
     paths, missing = listing.finder.find(names, table.folder, table.name)
     rows = [(row, paths[name]) for row, name in zip(table.rows, names, strict=True) if name in paths]
-    return merge_rows((_image(row, path, table) for row, path in rows), table.name), missing
+    columns = finding_columns(table, cfg)
+    images = [_image(row, path, table, _marks(row, table, columns)) for row, path in rows]
+    return merge_rows(join_labels(images) if cfg.is_multi else images, table.name), missing
 
 
-def _image(row: Row, path: str, table: Table) -> Image:
+def _marks(row: Row, table: Table, columns: dict[str, str]) -> Marks | None:
+    if not columns:
+        return None
+    cells = {label: row.cells.get(name, "") for label, name in columns.items()}
+    return multi_label.read_marks(cells, f"{table.name}, line {row.line}")
+
+
+def _image(row: Row, path: str, table: Table, marks: Marks | None) -> Image:
     cells = {kind: table.cell(row, kind) for kind in COLUMNS}
     split = parse_split(cells["split"])
     if cells["split"] and not split:
@@ -87,13 +123,14 @@ def _image(row: Row, path: str, table: Table) -> Image:
         split = next((split for folder in ancestors(path) if (split := parse_split(last(folder)))), "")
     return Image(
         path,
-        cells["label"],
+        cells["label"] if marks is None else "",
         cells["patient"] or cells["study"],
         split,
         cells["source"],
         parse_sex(cells["sex"]),
         parse_age(cells["age"]),
         parse_view(cells["view"]),
+        marks,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from xraylab import targets
 from xraylab.data.layouts.listing import Listing, is_below, last, relative
 from xraylab.data.names import some
 from xraylab.errors import DataError
@@ -51,6 +52,10 @@ def parse_view(text: str) -> str:
     return text.strip().upper()
 
 
+Marks = dict[str, int]
+"""Label of the data -> 1, 0 or -1 (uncertain); one that nobody labelled is not in it."""
+
+
 class Image(NamedTuple):
     """One image as its data set describes it; '' is unknown."""
 
@@ -62,6 +67,11 @@ class Image(NamedTuple):
     sex: str = ""
     age: str = ""
     view: str = ""
+    marks: Marks | None = None
+    """Of tables with a column per finding; None: the findings of `label` are there, and no other."""
+
+
+TEXT_FIELDS = Image._fields[:-1]
 
 
 @dataclass(frozen=True)
@@ -99,17 +109,27 @@ class LayoutConfig:
     classes: tuple[str, ...] | None
     by_label: dict[str, str]
     tables: TableConfig = ALL_TABLES
+    task: str = targets.SINGLE_LABEL
 
     @classmethod
     def of(
-        cls, classes: list[str] | None, labels: dict[str, list[str]] | None, tables: TableConfig = ALL_TABLES
+        cls,
+        classes: list[str] | None,
+        labels: dict[str, list[str]] | None,
+        tables: TableConfig = ALL_TABLES,
+        task: str = targets.SINGLE_LABEL,
     ) -> "LayoutConfig":
         """The classes with the labels that make them up; without `labels` a class is the label of its name."""
         if labels is None:
             labels = {name: [name] for name in classes or []}
-            return cls(None if classes is None else tuple(classes), {name: name for name in labels}, tables)
+            return cls(None if classes is None else tuple(classes), {name: name for name in labels}, tables, task)
         by_label = {label: name for name, spelled in labels.items() for label in spelled}
-        return cls(tuple(labels if classes is None else classes), by_label, tables)
+        return cls(tuple(labels if classes is None else classes), by_label, tables, task)
+
+    @property
+    def is_multi(self) -> bool:
+        """Return whether an image may have several findings."""
+        return targets.is_multi(self.task)
 
     def labels_of(self, name: str) -> list[str]:
         """The data's labels that make up this class."""
@@ -117,7 +137,7 @@ class LayoutConfig:
 
     def are_folders(self, listing: Listing) -> bool:
         """Return whether every class has a folder of images: then no table is read for labels."""
-        if dict(self.tables.columns).get("label"):
+        if self.is_multi or dict(self.tables.columns).get("label"):
             return False
         names = {last(folder) for folder in listing.holding}
         return self.classes is not None and all(names & set(self.labels_of(name)) for name in self.classes)
@@ -138,7 +158,8 @@ class Dataset:
     """The images of a study, and what was left out.
 
     `table` has the text columns id (path below `top`), path (below raw), label (the class), patient, split, source,
-    sex, age and view, '' where unknown: class after class, in the natural order of id.
+    sex, age and view, '' where unknown: class after class, in the natural order of id. With several findings per image
+    `label` joins those that are there, a column per finding follows (see `targets`), and the order is that of id alone.
     """
 
     layout: str
@@ -150,6 +171,7 @@ class Dataset:
     missing: list[str]  # what tables name and is not there
     tables: list[str]  # what was taken from each table, or why it was passed over
     patients_by_source: dict[str, str] = field(default_factory=dict)  # of several sources: how each one's are known
+    not_studied: dict[str, int] = field(default_factory=dict)  # label that no finding names -> its images
 
 
 def sort_images(listing: Listing, describe: Callable[[str], Image | str]) -> tuple[list[Image], Counter[str]]:
@@ -173,7 +195,7 @@ def merge_rows(images: Iterable[Image], table: str) -> list[Image]:
         first = merged.setdefault(image.path, image)
         if first == image:
             continue
-        merged[image.path] = Image(*(one or other for one, other in zip(first, image, strict=True)))
+        merged[image.path] = _merged(first, image)
         if conflict := _conflict(first, image):
             conflicts.setdefault(image.path, conflict)
     if conflicts:
@@ -182,10 +204,30 @@ def merge_rows(images: Iterable[Image], table: str) -> list[Image]:
     return list(merged.values())
 
 
+def join_labels(images: Iterable[Image]) -> list[Image]:
+    """Each image once where a row is one of its findings, with the labels of all its rows joined."""
+    labels: dict[str, dict[str, None]] = {}
+    first: dict[str, Image] = {}
+    for image in images:
+        labels.setdefault(image.path, {}).update(dict.fromkeys(image.label.split(targets.SEPARATOR)))
+        first.setdefault(image.path, image)
+    joined = {path: targets.SEPARATOR.join(label for label in several if label) for path, several in labels.items()}
+    return [image._replace(label=joined[image.path]) for image in images]
+
+
+def _merged(first: Image, second: Image) -> Image:
+    texts = {name: getattr(first, name) or getattr(second, name) for name in TEXT_FIELDS}
+    marks = None if first.marks is None and second.marks is None else {**(second.marks or {}), **(first.marks or {})}
+    return Image(**texts, marks=marks)
+
+
 def _conflict(first: Image, second: Image) -> str:
     """The first field of which both know something, and not the same."""
-    fields = zip(Image._fields, first, second, strict=True)
-    return next((f"{name} {one}, then {other}" for name, one, other in fields if one and other and one != other), "")
+    fields = zip(TEXT_FIELDS, first, second, strict=False)
+    conflicts = (f"{name} {one}, then {other}" for name, one, other in fields if one and other and one != other)
+    ones, others = first.marks or {}, second.marks or {}
+    marks = (f"{name} {ones[name]}, then {others[name]}" for name in ones if others.get(name, ones[name]) != ones[name])
+    return next(marks, "") or next(conflicts, "")
 
 
 def other_folder(path: str, top: str) -> str:

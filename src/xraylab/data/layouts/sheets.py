@@ -22,17 +22,18 @@ class Row(NamedTuple):
 
 
 class Sheet(NamedTuple):
-    """The names of the columns in one spelling, and the rows that are not empty."""
+    """The names of the columns in one spelling, the rows that are not empty, and the names as they are written."""
 
     header: list[str]
     rows: list[Row]
+    titles: list[str]
 
 
 def read(path: Path) -> Sheet:
     """Errors: DataError where the file cannot be read, MissingError where what reads Parquet is not installed."""
     suffix = path.suffix.lower()
     if suffix not in (".xlsx", ".parquet"):
-        return Sheet(read_header(path), read_csv(path))
+        return Sheet(read_header(path), read_csv(path), read_titles(path))
     try:
         excel = suffix == ".xlsx"
         return _from_frame(pd.read_excel(path, dtype=str, keep_default_na=False) if excel else pd.read_parquet(path))
@@ -46,8 +47,13 @@ def read(path: Path) -> Sheet:
 
 def read_header(path: Path) -> list[str]:
     """The names of a CSV's columns in one spelling: `Patient ID` is patient_id."""
+    return [normalize_name(title) for title in read_titles(path)]
+
+
+def read_titles(path: Path) -> list[str]:
+    """The names of a CSV's columns as they are written."""
     with path.open(encoding="utf-8", errors="replace", newline="") as file:  # strictly only where it is read wholly
-        return _header(file.readline())
+        return _titles(file.readline())
 
 
 def read_csv(path: Path, needed: list[str] | None = None) -> list[Row]:
@@ -92,8 +98,12 @@ def _rows(file: IO[str], header: str, path: Path, needed: list[str] | None) -> I
 
 
 def _header(line: str) -> list[str]:
+    return [normalize_name(title) for title in _titles(line)]
+
+
+def _titles(line: str) -> list[str]:
     cells = next(csv.reader([line.lstrip("\ufeff")], delimiter=_separator(line)), [])
-    return [normalize_name(cell) for cell in cells]
+    return [cell.strip() for cell in cells]
 
 
 def _separator(line: str) -> str:
@@ -101,12 +111,13 @@ def _separator(line: str) -> str:
 
 
 def _from_frame(frame: pd.DataFrame) -> Sheet:
-    header = [normalize_name(str(name)) for name in frame.columns]
+    titles = [str(name).strip() for name in frame.columns]
+    header = [normalize_name(title) for title in titles]
     columns = [[_text(cell) for cell in frame.iloc[:, number]] for number in range(len(header))]
     rows = [
         Row(line, dict(zip(header, cells, strict=True))) for line, cells in enumerate(zip(*columns, strict=True), 2)
     ]
-    return Sheet(header, [row for row in rows if any(row.cells.values())])
+    return Sheet(header, [row for row in rows if any(row.cells.values())], titles)
 
 
 def _text(cell: object) -> str:

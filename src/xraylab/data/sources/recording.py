@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xraylab import targets
 from xraylab.data import layouts, sources
 from xraylab.data.layouts import multi_source
 from xraylab.data.sources import archives
@@ -90,7 +91,8 @@ def _describe(
 ) -> Record:
     """Describe one source; the previous description where this machine cannot reach it."""
     if source is None:
-        return {"kind": "demo", **data.demo.model_dump()}
+        exclude = None if targets.is_multi(data.demo.task) else {"task"}  # as it was recorded before there were two
+        return {"kind": "demo", **data.demo.model_dump(exclude=exclude)}
     try:
         return sources.describe(source, locations.hash_cache)
     except sources.UnreachableError as error:
@@ -105,4 +107,4 @@ def _refuse_unfit(data: Data, source: Path) -> None:
     tables = layouts.TableConfig.of(data.table, data.columns)
     with sources.previewed(source) as folder:
         if folder:
-            layouts.read(folder, data.layout, data.classes, data.labels, data.patient, tables)
+            layouts.read(folder, data.layout, data.classes, data.labels, data.patient, tables, data.task)
