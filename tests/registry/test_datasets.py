@@ -50,6 +50,18 @@ def test_weights_have_seen_a_set_that_took_its_images_from_theirs() -> None:
     assert datasets.unknown_warning(densenet) is None
 
 
+def test_weights_of_which_only_some_sets_are_known_are_warned_of_as_unknown_too() -> None:
+    chexfound = registry.find("chexfound")
+    padchest = datasets.recognise([], ["/data/PadChest"], [])
+    assert "are of PadChest" in (datasets.seen_warning(chexfound, ["a"], padchest) or "")
+    nih = datasets.recognise([], [], NIH)
+    assert datasets.seen_warning(chexfound, ["a"], nih) is None
+    assert (datasets.unknown_warning(chexfound) or "").startswith(
+        "Which public sets chexfound was pretrained on besides MIMIC-CXR, CheXpert, PadChest, BRAX is not known here "
+    )
+    assert datasets.unknown_warning(registry.find("medsiglip")) is None
+
+
 def test_every_set_named_is_known_and_none_comes_from_itself() -> None:
     known = datasets.read()
     for entry in registry.read().values():

@@ -80,12 +80,14 @@ def seen_warning(entry: NamedWeights, experiments: Sequence[str], matches: Seque
 
 
 def unknown_warning(entry: NamedWeights) -> str | None:
-    """That nobody knows what weights have seen; None where it is known."""
-    if entry.seen is not None:
+    """That nobody knows what weights have seen, or what else; None where it is known."""
+    if entry.seen is not None and "seen" not in entry.unverified:
         return None
     note = f" ({entry.note})" if entry.note else ""
+    beside = f" besides {', '.join(read()[name].title for name in entry.seen)}" if entry.seen else ""
     return (
-        f"Which public sets {entry.name} was pretrained on is not known here{note}: it may have seen the test images."
+        f"Which public sets {entry.name} was pretrained on{beside} is not known here{note}: it may have seen the test "
+        "images."
     )
 
 

@@ -40,9 +40,9 @@ def _published(params: Params, paths: Paths) -> Tree | None:
         return None
     preset = presets.read(params.study.preset)
     split = preset.data.get("split")
-    labels = tables.read(paths.split / f"{split}_data.csv" if split else paths.index)["label"]
+    table = tables.read(paths.split / f"{split}_data.csv" if split else paths.index)
     spread = artefacts.records(paths.evaluation / "spread.csv", Spread)
-    counts = {str(label): count for label, count in labels.value_counts().items()}
+    counts = comparison.image_counts(table, params.data.classes)
     return comparison.published(preset, counts, comparison.mean_metrics(spread), files.read_yaml(paths.params))
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import pandas as pd
 from scipy.stats import binomtest
 
+from xraylab import targets
 from xraylab.report.records import Spread
 from xraylab.studies.presets import Preset, Tree, leaves
 
@@ -13,6 +15,7 @@ MeanMetrics = dict[MetricKey, float]  # means over repeats, on the test split
 Counts = dict[str, int]  # class -> images
 
 ROW_NAME = "row"  # in a preset's places: the class, or the experiment, that its row begins with
+PLACE = 4  # parts of a MetricKey; a place with one less is of the row's experiment
 
 
 def mean_metrics(spread: Iterable[Spread]) -> MeanMetrics:
@@ -29,6 +32,14 @@ def mean_metrics(spread: Iterable[Spread]) -> MeanMetrics:
     }
 
 
+def image_counts(table: pd.DataFrame, findings: Sequence[str]) -> Counts:
+    """Images of each class; in a multi-label study those with each of its findings."""
+    if targets.of_table(table):
+        positive = (targets.values(table, findings) == 1).sum(axis=0)
+        return dict(zip(findings, map(int, positive), strict=True))
+    return {str(label): int(count) for label, count in table["label"].value_counts().items()}
+
+
 def published(preset: Preset, images: Counts, means: MeanMetrics, tree: Tree) -> dict[str, Any]:
     """The preset's table; `images` of the split that the preset names tell whether the data are the published ones.
 
@@ -40,7 +51,7 @@ def published(preset: Preset, images: Counts, means: MeanMetrics, tree: Tree) ->
     return {
         "name": preset.name,
         "summary": preset.summary,
-        "counts": _counts(published_images, images, preset.data.get("split")),
+        "counts": _counts(published_images, images, preset.data),
         "heading": preset.results["heading"],
         "columns": preset.results["columns"],
         "rows": [
@@ -110,15 +121,13 @@ def _changed(preset: Preset, tree: Tree) -> list[tuple[str, Any, Any]]:
     ]
 
 
-def _counts(published: Counts | None, measured: Counts, split: str | None) -> str:
+def _counts(published: Counts | None, measured: Counts, data: Tree) -> str:
     if published is None:
         return "The number of images per class is not published, so whether these are the same data is unknown."
-    where = f" in the {split} split" if split else ""
+    where = f" in the {data['split']} split" if data.get("split") else ""
     if published == measured:
-        return (
-            f"The number of images per class{where} matches the publication, so the published results can "
-            f"be compared with these."
-        )
+        comparable = data.get("comparable", "so the published results can be compared with these")
+        return f"The number of images per class{where} matches the publication, {comparable}."
     return (
         f"The study used {_image_counts(published)}{where}; here there are {_image_counts(measured)}. "
         "These are different data, so the published results cannot be compared with those above."
@@ -132,11 +141,15 @@ def _image_counts(images: Counts) -> str:
 def _measured_metrics(results: dict[str, Any], row: str, means: MeanMetrics) -> list[float | None]:
     """The measured metric for every column but the first; nothing where there is none at all."""
     experiment = results.get("experiment", row)
-    metrics = [
-        None if column is None else means.get((experiment, *(row if part == ROW_NAME else part for part in column)))
-        for column in results.get("metrics", [])
-    ]
+    metrics = [column and means.get(_key(column, row, experiment)) for column in results.get("metrics", [])]
     return metrics if any(metric is not None for metric in metrics) else []
+
+
+def _key(place: Sequence[str], row: str, experiment: str) -> MetricKey:
+    """What a preset's place for a column names; `experiment` where it names none itself."""
+    named = [row if part == ROW_NAME else part for part in place]
+    experiment, checkpoint, class_, metric = named if len(named) == PLACE else [experiment, *named]
+    return experiment, checkpoint, class_, metric
 
 
 def _pivot(pivot: dict[str, Any], means: MeanMetrics) -> dict[str, Any]:
