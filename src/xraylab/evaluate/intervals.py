@@ -54,8 +54,9 @@ class Metric:
         return self.value, self.ci_low, self.ci_high
 
 
-def metrics_with_intervals(sample: Sample, cfg: EvalConfig) -> list[Metric]:
-    counts, jackknife = _counts_by_unit(sample, cfg), Jackknife(sample, cfg)
+def metrics_with_intervals(sample: Sample, cfg: EvalConfig, jackknife: Jackknife | None = None) -> list[Metric]:
+    """`jackknife`: of the same sample, where there is one already."""
+    counts, jackknife = _counts_by_unit(sample, cfg), jackknife or Jackknife(sample, cfg)
     values = metrics.compute_metrics(sample, cfg)
     n_images, rows = _n_images(sample, cfg, values), []
     for key, value in values.items():
@@ -150,7 +151,7 @@ def _from_influence(
     spread = Spread(variance(influence), degrees_of_freedom(influence))
     if key.name == "auroc":
         method = f"Newcombe, variance of {'Obuchowski' if clustered else 'DeLong'}{within}"
-        return newcombe_auroc(value, spread, _auroc_sizes(sample, key, cfg), cfg.confidence), method
+        return newcombe_auroc(value, spread, auroc_sizes(sample, key, cfg), cfg.confidence), method
     scale = SCALE_OF.get(key.name, "logit")
     method = f"jackknife of {'patients' if clustered else 'images'}{within}, {scale} t"
     return t_interval(value, spread, cfg.confidence, scale), method
@@ -221,7 +222,7 @@ class AurocSizes:
     weights: npt.ArrayLike
 
 
-def _auroc_sizes(sample: Sample, key: Key, cfg: EvalConfig) -> AurocSizes:
+def auroc_sizes(sample: Sample, key: Key, cfg: EvalConfig) -> AurocSizes:
     images, patients, weights = [], [], []
     parts = sample.by_source or [sample]
     for part in parts:

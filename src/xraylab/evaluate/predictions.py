@@ -69,11 +69,7 @@ def read_study(paths: Paths, params: Params) -> Study:
 
 def _read_run(paths: Paths, model: dict[str, Any], classes: list[str], sources: list[str]) -> Run:
     experiment, repeat = model["experiment"], model["repeat"]
-    path, folder = paths.prediction(experiment, repeat), paths.split_of(repeat)
-    table = tables.read(path)
-    images = {split: tables.read(folder / f"{split}_data.csv") for split in ("valid", "test")}
-    images = {split: rows for split, rows in images.items() if len(rows)}
-    check(table, images, classes, path, folder.relative_to(paths.root).as_posix())
+    table, images = read_predictions(paths, experiment, repeat, classes)
     tested = {"test": sources[repeat % len(sources)]} if sources else {}
     samples = {
         split: {name: _sample(select(table, name, split), rows, classes, tested.get(split)) for name in CHECKPOINTS}
@@ -88,8 +84,20 @@ def _read_run(paths: Paths, model: dict[str, Any], classes: list[str], sources: 
         valid=samples.get("valid", {}),
         history=tables.read(paths.model(experiment, repeat) / "history.csv"),
         epochs={name: model[f"{name}_epoch"] for name in CHECKPOINTS},
-        predictions_sha256=files.sha256(path),
+        predictions_sha256=files.sha256(paths.prediction(experiment, repeat)),
     )
+
+
+def read_predictions(
+    paths: Paths, experiment: str, repeat: int, classes: list[str]
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """The predictions of a run, and the images of the splits that it predicts; both are checked against each other."""
+    path, folder = paths.prediction(experiment, repeat), paths.split_of(repeat)
+    table = tables.read(path)
+    images = {split: tables.read(folder / f"{split}_data.csv") for split in ("valid", "test")}
+    images = {split: rows for split, rows in images.items() if len(rows)}
+    check(table, images, classes, path, folder.relative_to(paths.root).as_posix())
+    return table, images
 
 
 def check(table: pd.DataFrame, images: dict[str, pd.DataFrame], classes: list[str], path: Path, folder: str) -> None:
@@ -97,7 +105,7 @@ def check(table: pd.DataFrame, images: dict[str, pd.DataFrame], classes: list[st
 
     `path` and `folder` name the table and the splits in the message.
     """
-    columns = ["checkpoint", "split", "id", "label", *_columns(classes)]
+    columns = ["checkpoint", "split", "id", "label", *probability_columns(classes)]
     missing = [column for column in columns if column not in table]
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}: `dvc repro` makes it anew")
@@ -109,7 +117,7 @@ def check(table: pd.DataFrame, images: dict[str, pd.DataFrame], classes: list[st
     ]
     if problems:
         raise DataError(f"{path} does not match {folder}; `dvc repro` makes it anew:", problems)
-    numbers = table[_columns(classes)].apply(pd.to_numeric, errors="coerce")
+    numbers = table[probability_columns(classes)].apply(pd.to_numeric, errors="coerce")
     if not numbers.stack(future_stack=True).between(0, 1).all():
         raise DataError(f"{path} holds a probability that is not a number from 0 to 1: `dvc repro` makes it anew")
 
@@ -120,7 +128,7 @@ def select(table: pd.DataFrame, checkpoint: str, split: str) -> pd.DataFrame:
 
 def to_arrays(rows: pd.DataFrame, classes: list[str]) -> tuple[Ints, Floats]:
     """The actual class numbers (n,) and the class probabilities (n, classes)."""
-    return rows["label"].map(classes.index).to_numpy(int), rows[_columns(classes)].to_numpy(float)
+    return rows["label"].map(classes.index).to_numpy(int), rows[probability_columns(classes)].to_numpy(float)
 
 
 def _sample(rows: pd.DataFrame, images: pd.DataFrame, classes: list[str], source: str | None) -> Sample:
@@ -129,7 +137,7 @@ def _sample(rows: pd.DataFrame, images: pd.DataFrame, classes: list[str], source
     return Sample(*to_arrays(rows, classes), patients, sources)
 
 
-def _columns(classes: list[str]) -> list[str]:
+def probability_columns(classes: list[str]) -> list[str]:
     return [f"p_{label}" for label in classes]
 
 

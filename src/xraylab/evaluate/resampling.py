@@ -70,6 +70,23 @@ def degrees_of_freedom(influence: Influence) -> float:
     return float(parts.sum() ** 2 / (parts**2 / np.maximum(influence.members - 1, 1)).sum())
 
 
+def joint_degrees_of_freedom(influence: Influence) -> float:
+    """The same where a unit has a part in several groups, as in a mean over findings that go together.
+
+    The sum of a unit's values has a variance that follows from the groups it is in; of normal sums of variances v the
+    sum of squares has (sum v)^2 / (sum v^2) degrees of freedom. Groups without a common unit make it the above.
+    """
+    member = (influence.values != 0).astype(float)
+    together = member.T @ member
+    products = _corrections(influence) * (influence.values.T @ influence.values)
+    covariances = np.divide(products, together, out=np.zeros_like(products), where=together > 0)
+    of_units = np.maximum(((member @ covariances) * member).sum(axis=1), 0)
+    lost = (member * (influence.members / np.maximum(influence.members - 1, 1))).max(axis=1)
+    if not of_units.sum() > 0:
+        return float(influence.members.min() - 1)
+    return float(of_units.sum() ** 2 / (of_units**2 * lost).sum())
+
+
 def _corrections(influence: Influence) -> Floats:
     """n / (n - 1): of a group's own units, and between groups of all."""
     n_units, members = len(influence.values), influence.members
@@ -95,23 +112,24 @@ def from_components(components: Floats, groups: Ints, unit_of_image: Ints) -> In
     return Influence(values, members)
 
 
-def from_left_out(left_out: Floats, strata: Ints) -> Influence:
+def from_left_out(left_out: Floats, strata: Ints, stratified: bool = True) -> Influence:
     """From the metric with each unit left out (units,)."""
-    _, members = np.unique(strata, return_counts=True)
-    return _within(left_out, strata, -(1 - 1 / members)[strata])
+    _, members = np.unique(strata if stratified else np.zeros_like(strata), return_counts=True)
+    factors = -(1 - 1 / members)
+    return _within(left_out, strata, factors[strata] if stratified else np.full(len(strata), factors[0]), stratified)
 
 
-def from_derivatives(derivatives: Floats, unit_of_image: Ints, strata: Ints) -> Influence:
+def from_derivatives(derivatives: Floats, unit_of_image: Ints, strata: Ints, stratified: bool = True) -> Influence:
     """From the metric's derivative with respect to the weight of each image (n,)."""
     by_unit = np.bincount(unit_of_image, derivatives, minlength=len(strata)).astype(float)
-    return _within(by_unit, strata, np.ones(len(strata)))
+    return _within(by_unit, strata, np.ones(len(strata)), stratified)
 
 
-def _within(values: Floats, strata: Ints, factors: Floats) -> Influence:
-    """Values (units,) less the mean of their stratum, times `factors` (units,)."""
+def _within(values: Floats, strata: Ints, factors: Floats, stratified: bool) -> Influence:
+    """Values (units,) less the mean of their stratum, or of all, times `factors` (units,)."""
     _, members = np.unique(strata, return_counts=True)
     dummies = np.eye(len(members))[strata]
-    centred = values - ((values @ dummies) / members)[strata]
+    centred = values - (((values @ dummies) / members)[strata] if stratified else values.mean())
     return Influence(dummies * (centred * factors)[:, None], members)
 
 
@@ -128,11 +146,14 @@ def merge_strata(strata: Ints, least: int) -> Ints:
 
 
 class Jackknife:
-    """How far each unit of a sample moves its metrics, each computed when it is first wanted."""
+    """How far each unit of a sample moves its metrics, each computed when it is first wanted.
 
-    def __init__(self, sample: Sample, cfg: EvalConfig) -> None:
-        self._sample, self._cfg = sample, cfg
-        self._sources = [Jackknife(part, cfg) for part in sample.by_source]
+    `stratified`: other samples would have as many units with each set of labels; else these numbers are random, too.
+    """
+
+    def __init__(self, sample: Sample, cfg: EvalConfig, stratified: bool = True) -> None:
+        self._sample, self._cfg, self._stratified = sample, cfg, stratified
+        self._sources = [Jackknife(part, cfg, stratified) for part in sample.by_source]
         self._strata = merge_strata(sample.units.strata, MIN_PATIENTS)
 
     def influence(self, key: Key) -> Influence | None:
@@ -145,7 +166,7 @@ class Jackknife:
         left_out = self._left_out.get(key)
         if left_out is None or np.isnan(left_out).any():
             return None
-        return from_left_out(left_out, self._strata)
+        return from_left_out(left_out, self._strata, self._stratified)
 
     @cached_property
     def _left_out(self) -> dict[Key, Floats]:
@@ -168,7 +189,7 @@ class Jackknife:
         )
         values, of_image = np.asarray(total, float), sample.units.of_image
         if key.name == "auprc":
-            return from_derivatives(values, of_image, self._strata)
+            return from_derivatives(values, of_image, self._strata, self._stratified)
         groups = sample.actual if len(labels) > 1 else (sample.actual == labels[0]).astype(np.int64)
         return from_components(values, groups, of_image)
 

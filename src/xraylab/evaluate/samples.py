@@ -60,13 +60,15 @@ class Sample:
     """Images with their actual classes (n,), class probabilities (n, classes) and patients (n,).
 
     `sources` (n,) where each source was scored by networks of its own, whose probabilities cannot be ordered together:
-    a metric is then the mean over sources.
+    a metric is then the mean over sources. `thresholds` (n,), with two classes: the probability of the second from
+    which an image is classified as it.
     """
 
     actual: Ints
     probabilities: Floats
     patients: Texts
     sources: Texts | None = None
+    thresholds: Floats | None = None
 
     @cached_property
     def by_source(self) -> list["Sample"]:
@@ -78,7 +80,9 @@ class Sample:
 
     @cached_property
     def predicted(self) -> Ints:
-        """The class with the highest probability, the first of equals."""
+        """The class with the highest probability, the first of equals, or what the thresholds say."""
+        if self.thresholds is not None:
+            return (self.probabilities[:, 1] >= self.thresholds).astype(np.int64)
         highest: Ints = self.probabilities.argmax(axis=1)
         return highest
 
@@ -100,7 +104,8 @@ class Sample:
 
     def __getitem__(self, rows: Bools | npt.NDArray[np.integer]) -> "Sample":
         sources = None if self.sources is None else self.sources[rows]
-        return Sample(self.actual[rows], self.probabilities[rows], self.patients[rows], sources)
+        thresholds = None if self.thresholds is None else self.thresholds[rows]
+        return Sample(self.actual[rows], self.probabilities[rows], self.patients[rows], sources, thresholds)
 
 
 def concatenate(samples: Sequence[Sample]) -> Sample:

@@ -1,11 +1,12 @@
 """Metrics of groups of test images where the index knows sex, age, view or source, and who is in each split."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from xraylab import targets
 from xraylab.evaluate.config import OVERALL, EvalConfig
 from xraylab.evaluate.intervals import Metric, difference_interval, metrics_with_intervals
 from xraylab.evaluate.samples import Sample, Texts
@@ -146,7 +147,9 @@ def _difference(metric: Metric, reference: Metric) -> tuple[float | None, float 
     return difference, *difference_interval(metric.interval, reference.interval)
 
 
-def count_groups(index: pd.DataFrame, split: pd.Series, bounds: list[int], min_size: int) -> list[GroupSize]:
+def count_groups(
+    index: pd.DataFrame, split: pd.Series, bounds: list[int], min_size: int, findings: Sequence[str] = ()
+) -> list[GroupSize]:
     """Images and patients of each split by class, sex, age band, view and source; ages in years of those that have one.
 
     `split` names each image's split. Groups of fewer than `min_size` images in a split are suppressed there, with what
@@ -156,6 +159,9 @@ def count_groups(index: pd.DataFrame, split: pd.Series, bounds: list[int], min_s
     rows = []
     for name, of_split in index.groupby(split, sort=False):
         rows.append(GroupSize(str(name), ALL_IMAGES, "", *_count(of_split), False, **_age_quartiles(of_split)))
+        for finding in findings:
+            having = of_split[of_split[targets.columns([finding])[0]] == 1]
+            rows.append(GroupSize(str(name), "class", finding, *_count(having), False))
         for grouping, group_of_image in groupings.items():
             members = {str(group): part for group, part in of_split.groupby(group_of_image[split == name])}
             sizes = {group: len(part) for group, part in members.items()}

@@ -76,6 +76,15 @@ def write_curves(folder: Path, run: Run, cfg: EvalConfig, bins: int) -> None:
             file = f"{name}/{cfg.classes[label]}.csv"
             tables.write(roc(test.actual, test.probabilities, label), folder / "roc" / file)
             tables.write(precision_recall(test.actual, test.probabilities, label), folder / "pr" / file)
+    write_calibration_curves(folder, name, run, cfg, bins)
+
+
+def write_calibration_curves(folder: Path, name: str, run: Run, cfg: EvalConfig, bins: int) -> None:
+    """Reliability before and after scaling, smooth curve and decision curve, of the best epoch on the test split.
+
+    `name`: of the files, without suffix.
+    """
+    test = run.test["best"]
     judged = calibration.judged(test, test.probabilities, cfg.positive)
     tables.write(_filled_bins(judged, bins), folder / f"reliability/{name}.csv")
     tables.write(calibration.calibration_curve(judged, cfg.confidence), folder / f"calibration_curve/{name}.csv")
@@ -119,24 +128,24 @@ def write_tables(folder: Path, study: Study, evaluation: Evaluation, cfg: EvalCo
     """Metrics, comparisons, operating points, calibration, goals and epochs, as docs/evaluation.md lists them."""
     metrics = pd.DataFrame([to_row(row) for row in evaluation.metrics]).astype({"number": "Int64"})
     tables.write(metrics, folder / "metrics.csv")
-    tables.write(_spread(metrics), folder / "spread.csv")
-    points = list(_operating_points(study.runs, cfg, params))
+    tables.write(spread(metrics), folder / "spread.csv")
+    points = list(operating_point_rows(study.runs, cfg, params))
     tables.write(pd.DataFrame(points), folder / "operating_points.csv")
     compared = [comparison_row(row) for row in evaluation.comparisons]
     tables.write(pd.DataFrame(compared, columns=list(COMPARISON_COLUMNS)), folder / "comparisons.csv")
     compared = [at_threshold_row(row) for row in evaluation.at_thresholds]
     tables.write(pd.DataFrame(compared, columns=["point", *COMPARISON_COLUMNS]), folder / "at_thresholds.csv")
-    tables.write(pd.DataFrame([_epoch_row(row) for row in evaluation.epochs]), folder / "epochs.csv")
+    tables.write(pd.DataFrame([epoch_row(row) for row in evaluation.epochs]), folder / "epochs.csv")
     files.write_json([to_row(row) for row in evaluation.goals], folder / "goals.json")
-    files.write_json(list(_calibrations(study.runs, cfg, params.ece_bins)), folder / "calibration.json")
-    files.write_json([_matrix(run, cfg) for run in study.runs], folder / "confusion_matrices.json")
+    files.write_json(list(calibration_rows(study.runs, cfg, params.ece_bins)), folder / "calibration.json")
+    files.write_json([matrix_row(run, cfg) for run in study.runs], folder / "confusion_matrices.json")
 
 
 def _best_epoch_of(run: Run) -> dict[str, Any]:
     return {"experiment": run.experiment, "repeat": run.repeat, "chosen_on": run.monitored_split}
 
 
-def _spread(metrics: pd.DataFrame) -> pd.DataFrame:
+def spread(metrics: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation (n - 1) of every metric over repeats, and over rounds where folds are pooled."""
     table = metrics[metrics["kind"] != MEAN]
     keys = ["experiment", "checkpoint", "split", "chosen_on", "kind", "class", "metric"]
@@ -144,7 +153,7 @@ def _spread(metrics: pd.DataFrame) -> pd.DataFrame:
     return grouped.agg(["mean", "std", "count"]).reset_index().rename(columns={"std": "sd", "count": "n"})
 
 
-def _operating_points(runs: Iterable[Run], cfg: EvalConfig, params: Evaluate) -> Iterator[dict[str, Any]]:
+def operating_point_rows(runs: Iterable[Run], cfg: EvalConfig, params: Evaluate) -> Iterator[dict[str, Any]]:
     """Each run's thresholds, fixed on its own validation images, and its test metrics there; best epochs."""
     rules = all_rules(params.sensitivities, params.specificities)
     for run in runs:
@@ -153,13 +162,13 @@ def _operating_points(runs: Iterable[Run], cfg: EvalConfig, params: Evaluate) ->
             yield _best_epoch_of(run) | {column: value for column, value in row.items() if column != "test"}
 
 
-def _epoch_row(row: StudyMetric) -> dict[str, Any]:
+def epoch_row(row: StudyMetric) -> dict[str, Any]:
     cells = to_row(row)
     keys = {"experiment": row.experiment, "repeat": row.number, "chosen_on": row.chosen_on}
     return keys | {name: cells[name] for name in ("metric", "value", "ci_low", "ci_high")}
 
 
-def _calibrations(runs: Iterable[Run], cfg: EvalConfig, bins: int) -> Iterator[dict[str, Any]]:
+def calibration_rows(runs: Iterable[Run], cfg: EvalConfig, bins: int) -> Iterator[dict[str, Any]]:
     """Each run's temperature, and its calibration before and after; best epochs."""
     for run in runs:
         scaling = calibration.calibrate(run.valid.get("best"), run.test["best"], cfg, bins)
@@ -167,7 +176,7 @@ def _calibrations(runs: Iterable[Run], cfg: EvalConfig, bins: int) -> Iterator[d
         yield _best_epoch_of(run) | {"temperature": scaling.temperature, "before": before, "after": after}
 
 
-def _matrix(run: Run, cfg: EvalConfig) -> dict[str, Any]:
+def matrix_row(run: Run, cfg: EvalConfig) -> dict[str, Any]:
     """The best epoch's confusion on the test split: counts, and each row as shares of its class."""
     test = run.test["best"]
     counts = confusion_matrix(test.actual, test.predicted, len(cfg.classes))
@@ -187,9 +196,11 @@ def write_groups(folder: Path, study: Study, index: pd.DataFrame, cfg: EvalConfi
     tables.write(pd.DataFrame(rows, columns=list(GROUP_COLUMNS)), folder / "subgroups.csv")
 
 
-def write_demographics(folder: Path, index: pd.DataFrame, split: pd.Series, params: Evaluate) -> None:
-    """Who is in each split; `split` names each image's."""
-    rows = subgroups.count_groups(index, split, params.age_bands, params.min_group_size)
+def write_demographics(
+    folder: Path, index: pd.DataFrame, split: pd.Series, params: Evaluate, findings: Sequence[str] = ()
+) -> None:
+    """Who is in each split; `split` names each image's. `findings`: of a multi-label study."""
+    rows = subgroups.count_groups(index, split, params.age_bands, params.min_group_size, findings)
     tables.write(demographics(rows), folder / "demographics.csv")
 
 

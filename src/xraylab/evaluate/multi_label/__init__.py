@@ -1,0 +1,1 @@
+"""Evaluation of multi-label studies: every finding as two classes, and their means."""
