@@ -16,7 +16,7 @@ from xraylab.paths import Paths
 FINDINGS = ("Atelectasis", "Effusion", "Hernia", "Mass")
 IMAGES = {"train": 40, "valid": 60, "test": 90}
 MULTI: dict[str, Any] = {
-    "data": {"task": targets.MULTI_LABEL, "classes": list(FINDINGS), "positive": None},
+    "data": {"task": targets.MULTI_LABEL, "classes": list(FINDINGS), "positive": None, "source": "findings"},
     "loss": {"name": "focal"},
 }
 
