@@ -15,13 +15,11 @@ from xraylab.explain.target import Target
 def write(targets: Sequence[Target], most: int, folder: Path) -> dict[str, Any] | None:
     """The image, and per network and depth the layer and a sheet of at most `most` of its maps, below `folder`.
 
-    The image is the first tested one of the positive class, or of the first class. None without a network.
+    The image is the first target's `first_image`. None without a network.
     """
     if not targets:
         return None
-    first = targets[0]
-    label = first.record["positive"] or first.classes[0]
-    name = str(first.predictions["id"][int((first.predictions["label"] == label).to_numpy().argmax())])
+    name = targets[0].first_image()
     records = []
     for target in targets:
         image = target.to_input(target.images, target.rows([name]))

@@ -1,6 +1,7 @@
 """Whether a map points at the finding: the pointing game, the saliency inside, and what chance would reach.
 
-Findings are known for data that say where they are, as the demo does: `masks/<file name>` beside findings.csv.
+Findings are known for data that say where they are, as the demo does: `masks/<file name>` beside findings.csv, or, of
+several findings per image, their boxes in it.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from PIL import Image
 
 from xraylab import tables
 from xraylab.data import pixels, prepare
+from xraylab.data.layouts.labels import same_spelling
 from xraylab.data.prepare import Preparation
 from xraylab.errors import DataError
 from xraylab.explain import selection
@@ -27,6 +29,9 @@ Masks = npt.NDArray[np.bool_]  # (n, height, width)
 Matrix = npt.NDArray[np.float64]
 
 LIST = "findings.csv"
+BOX = ["x", "y", "width", "height"]
+Box = tuple[int, int, int, int]
+"""Left, top, width and height in the image's pixels."""
 INSIDE = 128  # of 255: where at least half of a fitted pixel's area belongs to a finding
 
 
@@ -34,10 +39,13 @@ INSIDE = 128  # of 255: where at least half of a fitted pixel's area belongs to 
 class Mask:
     """A file that is not 0 where a finding is, the image that it belongs to, and how that image was prepared."""
 
-    file: Path
+    file: Path | None
+    """None: the boxes say all."""
     image: Path
     preparation: Preparation
     fit: str
+    boxes: tuple[Box, ...] | None = None
+    """Where this finding is among others of the file."""
 
 
 def find_masks(raw: Path, index: pd.DataFrame, preparation: Preparation, fit: str) -> dict[str, Mask]:
@@ -54,9 +62,39 @@ def find_masks(raw: Path, index: pd.DataFrame, preparation: Preparation, fit: st
         if name in names
     }
     for name, mask in masks.items():
-        if not mask.file.is_file():
+        if mask.file is not None and not mask.file.is_file():
             raise DataError(
                 f"{LIST} lists a finding in {name}, but {mask.file} does not exist: add it, or drop the row"
+            )
+    return masks
+
+
+def find_masks_of_findings(
+    raw: Path, index: pd.DataFrame, preparation: Preparation, fit: str, findings: list[str]
+) -> dict[str, dict[str, Mask]]:
+    """Finding -> image id -> where it is: its boxes in findings.csv, and within them the image's mask if there is one.
+
+    The column `finding` names findings as the study does, but for case, space, `_` and `-`. Errors: DataError where
+    findings.csv has no boxes.
+    """
+    if not (raw / LIST).is_file():
+        return {}
+    table = tables.read(raw / LIST, ("image", "finding"))
+    if absent := [name for name in ("image", "finding", *BOX) if name not in table]:
+        raise DataError(f"{raw / LIST} has no column {absent[0]}: add it, or remove the file")
+    listed = table[table["image"].isin(set(index["id"]))]
+    masks: dict[str, dict[str, Mask]] = {name: {} for name in findings}
+    path_of = dict(zip(index["id"], index["path"], strict=True))
+    for name in findings:
+        rows = listed[listed["finding"].isin(same_spelling(name, listed["finding"].unique()))]
+        for image, boxes in rows.groupby("image", sort=False):
+            file = raw / "masks" / Path(str(image)).name
+            masks[name][str(image)] = Mask(
+                file if file.is_file() else None,
+                raw / path_of[image],
+                preparation,
+                fit,
+                tuple((int(x), int(y), int(width), int(height)) for x, y, width, height in boxes[BOX].to_numpy()),
             )
     return masks
 
@@ -66,21 +104,47 @@ def read_mask(mask: Mask, size: int) -> npt.NDArray[np.bool_]:
 
     Errors: DataError where the mask and its image differ in size.
     """
-    with Image.open(mask.file) as image:
-        inside = np.where(np.asarray(image) > 0, 255, 0).astype(np.uint8)
     levels = pixels.decode(mask.image).levels
+    inside = np.full(levels.shape, 255, np.uint8)
+    if mask.file is not None:
+        with Image.open(mask.file) as image:
+            inside = np.where(np.asarray(image) > 0, 255, 0).astype(np.uint8)
     if levels.shape != inside.shape:
         sizes = [f"{width} x {height}" for height, width in (inside.shape, levels.shape)]
         raise DataError(f"{mask.file} has {sizes[0]} pixels, its image {sizes[1]}: they must be of one size")
+    if mask.boxes is not None:
+        inside = np.where(_within(mask.boxes, inside.shape), inside, 0).astype(np.uint8)
     return pixels.fit(prepare.find_crop(levels, mask.preparation).of(inside), size, mask.fit) >= INSIDE
 
 
+def _within(boxes: tuple[Box, ...], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    inside = np.zeros(shape, bool)
+    for x, y, width, height in boxes:
+        inside[max(y, 0) : y + height, max(x, 0) : x + width] = True
+    return inside
+
+
+def measure_findings(
+    target: Target, methods: dict[str, Method], most: int, masks: dict[str, dict[str, Mask]], seed: int
+) -> list[dict[str, Any]] | None:
+    """`measure` of each finding that is shown, with its name; None without masks of any."""
+    shown = target.findings.shown if target.findings else []
+    every = [(name, measure(target, methods, most, masks.get(name, {}), seed, name)) for name in shown]
+    return [{"finding": name, **result} for name, result in every if result] or None
+
+
 def measure(
-    target: Target, methods: dict[str, Method], most: int, masks: dict[str, Mask], seed: int
+    target: Target,
+    methods: dict[str, Method],
+    most: int,
+    masks: dict[str, Mask],
+    seed: int,
+    finding: str | None = None,
 ) -> dict[str, Any] | None:
     """How well each method finds the findings, with the network and with one of random weights; None without masks.
 
-    At most `most` images are measured, evenly spread; the random weights come from `seed`.
+    The evidence is that for the image's class, or for `finding`. At most `most` images are measured, evenly spread; the
+    random weights come from `seed`.
     """
     masked = target.predictions[target.predictions["id"].isin(list(masks))]
     chosen = masked.iloc[selection.evenly(len(masked), most)]
@@ -88,7 +152,7 @@ def measure(
     visible = chosen[[bool(inside[name].any()) for name in chosen["id"]]]
     if len(visible) < 2:
         return None
-    ids, labels = list(visible["id"]), list(visible["label"])
+    ids, labels = list(visible["id"]), [finding] * len(visible) if finding else list(visible["label"])
     areas = np.stack([inside[name] for name in ids])
     torch.manual_seed(seed)
     untrained = create_recorded_model(target.record).eval().to(target.hardware.device)

@@ -19,13 +19,18 @@ BATCH = 64
 Saliency = npt.NDArray[np.float32]
 Method = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """From a network, images (n, channels, height, width) and their classes (n,) to maps (n, height, width) on the CPU."""
+Evidence = Callable[[Tensor, Tensor], Tensor]
+"""How strongly each image is held to be of its class, (n,), from logits (n, k) and classes (n,)."""
 
 
-def methods(names: Sequence[str], pixels: int, patch: float, stride: float, machine: Hardware) -> dict[str, Method]:
+def methods(
+    names: Sequence[str], pixels: int, patch: float, stride: float, machine: Hardware, multi_label: bool = False
+) -> dict[str, Method]:
     """The methods of these names for images of so many pixels a side; `patch` and `stride` are shares of it."""
+    evidence = logit if multi_label else log_odds
     side, step = max(1, round(patch * pixels)), max(1, round(stride * pixels))
-    covering = partial(occlusion, patch=side, stride=step, machine=machine)
-    every: dict[str, Method] = {"grad-cam": grad_cam, "occlusion": covering}
+    covering = partial(occlusion, patch=side, stride=step, machine=machine, evidence=evidence)
+    every: dict[str, Method] = {"grad-cam": partial(grad_cam, evidence=evidence), "occlusion": covering}
     return {name: every[name] for name in names}
 
 
@@ -39,7 +44,12 @@ def log_odds(logits: Tensor, classes: Tensor) -> Tensor:
     return logits.gather(1, at)[:, 0] - others
 
 
-def grad_cam(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+def logit(logits: Tensor, findings: Tensor) -> Tensor:
+    """The log-odds of a finding that is told by a sigmoid of its own: its logit."""
+    return logits.gather(1, findings[:, None])[:, 0]
+
+
+def grad_cam(network: nn.Module, images: Tensor, classes: Tensor, evidence: Evidence = log_odds) -> Tensor:
     """Grad-CAM of the log-odds of each image's class: float32 (n, height, width), >= 0, on the CPU.
 
     relu(sum over k of a_k A_k), A_k being channel k of the layer that `layers.target` names and a_k the mean over space
@@ -49,13 +59,19 @@ def grad_cam(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     layer, _ = memory.halving(lambda _: layers.target(network, images[:1]), 1, _phase("Grad-CAM"))
 
     def some(start: int, stop: int) -> Tensor:
-        return _grad_cam(network, images[start:stop], classes[start:stop], layer)
+        return _grad_cam(network, images[start:stop], classes[start:stop], layer, evidence)
 
     return _in_batches(some, len(images), "Grad-CAM")
 
 
 def occlusion(
-    network: nn.Module, images: Tensor, classes: Tensor, patch: int, stride: int, machine: Hardware
+    network: nn.Module,
+    images: Tensor,
+    classes: Tensor,
+    patch: int,
+    stride: int,
+    machine: Hardware,
+    evidence: Evidence = log_odds,
 ) -> Tensor:
     """By how much the log-odds of each image's class fall where a square is covered: float32 (n, height, width), CPU.
 
@@ -70,7 +86,7 @@ def occlusion(
     means = images.mean(dim=(2, 3), keepdim=True)
 
     def whole(start: int, stop: int) -> Tensor:
-        return log_odds(quick(images[start:stop]).float(), classes[start:stop]).cpu()
+        return evidence(quick(images[start:stop]).float(), classes[start:stop]).cpu()
 
     def covered(start: int, stop: int) -> Tensor:
         numbers = range(start, stop)
@@ -79,7 +95,7 @@ def occlusion(
         for image, mean, number in zip(batch, means[of], numbers, strict=True):
             top, left = corners[number % len(corners)]
             image[:, top : top + patch, left : left + patch] = mean
-        return log_odds(quick(batch).float(), classes[of]).cpu()
+        return evidence(quick(batch).float(), classes[of]).cpu()
 
     with torch.inference_mode(), machine.autocast():
         before = _in_batches(whole, len(images), "occlusion")
@@ -97,9 +113,9 @@ def _phase(method: str) -> str:
     return f"explaining by {method}"
 
 
-def _grad_cam(network: nn.Module, images: Tensor, classes: Tensor, layer: layers.Call) -> Tensor:
+def _grad_cam(network: nn.Module, images: Tensor, classes: Tensor, layer: layers.Call, evidence: Evidence) -> Tensor:
     logits, (activation,) = layers.run(network, images, [layer])
-    (gradient,) = torch.autograd.grad(log_odds(logits.float(), classes).sum(), [activation.output])
+    (gradient,) = torch.autograd.grad(evidence(logits.float(), classes).sum(), [activation.output])
     channels, slopes = layers.grid(activation.output), layers.grid(gradient)
     weighted = (slopes.mean(dim=(2, 3), keepdim=True) * channels).sum(dim=1, keepdim=True).relu()
     enlarged = F.interpolate(weighted.float(), size=images.shape[-2:], mode="bilinear")

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from xraylab import targets
+from xraylab.targets import Values
+
 WRONG = ("false positive", "false negative")
 
 
@@ -34,6 +37,42 @@ def with_losses(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     )
 
 
+def most_frequent(truth: Values, findings: list[str], count: int) -> list[str]:
+    """The `count` findings that are present in most images (n, findings); none that is present in none."""
+    positive = (truth == 1).sum(axis=0)
+    order = np.argsort(-positive, kind="stable")[:count]
+    return [findings[number] for number in order if positive[number]]
+
+
+def of_findings(predictions: pd.DataFrame, truth: Values, thresholds: dict[str, float]) -> pd.DataFrame:
+    """One row per image and finding that is known there: see `Cell`, and the column `finding`.
+
+    A finding is predicted from its threshold on; what is not there is called `not <finding>`.
+    """
+    return pd.concat(
+        [_of_finding(predictions, truth[:, number], *each) for number, each in enumerate(thresholds.items())],
+        ignore_index=True,
+    )
+
+
+def _of_finding(predictions: pd.DataFrame, label: Values, finding: str, threshold: float) -> pd.DataFrame:
+    known = targets.known(label)
+    p, present = predictions[f"p_{finding}"].to_numpy(float)[known], label[known] == 1
+    names = np.array([f"not {finding}", finding], dtype=object)
+    predicted = p >= threshold
+    of_actual = np.maximum(np.where(present, p, 1 - p), np.finfo(np.float32).tiny)
+    return pd.DataFrame(
+        {
+            "id": predictions["id"].to_numpy()[known],
+            "finding": finding,
+            "actual": names[present.astype(int)],
+            "predicted": names[predicted.astype(int)],
+            "probability": np.where(predicted, p, 1 - p),
+            "loss": -np.log(of_actual),
+        }
+    )
+
+
 def confusion_cells(images: pd.DataFrame, classes: list[str], positive: str | None, count: int) -> list[Cell]:
     """True and false positives and negatives of the positive class, at most `count` images of each.
 
@@ -49,8 +88,8 @@ def confusion_cells(images: pd.DataFrame, classes: list[str], positive: str | No
 
 
 def top_losses(images: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The `count` images with the greatest loss, the greatest first."""
-    return images.sort_values("loss", ascending=False, kind="stable").head(count)
+    """The `count` images with the greatest loss, the greatest first; each with its own greatest."""
+    return images.sort_values("loss", ascending=False, kind="stable").drop_duplicates("id").head(count)
 
 
 def evenly(count: int, most: int) -> list[int]:

@@ -9,10 +9,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from xraylab import files, shards, tables
+from xraylab import files, shards, tables, targets
 from xraylab.data import augment
 from xraylab.data.image_cache import Normalise, Rows, network_input
 from xraylab.errors import DataError
+from xraylab.evaluate.operating_points import threshold_curve, youden
+from xraylab.explain import selection
 from xraylab.explain.pictures import Gray
 from xraylab.explain.saliency import Method, Saliency
 from xraylab.model import hardware, weights
@@ -20,8 +22,10 @@ from xraylab.model.create import create_recorded_model
 from xraylab.model.hardware import Hardware
 from xraylab.paths import Paths
 from xraylab.shards import Images
+from xraylab.targets import Values
 
 CHECKPOINT, SPLIT = "best", "test"
+THRESHOLD = 0.5  # where no validation images tell a better one
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,21 @@ class Target:
     """The image cache."""
     row_of: dict[str, int]
     """Each id's row in `images`."""
+    findings: "Findings | None" = None
+    """Of a study with several findings per image."""
 
     @classmethod
-    def load(cls, paths: Paths, name: str, repeat: int, tell: Callable[[str], object]) -> "Target":
-        """The best epoch of a finished run; `tell` hears what computes. Errors: DataError without test images."""
+    def load(
+        cls, paths: Paths, name: str, repeat: int, shown: int | list[str], tell: Callable[[str], object]
+    ) -> "Target":
+        """The best epoch of a finished run; `tell` hears what computes. Errors: DataError without test images.
+
+        `shown`: findings to look at, or how many of the most frequent ones.
+        """
         folder, predictions = paths.model(name, repeat), paths.prediction(name, repeat)
         record, table = files.read_json(folder / "model.json"), tables.read(predictions)
-        tested = table[(table["checkpoint"] == CHECKPOINT) & (table["split"] == SPLIT)].reset_index(drop=True)
+        table = table[table["checkpoint"] == CHECKPOINT]
+        tested = table[table["split"] == SPLIT].reset_index(drop=True)
         if tested.empty:
             raise DataError(f"{predictions} has no {SPLIT} images, so there is nothing to explain")
         machine, notes = hardware.choose_to_score(record["hardware"]["precision"])
@@ -52,7 +64,12 @@ class Target:
             tell(line)
         network = create_recorded_model(record)
         weights.restore(network, folder / f"{CHECKPOINT}.safetensors")
-        return cls(name, record, network.eval().to(machine.device), machine, tested, *shards.load(paths.cache))
+        findings = None
+        if targets.is_multi(record["task"]):
+            valid, index = table[table["split"] == "valid"], tables.read(paths.index)
+            findings = Findings.of(tested, valid, index, list(record["classes"]), shown)
+        network = network.eval().to(machine.device)
+        return cls(name, record, network, machine, tested, *shards.load(paths.cache), findings)
 
     @property
     def classes(self) -> list[str]:
@@ -62,6 +79,15 @@ class Target:
     def size(self) -> int:
         """The network's images are (size, size)."""
         return int(self.record["img_size"])
+
+    def first_image(self) -> str:
+        """The first tested image of the positive class, of the first finding shown, or of the first class."""
+        label = self.record["positive"] or self.classes[0]
+        present = (self.predictions["label"] == label).to_numpy()
+        if self.findings is not None:
+            label = (self.findings.shown or self.classes)[0]
+            present = self.findings.truth[:, self.classes.index(label)] == 1
+        return str(self.predictions["id"][int(present.argmax())])
 
     def rows(self, ids: Sequence[str]) -> Rows:
         return np.array([self.row_of[name] for name in ids], np.int64)
@@ -85,3 +111,35 @@ class Target:
         batch = self.to_input(self.images, self.rows(ids))
         classes = torch.tensor([self.classes.index(label) for label in labels], device=batch.device)
         return {name: method(network or self.network, batch, classes).numpy() for name, method in methods.items()}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is known of the findings of a target's test images."""
+
+    truth: Values
+    """(test images, findings)."""
+    thresholds: dict[str, float]
+    """Finding -> the probability from which it is predicted, fixed on the run's own validation images."""
+    shown: list[str]
+
+    @classmethod
+    def of(
+        cls, tested: pd.DataFrame, valid: pd.DataFrame, index: pd.DataFrame, findings: list[str], shown: int | list[str]
+    ) -> "Findings":
+        """`tested` and `valid`: predictions of the splits; `shown` as in `Target.load`."""
+        by_id = index.set_index("id")
+        truth, of_valid = (targets.values(by_id.loc[part["id"]], findings) for part in (tested, valid))
+        thresholds = {
+            name: _threshold(valid[f"p_{name}"].to_numpy(float), of_valid[:, number])
+            for number, name in enumerate(findings)
+        }
+        chosen = selection.most_frequent(truth, findings, shown) if isinstance(shown, int) else shown
+        return cls(truth, thresholds, chosen)
+
+
+def _threshold(p: Values, label: Values) -> float:
+    """That of the highest Youden index, or 0.5 where no two kinds of images are there to tell apart."""
+    known = targets.known(label)
+    curve = threshold_curve(label[known] == 1, p[known])
+    return THRESHOLD if curve is None else youden(curve)

@@ -148,6 +148,7 @@ class Params(Experiment):
                 "split.max_train_per_class",
                 f"an image with several findings is of no class: set it to all with data.task: {self.data.task}",
             )
+        yield from self.explain.misfits(self.data)
         for name in self.explain.experiments if isinstance(self.explain.experiments, list) else ():
             if name not in self.experiments:
                 names = ", ".join(self.experiments)

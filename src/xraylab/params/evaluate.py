@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
+from xraylab import targets
 from xraylab.params.data import Data
 from xraylab.params.section import Problem, Section
 
@@ -66,6 +67,7 @@ class Evaluate(Section):
 
 class Explain(Section):
     experiments: Literal["top-two"] | list[str]
+    findings: PositiveInt | Annotated[list[str], Field(min_length=1)]
     images: PositiveInt
     methods: Annotated[list[Literal["grad-cam", "occlusion"]], Field(min_length=1)]
     occlusion_patch: Annotated[float, Field(gt=0, le=1)]
@@ -76,7 +78,11 @@ class Explain(Section):
     shortcut_ratio: Annotated[float, Field(gt=0, le=1)]
 
     def problems(self) -> Iterator[Problem]:
-        for key, names in (("experiments", self.experiments), ("methods", self.methods)):
+        for key, names in (
+            ("experiments", self.experiments),
+            ("methods", self.methods),
+            ("findings", self.findings),
+        ):
             if isinstance(names, list) and len(set(names)) < len(names):
                 yield key, "names one twice"
         if self.occlusion_stride > self.occlusion_patch:
@@ -85,3 +91,12 @@ class Explain(Section):
                 f"{self.occlusion_stride} is more than explain.occlusion_patch ({self.occlusion_patch}), so that some "
                 "pixels would never be covered",
             )
+
+    def misfits(self, data: Data) -> Iterator[Problem]:
+        """Contradictions with the findings."""
+        if isinstance(self.findings, list):
+            if not targets.is_multi(data.task):
+                yield "explain.findings", f"a list needs data.task: {targets.MULTI_LABEL}; leave it a number"
+            for name in self.findings:
+                if name not in data.classes:
+                    yield "explain.findings", f"{name!r} is none of data.classes ({', '.join(data.classes)})"

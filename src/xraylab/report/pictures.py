@@ -188,11 +188,13 @@ def _images(images: list[Tree], folder: Path) -> list[Tree]:
 
 
 def _localization(experiment: Tree) -> list[Tree]:
-    """One row per method and network that were measured against the masks of findings."""
-    localization = experiment["localisation"] or {"methods": {}}
+    """One row per method and network that were measured against the masks of findings, or of each finding by itself."""
+    every = experiment["localisation"] or []
+    facts = {"experiment": experiment["experiment"]}
     return [
-        {"experiment": experiment["experiment"], "method": METHODS[method], "network": NETWORKS[kind], **metrics}
-        for method, networks in localization["methods"].items()
+        {**facts, "finding": each.get("finding"), "method": METHODS[method], "network": NETWORKS[kind], **metrics}
+        for each in (every if isinstance(every, list) else [every])
+        for method, networks in each["methods"].items()
         for kind, metrics in networks.items()
     ]
 
