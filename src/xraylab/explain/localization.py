@@ -16,13 +16,13 @@ from PIL import Image
 
 from xraylab import tables
 from xraylab.data import pixels, prepare
-from xraylab.data.layouts.labels import same_spelling
 from xraylab.data.prepare import Preparation
 from xraylab.errors import DataError
 from xraylab.explain import selection
 from xraylab.explain.saliency import Method
 from xraylab.explain.target import Target
 from xraylab.model.create import create_recorded_model
+from xraylab.registry.findings import canonical
 
 Maps = npt.NDArray[np.floating[Any]]  # (n, height, width)
 Masks = npt.NDArray[np.bool_]  # (n, height, width)
@@ -74,7 +74,7 @@ def find_masks_of_findings(
 ) -> dict[str, dict[str, Mask]]:
     """Finding -> image id -> where it is: its boxes in findings.csv, and within them the image's mask if there is one.
 
-    The column `finding` names findings as the study does, but for case, space, `_` and `-`. Errors: DataError where
+    The column `finding` names findings as the study does, or as public sets call them. Errors: DataError where
     findings.csv has no boxes.
     """
     if not (raw / LIST).is_file():
@@ -86,7 +86,7 @@ def find_masks_of_findings(
     masks: dict[str, dict[str, Mask]] = {name: {} for name in findings}
     path_of = dict(zip(index["id"], index["path"], strict=True))
     for name in findings:
-        rows = listed[listed["finding"].isin(same_spelling(name, listed["finding"].unique()))]
+        rows = listed[listed["finding"].map(canonical) == canonical(name)]
         for image, boxes in rows.groupby("image", sort=False):
             file = raw / "masks" / Path(str(image)).name
             masks[name][str(image)] = Mask(
