@@ -22,9 +22,9 @@ SPLITS = ("train", "valid", "test")
 EACH = 30  # images of a split
 PIXELS = 24
 FILM = 48  # pixels of the images before they were fitted
-LOSS: dict[str, Any] = {}
+LOSS: dict[str, Any] = {"name": "focal"}
 MULTI_LABEL: dict[str, Any] = {
-    "data": {"task": targets.MULTI_LABEL, "classes": FINDINGS, "positive": None},
+    "data": {"task": targets.MULTI_LABEL, "classes": FINDINGS, "positive": None, "source": "findings"},
     "split": {"strategy": "random"},
     "images": {"size": PIXELS},
     "model": {"img_size": PIXELS},
