@@ -149,8 +149,8 @@ def test_options_of_a_plugins_loss_can_be_searched(example: Path, tmp_path: Path
     (baseline, *_) = params.experiments
     options = [params.experiment(baseline, values).loss.options for values in search.corners(params.search.space)]
     assert options == [{"gamma": 0.5, "margin": 0.1}, {"gamma": 2.0, "margin": 0.1}]
-    assert "++experiments.baseline.loss.options.gamma=0.5" in experiment.arguments(
-        "n", "baseline", 0, {"loss.options.gamma": 0.5}
+    assert "++experiments.baseline.loss.options.gamma=0.5" in experiment.changes(
+        "baseline", {"loss.options.gamma": 0.5}
     )
 
 

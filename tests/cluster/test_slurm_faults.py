@@ -57,7 +57,7 @@ def test_a_killed_node_and_a_killed_caller_cost_no_finished_epoch(
     assert victim is not None, caller.communicate()[0]
 
     refused = finish(call(slurm, long_study), 1)
-    assert "another `xraylab repro --on` looks after this study: end it, or add --wait" in refused
+    assert "another `xraylab repro --on` or `search --on` looks after this study: end it, or add --wait" in refused
     caller.send_signal(signal.SIGKILL)
     caller.wait()
     refused = finish(call(slurm, long_study), 1)

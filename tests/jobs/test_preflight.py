@@ -105,6 +105,9 @@ def test_the_commit_of_jobs_has_the_lock_of_now_and_leaves_branch_and_index_alon
     assert git(origin, "show", f"{pushed.commit}:dvc.lock") == "a: 2"
     assert git(origin, "show", f"{pushed.commit}:params.yaml") == "a: 1"
     assert git(origin, "rev-parse", f"{pushed.commit}^") == before[0]
+    assert snapshot.is_of(study, pushed.commit, ["dvc.lock"])
+    (study / "dvc.lock").write_text("a: 3\n")
+    assert not snapshot.is_of(study, pushed.commit, ["dvc.lock"])
     snapshot.remove(study, "origin", pushed.ref)
     assert git(origin, "for-each-ref") == ""
 

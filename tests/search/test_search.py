@@ -164,8 +164,8 @@ def test_a_choice_may_be_a_list(tmp_path: Path) -> None:
     search = config.read(small.study(tmp_path, lambda tree: tree["search"].update(space=space)) / "params.yaml").search
     sampled = [values["augment.scale"] for values in drawn(open_study(tmp_path), search)]
     assert sorted(map(tuple, {tuple(each) for each in sampled})) == [(0.9, 1.1), (1.0, 1.0)]
-    assert "++experiments.baseline.augment.scale=[0.9,1.1]" in experiment.arguments(
-        "n", "baseline", 0, {"augment.scale": intervals[1]}
+    assert "++experiments.baseline.augment.scale=[0.9,1.1]" in experiment.changes(
+        "baseline", {"augment.scale": intervals[1]}
     )
 
 
@@ -346,7 +346,7 @@ def test_a_failed_trial_is_noted_and_three_at_first_end_the_search(tmp_path: Pat
 
 def test_a_trial_overrides_the_varied_experiment_alone() -> None:
     values = {"train.lr": 1e-05, "train.optimizer": "it's", "loss.class_weights": [1.0, 2], "model.freeze.until": None}
-    assert experiment.arguments("search-x-001", "l2", 0, values) == [
+    assert experiment.arguments("search-x-001", "train@l2-0", experiment.changes("l2", values)) == [
         "exp", "run", "--temp", "--name", "search-x-001",
         "--set-param", "++experiments.l2.train.lr=1e-05",
         "--set-param", "++experiments.l2.train.optimizer='it\\'s'",

@@ -1,15 +1,61 @@
 """Run the study, vary its settings, and see what a change would cost."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xraylab.cli.common import Run, print_lines, read_study
 
+if TYPE_CHECKING:
+    from xraylab.jobs.cluster import Call
+
 app = typer.Typer()
 PANEL = "Run and search"
 ON = "On a cluster (--on)"
+
+
+Engine = Annotated[
+    str | None,
+    typer.Option(metavar="ENGINE", help="Run each of them as a job of a cluster: slurm or ray.", rich_help_panel=ON),
+]
+GpusPerJob = Annotated[int, typer.Option(min=0, help="GPUs of each job.", rich_help_panel=ON)]
+JobsPerGpu = Annotated[int, typer.Option(min=1, help="Small jobs that share one GPU.", rich_help_panel=ON)]
+Cpus = Annotated[
+    int, typer.Option(min=1, help="Cores of each job, and threads in which it computes.", rich_help_panel=ON)
+]
+Minutes = Annotated[
+    int | None, typer.Option(min=1, help="Minutes of each job; one that needs more goes on.", rich_help_panel=ON)
+]
+Partition = Annotated[str | None, typer.Option(help="SLURM's partition.", rich_help_panel=ON)]
+SlurmOptions = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Any option of sbatch, such as qos=long; repeatable.", rich_help_panel=ON),
+]
+RayOptions = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="An option of Ray's, such as address=URL; repeatable.", rich_help_panel=ON),
+]
+GitRemote = Annotated[str, typer.Option(help="The git remote that the jobs clone from.", rich_help_panel=ON)]
+Scratch = Annotated[
+    str | None,
+    typer.Option(
+        help="A folder on each node for the clones and for a cache that its jobs share; by default a temporary one per"
+        " job.",
+        rich_help_panel=ON,
+    ),
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        help="A folder for the engine's files, if its nodes do not see the study's .xraylab/jobs.", rich_help_panel=ON
+    ),
+]
+Commit = Annotated[bool, typer.Option("--commit", help="Commit what is not.", rich_help_panel=ON)]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for another caller.", rich_help_panel=ON)]
+Cancel = Annotated[
+    bool, typer.Option("--cancel", help="End the jobs that an earlier call has submitted.", rich_help_panel=ON)
+]
 
 
 @app.command("run", hidden=True)
@@ -25,81 +71,35 @@ def repro(
             " model.json, and must stay the same for a stopped training to resume.",
         ),
     ] = None,
-    on: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ENGINE", help="Run each experiment as a job of a cluster: slurm or ray.", rich_help_panel=ON
-        ),
-    ] = None,
-    gpus_per_job: Annotated[int, typer.Option(min=0, help="GPUs of each job.", rich_help_panel=ON)] = 0,
-    jobs_per_gpu: Annotated[
-        int, typer.Option(min=1, help="Small experiments that share one GPU.", rich_help_panel=ON)
-    ] = 1,
-    cpus: Annotated[
-        int, typer.Option(min=1, help="Cores of each job, and threads in which it computes.", rich_help_panel=ON)
-    ] = 1,
-    time: Annotated[
-        int | None, typer.Option(min=1, help="Minutes of each job; one that needs more goes on.", rich_help_panel=ON)
-    ] = None,
-    partition: Annotated[str | None, typer.Option(help="SLURM's partition.", rich_help_panel=ON)] = None,
-    slurm: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE", help="Any option of sbatch, such as qos=long; repeatable.", rich_help_panel=ON
-        ),
-    ] = None,
-    ray: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE", help="An option of Ray's, such as address=URL; repeatable.", rich_help_panel=ON
-        ),
-    ] = None,
-    git_remote: Annotated[
-        str, typer.Option(help="The git remote that the jobs clone from.", rich_help_panel=ON)
-    ] = "origin",
-    scratch: Annotated[
-        str | None,
-        typer.Option(
-            help="A folder on each node for the clones and for a cache that its jobs share; by default a temporary one"
-            " per job.",
-            rich_help_panel=ON,
-        ),
-    ] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option(
-            help="A folder for the engine's files, if its nodes do not see the study's .xraylab/jobs.",
-            rich_help_panel=ON,
-        ),
-    ] = None,
-    commit: Annotated[bool, typer.Option("--commit", help="Commit what is not.", rich_help_panel=ON)] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for another caller.", rich_help_panel=ON)] = False,
+    on: Engine = None,
+    gpus_per_job: GpusPerJob = 0,
+    jobs_per_gpu: JobsPerGpu = 1,
+    cpus: Cpus = 1,
+    time: Minutes = None,
+    partition: Partition = None,
+    slurm: SlurmOptions = None,
+    ray: RayOptions = None,
+    git_remote: GitRemote = "origin",
+    scratch: Scratch = None,
+    folder: Folder = None,
+    commit: Commit = False,
+    wait: Wait = False,
     attach: Annotated[
         bool, typer.Option("--attach", help="Watch the jobs that an earlier call has submitted.", rich_help_panel=ON)
     ] = False,
-    cancel: Annotated[
-        bool, typer.Option("--cancel", help="End the jobs that an earlier call has submitted.", rich_help_panel=ON)
-    ] = False,
+    cancel: Cancel = False,
 ) -> None:
     """Bring the study up to date like `dvc repro`, N experiments side by side (--jobs N) or on a cluster (--on)."""
     from xraylab.errors import DataError
     from xraylab.jobs import cluster, repro
-    from xraylab.jobs.engines.engine import Resources
     from xraylab.paths import Paths
 
-    if on is None:
-        if cluster_flags := _flags_used(context, ON):
-            raise DataError(f"{cluster_flags[0]} is for a cluster: add --on slurm or --on ray")
+    call = _cluster_call(context)
+    if call is None:
         repro.run(Paths.here(), jobs)
         return
     if jobs is not None:
         raise DataError("--jobs is of this machine alone, and --on of a cluster: give one of them")
-    flags = {"slurm": slurm or [], "ray": ray or []}
-    if others := [f"--{name}" for name, pairs in flags.items() if pairs and name != on]:
-        raise DataError(f"{others[0]} is not for --on {on}")
-    options = parse_options(f"--{on}", flags.get(on, []))
-    resources = Resources(gpus_per_job, jobs_per_gpu, cpus, time, partition, options)
-    call = cluster.Call(on, resources, git_remote, commit, wait, scratch, folder)
     command = cluster.attach if attach else cluster.cancel if cancel else cluster.run
     command(Paths.here(), call)
 
@@ -117,6 +117,28 @@ def cluster_file(
     from xraylab.paths import Paths
 
     print(cluster_files.text(Paths.here(), kind, nodes, gpus, cpus, git_remote), end="")
+
+
+def _cluster_call(context: typer.Context) -> "Call | None":
+    """The call that the options of a cluster describe; None without --on. Errors: DataError where they do not fit."""
+    from xraylab.errors import DataError
+    from xraylab.jobs.cluster import Call
+    from xraylab.jobs.engines.engine import Resources
+
+    given = context.params
+    if given["on"] is None:
+        if cluster_flags := _flags_used(context, ON):
+            raise DataError(f"{cluster_flags[0]} is for a cluster: add --on slurm or --on ray")
+        return None
+    flags = {name: given[name] or [] for name in ("slurm", "ray")}
+    if others := [f"--{name}" for name, pairs in flags.items() if pairs and name != given["on"]]:
+        raise DataError(f"{others[0]} is not for --on {given['on']}")
+    options = parse_options(f"--{given['on']}", flags.get(given["on"], []))
+    resources = Resources(
+        given["gpus_per_job"], given["jobs_per_gpu"], given["cpus"], given["time"], given["partition"], options
+    )
+    where = {name: given[name] for name in ("git_remote", "commit", "wait", "scratch", "folder")}
+    return Call(given["on"], resources, **where)
 
 
 def _flags_used(context: typer.Context, panel: str) -> list[str]:
@@ -141,7 +163,24 @@ def parse_options(flag: str, pairs: list[str]) -> dict[str, str]:
 
 
 @app.command(rich_help_panel=PANEL)
-def search() -> None:
+def search(
+    context: typer.Context,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Trials at once; by default search.workers.")] = None,
+    on: Engine = None,
+    gpus_per_job: GpusPerJob = 0,
+    jobs_per_gpu: JobsPerGpu = 1,
+    cpus: Cpus = 1,
+    time: Minutes = None,
+    partition: Partition = None,
+    slurm: SlurmOptions = None,
+    ray: RayOptions = None,
+    git_remote: GitRemote = "origin",
+    scratch: Scratch = None,
+    folder: Folder = None,
+    commit: Commit = False,
+    wait: Wait = False,
+    cancel: Cancel = False,
+) -> None:
     """Try the settings under `search` in params.yaml, each trial a DVC experiment; resumes where it stopped."""
     from importlib.util import find_spec
 
@@ -149,9 +188,15 @@ def search() -> None:
 
     if find_spec("optuna") is None:
         raise MissingError("xraylab search needs Optuna, which is not installed: pip install 'optuna>=4'")
+    from xraylab.jobs import cluster
     from xraylab.search import command
 
-    command.run(*read_study())
+    call = _cluster_call(context)
+    params, paths = read_study()
+    if call and cancel:
+        cluster.cancel(paths, call, "search")
+        return
+    command.run(params if jobs is None else command.with_workers(params, jobs), paths, call)
 
 
 @app.command(rich_help_panel=PANEL)

@@ -18,22 +18,16 @@ from rich.console import Console
 
 from xraylab import files
 from xraylab.errors import MissingError, XraylabError
-from xraylab.jobs import environment, node, preflight, repro, session, snapshot
+from xraylab.jobs import preflight, repro, session, snapshot
 from xraylab.jobs.board import Board
-from xraylab.jobs.channel import Channel
 from xraylab.jobs.dvc import Dvc
 from xraylab.jobs.engines import ENGINES
-from xraylab.jobs.engines.engine import FINAL, Command, Engine, Resources, State
-from xraylab.jobs.node import Report
+from xraylab.jobs.engines.engine import Engine, Resources, State
 from xraylab.jobs.pool import Job
 from xraylab.jobs.session import Session, Submitted
+from xraylab.jobs.watch import POLL, Watch, end
 from xraylab.params import config
 from xraylab.paths import Paths
-
-POLL = 2.0  # seconds between two looks at the jobs
-IDLE = 3  # attempts in a row without a finished epoch, after which a job is given up
-AGAIN = {State.LOST, State.TIMEOUT}
-TAIL = 12  # lines of a failed job's log
 
 
 @dataclass(frozen=True)
@@ -65,42 +59,57 @@ def run(paths: Paths, call: Call) -> None:
 
     Errors: XraylabError where something is missing, and where jobs failed, once the others have ended.
     """
-    with _only_caller(paths, call.wait):
-        if earlier := session.unfinished(_jobs(paths, call.folder)):
-            raise XraylabError(
-                f"the jobs of session {earlier.name} have not been brought to an end: "
-                f"`xraylab repro --on {earlier.engine} --attach` watches them, --cancel ends them"
-            )
-        machines = engine(call.engine)
-        machines.check(call.resources)
-        preflight.check(paths, call.git_remote, call.commit)
+    with only_caller(paths, call.wait):
+        if earlier := unfinished(paths, call):
+            raise under_way(earlier)
+        machines = checked(paths, call)
         _until_signal(paths, call.engine, lambda dvc: _submit_and_watch(dvc, paths, call, machines))
+
+
+def checked(paths: Paths, call: Call) -> Engine:
+    """The engine of a call. Errors: XraylabError where it, or the study, is not what jobs need."""
+    machines = engine(call.engine)
+    machines.check(call.resources)
+    preflight.check(paths, call.git_remote, call.commit)
+    return machines
 
 
 def attach(paths: Paths, call: Call) -> None:
     """Watch the jobs of an earlier call to their end. Errors: as `run`; MissingError where there are none."""
-    with _only_caller(paths, call.wait):
-        current = _current(paths, call)
-        _until_signal(paths, current.engine, lambda dvc: _watch(dvc, paths, current, engine(current.engine)))
+    with only_caller(paths, call.wait):
+        current = _current(paths, call, "repro")
+        watch = _watch_of(paths, current, engine(current.engine))
+        _until_signal(paths, current.engine, lambda dvc: _watch(dvc, watch))
 
 
-def cancel(paths: Paths, call: Call) -> None:
+def cancel(paths: Paths, call: Call, command: str = "repro") -> None:
     """End the jobs of an earlier call. Their resume state stays: the next call goes on from there."""
-    with _only_caller(paths, call.wait):
-        current = _current(paths, call)
+    with only_caller(paths, call.wait):
+        current = _current(paths, call, command)
         ids = [job.id for job in current.live.values() if job.id is not None]
         engine(current.engine).cancel(ids)
         for job in current.live.values():
             job.state = State.CANCELLED
-        _end(paths, current)
+        end(paths, current)
         print(f"cancelled {len(ids)} jobs of session {current.name}", file=sys.stderr)  # noqa: T201 - of the command line
 
 
-def _current(paths: Paths, call: Call) -> Session:
-    current = session.unfinished(_jobs(paths, call.folder))
+def _current(paths: Paths, call: Call, command: str) -> Session:
+    current = unfinished(paths, call)
     if current is None:
-        raise MissingError(f"no jobs of this study are under way; `xraylab repro --on {call.engine}` submits them")
+        raise MissingError(f"no jobs of this study are under way; `xraylab {command} --on {call.engine}` submits them")
+    if current.command != command:
+        raise under_way(current)
     return current
+
+
+def unfinished(paths: Paths, call: Call) -> Session | None:
+    """The session of an earlier call whose end nobody has seen."""
+    return session.unfinished(_jobs(paths, call.folder))
+
+
+def under_way(earlier: Session) -> XraylabError:
+    return XraylabError(f"the jobs of session {earlier.name} have not been brought to an end: {earlier.way_back}")
 
 
 def _jobs(paths: Paths, folder: Path | None) -> Path:
@@ -108,7 +117,7 @@ def _jobs(paths: Paths, folder: Path | None) -> Path:
 
 
 @contextmanager
-def _only_caller(paths: Paths, wait: bool) -> Iterator[None]:
+def only_caller(paths: Paths, wait: bool) -> Iterator[None]:
     """Errors: XraylabError while another process looks after this study's jobs, unless it is to be waited for."""
     path = paths.state / "jobs/lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +125,9 @@ def _only_caller(paths: Paths, wait: bool) -> Iterator[None]:
     try:
         lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
-        raise XraylabError("another `xraylab repro --on` looks after this study: end it, or add --wait") from None
+        raise XraylabError(
+            "another `xraylab repro --on` or `search --on` looks after this study: end it, or add --wait"
+        ) from None
     try:
         yield
     finally:
@@ -124,8 +135,7 @@ def _only_caller(paths: Paths, wait: bool) -> Iterator[None]:
 
 
 def _until_signal(paths: Paths, name: str, work: Any) -> None:
-    again = f"xraylab repro --on {name}"
-    repro.until_signal(paths.root, work, f"submitted jobs go on; `{again} --attach` watches them, --cancel ends them")
+    repro.until_signal(paths.root, work, f"submitted jobs go on; {session.way_back('repro', name)}")
 
 
 async def _submit_and_watch(dvc: Dvc, paths: Paths, call: Call, machines: Engine) -> None:
@@ -139,20 +149,22 @@ async def _submit_and_watch(dvc: Dvc, paths: Paths, call: Call, machines: Engine
     if not waiting:
         await dvc.repro()
         return
-    inputs = sorted({stage for job in waiting for name in job for stage in graph[name] if "@" not in stage})
+    current = await new_session(dvc, paths, call, repro.inputs(graph, waiting), "repro")
+    current.jobs = {name(job): Submitted(job) for job in waiting}
+    watch = _watch_of(paths, current, machines)
+    watch.submit(list(current.jobs))
+    await _watch(dvc, watch)
+
+
+async def new_session(dvc: Dvc, paths: Paths, call: Call, inputs: list[str], command: str) -> Session:
+    """A session without jobs, after what jobs start from has been pushed: the outputs of `inputs`, and a commit."""
     print(f"pushing the outputs of {', '.join(inputs)} to DVC's remote", file=sys.stderr)  # noqa: T201 - it may take long
     await dvc.output("push", "--run-cache", *inputs)
-    current = _new_session(paths, call, waiting, inputs)
-    _submit(current, machines, paths, list(current.jobs))
-    await _watch(dvc, paths, current, machines)
-
-
-def _new_session(paths: Paths, call: Call, waiting: list[Job], inputs: list[str]) -> Session:
     folder = session.new_folder(_jobs(paths, call.folder))
     pushed = snapshot.push(paths.root, call.git_remote, folder.name, preflight.written(paths))
     return Session(
         folder, call.engine, call.resources, snapshot.study_id(paths.root), pushed.repository, pushed.commit,
-        pushed.ref, _size(paths, inputs), call.scratch, {name(job): Submitted(job) for job in waiting},
+        pushed.ref, _size(paths, inputs), call.scratch, command=command,
     )  # fmt: skip
 
 
@@ -167,50 +179,9 @@ def _size(paths: Paths, stages: list[str]) -> int:
     return sum(out.get("size", 0) for stage in stages for out in locked.get(stage, {}).get("outs", []))
 
 
-def _submit(current: Session, machines: Engine, paths: Paths, names: list[str]) -> None:
-    """Hand jobs over, for the first time or again."""
-    versions = environment.versions(paths.root / "constraints.txt")
-    threads = {"OMP_NUM_THREADS": str(current.resources.cpus)}
-    commands = [_command(current, each, versions, threads) for each in names]
-    current.save()
-    for each, id_ in zip(names, machines.submit(commands, current.resources, current.folder), strict=True):
-        job = current.jobs[each]
-        job.id, job.state, job.node, job.reason = id_, State.PENDING, None, ""
-        job.attempts, job.epoch_before = job.attempts + 1, job.epoch
-    current.save()
-
-
-def _command(current: Session, each: str, versions: dict[str, str], threads: dict[str, str]) -> Command:
-    job = node.Job(
-        each, current.jobs[each].stages, current.repository, current.commit, current.ref, current.study, current.name,
-        current.size, versions, current.scratch,
-    )  # fmt: skip
-    return Command(each, (sys.executable, "-m", "xraylab.jobs.node", job.to_json()), threads)
-
-
-async def _watch(dvc: Dvc, paths: Paths, current: Session, machines: Engine) -> None:
-    """Until all jobs have ended; then bring back what they made.
-
-    Errors: XraylabError that names the failed ones, with the end of each log.
-    """
-    channel = Channel.open(paths.root, f"{current.study}/{current.name}")
+def _watch_of(paths: Paths, current: Session, machines: Engine) -> Watch:
     monitors = {each: _monitor(paths, each) for each in current.jobs}
-    board = Board(current, Console(stderr=True), monitors.get)
-    with board.shown():
-        while current.live:
-            await asyncio.to_thread(_look, current, machines, channel, board, paths)
-            board.update()
-            if current.live:
-                await asyncio.sleep(POLL)
-    board.print(board.summary())
-    failed = {each: job for each, job in current.jobs.items() if job.state != State.DONE}
-    if failed:
-        await _restore(dvc, [stage for job in current.jobs.values() if job.state == State.DONE for stage in job.stages])
-        error = _failure(current, failed)
-        _end(paths, current)
-        raise error
-    await dvc.repro("--pull")
-    _end(paths, current)
+    return Watch(paths, current, machines, Board(current, Console(stderr=True), monitors.get))
 
 
 def _monitor(paths: Paths, each: str) -> str | None:
@@ -219,76 +190,30 @@ def _monitor(paths: Paths, each: str) -> str | None:
     return config.read_config(path).train.monitor if path.is_file() else None
 
 
-def _look(current: Session, machines: Engine, channel: Channel, board: Board, paths: Paths) -> None:
-    """Ask the engine and the channel once, and submit again what was lost."""
-    live = current.live
-    statuses = machines.status([job.id for job in live.values() if job.id is not None])
-    for each, job in live.items():
-        if job.id is None:
-            continue
-        status = statuses[job.id]
-        job.state, job.node, job.reason = status.state, status.node or job.node, status.reason
-        if job.state != State.PENDING:
-            _hear(each, job, channel, board)
-        if job.state in FINAL:
-            _keep_log(each, job, current, machines, channel)
-    lost = [each for each, job in live.items() if job.state in AGAIN or job.id is None]
-    if again := [each for each in lost if _worth_another(live[each])]:
-        board.update()
-        _submit(current, machines, paths, again)
-    current.save()
+async def _watch(dvc: Dvc, watch: Watch) -> None:
+    """Until all jobs have ended; then bring back what they made.
 
-
-def _hear(each: str, job: Submitted, channel: Channel, board: Board) -> None:
-    """What the node reports. Its word on the end counts: an engine forgets, and shared jobs fail together."""
-    tree = channel.read_json(node.report_name(each))
-    if tree is None:
-        return
-    report = board.reports[each] = Report(**tree)
-    job.epoch = max(job.epoch, report.epoch)
-    if job.state in FINAL and report.doing == "done":
-        job.state = State.DONE
-    elif job.state == State.LOST and report.doing == "failed":
-        job.state = State.FAILED
-
-
-def _worth_another(job: Submitted) -> bool:
-    """Whether an attempt has finished an epoch more than those before, or is not yet the third that has not."""
-    job.idle = 0 if job.epoch > job.epoch_before else job.idle + 1
-    return job.idle < IDLE
-
-
-def _keep_log(each: str, job: Submitted, current: Session, machines: Engine, channel: Channel) -> None:
-    text = channel.read(node.log_name(each)) or machines.log(job.id or "", current.folder)
-    if text:
-        files.write_text(text + "\n", current.logs / f"{each}.log")
+    Errors: XraylabError that names the failed ones, with the end of each log.
+    """
+    current, board = watch.session, watch.board
+    with board.shown():
+        while current.live:
+            await watch.look()
+            if current.live:
+                await asyncio.sleep(POLL)
+    board.print(board.summary())
+    failed = [each for each, job in current.jobs.items() if job.state != State.DONE]
+    if failed:
+        await _restore(dvc, [stage for job in current.jobs.values() if job.state == State.DONE for stage in job.stages])
+        headline = f"{len(failed)} of {len(current.jobs)} jobs did not come to their end; what the others made is here"
+        error = XraylabError(headline, [watch.told(each) for each in failed])
+        end(watch.paths, current)
+        raise error
+    await dvc.repro("--pull")
+    end(watch.paths, current)
 
 
 async def _restore(dvc: Dvc, stages: list[str]) -> None:
     """Bring back what has been made, and nothing else."""
     if stages:
         await dvc.repro("--pull", "--single-item", *stages)
-
-
-def _failure(current: Session, failed: dict[str, Submitted]) -> XraylabError:
-    """The error that says which jobs failed, with the end of each log."""
-    headline = f"{len(failed)} of {len(current.jobs)} jobs did not come to their end; what the others made is here"
-    return XraylabError(headline, [_told(current, each, job) for each, job in failed.items()])
-
-
-def _told(current: Session, each: str, job: Submitted) -> str:
-    path = current.logs / f"{each}.log"
-    lines = path.read_text(encoding="utf-8").splitlines()[-TAIL:] if path.is_file() else []
-    where = f" on {job.node}" if job.node else ""
-    reason = f" ({job.reason})" if job.reason and job.reason != job.state else ""
-    return "\n      ".join(
-        [f"{each}: {job.state}{where}{reason}" + (f", whose log {path} ends with" if lines else ""), *lines]
-    )
-
-
-def _end(paths: Paths, current: Session) -> None:
-    """Nothing of the session stays on the remotes but the resume states of unfinished runs."""
-    current.ended = True
-    current.save()
-    Channel.open(paths.root, current.study).remove([current.name])
-    snapshot.remove(paths.root, current.repository, current.ref)

@@ -43,7 +43,8 @@ DEVICE = re.compile(r"\S+: (.+, (?:float32|bfloat16|float16)\b.*)")
 class Job:
     """What a node has to know: which stages (in order) of which commit, and where to clone it from.
 
-    `study` and `session` name folders of the channel; `size` is what its inputs take, in bytes.
+    `study` and `session` name folders of the channel; `size` is what its inputs take, in bytes. `changes` of the
+    commit's params.yaml, as `dvc exp run --set-param` takes them: such a job is a trial.
     """
 
     name: str
@@ -56,6 +57,17 @@ class Job:
     size: int
     versions: Versions
     scratch: str | None = None
+    changes: tuple[str, ...] = ()
+
+    @property
+    def run(self) -> str:
+        """The run whose network it trains, such as baseline-0."""
+        return next(stage.partition("@")[2] for stage in self.stages if "@" in stage)
+
+    @property
+    def states(self) -> str:
+        """The folder of the channel that has its resume states; trials do not take up one another's."""
+        return f"{self.study}/{self.name}" if self.changes else self.study
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -63,7 +75,7 @@ class Job:
     @classmethod
     def from_json(cls, text: str) -> "Job":
         tree = json.loads(text)
-        return cls(**{**tree, "stages": tuple(tree["stages"])})
+        return cls(**{**tree, "stages": tuple(tree["stages"]), "changes": tuple(tree["changes"])})
 
 
 @dataclass
@@ -147,7 +159,7 @@ def run(job: Job) -> None:
         del os.environ[name]
     try:
         study = _clone(job, folder)
-        _reported(job, study, folder)
+        _reported(job, study)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -180,13 +192,14 @@ def _git(folder: Path, *arguments: str) -> None:
         raise XraylabError(f"`git {' '.join(arguments)}` failed on {platform.node()}", done.stderr.splitlines())
 
 
-def _reported(job: Job, study: Path, folder: Path) -> None:
+def _reported(job: Job, study: Path) -> None:
     reporter = Reporter(Channel.open(study, f"{job.study}/{job.session}"), job)
     try:
         reporter.tell(at_once=True)
         environment.refuse_others(environment.versions(study / "constraints.txt"), job.versions, reporter.report.node)
         _use_cache(job, study)
-        states = ResumeState(Channel.open(study, job.study), study / ".xraylab/runs", job.name)
+        change(job, study)
+        states = ResumeState(Channel.open(study, job.states), study / ".xraylab/runs", job.run)
         if fetched := states.fetch():
             reporter.line(f"takes up {', '.join(fetched)} where its last finished epoch ended")
         repro.until_signal(study, lambda dvc: _made(dvc, job, states, reporter), "its resume state is on the remote")
@@ -204,6 +217,14 @@ def _use_cache(job: Job, study: Path) -> None:
     if job.scratch:
         cache = Path(job.scratch).resolve() / "cache"
         (study / ".dvc/config.local").write_text(f"[cache]\n    dir = {cache}\n", encoding="utf-8")
+
+
+def change(job: Job, study: Path) -> None:
+    """Change params.yaml as `dvc exp run` does, so that the caller's experiment finds what is made here."""
+    from dvc.utils.hydra import apply_overrides  # type: ignore[import-untyped] # noqa: PLC0415 - slow to import
+
+    if job.changes:
+        apply_overrides(str(study / "params.yaml"), list(job.changes))
 
 
 async def _made(dvc: Dvc, job: Job, states: ResumeState, reporter: Reporter) -> None:

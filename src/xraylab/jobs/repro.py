@@ -126,6 +126,18 @@ def prerequisites(graph: Graph, jobs: list[Job]) -> list[str]:
     return [name for name in graph if name in needed and not _in_matrix(name)]
 
 
+def chain_from(graph: Graph, first: str, last: str) -> Job:
+    """`first`, `last`, and the stages that stand between them, in order."""
+    ancestors = _ancestors(graph)
+    between = (name for name in ancestors if first in ancestors[name] and name in ancestors[last])
+    return (first, *between, last)
+
+
+def inputs(graph: Graph, jobs: list[Job]) -> list[str]:
+    """The plain stages whose outputs jobs read and do not make themselves."""
+    return sorted({stage for job in jobs for name in job for stage in graph[name] - set(job) if not _in_matrix(stage)})
+
+
 def _in_matrix(name: str) -> bool:
     return "@" in name
 

@@ -1,4 +1,4 @@
-"""A session: the jobs that one call of `xraylab repro --on` has submitted, in a file from which any shell goes on."""
+"""A session: the jobs that a call of `xraylab repro --on` or `search --on` has submitted, in a file to go on from."""
 
 import time
 from dataclasses import asdict, dataclass, field
@@ -8,17 +8,20 @@ from xraylab import files
 from xraylab.jobs.engines.engine import FINAL, Resources, State
 
 FILE = "session.json"
+WAYS_BACK = {"repro": " --attach` watches", "search": "` goes on with"}
+"""The end of a command that jobs are left to, and what it does."""
 
 
 @dataclass
 class Submitted:
     """A job: its stages, its id with the engine (None: not handed over yet), and how it stands.
 
-    `epoch`: the last one it was seen to finish; `epoch_before`: when its present attempt began; `idle`: how many
-    attempts in a row finished none.
+    `changes` of params.yaml, as `dvc exp run --set-param` takes them; `epoch`: the last one it was seen to finish;
+    `epoch_before`: when its present attempt began; `idle`: how many attempts in a row finished none.
     """
 
     stages: tuple[str, ...]
+    changes: tuple[str, ...] = ()
     id: str | None = None
     state: State = State.PENDING
     node: str | None = None
@@ -31,7 +34,10 @@ class Submitted:
 
 @dataclass
 class Session:
-    """`engine`, `resources`, `commit` and `ref` are those of all jobs; `study` names its folder of the channel."""
+    """`engine`, `resources`, `commit` and `ref` are those of all jobs; `study` names its folder of the channel.
+
+    `command` of xraylab that submitted them.
+    """
 
     folder: Path
     engine: str
@@ -43,6 +49,7 @@ class Session:
     size: int
     scratch: str | None = None
     jobs: dict[str, Submitted] = field(default_factory=dict)
+    command: str = "repro"
     ended: bool = False
 
     @property
@@ -59,6 +66,11 @@ class Session:
         """The jobs that have not ended."""
         return {name: job for name, job in self.jobs.items() if job.state not in FINAL}
 
+    @property
+    def way_back(self) -> str:
+        """What to type for jobs that go on without their caller."""
+        return way_back(self.command, self.engine)
+
     def save(self) -> None:
         files.write_json({**asdict(self), "folder": str(self.folder)}, self.folder / FILE)
 
@@ -66,10 +78,18 @@ class Session:
     def load(cls, folder: Path) -> "Session":
         tree = files.read_json(folder / FILE)
         jobs = {
-            name: Submitted(**{**job, "stages": tuple(job["stages"]), "state": State(job["state"])})
+            name: Submitted(
+                **job | {"stages": tuple(job["stages"]), "changes": tuple(job["changes"]), "state": State(job["state"])}
+            )
             for name, job in tree["jobs"].items()
         }
         return cls(**{**tree, "folder": folder, "resources": Resources(**tree["resources"]), "jobs": jobs})
+
+
+def way_back(command: str, engine: str) -> str:
+    """What to type for the jobs of a command whose caller has ended."""
+    again = f"xraylab {command} --on {engine}"
+    return f"`{again}{WAYS_BACK[command]} them, --cancel ends them"
 
 
 def unfinished(jobs: Path) -> Session | None:

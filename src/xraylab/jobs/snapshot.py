@@ -49,15 +49,24 @@ def study_id(root: Path) -> str:
     return git(root, "rev-list", "--max-parents=0", "HEAD").splitlines()[-1][:16]
 
 
-def push(root: Path, remote: str, name: str, paths: Sequence[str]) -> Snapshot:
-    """Commit HEAD with `paths` as they stand, and push that to a ref of its own."""
+def tree(root: Path, paths: Sequence[str]) -> str:
+    """The files of HEAD with `paths` as they stand, as git names them."""
     with tempfile.TemporaryDirectory() as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
         git(root, "read-tree", "HEAD", **index)
         git(root, "add", "--force", "--", *[path for path in paths if (root / path).is_file()], **index)
-        tree = git(root, "write-tree", **index)
+        return git(root, "write-tree", **index)
+
+
+def is_of(root: Path, commit: str, paths: Sequence[str]) -> bool:
+    """Return whether a commit that was pushed from here has the files of now."""
+    return git(root, "rev-parse", f"{commit}^{{tree}}") == tree(root, paths)
+
+
+def push(root: Path, remote: str, name: str, paths: Sequence[str]) -> Snapshot:
+    """Commit HEAD with `paths` as they stand, and push that to a ref of its own."""
     identity = {f"GIT_{who}_{what}": "xraylab" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    commit = git(root, "commit-tree", tree, "-p", "HEAD", "-m", MESSAGE, **identity)
+    commit = git(root, "commit-tree", tree(root, paths), "-p", "HEAD", "-m", MESSAGE, **identity)
     ref = f"refs/xraylab/jobs/{name}"
     git(root, "push", "--quiet", remote, f"{commit}:{ref}")
     return Snapshot(commit, ref, address(root, remote))

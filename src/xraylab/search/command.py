@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -15,32 +15,44 @@ from rich.console import Console
 
 from xraylab import files
 from xraylab.errors import ParamsError, XraylabError
-from xraylab.jobs import pool, repro
+from xraylab.jobs import cluster, pool, repro, session
+from xraylab.jobs.cluster import Call
 from xraylab.jobs.dvc import Dvc
 from xraylab.params.config import Params
 from xraylab.paths import Paths
-from xraylab.search import results, trials
+from xraylab.search import nodes, results, trials
 from xraylab.search.experiment import Trainer
+from xraylab.search.nodes import Nodes
 from xraylab.search.screen import Screen
 
 DATA = ("split", "cache")  # the stages whose outputs a trial trains on
 
 
-def run(params: Params, paths: Paths) -> None:
-    """Finish the trials that params.yaml asks for, and write reports/search.
+def run(params: Params, paths: Paths, call: Call | None = None) -> None:
+    """Finish the trials that params.yaml asks for, here or as jobs of a cluster, and write reports/search.
 
     Errors: ParamsError where it asks for none or for a search on test data; XraylabError where trials fail, or another
-    search runs. A signal ends everything that was started; finished trials remain.
+    search runs. A signal ends everything that was started here; finished trials remain, and so do jobs.
     """
     refuse(params)
     paths.searches.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(paths.searches / "lock", timeout=0):
-            repro.until_signal(
-                paths.root, lambda dvc: _search(dvc, params, paths), "`xraylab search` goes on from here"
-            )
+        with FileLock(paths.searches / "lock", timeout=-1 if call and call.wait else 0):
+            if call is None:
+                here = "`xraylab search` goes on from here"
+                repro.until_signal(paths.root, lambda dvc: _search(dvc, params, paths), here)
+                return
+            with cluster.only_caller(paths, call.wait):
+                begin = partial(nodes.begin, paths, call, nodes.check(paths, call))
+                back = f"submitted jobs go on; {session.way_back(nodes.COMMAND, call.engine)}"
+                repro.until_signal(paths.root, lambda dvc: _search(dvc, params, paths, begin), back)
     except Timeout:
         raise XraylabError("another search runs in this study; wait for it, or stop it") from None
+
+
+def with_workers(params: Params, workers: int) -> Params:
+    """The same search with so many trials at once."""
+    return params.model_copy(update={"search": params.search.model_copy(update={"workers": workers})})
 
 
 def refuse(params: Params) -> None:
@@ -57,7 +69,7 @@ def refuse(params: Params) -> None:
         )
 
 
-async def _search(dvc: Dvc, params: Params, paths: Paths) -> None:
+async def _search(dvc: Dvc, params: Params, paths: Paths, begin: Callable[..., Awaitable[Nodes]] | None = None) -> None:
     search, repeat = params.search, params.study.repeats[0]
     target = f"train@{search.experiment}-{repeat}"
     graph = repro.parse_dag(await dvc.output("dag", "--dot"))
@@ -66,9 +78,20 @@ async def _search(dvc: Dvc, params: Params, paths: Paths) -> None:
     key = identity(params, paths)
     study = trials.open_study(paths.searches / "journal.log", key, metric)
     name = partial(trial_name, key)
+    cluster_nodes = await begin(dvc, graph, target, metric) if begin else None
     shares = pool.shares(search.workers, pool.gpus())
     existing, logs = await _existing(dvc, study), paths.searches / "logs"
-    trainer = Trainer(dvc, search.experiment, repeat, metric, name, existing, shares, logs)
+    trainer = Trainer(
+        dvc,
+        search.experiment,
+        repeat,
+        metric,
+        name,
+        existing,
+        shares,
+        logs,
+        cluster_nodes.train if cluster_nodes else None,
+    )
     console, done = Console(stderr=True), len(trials.in_state(study, *trials.ENDED))
     screen = Screen(metric, search.trials, done, results.best(study), search.workers, console)
     before = set(_unfinished_runs(paths, target))
@@ -77,6 +100,8 @@ async def _search(dvc: Dvc, params: Params, paths: Paths) -> None:
             await trials.run(study, search, trainer, screen)
     finally:  # no earlier: dvc sets the workspace aside for a moment where an experiment begins
         results.write(study, search, name, metric, repeat, paths)
+        if cluster_nodes:
+            cluster_nodes.end()
     _remove(set(_unfinished_runs(paths, target)) - before)
     if best := results.best(study):
         console.print(

@@ -5,7 +5,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,8 @@ STAGE = re.compile(r"(Running stage|Stage) '")  # dvc has begun to reproduce
 class Trainer:
     """Trains trials of one experiment by dvc, as many at once as there are `shares` of the machine.
 
-    `existing`: names of DVC's experiments from a search that was stopped before it could note them.
+    `existing`: names of DVC's experiments from a search that was stopped before it could note them. `nodes`: train a
+    trial, of this name and with these changes, on a cluster first; dvc then restores here what is made there.
     """
 
     dvc: Dvc
@@ -37,18 +38,26 @@ class Trainer:
     existing: set[str]
     shares: list[dict[str, str]]
     logs: Path
+    nodes: Callable[[str, tuple[str, ...], Report], Awaitable[None]] | None = None
     queueing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def target(self) -> str:
+        return f"train@{self.experiment}-{self.repeat}"
 
     async def __call__(self, number: int, values: Values, report: Report) -> float:
         """The metric of a trial at its best epoch. Errors: FailedError with the end of the log."""
         name = self.name(number)
         if name not in self.existing:
+            if self.nodes:
+                await self.nodes(name, changes(self.experiment, values), report)
             await self._train(name, values, report)
         return await self._best(name)
 
     async def _train(self, name: str, values: Values, report: Report) -> None:
         (self.logs / name).mkdir(parents=True, exist_ok=True)
-        command, share = arguments(name, self.experiment, self.repeat, values), self.shares.pop()
+        command, share = arguments(name, self.target, changes(self.experiment, values)), self.shares.pop()
+        command += ["--pull"] if self.nodes else []
         try:
             code, log = await retried(lambda: self._dvc(command, share, Log(self.logs / name, "dvc"), report))
         finally:
@@ -65,6 +74,9 @@ class Trainer:
             def on_line(line: str) -> None:
                 if STAGE.match(line):
                     turn.close()
+                if self.nodes and line == f"Running stage '{self.target}':":
+                    trained = f"{log.folder.name}: a node has trained it"
+                    raise FailedError(f"{trained}, but not with the code and data that are here: did they change?")
                 if epoch := parse_epoch(line):
                     report(epoch[0], epoch[1], epoch[2][self.metric])
 
@@ -83,14 +95,15 @@ class Trainer:
         return best
 
 
-def arguments(name: str, experiment: str, repeat: int, values: Values) -> list[str]:
-    """Arguments for dvc: vary one experiment, in a temporary checkout, and train it.
+def changes(experiment: str, values: Values) -> tuple[str, ...]:
+    """The values as overrides of one experiment, so that `dvc exp apply` changes it and no other."""
+    return tuple(f"++experiments.{experiment}.{key}={hydra(value)}" for key, value in values.items())
 
-    The values become overrides of that experiment, so that `dvc exp apply` changes it and no other.
-    """
-    changes = [f"++experiments.{experiment}.{key}={hydra(value)}" for key, value in values.items()]
+
+def arguments(name: str, target: str, changes: tuple[str, ...]) -> list[str]:
+    """Arguments for dvc: an experiment of that name, which changes params.yaml in a temporary checkout."""
     sets = [part for change in changes for part in ("--set-param", change)]
-    return ["exp", "run", "--temp", "--name", name, *sets, f"train@{experiment}-{repeat}"]
+    return ["exp", "run", "--temp", "--name", name, *sets, target]
 
 
 def hydra(value: Any) -> str:

@@ -60,6 +60,7 @@ async def run(study: optuna.Study, search: Search, objective: Objective, screen:
     """
     stopped = [Trial(study, trial._trial_id) for trial in reversed(in_state(study, TrialState.RUNNING))]
     failures: list[str] = []
+    broken: tuple[BaseException, ...] = ()
 
     def hopeless() -> bool:
         return len(failures) >= MAX_FAILURES and not in_state(study, TrialState.COMPLETE)
@@ -69,9 +70,14 @@ async def run(study: optuna.Study, search: Search, objective: Objective, screen:
             trial = stopped.pop() if stopped else ask(study, search)
             failures.extend(await _run_one(study, search, trial, objective, screen))
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(search.workers):
-            group.create_task(work())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(search.workers):
+                group.create_task(work())
+    except* XraylabError as errors:
+        broken = errors.exceptions
+    if broken:
+        raise broken[0]
     if hopeless():
         raise XraylabError(f"the search has ended, because its first {len(failures)} trials failed", failures)
 
@@ -84,7 +90,8 @@ async def _run_one(
 
     def report(epoch: int, epochs: int, metric: float) -> None:
         screen.epoch(trial.number, epoch, epochs, metric)
-        if search.prune and should_prune(trial, epoch, epochs, metric):
+        known = in_state(study)[trial.number].intermediate_values  # from a caller that was stopped
+        if search.prune and epoch not in known and should_prune(trial, epoch, epochs, metric):
             raise optuna.TrialPruned
 
     def tell(state: TrialState, outcome: str, metric: float | None = None) -> None:
@@ -99,6 +106,7 @@ async def _run_one(
         tell(TrialState.PRUNED, "behind the others, ended early")
     except FailedError as error:
         tell(TrialState.FAIL, "failed")
+        screen.print(str(error))
         return [str(error)]
     else:
         tell(TrialState.COMPLETE, f"{screen.metric} {metric:.4f}", metric)
