@@ -21,6 +21,7 @@ from xraylab.data.sampling import SAMPLINGS, EpochSampler
 from xraylab.errors import DataError, ParamsError, PluginError
 from xraylab.model import backbones, losses, names
 from xraylab.params import search
+from xraylab.params.loss import LOSSES_OF_TASK
 from xraylab.params.names import BUILT_IN
 from xraylab.search import experiment
 from xraylab.stages import configure, features, predict, train
@@ -104,8 +105,8 @@ def test_what_a_plugin_offers_is_what_is_used(example: Path) -> None:
     sampler = EpochSampler("first_half", labels, seed=3)
     expected = np.random.default_rng([3, 0, 1]).permutation(10)[:5]
     assert sampler.of(range(len(sampler))).tolist() == expected.tolist()
-    made = losses.create_loss("asymmetric", None, {"gamma": 0.5})
-    assert (type(made).__name__, made.gamma) == ("AsymmetricLoss", 0.5)
+    made = losses.create_loss("lenient", None, {"gamma": 0.5})
+    assert (type(made).__name__, made.gamma) == ("LenientLoss", 0.5)
     (callback,) = plugins.create_callbacks({"gradient_noise": {"std": 0.5}})
     assert callback.std == 0.5
     assert next(iter(layouts.layouts())) == "by_prefix"
@@ -115,13 +116,13 @@ def test_what_a_plugin_offers_is_what_is_used(example: Path) -> None:
 def test_arguments_that_a_plugin_does_not_take_are_an_error_that_names_it(example: Path) -> None:
     with pytest.raises(PluginError, match=r"^the callback gradient_noise of a plugin: .*unexpected keyword"):
         plugins.create_callbacks({"gradient_noise": {"sigma": 0.5}})
-    with pytest.raises(PluginError, match=r"^the loss asymmetric of a plugin: .*unexpected keyword"):
-        losses.create_loss("asymmetric", None, {"alpha": 1})
+    with pytest.raises(PluginError, match=r"^the loss lenient of a plugin: .*unexpected keyword"):
+        losses.create_loss("lenient", None, {"alpha": 1})
 
 
 def test_names_of_params_yaml_are_checked_without_importing_the_plugin(install: Install, tmp_path: Path) -> None:
     install("raise RuntimeError('imported')", ENTRY_POINTS)
-    study = small.study(tmp_path / "good", lambda tree: tree["loss"].update(name="asymmetric", options={"gamma": 1.0}))
+    study = small.study(tmp_path / "good", lambda tree: tree["loss"].update(name="lenient", options={"gamma": 1.0}))
     assert load(study)[0].loss.options == {"gamma": 1.0}
 
     def change(tree: small.Tree) -> None:
@@ -133,7 +134,7 @@ def test_names_of_params_yaml_are_checked_without_importing_the_plugin(install: 
     assert read_with(tmp_path, change) == [
         "sampling.strategy: should be 'none', 'weighted', 'stratified', 'downsample', 'source_balanced' or "
         "'first_half', got 'second_half'",
-        "loss.name: should be 'cross_entropy', 'focal' or 'asymmetric', got 'symmetric'",
+        "loss.name: should be 'cross_entropy', 'bce', 'focal', 'asymmetric' or 'lenient', got 'symmetric'",
         "train.callbacks.noise: should be 'gradient_noise', got 'noise'",
         "data.layout: should be 'auto', 'class-folders', 'tbx11k', 'covid-radiography', 'covidx', 'kermany', "
         "'acse4', 'nih', 'shenzhen', 'table' or 'by_prefix', got 'by_suffix'",
@@ -142,7 +143,7 @@ def test_names_of_params_yaml_are_checked_without_importing_the_plugin(install: 
 
 def test_options_of_a_plugins_loss_can_be_searched(example: Path, tmp_path: Path) -> None:
     def change(tree: small.Tree) -> None:
-        tree["loss"].update(name="asymmetric", options={"gamma": 1.0, "margin": 0.1})
+        tree["loss"].update(name="lenient", options={"gamma": 1.0, "margin": 0.1})
         tree["search"]["space"] = {"loss.options.gamma": {"low": 0.5, "high": 2.0}}
 
     params, _ = load(small.study(tmp_path / "good", change))
@@ -159,7 +160,7 @@ def test_options_are_those_of_a_plugins_loss_and_smoothing_is_cross_entropys(exa
 
     def change(tree: small.Tree) -> None:
         tree["loss"].update(options)
-        tree["experiments"] = {"baseline": {}, "own": {"loss": {"name": "asymmetric"}}}
+        tree["experiments"] = {"baseline": {}, "own": {"loss": {"name": "lenient"}}}
 
     given = load(small.study(tmp_path / "study", change))[0]
     resolved = {name: given.experiment(name).loss for name in given.experiments}
@@ -257,7 +258,9 @@ def test_a_stage_stops_where_the_plugin_is_not_the_one_on_record(install: Instal
 def test_names_that_params_yaml_takes_are_those_that_there_are() -> None:
     assert set(BUILT_IN["layout"]) == {"auto", *layouts.LAYOUTS}
     assert set(BUILT_IN["sampler"]) == {"none", *SAMPLINGS}
-    assert set(BUILT_IN["loss"]) == set(losses.LOSSES)
+    assert set(BUILT_IN["loss"]) == {*losses.LOSSES, *losses.MULTI_LABEL_LOSSES}
+    for task, table in [("single-label", losses.LOSSES), ("multi-label", losses.MULTI_LABEL_LOSSES)]:
+        assert set(LOSSES_OF_TASK[task]) == set(table)
 
 
 def test_the_command_line_names_a_broken_plugin_without_a_traceback(example: Path, tmp_path: Path) -> None:

@@ -239,6 +239,8 @@ def test_the_stage_writes_the_labels_of_every_finding_and_says_how_many_there_ar
 
 def several(tree: small.Tree, **split: object) -> None:
     tree["data"].update(task="multi-label", classes=FINDINGS, positive=None)
+    tree["data"]["demo"]["task"] = "multi-label"
+    tree["loss"]["name"] = "bce"
     tree["evaluate"]["negative_class"] = None
     tree["split"].update(split)
 

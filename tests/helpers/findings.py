@@ -41,6 +41,7 @@ def use(source: Path, findings: list[str] | None = None) -> small.Change:
     def change(tree: small.Tree) -> None:
         small.use(source, findings or FINDINGS, None)(tree)
         tree["data"].update(task="multi-label")
+        tree["loss"].update(name="bce")
         tree["split"].update(strategy="random")
 
     return change

@@ -12,8 +12,10 @@ from fastai.data.transforms import CategoryMap
 from runs import Killed
 from torch import Tensor, nn
 
+from xraylab import targets
 from xraylab.data.dataloaders import Subset, XrayDataLoaders, build_dataloaders
 from xraylab.data.sampling import EpochSampler
+from xraylab.data.uncertain import Uncertain
 from xraylab.model import hardware, networks, optimizers, schedules
 from xraylab.model.schedules import Phase
 from xraylab.train.averaging import EMA
@@ -43,13 +45,21 @@ class Tensors:
         return self.images[rows]
 
 
-def loaders(pictures: Tensor, labels: Tensor, size: int, sources: list[str] | None = None) -> XrayDataLoaders:
-    """The same images to train with and to score."""
+def loaders(
+    pictures: Tensor, labels: Tensor, size: int, sources: list[str] | None = None, uncertain: str = "ignore"
+) -> XrayDataLoaders:
+    """The same images to train with and to score; labels (images, findings) are 1, 0, -1 or NaN."""
     names = [str(number) for number in range(len(labels))]
-    items = pd.DataFrame({"id": names, "label": [str(int(label)) for label in labels], "source": sources or ""})
-    vocab = CategoryMap(sorted(set(items["label"])), sort=False)
+    if labels.ndim == 2:
+        vocab = CategoryMap([*"ABCDEFG"[: labels.shape[1]]], sort=False)
+        items, positive = targets.to_columns(labels.double().numpy(), list(vocab)).assign(id=names), None
+        policy = Uncertain.of(uncertain, list(vocab), seed=0)
+    else:
+        items, positive = pd.DataFrame({"id": names, "label": [str(int(label)) for label in labels]}), 1
+        vocab, policy = CategoryMap(sorted(set(items["label"])), sort=False), None
+    items["source"] = sources or ""
     train, valid = (
-        Subset(items.assign(split=split), np.arange(len(labels)), Tensors(pictures), vocab, 1, number)
+        Subset(items.assign(split=split), np.arange(len(labels)), Tensors(pictures), vocab, positive, number, policy)
         for number, split in enumerate(["train", "valid"])
     )
     sampler = EpochSampler("none", train.labels, seed=0)

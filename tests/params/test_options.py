@@ -27,6 +27,7 @@ OPTIONS: dict[str, Option] = {
 }
 OTHERS: dict[str, Any] = {
     "model.head_hidden": 64, "model.head_batch_norm": False, "loss.focal_gamma": 1.0, "loss.label_smoothing": 0.1,
+    "loss.gamma_pos": 1.0, "loss.gamma_neg": 2.0, "loss.clip": 0.1,
     "train.freeze_epochs": 2, "train.lr_mult": 10, "train.pct_start": 0.5, "train.cycle_len": 3,
     "train.cycle_mult": 1, "train.decay_epochs": 3, "train.patience_epochs": 2, "train.decay_rate": 0.5,
     "train.momentum": 0.8, "split.test_pct": 0.3, "split.folds": 4, "split.files": "lists",
@@ -47,7 +48,13 @@ CASES = [(name, choice) for name, option in OPTIONS.items() for choice in choice
 
 def loaded(overrides: dict[str, Any], base: dict[str, Any] | None = None) -> Params:
     """The shipped parameters with `base` (dotted key -> value), and with one experiment that overrides `overrides`."""
-    tree = merge(SHIPPED, unflatten({**PRETRAINED, **(base or {})}))
+    findings = {overrides.get("loss.name"), (base or {}).get("loss.name")} & {"bce", "asymmetric"}
+    task = (
+        {"data.task": "multi-label", "data.demo.task": "multi-label", "data.positive": None, "loss.name": "bce"}
+        if findings
+        else {}
+    )
+    tree = merge(SHIPPED, unflatten({**PRETRAINED, **task, **(base or {})}))
     return config.validate({**tree, "experiments": {"baseline": unflatten(overrides)}}, "params.yaml")
 
 

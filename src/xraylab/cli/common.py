@@ -31,7 +31,12 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
+    """Print one metric a line; those of each finding in one line of their own."""
     for name, value in metrics.items():
+        if isinstance(value, dict):
+            for key, each in value.items():
+                print(f"{key}: {'  '.join(f'{metric} {number:.6f}' for metric, number in each.items())}")
+            continue
         print(f"{name:10} {value:.6f}" if isinstance(value, float) else f"{name:10} {value}")
 
 

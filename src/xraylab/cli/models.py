@@ -18,7 +18,7 @@ def evaluate_checkpoint(
     epoch: Annotated[int | None, typer.Option(help="Counted from 0; by default the best one.")] = None,
     split: Split = "valid",
 ) -> None:
-    """Score any kept epoch: accuracy, precision, recall, F1 and confusion matrix."""
+    """Score any kept epoch: accuracy, F1, precision, recall and confusion, or AUROC and AUPRC of findings."""
     from xraylab.predict import checkpoints
 
     params, paths = read_study()

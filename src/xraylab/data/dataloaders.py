@@ -14,15 +14,17 @@ import pandas as pd
 import torch
 from fastai.data.core import DataLoaders, TfmdDL
 from fastai.data.load import DataLoader
-from fastai.data.transforms import Category, CategoryMap
-from fastai.torch_core import TensorCategory, TensorImageBW, to_cpu, to_device
+from fastai.data.transforms import Category, CategoryMap, MultiCategory
+from fastai.torch_core import TensorCategory, TensorImageBW, TensorMultiCategory, to_cpu, to_device
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xraylab.data import augment
+from xraylab import targets
+from xraylab.data import augment, uncertain
 from xraylab.data.augment import Augmentation, Gray, SampledAugmentation
 from xraylab.data.image_cache import SCORING_BATCH, ImageCache, Rows
-from xraylab.data.sampling import EpochSampler
+from xraylab.data.sampling import EpochSampler, rarest_finding
+from xraylab.data.uncertain import Targets, Uncertain
 from xraylab.errors import DataError
 
 Batch = tuple[Tensor, ...]
@@ -41,7 +43,11 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class Subset:
-    """Images of a study: the `dataset` of a DataLoader."""
+    """Images of a study: the `dataset` of a DataLoader.
+
+    An image has one class, and its label is the number of that; or, in a multi-label study, each of the findings
+    `vocab` or not, and its label is a row of float32, NaN where an entry must not count.
+    """
 
     items: pd.DataFrame
     """One row per image: id, and, where they are known, label, split and source."""
@@ -53,18 +59,41 @@ class Subset:
     """The number of the positive class."""
     split_idx: int
     """0 for training images, 1 for others: fastai's transforms ask for it."""
+    uncertain: Uncertain | None = None
+    """What training makes of uncertain labels in a multi-label study; None with one label per image."""
 
     n_inp: ClassVar[int] = 1
 
     @property
     def c(self) -> int:
-        """The number of classes."""
+        """The number of classes, or of findings."""
         return len(self.vocab)
+
+    @property
+    def task(self) -> str:
+        return targets.MULTI_LABEL if self.uncertain else targets.SINGLE_LABEL
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
-        """Class numbers."""
+        """Class numbers; in a multi-label study of the rarest finding that an image has, see `sampling`."""
+        if self.uncertain:
+            return rarest_finding(self.known_labels)
         return np.array([self.vocab.o2i[label] for label in self.items["label"]], np.int64)
+
+    @cached_property
+    def targets(self) -> Targets:
+        """What a network learns of findings, (images, findings); of images that are scored, what is known of them."""
+        return self.uncertain.targets(self.items) if self.uncertain and self.split_idx == 0 else self.known_labels
+
+    @cached_property
+    def known_labels(self) -> Targets:
+        """The labels of findings that are known, (images, findings): what metrics count."""
+        return uncertain.known_labels(self.items, list(self.vocab))
+
+    @property
+    def labelled(self) -> bool:
+        """Whether labels are known at all."""
+        return set(targets.columns(self.vocab) if self.uncertain else ["label"]) <= set(self.items.columns)
 
     @property
     def sources(self) -> list[str]:
@@ -72,27 +101,33 @@ class Subset:
         return list(np.unique(self.items["source"].to_numpy(str)))
 
     @property
+    def source_numbers(self) -> NDArray[np.int64]:
+        """The number of each image's source."""
+        return np.asarray(np.unique(self.items["source"].to_numpy(str), return_inverse=True)[1])
+
+    @property
     def groups(self) -> NDArray[np.int64]:
         """The number of each image's pair of source and class: source * classes + class."""
-        _, source = np.unique(self.items["source"].to_numpy(str), return_inverse=True)
-        return np.asarray(source * self.c + self.labels)
+        return np.asarray(self.source_numbers * (self.c + bool(self.uncertain)) + self.labels)
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, position: int) -> tuple[Any, ...]:
-        """An image as gray levels from 0 to 1, (1, height, width), and its class."""
+        """An image as gray levels from 0 to 1, (1, height, width), and its class or its findings."""
         image, *label = self.picture(self.batch([position]))
         return self.decode((image[0], *(each[0] for each in label)))
 
     def batch(self, positions: Sequence[int] | NDArray[np.int64], part: slice = ALL_ROWS) -> Batch:
-        """What a network takes for a part of the images at these positions, and all their class numbers, if known."""
+        """What a network takes for a part of the images at these positions, and all their labels, if known."""
         idxs = np.asarray(positions, np.int64)
-        return self.labelled(self.inputs.of(self.rows[idxs[part]]), idxs)
+        return self.with_labels(self.inputs.of(self.rows[idxs[part]]), idxs)
 
-    def labelled(self, inputs: Tensor, positions: NDArray[np.int64]) -> Batch:
-        """The inputs of the images at these positions with their class numbers, where they are known."""
-        return (inputs, torch.from_numpy(self.labels[positions])) if "label" in self.items else (inputs,)
+    def with_labels(self, inputs: Tensor, positions: NDArray[np.int64]) -> Batch:
+        """The inputs of the images at these positions with their labels, where they are known."""
+        if not self.labelled:
+            return (inputs,)
+        return (inputs, torch.from_numpy((self.targets if self.uncertain else self.labels)[positions]))
 
     def picture(self, batch: Batch) -> tuple[Any, ...]:
         """A batch as types that fastai can show. Errors: DataError where it holds features."""
@@ -101,12 +136,20 @@ class Subset:
         images, *labels = to_cpu(batch)
         if not isinstance(self.inputs, ImageCache):
             raise DataError(FEATURES)
-        return (TensorImageBW(self.inputs.gray(images)), *map(TensorCategory, labels))
+        return (
+            TensorImageBW(self.inputs.gray(images)),
+            *map(TensorMultiCategory if self.uncertain else TensorCategory, labels),
+        )
 
     def decode(self, sample: tuple[Any, ...], full: bool = True) -> tuple[Any, ...]:
-        """Replace the class number by its name, as fastai shows a sample."""
+        """Replace the class number by its name, or the findings by those that are there, as fastai shows a sample."""
         image, *label = sample
-        return (image, *(Category(self.vocab[int(number)]) for number in label))
+        return (image, *map(self._names, label))
+
+    def _names(self, label: Tensor) -> Category | MultiCategory:
+        if not self.uncertain:
+            return Category(self.vocab[int(label)])
+        return MultiCategory([name for name, value in zip(self.vocab, label.tolist(), strict=True) if value > 0.5])
 
 
 class ScoringLoader(TfmdDL):  # type: ignore[misc]
@@ -167,7 +210,9 @@ class CopyLoader(ScoringLoader):
         sampled, cache = self.sampled.of(positions), self.dataset.inputs
         if not isinstance(cache, ImageCache):
             raise DataError(FEATURES)
-        return self.dataset.labelled(cache.augment(self.dataset.rows[positions], sampled, self.augmentation), positions)
+        return self.dataset.with_labels(
+            cache.augment(self.dataset.rows[positions], sampled, self.augmentation), positions
+        )
 
     def new(self, dataset: Subset | None = None, cls: type | None = None, **options: Any) -> ScoringLoader:
         """Another loader of the same copies, as fastai's `get_preds` makes one."""
@@ -227,7 +272,7 @@ class TrainLoader(ScoringLoader):
         if self.augmenter is None:
             return self.dataset.batch(positions, part)
         inputs = self.augmenter.of(self.dataset.rows[positions[part]], np.asarray(idxs, np.int64)[part])
-        return self.dataset.labelled(inputs, positions)
+        return self.dataset.with_labels(inputs, positions)
 
     def new(self, dataset: Subset | None = None, cls: type | None = None, **options: Any) -> ScoringLoader:
         """Another such loader; for other images, or without shuffling, one that shows each image once, unaugmented."""
@@ -261,7 +306,7 @@ class TrainLoader(ScoringLoader):
         if preview.augmenter is None:
             return self.dataset.batch(positions)
         inputs = preview.augmenter.of(self.dataset.rows[positions], idxs)
-        batch: Batch = self.after_batch(to_device(self.dataset.labelled(inputs, positions), self.device))
+        batch: Batch = self.after_batch(to_device(self.dataset.with_labels(inputs, positions), self.device))
         return batch
 
     def _preview(self) -> "TrainLoader":
@@ -298,7 +343,7 @@ class XrayDataLoaders(DataLoaders):  # type: ignore[misc]
         `rm_type_tfms` is there since fastai's `predict` names it. Errors: DataError for a file that cannot be read.
         """
         items = test_items if isinstance(test_items, pd.DataFrame) else pd.DataFrame({"id": [*map(str, test_items)]})
-        items = items if with_labels else items.drop(columns="label", errors="ignore")
+        items = items if with_labels else items.drop(columns=["label", *targets.of_table(items)], errors="ignore")
         return self.valid.new(replace(self.valid_ds, items=items, **self._where(items["id"])), **options)
 
     def _where(self, names: Iterable[str]) -> dict[str, Any]:

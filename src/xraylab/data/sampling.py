@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from xraylab import plugins
 
 Positions = NDArray[np.int64]
+KnownLabels = NDArray[np.float32]
 Labels = NDArray[np.int64]
 STREAM = 1  # keeps these draws apart from those of the augmentation
 
@@ -32,6 +33,18 @@ def downsample(labels: Labels, rng: np.random.Generator) -> Positions:
     least = np.bincount(labels)[np.unique(labels)].min()
     samples = [rng.choice(np.flatnonzero(labels == label), least, replace=False) for label in np.unique(labels)]
     return rng.permutation(np.concatenate(samples))
+
+
+def rarest_finding(labels: KnownLabels) -> Labels:
+    """The class that samplers see of images with several findings: the rarest that each has, or none of them.
+
+    `labels` (images, findings) are 1, 0 or NaN; an image without any has the number of findings as its class. So
+    `weighted` shows images with the rarest finding as often as any others, in spite of what else they have.
+    """
+    positive = labels == 1
+    by_rarity = np.argsort(positive.sum(axis=0), kind="stable")
+    first = positive[:, by_rarity].argmax(axis=1)
+    return np.asarray(np.where(positive.any(axis=1), by_rarity[first], labels.shape[1]), np.int64)
 
 
 SAMPLINGS: dict[str, Callable[[Labels, np.random.Generator], Positions]] = {

@@ -194,9 +194,8 @@ class Params(Experiment):
 
     def _of_data(self, experiment: Experiment) -> Iterator[Problem]:
         """Contradictions between an experiment and the data."""
-        weights, classes = experiment.loss.class_weights, self.data.classes
-        if isinstance(weights, list) and len(weights) != len(classes):
-            yield "loss.class_weights", f"{len(weights)} weights for the classes {', '.join(classes)}"
+        yield from ((f"loss.{key}", text) for key, text in experiment.loss.misfits(self.data))
+        yield from ((f"train.{key}", text) for key, text in experiment.train.misfits(self.data))
         if experiment.model.img_size > self.images.size:
             yield (
                 "model.img_size",

@@ -13,7 +13,7 @@ BUILT_IN: dict[str, list[str]] = {
         "auto", "class-folders", "tbx11k", "covid-radiography", "covidx", "kermany", "acse4", "nih", "shenzhen",
         "table",
     ],
-    "loss": ["cross_entropy", "focal"],
+    "loss": ["cross_entropy", "bce", "focal", "asymmetric"],
     "sampler": ["none", "weighted", "stratified", "downsample", "source_balanced"],
 }  # fmt: skip
 """Built-in names by kind; `model.arch` is checked when the stage `features` runs."""

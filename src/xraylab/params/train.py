@@ -5,11 +5,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
+from xraylab import targets
 from xraylab.params import messages
+from xraylab.params.data import Data
 from xraylab.params.names import CallbackName
 from xraylab.params.section import Fraction, Option, Problem, Section
 
 ScheduleName = Literal["constant", "one_cycle", "flat_cos", "cosine_restarts", "step", "plateau", "fine_tune"]
+OF_FINDINGS = ("auroc", "auprc")  # monitored metrics of multi-label studies alone
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "adafactor", "ranger", "lamb"]
 
 
@@ -97,7 +100,10 @@ class Train(Course):
     soup_epochs: Annotated[int, Field(ge=2)] | None
     early_stop_patience: PositiveInt | None
     min_epochs: NonNegativeInt
-    monitor: Literal["valid_f1", "valid_accuracy", "valid_loss", "test_f1", "test_accuracy", "test_loss"]
+    monitor: Literal[
+        "valid_f1", "valid_accuracy", "valid_loss", "valid_auroc", "valid_auprc",
+        "test_f1", "test_accuracy", "test_loss", "test_auroc", "test_auprc",
+    ]  # fmt: skip
     checkpoints: Literal["best_and_last", "all"]
     callbacks: dict[CallbackName, dict[str, Any]]
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"]
@@ -118,7 +124,7 @@ class Train(Course):
 
     @property
     def monitored_metric(self) -> str:
-        """The metric that selects it: f1, accuracy or loss."""
+        """The metric that selects it: f1, accuracy or loss, of findings also auroc and auprc."""
         return self.monitor.partition("_")[2]
 
     def where(self, number: int) -> str:
@@ -139,6 +145,15 @@ class Train(Course):
         if isinstance(self.devices, int) and self.batch_size < 2 * self.devices:
             problems.append(("batch_size", f"{self.devices} devices share it, two images or more each: raise it"))
         yield from problems or self._of_epochs(course)
+
+    def misfits(self, data: Data) -> Iterator[Problem]:
+        """A monitor that one label per image has no value for."""
+        if self.monitored_metric in OF_FINDINGS and not targets.is_multi(data.task):
+            yield (
+                "monitor",
+                f"{self.monitored_metric} is recorded with data.task: {targets.MULTI_LABEL} alone: take "
+                f"{self.monitored_split}_f1, {self.monitored_split}_accuracy or {self.monitored_split}_loss",
+            )
 
     def unused(self) -> dict[str, str]:
         """With phases, an option of `train` that each phase names itself or has no use for, and those of each phase."""

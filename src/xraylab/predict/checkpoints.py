@@ -12,14 +12,14 @@ import pandas as pd
 import torch
 from torch import nn
 
-from xraylab import files, tables
+from xraylab import files, tables, targets
 from xraylab.data import cache
 from xraylab.data.augment import Augmentation
 from xraylab.data.cache import Decoding
 from xraylab.data.names import some
 from xraylab.data.prepare import Preparation
 from xraylab.errors import DataError, MissingError, WeightsError
-from xraylab.evaluate import confusion
+from xraylab.evaluate import confusion, macro
 from xraylab.evaluate.confusion import Floats
 from xraylab.model import weights
 from xraylab.model.create import create_recorded_model
@@ -48,7 +48,12 @@ class TrainedModel:
 
     @property
     def classes(self) -> list[str]:
+        """The classes, or the findings of a multi-label study."""
         return list(self.record["classes"])
+
+    @property
+    def task(self) -> str:
+        return str(self.record["task"])
 
     def epoch(self, checkpoint: str = "best") -> int:
         """The epoch of `best` or `last`."""
@@ -175,29 +180,45 @@ def predict_files(
 def evaluate_checkpoint(
     paths: Paths, experiment: str, repeat: int, epoch: int | None, split: str, tta: int = 0
 ) -> dict[str, Any]:
-    """Accuracy, precision, recall, F1 and confusion of one kept epoch (None: the best) on one split.
+    """Metrics of one kept epoch (None: the best) on one split.
 
-    `tta` augmented copies join each image, as in `predict`. Errors: MissingError where the experiment was not trained,
-    WeightsError where the epoch was not kept, DataError where the split is empty or of other classes.
+    They are accuracy, precision, recall, F1 and confusion; of several findings macro AUROC, AUPRC and F1 and accuracy,
+    and those of each finding. `tta` augmented copies join each image, as in `predict`. Errors: MissingError where the
+    experiment was not trained, WeightsError where the epoch was not kept, DataError where the split is empty or of
+    other classes.
     """
     run = load_run(paths, experiment, repeat)
-    epoch, classes = run.epoch() if epoch is None else epoch, run.classes
-    images = tables.read(paths.split_of(repeat) / f"{split}_data.csv")[["id", "label"]]
-    _refuse_other_data(images, classes, split)
+    epoch, multi_label = run.epoch() if epoch is None else epoch, targets.is_multi(run.task)
+    images = tables.read(paths.split_of(repeat) / f"{split}_data.csv")
+    _refuse_other_data(images, run, split)
     (table,), notes = run.predict_cached([epoch], images, paths.cache, tta)
+    return {
+        "epoch": epoch,
+        "images": len(images),
+        **(_of_findings(table, run) if multi_label else _of_classes(table, run)),
+        "computed": "; ".join([*inference.first_lines(run.record), *notes]),
+    }
+
+
+def _of_findings(table: pd.DataFrame, run: TrainedModel) -> dict[str, Any]:
+    labels, p = targets.values(table, run.classes), table[[f"p_{name}" for name in run.classes]].to_numpy(float)
+    known = np.where(targets.known(labels), labels, np.nan)
+    each = {name: macro.scores(known[:, [n]], p[:, [n]]) for n, name in enumerate(run.classes)}
+    return {**macro.scores(known, p), "findings": each}
+
+
+def _of_classes(table: pd.DataFrame, run: TrainedModel) -> dict[str, Any]:
+    classes = run.classes
     actual = np.array([classes.index(label) for label in table["label"]], np.int64)
     predicted = table[[f"p_{label}" for label in classes]].to_numpy().argmax(axis=1)
     matrix = confusion.confusion_matrix(actual, predicted, len(classes))
     positive = classes.index(run.record["positive"]) if run.record["positive"] else None
     return {
-        "epoch": epoch,
-        "images": len(images),
         "accuracy": confusion.accuracy(matrix),
         "precision": confusion.precision(matrix, positive),
         "recall": confusion.recall(matrix, positive),
         "f1": confusion.f1(matrix, positive),
         "confusion": matrix.tolist(),
-        "computed": "; ".join([*inference.first_lines(run.record), *notes]),
     }
 
 
@@ -212,12 +233,17 @@ def _common_preparation(runs: Sequence[TrainedModel]) -> dict[str, Any]:
     return dict(runs[0].record["images"])
 
 
-def _refuse_other_data(images: pd.DataFrame, classes: list[str], split: str) -> None:
+def _refuse_other_data(images: pd.DataFrame, run: TrainedModel, split: str) -> None:
     if images.empty:
         raise DataError(f"the {split} split has no images (split.valid_pct is 0): score the other split")
-    unknown = sorted(set(images["label"]) - set(classes))
-    if unknown:
+    classes, findings = run.classes, [name.removeprefix(targets.PREFIX) for name in targets.of_table(images)]
+    if targets.is_multi(run.task):
+        names, other = findings or ["one label per image"], set(findings) != set(classes)
+    else:
+        names = findings or sorted(set(images["label"]) - set(classes))
+        other = bool(names)
+    if other:
         raise DataError(
-            f"the experiment was trained on {', '.join(classes)}, the data now hold {', '.join(unknown)}: "
+            f"the experiment was trained on {', '.join(classes)}, the data now hold {', '.join(names)}: "
             "`dvc repro` trains it anew"
         )

@@ -82,6 +82,7 @@ class Mix(Callback):  # type: ignore[misc]
 
     The larger share is the image's own, whose label the accuracy looks at. The share is drawn once a batch, from
     Beta(alpha, alpha). `mixed`, one of the functions below, makes a batch of two, and says the first one's share in it.
+    Targets of findings are numbers and mixed themselves; what either image does not know the mixed one does not.
 
     fastai's MixUp and CutMix put a loss of their own in the place of `loss_func`, whose class weights `Accumulate` and
     the losses over sources ask for, and draw from torch's generator, so that published runs would come out otherwise.
@@ -99,8 +100,12 @@ class Mix(Callback):  # type: ignore[misc]
         partners = images[order] if len(images) == len(labels) else _partners(images, order)
         mixed, self.share = self.mixed(images, partners, max(share, 1 - share))
         self.learn.xb, self.partner_labels = (mixed,), labels[order]
+        if labels.is_floating_point():
+            self.learn.yb = (torch.lerp(self.partner_labels, labels, self.share),)
 
     def after_loss(self) -> None:
+        if self.partner_labels.is_floating_point():
+            return
         other = self.loss_func(self.pred, self.partner_labels)
         self.learn.loss_grad = torch.lerp(other, self.loss_grad, self.share)
         self.learn.loss = self.loss_grad.detach().clone()
@@ -132,6 +137,8 @@ def cutmix(images: Tensor, partners: Tensor, share: float) -> tuple[Tensor, floa
 class Accumulate(Callback):  # type: ignore[misc]
     """Accumulate gradients over batches: a step has the gradient of the (weighted) mean over their images.
 
+    Of several findings it is the mean over all entries that count, wherever they are.
+
     An epoch's last step takes what is left. How much the images of a step weigh is known only once all are seen: until
     then each counts as one, and the gradient is put right before the step. fastai's GradientAccumulation carries
     gradients over to the next epoch, which an interrupted run would lose.
@@ -161,7 +168,8 @@ class Accumulate(Callback):  # type: ignore[misc]
             raise CancelBatchException
         if isinstance(self.weight, Tensor):
             gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-            torch._foreach_mul_(gradients, self.step_images / self.weight)
+            factor = torch.where(self.weight > 0, self.step_images / self.weight, 0)  # 0: nothing to learn from
+            torch._foreach_mul_(gradients, factor)
 
 
 class FreezeModules(Callback):  # type: ignore[misc]

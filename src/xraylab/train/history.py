@@ -13,9 +13,11 @@ from fastai.learner import AvgSmoothLoss, Metric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xraylab import progress
+from xraylab import progress, targets
 from xraylab.errors import TrainingError
+from xraylab.evaluate import macro
 from xraylab.evaluate.confusion import accuracy, confusion_matrix, f1
+from xraylab.model import losses
 from xraylab.train.state import Row
 
 CHECK_EVERY = 64  # batches
@@ -30,14 +32,23 @@ def confusion(logits: Tensor, labels: Tensor, classes: int) -> NDArray[np.int64]
     return confusion_matrix(labels.numpy(), logits.argmax(dim=1).numpy(), classes)
 
 
+METRICS = {targets.SINGLE_LABEL: ("accuracy", "f1"), targets.MULTI_LABEL: macro.METRICS}
+"""The history's metrics of a split, besides the loss, by task."""
+
+
+def scores(logits: Tensor, labels: Tensor, positive: int | None) -> dict[str, float]:
+    """Those metrics, over images with one label (images,) or labels of findings (images, findings)."""
+    if labels.is_floating_point():
+        return macro.scores(labels.numpy(), logits.sigmoid().numpy())
+    matrix = confusion(logits, labels, logits.shape[1])
+    return {"accuracy": accuracy(matrix), "f1": f1(matrix, positive)}
+
+
 class SplitMetric(Metric):  # type: ignore[misc]
-    """A metric of one of the splits that are scored after each epoch, which fastai shows under the history's name.
+    """A metric of one of the splits that are scored after each epoch, which fastai shows under the history's name."""
 
-    `of` makes it from a confusion matrix.
-    """
-
-    def __init__(self, split: str, name: str, classes: int, of: Callable[[NDArray[np.int64]], float]) -> None:
-        self.split, self.short_name, self.classes, self.of = split, name, classes, of
+    def __init__(self, split: str, name: str, positive: int | None) -> None:
+        self.split, self.short_name, self.positive = split, name, positive
 
     @property
     def name(self) -> str:
@@ -46,7 +57,8 @@ class SplitMetric(Metric):  # type: ignore[misc]
 
     def reset(self) -> None:
         """Begin anew."""
-        self.count, self.matrix = 0, np.zeros((self.classes, self.classes), np.int64)
+        self.count = 0
+        self.batches: list[tuple[Tensor, Tensor]] = []
 
     def accumulate(self, learn: Any) -> None:
         """Count a batch."""
@@ -56,12 +68,13 @@ class SplitMetric(Metric):  # type: ignore[misc]
             members = torch.from_numpy(items["split"].to_numpy(str)[self.count : self.count + images] == self.split)
             logits, labels = logits[members], labels[members]
         self.count += images
-        self.matrix += confusion(logits, labels, self.classes)
+        self.batches.append((logits, labels))
 
     @property
     def value(self) -> float:
         """The metric of the images counted so far."""
-        return self.of(self.matrix)
+        logits, labels = map(torch.cat, zip(*self.batches, strict=True))
+        return scores(logits, labels, self.positive)[self.short_name]
 
 
 class _SmoothLoss(AvgSmoothLoss):  # type: ignore[misc]
@@ -93,7 +106,7 @@ class Recorder(learner.Recorder):  # type: ignore[misc]
 
 
 class History(Callback):  # type: ignore[misc]
-    """One row per epoch: learning rate, running training loss and accuracy, then loss, accuracy and F1 of each split.
+    """One row per epoch: learning rate, running training loss and accuracy, then loss and `METRICS` of each split.
 
     A loss that is no number ends the training.
     """
@@ -108,7 +121,9 @@ class History(Callback):  # type: ignore[misc]
 
     def before_train(self) -> None:
         zero = torch.zeros((), device=self.dls.device)
-        self.total, self.correct, self.count = zero, zero, 0
+        self.total, self.correct = zero, zero
+        self.entries: Tensor | int = 0
+        self.known: Tensor | int = 0
         self.unchecked: list[tuple[Tensor, NDArray[np.int64]]] = []
 
     def before_validate(self) -> None:
@@ -120,26 +135,37 @@ class History(Callback):  # type: ignore[misc]
             self.logits.append(self.pred.cpu())
             self.labels.append(self.yb[0].cpu())
             return
-        learn, count, loss = self.learn, len(self.learn.yb[0]), self.learn.loss.detach()
+        loss = self.learn.loss.detach()
         self.unchecked.append((loss, self.dls.train.sampler.latest))
         if len(self.unchecked) == CHECK_EVERY:
             self._check()
-        self.total = self.total + loss * count
-        self.correct = self.correct + (learn.pred.argmax(dim=1) == learn.yb[0]).sum()
-        self.count += count
+        entries, correct, known = self._counts()
+        self.total, self.entries = self.total + loss * entries, self.entries + entries
+        self.correct, self.known = self.correct + correct, self.known + known
+
+    def _counts(self) -> tuple[Tensor | int, Tensor, Tensor | int]:
+        """The labels of a batch that its loss counts, those predicted as they are, and those that are known.
+
+        What training makes of uncertain labels is learnt, and yet no label that a prediction could agree with.
+        """
+        pred, labels, train = self.pred, self.yb[0], self.dls.train
+        if self.dls.task == targets.SINGLE_LABEL:
+            return len(labels), (pred.argmax(dim=1) == labels).sum(), len(labels)
+        known = torch.from_numpy(train.dataset.known_labels[train.sampler.latest]).to(pred.device)
+        return losses.counted(labels).sum(), ((pred >= 0) == known).sum(), losses.counted(known).sum()
 
     def after_train(self) -> None:
         self._check()
 
     def _check(self) -> None:
         """Refuse a loss that is no number; not after every batch, since a GPU would have to wait for the answer."""
-        losses, positions = zip(*self.unchecked, strict=True) if self.unchecked else ((), ())
+        values, positions = zip(*self.unchecked, strict=True) if self.unchecked else ((), ())
         self.unchecked = []
         wrong = [
-            number for number, loss in enumerate(torch.stack(losses).tolist() if losses else []) if not isfinite(loss)
+            number for number, loss in enumerate(torch.stack(values).tolist() if values else []) if not isfinite(loss)
         ]
         if wrong:
-            batch = self.iter - len(losses) + 1 + wrong[0]
+            batch = self.iter - len(values) + 1 + wrong[0]
             raise TrainingError(
                 f"the training loss is no longer a number in epoch {len(self.rows)}, batch {batch}: lower train.lr (a"
                 " tenth is a good try), set train.grad_clip, or set train.precision to float32. The batch's images,"
@@ -153,8 +179,8 @@ class History(Callback):  # type: ignore[misc]
             "epoch": len(self.rows),
             "phase": self.phase,
             "lr": float(self.opt.hypers[-1]["lr"]),
-            "train_loss": float(self.total) / self.count,
-            "train_accuracy": float(self.correct) / self.count,
+            "train_loss": float(self.total) / max(float(self.entries), 1),
+            "train_accuracy": float(self.correct) / max(float(self.known), 1),
         }
         splits = self.dls.valid_ds.items["split"].to_numpy(str)
         for split in dict.fromkeys(splits.tolist()):
@@ -164,12 +190,8 @@ class History(Callback):  # type: ignore[misc]
         self.rows.append(row)
 
     def _metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
-        matrix = confusion(logits, labels, self.dls.c)
-        return {
-            "loss": float(self.loss_func(logits.to(self.pred.device), labels.to(self.pred.device))),
-            "accuracy": accuracy(matrix),
-            "f1": f1(matrix, self.dls.positive),
-        }
+        loss = float(self.loss_func(logits.to(self.pred.device), labels.to(self.pred.device)))
+        return {"loss": loss, **scores(logits, labels, self.dls.positive)}
 
 
 class Checkpoint(Callback):  # type: ignore[misc]

@@ -1,7 +1,6 @@
 """Build DataLoaders and Learner of a run, the same in the stage and in a notebook."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,9 @@ from fastai.callback.training import GradientClip
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import CategoryMap
 from fastai.learner import Learner
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xraylab import files, plugins, tables
+from xraylab import files, plugins, tables, targets
 from xraylab.data import prepare
 from xraylab.data.augment import Augmentation, Gray
 from xraylab.data.dataloaders import CopyLoader, ScoringLoader, Subset, TrainLoader, XrayDataLoaders, build_dataloaders
@@ -26,7 +24,6 @@ from xraylab.data.image_cache import SCORING_BATCH, ImageCache, Rows
 from xraylab.data.prepare import Preparation
 from xraylab.data.sampling import BY_GROUP, EpochSampler
 from xraylab.errors import TrainingError
-from xraylab.evaluate import confusion
 from xraylab.model import (
     compiling,
     create,
@@ -47,7 +44,7 @@ from xraylab.params.train import phases
 from xraylab.shards import Images, load
 from xraylab.train import callbacks, source_losses
 from xraylab.train.averaging import EMA
-from xraylab.train.history import Recorder, SplitMetric
+from xraylab.train.history import METRICS, Recorder, SplitMetric
 from xraylab.train.parallel import DataParallel
 from xraylab.train.run import TrainingRun
 
@@ -137,7 +134,7 @@ def dataloaders(run: TrainingRun) -> XrayDataLoaders:
     inputs = _inputs(run, images, np.unique(np.concatenate(rows)))
     vocab, name = CategoryMap(run.classes, sort=False), run.params.data.positive
     positive = None if name is None else run.classes.index(name)
-    train, valid = (Subset(items[n], rows[n], inputs, vocab, positive, split_idx=n) for n in (0, 1))
+    train, valid = (Subset(items[n], rows[n], inputs, vocab, positive, n, run.uncertain) for n in (0, 1))
     sampler, augmentation, device = _sampler(run, train), Augmentation(**run.augmentation), run.hardware.device
     batch_size, files = run.cfg.train.batch_size, {"row_of": row_of, "read_image": _reader(run)}
     shard = distributed.part if distributed.world_size() > 1 else None
@@ -160,7 +157,7 @@ def learner(run: TrainingRun, dls: XrayDataLoaders, cbs: Sequence[Callback] = ()
         grad_checkpointing.enable(start.trainable, cfg.model.arch)
     if cfg.train.compile:
         compiling.compile_for_training(start.trainable)
-    loss = create_loss(cfg.loss, dls.train_ds.labels, len(run.classes)).to(device)
+    loss = create_loss(cfg.loss, dls.train_ds).to(device)
     run_cbs = [*_step_callbacks(run, dls, start), *_source_losses(run, dls)]
     run_cbs += plugins.create_callbacks(cfg.train.callbacks)
     run_cbs += [DataParallel()] if distributed.world_size() > 1 else []
@@ -209,14 +206,19 @@ def build_learner(
     return learn
 
 
-def create_loss(cfg: Loss, labels: NDArray[np.int64], n_classes: int) -> nn.Module:
-    """The loss, weighted by the training labels where the configuration says so."""
+def create_loss(cfg: Loss, train: Subset) -> nn.Module:
+    """The loss, weighted by the training labels where the configuration says so. Errors: TrainingError."""
     options: dict[str, dict[str, Any]] = {
         "cross_entropy": {"label_smoothing": cfg.label_smoothing},
+        "bce": {"label_smoothing": cfg.label_smoothing},
         "focal": {"gamma": cfg.focal_gamma},
+        "asymmetric": {"gamma_pos": cfg.gamma_pos, "gamma_neg": cfg.gamma_neg, "clip": cfg.clip},
     }
-    weights = losses.class_weights(cfg.class_weights, labels, n_classes)
-    return losses.create_loss(cfg.name, weights, options.get(cfg.name, cfg.options))
+    if multi_label := targets.is_multi(train.task):
+        weights = losses.pos_weights(cfg.pos_weight, train.targets, list(train.vocab))
+    else:
+        weights = losses.class_weights(cfg.class_weights, train.labels, train.c)
+    return losses.create_loss(cfg.name, weights, options.get(cfg.name, cfg.options), multi_label)
 
 
 def all_but_the_head(learn: Learner) -> callbacks.FreezeModules:
@@ -299,7 +301,7 @@ def _source_losses(run: TrainingRun, dls: XrayDataLoaders) -> list[Callback]:
         cbs.append(source_losses.GroupDRO(train.groups, loss.group_dro_step, run.hardware.device))
     if loss.coral_weight > 0:
         _refuse_one_source("loss.coral_weight", "set it to 0", train)
-        cbs.append(source_losses.Coral(train.groups // train.c, loss.coral_weight))
+        cbs.append(source_losses.Coral(train.source_numbers, loss.coral_weight))
     return cbs
 
 
@@ -312,10 +314,6 @@ def _refuse_one_source(key: str, remedy: str, train: Subset) -> None:
 
 
 def _metrics(dls: XrayDataLoaders) -> list[SplitMetric]:
-    """Accuracy and F1 of each split that is scored, under the names of the history."""
-    of: dict[str, Callable[[confusion.Ints], float]] = {
-        "accuracy": confusion.accuracy,
-        "f1": partial(confusion.f1, positive=dls.positive),
-    }
+    """The metrics of each split that is scored, under the names of the history."""
     splits = dict.fromkeys(dls.valid_ds.items["split"].tolist())
-    return [SplitMetric(split, name, dls.c, make) for split in splits for name, make in of.items()]
+    return [SplitMetric(split, name, dls.positive) for split in splits for name in METRICS[dls.task]]

@@ -6,8 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from xraylab import files, plugins, shards
+from xraylab import files, plugins, shards, targets
 from xraylab.data.dataloaders import Inputs
+from xraylab.data.uncertain import Uncertain
 from xraylab.model import distributed, hardware
 from xraylab.model.features import Features
 from xraylab.model.hardware import Hardware
@@ -47,6 +48,13 @@ class TrainingRun:
     def classes(self) -> list[str]:
         """The classes, in the order of the network's outputs."""
         return self.params.data.classes
+
+    @property
+    def uncertain(self) -> Uncertain | None:
+        """What training makes of uncertain labels, as the experiment or else the study says; None in other studies."""
+        if not targets.is_multi(self.params.data.task):
+            return None
+        return Uncertain.of(self.cfg.loss.uncertain or self.params.data.uncertain, self.classes, self.repeat)
 
     @property
     def split(self) -> Path:
@@ -92,7 +100,8 @@ class TrainingRun:
         sources = [*self.image_hashes, *_hashes(self.split.glob("*.csv")), *code, features, *installed]
         data, machine = self.params.data, self.hardware.record()
         # how many devices there are stands in `machine`, whatever train.devices says of it
-        facts = self.cfg.model_dump(exclude={"train": {"devices"}}), data.classes, data.positive, sources, self.repeat
+        labels = data.classes, data.positive, data.task, self.uncertain
+        facts = self.cfg.model_dump(exclude={"train": {"devices"}}), labels, sources, self.repeat
         folder = self.paths.state / "runs" / f"{self.name}-{key(*facts, machine)}"
         rest = {name: fact for name, fact in machine.items() if name not in {"devices", "threads"}}
         return TrainingState(folder, self.policy, devices=self.hardware.devices, on_any_number=key(*facts, rest))
