@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xraylab import files, tables
+from xraylab import files, tables, targets
 from xraylab.data import index, layouts
 from xraylab.data.audit import duplicates
 from xraylab.data.audit.audit import describe_patients
@@ -25,8 +25,9 @@ from xraylab.evaluate.samples import Sample
 from xraylab.evaluate.tables import threshold_row, to_row
 from xraylab.params.config import Params, read_config
 from xraylab.paths import Paths
-from xraylab.predict import checkpoints, thresholds
+from xraylab.predict import checkpoints, external_findings, thresholds
 from xraylab.predict.checkpoints import TrainedModel
+from xraylab.predict.external_findings import Mapping
 from xraylab.predict.thresholds import OperatingPoint, Thresholds
 from xraylab.registry import datasets
 from xraylab.registry import weights as registry
@@ -62,12 +63,19 @@ def run(
     experiment, repeat, classes = model.record["experiment"], model.record["repeat"], model.classes
     if classes != cfg.data.classes:
         raise DataError(f"{name} knows {', '.join(classes)}, not data.classes: `dvc repro` trains it anew")
-    external = _read(paths, repeat, folder, layout, classes, _labels(labels, classes, folder, layout))
+    dataset, mapping = _dataset(model, labels, folder, layout)
+    external = _without_copies(paths, repeat, folder, dataset)
     (p,), (how,) = checkpoints.predict_files([model], external.table, folder, cfg.predict.tta)
     record: Record = {"predictions": _predictions(paths.prediction(experiment, repeat)), "computed": how}
-    record |= _record(
-        model, folder, external, p, thresholds.read(paths.evaluation, experiment, repeat), EvalConfig.from_params(cfg)
-    )
+    fixed, evaluation = thresholds.read(paths.evaluation, experiment, repeat), EvalConfig.from_params(cfg)
+    if mapping and targets.is_multi(model.record["task"]):
+        record |= _facts(model, folder, external, external_findings.count(external.table, mapping))
+        record |= external_findings.record(classes, mapping, external.table, p, fixed, evaluation)
+    else:
+        counts = {label: int((external.table["label"] == label).sum()) for label in classes}
+        record |= _facts(model, folder, external, counts)
+        record |= _metrics(external, p, fixed, evaluation)
+        record |= {"mapping": mapping.to_json()} if mapping else {}
     record["seen"] = _warn_of_pretraining(paths.config(experiment), experiment, folder, external)
     where = target or paths.external / f"{experiment}-{repeat}-{folder.resolve().name}.json"
     files.write_json(record, where)
@@ -100,7 +108,17 @@ def summary(record: Record) -> Iterator[str]:
     if record["unreadable"]:
         yield f"removed {len(record['unreadable']):6}  files that cannot be read"
     yield from (f"warning: {text}" for text in record["seen"])
+    if "task" in record:
+        yield f"scored  {record['images']:6}  images"
+        yield from external_findings.summary(record)
+        yield f"{100 * record['confidence']:g} % intervals: {record['intervals']}"
+        yield f"computed: {record['computed']}"
+        return
     yield f"scored  {record['images']:6}  " + ", ".join(f"{name} {n}" for name, n in record["classes"].items())
+    if "mapping" in record:
+        ((name, labels),) = record["mapping"]["labels"].items()
+        without = "an image without it counts as the other class, whatever else it has"
+        yield f"{name} is {' or '.join(labels)} in the data; {without}"
     rows = [row for row in record["metrics"] if row["metric"] in SUMMARY_METRICS]
     width = max(len(row["class"]) for row in rows)
     for row in rows:
@@ -129,16 +147,15 @@ def _number(value: float | None) -> str:
     return "not available" if value is None else f"{value:.4f}"
 
 
-def _labels(options: list[str], classes: list[str], folder: Path, layout: str) -> dict[str, list[str]]:
-    """class -> what the other data set calls it: as `options` say, else the same but for case, space, `_` and `-`.
+def _labels(named: dict[str, list[str]], classes: list[str], folder: Path, layout: str) -> dict[str, list[str]]:
+    """class -> what the other data set calls it: as `named`, else the same but for case, space, `_` and `-`.
 
     Errors: DataError with every class for which there is nothing, and the option to type; no image is read before.
     """
-    named = _parsed(options, classes)
-    if len(named) == len(classes):
-        return named
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder: name the folder that holds the images")
+    if len(named) == len(classes):
+        return named
     counts = layouts.count_labels(folder, layouts.read(folder, layout, None, None, None))
     assigned = {label for several in named.values() for label in several}
     free = [label for label in counts if label not in assigned]
@@ -164,12 +181,32 @@ def _parsed(options: list[str], classes: list[str]) -> dict[str, list[str]]:
     return named
 
 
-def _read(
-    paths: Paths, repeat: int, folder: Path, layout: str, classes: list[str], labels: dict[str, list[str]]
-) -> ExternalData:
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder: name the folder that holds the images")
-    dataset = layouts.read(folder, layout, classes, labels, None)
+def _dataset(
+    model: TrainedModel, options: list[str], folder: Path, layout: str
+) -> tuple[layouts.Dataset, Mapping | None]:
+    """The images with labels that the model knows; and what its findings are called, where an image may have several.
+
+    A model of two classes is also tested on images of several findings, where the one that it looks for is labelled.
+    """
+    classes, positive = model.classes, model.record["positive"]
+    named = _parsed(options, classes)
+    if targets.is_multi(model.record["task"]):
+        mapping = external_findings.match(classes, named, folder, layout)
+        names = list(mapping.labels)
+        return layouts.read(folder, layout, names, mapping.labels, None, task=targets.MULTI_LABEL), mapping
+    try:
+        labels = _labels(named, classes, folder, layout)
+        return layouts.read(folder, layout, classes, labels, None), None
+    except DataError:
+        one = positive and folder.is_dir() and external_findings.match_positive(positive, named, folder, layout)
+        if not one:
+            raise
+    (negative,) = set(classes) - {positive}
+    dataset = layouts.read(folder, layout, [positive], one.labels, None, task=targets.MULTI_LABEL)
+    return external_findings.read_positive(dataset, positive, negative), one
+
+
+def _without_copies(paths: Paths, repeat: int, folder: Path, dataset: layouts.Dataset) -> ExternalData:
     measured, unreadable, _ = index.measure(folder, dataset.table)
     study_images = tables.read(paths.index)
     lists = paths.split_of(repeat)
@@ -182,11 +219,9 @@ def _read(
     return ExternalData(rest, copies, dataset, unreadable)
 
 
-def _record(
-    model: TrainedModel, folder: Path, external: ExternalData, p: Floats, run_thresholds: Thresholds, cfg: EvalConfig
-) -> Record:
-    labels, classes, splits = external.table["label"], model.classes, external.overlap["split"]
-    sample = Sample(labels.map(classes.index).to_numpy(np.int64), p, external.table["patient"].to_numpy(str))
+def _facts(model: TrainedModel, folder: Path, external: ExternalData, classes: dict[str, int]) -> Record:
+    """What was tested on what; `classes`: the images of each."""
+    splits = external.overlap["split"]
     return {
         "experiment": model.record["experiment"],
         "repeat": model.record["repeat"],
@@ -194,14 +229,21 @@ def _record(
         "folder": str(folder),
         "layout": external.dataset.layout,
         "patients": describe_patients(external.dataset, external.table),
-        "images": len(labels),
-        "classes": {label: int((labels == label).sum()) for label in classes},
+        "images": len(external.table),
+        "classes": classes,
         "left_out": external.dataset.left_out,
         "unreadable": external.unreadable[:EXAMPLES],
         "overlap": {
             **{split: int((splits == split).sum()) for split in USED_SPLITS},
             "examples": external.overlap.head(EXAMPLES).to_dict("records"),
         },
+    }
+
+
+def _metrics(external: ExternalData, p: Floats, run_thresholds: Thresholds, cfg: EvalConfig) -> Record:
+    labels, classes = external.table["label"], cfg.classes
+    sample = Sample(labels.map(classes.index).to_numpy(np.int64), p, external.table["patient"].to_numpy(str))
+    return {
         "confidence": cfg.confidence,
         "intervals": sample.units.description,
         "metrics": [to_row(metric) for metric in metrics_with_intervals(sample, cfg)],

@@ -21,21 +21,28 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Operating points and temperature; empty and None without validation images."""
+    """Operating points and temperature; empty and None without validation images.
+
+    With several findings per image each has its own of both.
+    """
 
     points: list[OperatingPoint] = field(default_factory=list)
     temperature: float | None = None
+    temperatures: dict[str, float] = field(default_factory=dict)
 
 
 def read(folder: Path, experiment: str, repeat: int) -> Thresholds:
     """Read a run's operating points and temperature from operating_points.csv and calibration.json in `folder`.
 
     The first has the columns experiment, repeat, class, point and threshold, the second is a list of mappings with the
-    keys experiment, repeat and temperature. A file, run or number that is not there is not available, and no error.
+    keys experiment, repeat and temperature, and class with several findings per image. A file, run or number that is
+    not there is not available, and no error.
     """
     runs = files.read_json(folder / TEMPERATURES) if (folder / TEMPERATURES).is_file() else []
-    matching = [run.get("temperature") for run in runs if (run["experiment"], run["repeat"]) == (experiment, repeat)]
-    return Thresholds(_points(folder / POINTS, experiment, repeat), matching[0] if matching else None)
+    matching = [run for run in runs if (run["experiment"], run["repeat"]) == (experiment, repeat)]
+    of_findings = {run["class"]: run["temperature"] for run in matching if "class" in run and run.get("temperature")}
+    temperature = next((run.get("temperature") for run in matching if "class" not in run), None)
+    return Thresholds(_points(folder / POINTS, experiment, repeat), temperature, of_findings)
 
 
 def _points(path: Path, experiment: str, repeat: int) -> list[OperatingPoint]:
