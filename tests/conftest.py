@@ -106,7 +106,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     small.pictures(root / "images", [f"Healthy/h{n:02}.png" for n in range(20)], seed=1)
     small.pictures(root / "images", [f"TB/t{n:02}.png" for n in range(10)], seed=2)
     study = small.study(root / "study", small.use(root / "images", ["Healthy", "TB"], "TB"))
-    loaded = given, paths = run(load(study), *BEFORE_CONFIGURE, configure)
+    return with_random_weights(run(load(study), *BEFORE_CONFIGURE, configure))
+
+
+@pytest.fixture(scope="session")
+def trained_findings(several_findings: Path, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """The multi-label study with a run of random weights."""
+    study = shutil.copytree(several_findings, tmp_path_factory.mktemp("trained_findings") / "study")
+    return with_random_weights(run(load(study), configure))
+
+
+def with_random_weights(loaded: Loaded) -> Loaded:
+    """The study with a run baseline/0 that learned nothing."""
+    given, paths = loaded
     model = {
         **outputs.describe(TrainingRun.load(given, paths, "baseline", 0)),
         "best_epoch": 1, "last_epoch": 1, "kept_epochs": [1], "hardware": {"precision": "float32"},

@@ -191,19 +191,22 @@ def _dataset(
     classes, positive = model.classes, model.record["positive"]
     named = _parsed(options, classes)
     if targets.is_multi(model.record["task"]):
-        mapping = external_findings.match(classes, named, folder, layout)
-        names = list(mapping.labels)
-        return layouts.read(folder, layout, names, mapping.labels, None, task=targets.MULTI_LABEL), mapping
+        dataset = external_findings.read(folder, layout)
+        mapping = external_findings.match(classes, named, dataset, folder)
+        return external_findings.as_findings(dataset, mapping), mapping
     try:
         labels = _labels(named, classes, folder, layout)
         return layouts.read(folder, layout, classes, labels, None), None
     except DataError:
-        one = positive and folder.is_dir() and external_findings.match_positive(positive, named, folder, layout)
+        if not positive or not folder.is_dir():
+            raise
+        dataset = external_findings.read(folder, layout)
+        one = external_findings.match_positive(positive, named, dataset, folder)
         if not one:
             raise
     (negative,) = set(classes) - {positive}
-    dataset = layouts.read(folder, layout, [positive], one.labels, None, task=targets.MULTI_LABEL)
-    return external_findings.read_positive(dataset, positive, negative), one
+    dataset = external_findings.as_findings(dataset, one)
+    return external_findings.as_classes(dataset, positive, negative), one
 
 
 def _without_copies(paths: Paths, repeat: int, folder: Path, dataset: layouts.Dataset) -> ExternalData:

@@ -59,12 +59,19 @@ class Mapping:
         ]
 
 
-def match(findings: list[str], named: Labels, folder: Path, layout: str) -> Mapping:
+def read(folder: Path, layout: str) -> Dataset:
+    """The data set with every label as a finding."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder: name the folder that holds the images")
+    return layouts.read(folder, layout, None, None, None, task=targets.MULTI_LABEL)
+
+
+def match(findings: list[str], named: Labels, dataset: Dataset, folder: Path) -> Mapping:
     """The common findings: as `named` (finding -> labels), else by the names that public data sets have for them.
 
     Errors: DataError where nothing is common, or where a named label is not there.
     """
-    counts = _count(_read_all(folder, layout))
+    counts = _count(dataset)
     for name, spelled in named.items():
         if absent := [label for label in spelled if not counts.get(label)]:
             raise DataError(f"--label {name}={absent[0]}: no image in {folder} has it; there is {_describe(counts)}")
@@ -85,30 +92,53 @@ def match(findings: list[str], named: Labels, folder: Path, layout: str) -> Mapp
     return Mapping(labels, only_model, only_data, registry.remarks(only_model, list(only_data)))
 
 
-def match_positive(positive: str, named: Labels, folder: Path, layout: str) -> Mapping | None:
+def match_positive(positive: str, named: Labels, dataset: Dataset, folder: Path) -> Mapping | None:
     """The one finding that a model of two classes looks for, in a data set of several findings; None in any other."""
-    dataset = _read_all(folder, layout)
     labels = targets.values(dataset.table, _findings(dataset))
     has_several = bool(((labels == 1).sum(axis=1) > 1).any() or not targets.known(labels).all())
     if not has_several:
         return None
     try:
-        return match([positive], {name: each for name, each in named.items() if name == positive}, folder, layout)
+        return match([positive], {name: each for name, each in named.items() if name == positive}, dataset, folder)
     except DataError as error:
         raise DataError(
-            f"the images in {folder} have several findings, and none is the one that the model looks for. {error}",
+            f"the images in {folder} have several findings, and none is the one that the model looks for. "
+            f"{error.headline}",
             error.problems,
         ) from None
 
 
-def read_positive(dataset: Dataset, positive: str, negative: str) -> Dataset:
+def as_findings(dataset: Dataset, mapping: Mapping) -> Dataset:
+    """The images with the model's findings as columns, without those of which none is labelled.
+
+    Of several labels that make up one finding: present if one is, absent if all are.
+    """
+    columns = [_combined(dataset.table, labels) for labels in mapping.labels.values()]
+    values = np.column_stack(columns)
+    labelled = ~np.isnan(values).all(axis=1)
+    others = dataset.table.drop(columns=["label", *targets.of_table(dataset.table)])
+    findings = targets.to_columns(values[labelled], list(mapping.labels))
+    table = pd.concat([others[labelled].reset_index(drop=True), findings], axis=1)
+    left_out = {"no common finding is labelled": int((~labelled).sum())} if not labelled.all() else {}
+    return replace(dataset, table=table, left_out=dataset.left_out | left_out)
+
+
+def _combined(table: pd.DataFrame, labels: list[str]) -> Floats:
+    values = targets.values(table, labels)
+    uncertain = (values == targets.UNCERTAIN).any(axis=1)
+    absent = np.where((values == 0).all(axis=1), 0.0, np.nan)
+    combined: Floats = np.where((values == 1).any(axis=1), 1.0, np.where(uncertain, targets.UNCERTAIN, absent))
+    return combined
+
+
+def as_classes(dataset: Dataset, positive: str, negative: str) -> Dataset:
     """The images where the finding is known, as the two classes of the model."""
     label = dataset.table[f"{targets.PREFIX}{positive}"]
     known = label.isin([0, 1]).fillna(False).to_numpy(bool)
     present = (label[known] == 1).to_numpy(bool)
     table = dataset.table[known].drop(columns=targets.of_table(dataset.table))
     table = table.assign(label=np.where(present, positive, negative)).reset_index(drop=True)
-    left_out = {f"{positive} is uncertain or not labelled": int((~known).sum())} if not known.all() else {}
+    left_out = {f"{positive} is uncertain": int((~known).sum())} if not known.all() else {}
     return replace(dataset, table=table, left_out=dataset.left_out | left_out)
 
 
@@ -197,13 +227,6 @@ def _calibrated(tested: Findings, names: Sequence[str], defined: Sequence[int], 
         if temperature is not None
     ]
     return float(np.mean(losses)) if losses and len(losses) == len(defined) else None
-
-
-def _read_all(folder: Path, layout: str) -> Dataset:
-    """The data set with every label as a finding."""
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder: name the folder that holds the images")
-    return layouts.read(folder, layout, None, None, None, task=targets.MULTI_LABEL)
 
 
 def _findings(dataset: Dataset) -> list[str]:

@@ -35,6 +35,7 @@ PER_CLASS = (
 SUBGROUP_METRICS = PAIR_METRICS = ("accuracy", "sensitivity", "specificity", "f1", "auroc")
 EXTERNAL_METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1", "auroc", "log_loss")
 EXTERNAL_PER_CLASS = ("sensitivity", "specificity", "f1", "auroc")
+EXTERNAL_OF_FINDINGS = ("auroc", "sensitivity", "specificity")
 
 
 @dataclass(frozen=True)
@@ -293,8 +294,12 @@ def _external_test(test: Tree, metrics: Sequence[Metric]) -> ExternalTest:
         run=_run_name(test),
         data_set=_data_set(test),
         facts={name: test[name] for name in ("images", "classes", "overlap", "intervals")}
-        | {"seen": test.get("seen", [])},  # tests of earlier versions say nothing of it
-        rows=[(row, internal.get((row.class_, row.metric))) for row in external if _is_shown(row)],
+        | {"seen": test.get("seen", []), "mapping": test.get("mapping")},  # tests of earlier versions say nothing of it
+        rows=[
+            (row, internal.get((row.class_, row.metric)))
+            for row in external
+            if (_is_shown_of_findings(row) if "task" in test else _is_shown(row))
+        ],
         operating_points=[operating_point(point) for point in test["operating_points"]],
     )
 
@@ -302,6 +307,11 @@ def _external_test(test: Tree, metrics: Sequence[Metric]) -> ExternalTest:
 def _is_shown(row: Metric) -> bool:
     """Accuracy and log loss are shown of all classes together, rates of each class."""
     return row.metric in EXTERNAL_METRICS and (row.class_ != OVERALL) == (row.metric in EXTERNAL_PER_CLASS)
+
+
+def _is_shown_of_findings(row: Metric) -> bool:
+    """Of each finding only what tells most, of their mean everything."""
+    return row.metric in EXTERNAL_OF_FINDINGS or row.class_ == MACRO
 
 
 def _run_name(test: Tree) -> str:
