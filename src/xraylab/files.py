@@ -1,11 +1,13 @@
 """Read and write files, whole or not at all, and always in the same bytes."""
 
+import gzip
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,14 +110,21 @@ def read_yaml(path: Path) -> Any:
 
 
 def read(path: Path, parse: Callable[[IO[str]], T]) -> T:
-    """Parse a text file. Errors: MissingError, and DataError where it is broken."""
+    """Parse a text file, which may be packed by gzip. Errors: MissingError, and DataError where it is broken."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with open_text(path) as file:
             return parse(file)
     except FileNotFoundError:
         raise MissingError(f"{path} does not exist: `dvc repro` makes it") from None
-    except (ValueError, YAMLError) as error:
+    except (ValueError, YAMLError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
+
+
+def open_text(path: Path, errors: str = "strict") -> IO[str]:
+    """Open a text file to be read, unpacked where its name ends in .gz; ends of lines stay as they are."""
+    if path.suffix.lower() == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", errors=errors, newline="")
+    return path.open(encoding="utf-8", errors=errors, newline="")
 
 
 def sha256(path: Path) -> str:

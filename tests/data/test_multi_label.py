@@ -13,7 +13,7 @@ from test_layouts import touch, write
 from xraylab import tables, targets
 from xraylab.data import layouts
 from xraylab.data.layouts.records import Dataset, TableConfig
-from xraylab.errors import DataError
+from xraylab.errors import DataError, ParamsError
 from xraylab.stages import fetch, index, source
 from xraylab.targets import MULTI_LABEL
 
@@ -172,3 +172,64 @@ def test_the_index_has_a_column_per_finding(tmp_path: Path) -> None:
     np.testing.assert_array_equal(values, expected[~np.isnan(expected).all(axis=1)])
     assert set(np.unique(values[~np.isnan(values)])) == {-1, 0, 1}
     assert list(table["label"]) == [targets.joined(row, findings.FINDINGS) for row in values]
+
+
+@pytest.fixture
+def two_sources(tmp_path: Path) -> small.Change:
+    """One that labels Edema and Mass, a column each; and one of joined labels, whose findings are Mass and Effusion."""
+    small.write_images(tmp_path / "wide", FILMS, seed=1)
+    write(tmp_path / "wide", "list.csv", "image,patient,Edema,Mass", "1.png,a,1,0", "2.png,b,-1,", "3.png,b,0,1")
+    small.write_images(tmp_path / "joined", FILMS, seed=2)
+    write(
+        tmp_path / "joined", "list.csv",
+        "image,patient,labels", "1.png,a,mass|Effusion", "2.png,b,Hernia", "3.png,c,Effusion", "4.png,c,mass",
+    )  # fmt: skip
+    sources = [{"name": "one", "path": str(tmp_path / "wide")}, {"name": "other", "path": str(tmp_path / "joined")}]
+
+    def change(tree: small.Tree) -> None:
+        tree["data"].update(source=sources, classes=["Effusion", "Edema", "Mass"], positive=None, task="multi-label")
+
+    return change
+
+
+def test_findings_that_a_source_does_not_label_are_unknown_there(tmp_path: Path, two_sources: small.Change) -> None:
+    _, paths = run(load(small.study(tmp_path / "study", two_sources)), source, fetch, index)
+    table = tables.read(paths.index)
+    assert dict(zip(table["id"], targets.values(table, ["Effusion", "Edema", "Mass"]).tolist(), strict=True)) == {
+        "one/films/1.png": [pytest.approx(np.nan, nan_ok=True), 1, 0],
+        "one/films/2.png": [pytest.approx(np.nan, nan_ok=True), -1, pytest.approx(np.nan, nan_ok=True)],
+        "one/films/3.png": [pytest.approx(np.nan, nan_ok=True), 0, 1],
+        "other/films/1.png": [1, pytest.approx(np.nan, nan_ok=True), 1],
+        "other/films/2.png": [0, pytest.approx(np.nan, nan_ok=True), 0],
+        "other/films/3.png": [1, pytest.approx(np.nan, nan_ok=True), 0],
+        "other/films/4.png": [0, pytest.approx(np.nan, nan_ok=True), 1],
+    }
+    assert list(table["label"]) == ["Edema", "No Finding", "Mass", "Effusion|Mass", "No Finding", "Effusion", "Mass"]
+    assert list(table["patient"][:2]) == ["one/a", "one/b"]
+
+
+def test_a_finding_that_no_source_has_is_refused(tmp_path: Path, two_sources: small.Change) -> None:
+    study = small.study(tmp_path / "study", two_sources)
+    small.edit(study, lambda tree: tree["data"].update(classes=["Effusion", "Edema", "Hernias"]))
+    with pytest.raises(DataError) as caught:
+        run(load(study), source)
+    assert str(caught.value) == (
+        "data.source: no source has an image of Hernias: set data.classes, or the labels of a source:\n"
+        "  - one has Edema (1)\n  - other has Effusion (2)"
+    )
+
+
+def test_what_belongs_to_the_other_task_is_refused(tmp_path: Path, two_sources: small.Change) -> None:
+    study = small.study(tmp_path / "study", two_sources)
+
+    def change(tree: small.Tree) -> None:
+        tree["data"]["source"][0]["ignore"] = "others"
+        tree["data"]["source"][1]["path"] = "demo"
+
+    small.edit(study, change)
+    with pytest.raises(ParamsError) as caught:
+        load(study)
+    assert list(caught.value.problems) == [
+        "data.demo.task: the demo's films are single-label, and data.task is multi-label: set both to the same",
+        "data.source.0.ignore: belongs to task: single-label; here a label that no finding names is not studied",
+    ]

@@ -54,6 +54,9 @@ Labels = dict[str, Annotated[list[str], Field(min_length=1)]]
 Task = Literal["single-label", "multi-label"]
 Uncertain = Literal["ignore", "positive", "negative", "smooth"]
 UncertainPolicy = Uncertain | dict[str, Uncertain]
+Blank = Literal["missing", "negative"]
+Readers = Literal["majority", "any"]
+Views = Annotated[list[Text], Field(min_length=1)] | None
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -77,6 +80,9 @@ class Source(Section):
     table: Text | list[str] | None = None
     columns: Columns | None = None
     patient: Pattern | None = None
+    blank: Blank | None = None
+    readers: Readers | None = None
+    views: Views = None
 
     @property
     def listed(self) -> list[str]:
@@ -101,6 +107,9 @@ class Data(Section):
     labels: Labels | None
     positive: str | None
     uncertain: UncertainPolicy
+    blank: Blank
+    readers: Readers
+    views: Views
     table: Text | list[str] | None
     columns: Columns | None
     patient: Pattern | None
@@ -118,7 +127,7 @@ class Data(Section):
         }
 
     def _inherited(self, source: Source) -> dict[str, Any]:
-        inherited = ("layout", "labels", "table", "columns", "patient")
+        inherited = ("layout", "labels", "table", "columns", "patient", "blank", "readers", "views")
         return {key: getattr(self, key) for key in inherited if key not in source.model_fields_set}
 
     @property
@@ -171,6 +180,11 @@ class Data(Section):
             where = f"source.{number}"
             if names[number] in names[:number]:
                 yield f"{where}.name", f"{source.name} is the name of another source, in upper or lower case"
+            if targets.is_multi(self.task) and source.ignore:
+                yield (
+                    f"{where}.ignore",
+                    f"belongs to task: {targets.SINGLE_LABEL}; here a label that no finding names is not studied",
+                )
             for name in source.labels or {}:
                 if name not in self.classes:
                     yield f"{where}.labels", f"{name} is none of data.classes ({', '.join(self.classes)})"

@@ -10,8 +10,8 @@ from xraylab import plugins
 BUILT_IN: dict[str, list[str]] = {
     "callback": [],
     "layout": [
-        "auto", "class-folders", "tbx11k", "covid-radiography", "covidx", "kermany", "acse4", "nih", "shenzhen",
-        "table",
+        "auto", "class-folders", "tbx11k", "covid-radiography", "covidx", "kermany", "acse4", "nih", "chexpert",
+        "mimic-cxr", "vindr", "padchest", "shenzhen", "table",
     ],
     "loss": ["cross_entropy", "bce", "focal", "asymmetric"],
     "sampler": ["none", "weighted", "stratified", "downsample", "source_balanced"],

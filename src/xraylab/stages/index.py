@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from xraylab import files, tables
-from xraylab.data import layouts, shard_store
+from xraylab.data import shard_store
 from xraylab.data.audit import audit
 from xraylab.data.index import Reading
 from xraylab.data.layouts import multi_source
+from xraylab.data.layouts.records import Dataset
 from xraylab.data.shard_store import ShardStore
 from xraylab.errors import DataError
 from xraylab.params.config import Params
@@ -39,8 +40,7 @@ def run_part(params: Params, paths: Paths, part: Part) -> None:
     shard_store.write_part(reading, ShardStore(paths.shards / "index"), len(names), part)
 
 
-def _read(data: Data, raw: Path) -> layouts.Dataset:
+def _read(data: Data, raw: Path) -> Dataset:
     if configs := multi_source.source_configs(data):
         return multi_source.read({name: raw / name for name in configs}, configs, data.classes)
-    tables = layouts.TableConfig.of(data.table, data.columns)
-    return layouts.read(raw, data.layout, data.classes, data.labels, data.patient, tables, data.task)
+    return multi_source.read_one(raw, data)

@@ -1,18 +1,31 @@
 """Layouts of published data sets: which files are images, of which class, of whom and in which split."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from xraylab import plugins, targets
-from xraylab.data.layouts import annotations, covid, folders, label_tables, multi_label, patients, tuberculosis
+from xraylab.data.layouts import (
+    annotations,
+    chexpert,
+    covid,
+    folders,
+    label_tables,
+    multi_label,
+    padchest,
+    patients,
+    tuberculosis,
+    vindr,
+)
 from xraylab.data.layouts.labels import UNLABELLED, advice, assign_classes, mismatch
 from xraylab.data.layouts.listing import Listing, last, relative, walk
-from xraylab.data.layouts.records import ALL_TABLES, TEXT_FIELDS, Entries, Image, Layout, LayoutConfig
+from xraylab.data.layouts.records import ALL_TABLES, AS_WRITTEN, TEXT_FIELDS, Entries, Image, Layout, LayoutConfig
 from xraylab.data.layouts.records import Dataset as Dataset
+from xraylab.data.layouts.records import LabelRules as LabelRules
 from xraylab.data.layouts.records import TableConfig as TableConfig
-from xraylab.data.names import natural
+from xraylab.data.names import natural, some
 from xraylab.errors import DataError
 
 LAYOUTS: dict[str, Layout] = {
@@ -22,6 +35,10 @@ LAYOUTS: dict[str, Layout] = {
     "kermany": folders.KERMANY,
     "acse4": folders.ACSE4,
     "nih": label_tables.NIH,
+    "chexpert": chexpert.CHEXPERT,
+    "mimic-cxr": chexpert.MIMIC_CXR,
+    "vindr": vindr.VINDR,
+    "padchest": padchest.PADCHEST,
     "shenzhen": tuberculosis.SHENZHEN,
     "table": label_tables.TABLE,
     "class-folders": folders.CLASS_FOLDERS,
@@ -50,16 +67,18 @@ def read(
     patient: str | None,
     tables: TableConfig = ALL_TABLES,
     task: str = targets.SINGLE_LABEL,
+    rules: LabelRules = AS_WRITTEN,
 ) -> Dataset:
     """The images below `raw`, read as the layout `name`, or as the first that fits where it is `auto`.
 
     `classes` None: every label that is there; `labels` None: a class is the label of its name; `patient` is a regular
-    expression with the group patient; `tables` are data.table and data.columns; `task` is data.task.
+    expression with the group patient; `tables` are data.table and data.columns; `task` is data.task, and `rules`
+    are data.blank, data.readers and data.views.
     Errors: MissingError without `raw`, DataError for all that does not fit.
     """
     if name not in ("auto", *layouts()):
         raise DataError(f"there is no layout {name!r}: there is auto, {', '.join(layouts())}")
-    listing, cfg = walk(raw), LayoutConfig.of(classes, labels, tables, task)
+    listing, cfg = walk(raw), LayoutConfig.of(classes, labels, tables, task, rules)
     name, why = _detect(listing, cfg) if name == "auto" else (name, "named by data.layout")
     layout = layouts()[name]
     entries, lines = layout.read(listing, cfg), list[str]()
@@ -67,6 +86,7 @@ def read(
         raise DataError(f"data.layout: {name} needs {layout.needs}; the source has", listing.summary())
     if not layout.own_tables or tables != ALL_TABLES:
         entries, lines = annotations.join_tables(entries, listing, cfg)
+    entries = _of_views(entries, rules.views)
     images, unused, not_studied = _labelled(entries, cfg)
     if images.empty:
         raise DataError(f"data.layout: {name} finds no image with a label; the source has", listing.summary())
@@ -81,9 +101,17 @@ def read(
 def count_labels(raw: Path, dataset: Dataset) -> Counter[str]:
     """Count the images of each label, with 0 for folders of images that may be named after a class."""
     counts = Counter(dict.fromkeys((last(folder) for folder in walk(raw).holding if folder), 0))
-    for label in dataset.table["label"]:
-        counts.update(label.split("|"))
+    if targets.of_table(dataset.table):
+        counts.clear()
+    counts.update(count_table(dataset.table))
     return counts
+
+
+def count_table(table: pd.DataFrame) -> Counter[str]:
+    """Count the images of each label of a data set's table, with 0 for findings that none has."""
+    if columns := targets.of_table(table):
+        return Counter({name.removeprefix(targets.PREFIX): int((table[name] == 1).sum()) for name in columns})
+    return Counter(part for label in table["label"] for part in label.split("|"))
 
 
 def no_classes(listing: Listing, tables: TableConfig) -> DataError:
@@ -103,6 +131,18 @@ def _detect(listing: Listing, cfg: LayoutConfig) -> tuple[str, str]:
     if set(+counts) <= {UNLABELLED}:
         raise no_classes(listing, cfg.tables)
     raise DataError(f"{mismatch(counts, cfg)} Set data.classes or data.labels:", advice(counts, cfg))
+
+
+def _of_views(entries: Entries, views: tuple[str, ...] | None) -> Entries:
+    """The images of these views; the others are counted. Errors: DataError where none is left."""
+    if views is None:
+        return entries
+    images = [image for image in entries.images if image.view in views]
+    other = Counter(f"view {image.view or 'unknown'}" for image in entries.images if image.view not in views)
+    if not images:
+        counts = some([f"{reason} ({count})" for reason, count in other.items()], 20)
+        raise DataError(f"data.views: no image has the view {' or '.join(views)}; the source has {counts}")
+    return replace(entries, images=images, left_out=entries.left_out + other)
 
 
 def _labelled(entries: Entries, cfg: LayoutConfig) -> tuple[pd.DataFrame, Counter[str], dict[str, int]]:

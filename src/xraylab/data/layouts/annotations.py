@@ -133,8 +133,8 @@ def _named(listing: Listing, names: tuple[str, ...]) -> list[str]:
 def _names_files(listing: Listing, path: str) -> bool:
     """Return whether an unreadable table looks like a table of images."""
     try:
-        header = sheets.read_header(listing.raw / path) if path.lower().endswith((".csv", ".tsv")) else []
-    except OSError:
+        header = sheets.read_header(listing.raw / path) if path.lower().endswith((".csv", ".tsv", ".csv.gz")) else []
+    except (OSError, EOFError):
         return False
     keys = {spelling_key(name) for name in header}
     other_columns = {key for kind in COLUMNS if kind != "file" for key in COLUMNS[kind]}

@@ -102,15 +102,15 @@ def _images(table: Table, listing: Listing, cfg: LayoutConfig) -> tuple[list[Ima
     paths, missing = listing.finder.find(names, table.folder, table.name)
     rows = [(row, paths[name]) for row, name in zip(table.rows, names, strict=True) if name in paths]
     columns = finding_columns(table, cfg)
-    images = [_image(row, path, table, _marks(row, table, columns)) for row, path in rows]
+    images = [_image(row, path, table, _marks(row, table, columns, cfg.rules.blank)) for row, path in rows]
     return merge_rows(join_labels(images) if cfg.is_multi else images, table.name), missing
 
 
-def _marks(row: Row, table: Table, columns: dict[str, str]) -> Marks | None:
+def _marks(row: Row, table: Table, columns: dict[str, str], blank: str) -> Marks | None:
     if not columns:
         return None
     cells = {label: row.cells.get(name, "") for label, name in columns.items()}
-    return multi_label.read_marks(cells, f"{table.name}, line {row.line}")
+    return multi_label.read_marks(cells, f"{table.name}, line {row.line}", blank)
 
 
 def _image(row: Row, path: str, table: Table, marks: Marks | None) -> Image:

@@ -15,7 +15,7 @@ from xraylab.data.names import natural, some
 from xraylab.errors import DataError, MissingError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")
-TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx", ".parquet")
+TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx", ".parquet", ".csv.gz")
 LEFT_BY_SYSTEMS = {"__MACOSX", "Thumbs.db"}
 NO_SUFFIX = re.compile(r"[^.]+|[0-9.]+")
 """A file without a suffix, or called by a DICOM UID: an image where a table names it."""

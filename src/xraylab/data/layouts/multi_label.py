@@ -92,7 +92,7 @@ def _combined(marks: list[int | None]) -> float:
 
 
 def _refuse_absent(findings: list[str], counts: Counter[str], cfg: LayoutConfig) -> None:
-    absent = [name for name in findings if not any(counts[label] for label in cfg.labels_of(name))]
+    absent = [name for name in findings if not any(label in counts for label in cfg.labels_of(name))]
     if cfg.classes is None or not absent:
         return
     lines = [f"no image has {name}{_spelled(name, cfg)}" for name in absent]
@@ -104,17 +104,23 @@ def _spelled(name: str, cfg: LayoutConfig) -> str:
     return "" if labels == [name] else f", which is {', '.join(labels)} in data.labels"
 
 
-def read_marks(cells: dict[str, str], where: str) -> Marks:
-    """Label -> mark, of the cells of a row. Errors: DataError for a cell that is none."""
+def read_marks(cells: dict[str, str], where: str, blank: str) -> Marks:
+    """Label -> mark, of the cells of a row; `blank` is data.blank. Errors: DataError for a cell that is none."""
     marks: Marks = {}
     for label, cell in cells.items():
         text = cell.lower()
         if text in EMPTY:
+            marks |= {label: 0} if blank == "negative" else {}
             continue
         if text not in CELLS:
             raise DataError(f"{where}: {label} is {cell!r}, not 1, 0, -1 (uncertain) or empty (not labelled)")
         marks[label] = CELLS[text]
     return marks
+
+
+def positive(marks: Marks) -> str:
+    """The labels that are there, joined."""
+    return targets.SEPARATOR.join(label for label, mark in marks.items() if mark == 1)
 
 
 def are_marks(cells: Iterable[str]) -> bool:

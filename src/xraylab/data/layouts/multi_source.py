@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
+from xraylab import targets
 from xraylab.data import layouts
 from xraylab.data.layouts.labels import (
     UNLABELLED,
@@ -18,7 +19,7 @@ from xraylab.data.layouts.labels import (
     quoted,
     same_spelling,
 )
-from xraylab.data.layouts.records import UNKNOWN, Dataset, TableConfig
+from xraylab.data.layouts.records import UNKNOWN, Dataset, LabelRules, TableConfig
 from xraylab.data.names import natural, some
 from xraylab.errors import DataError, speaking_of
 from xraylab.params.data import Data
@@ -38,6 +39,8 @@ class SourceConfig(NamedTuple):
     ignore: Literal["others"] | list[str]
     patient: str | None
     tables: TableConfig
+    task: str
+    rules: LabelRules
 
 
 def source_configs(data: Data) -> dict[str, SourceConfig]:
@@ -51,9 +54,17 @@ def source_configs(data: Data) -> dict[str, SourceConfig]:
             each.ignore or [],
             each.patient,
             TableConfig.of(each.table, each.columns),
+            data.task,
+            LabelRules.of(each.blank or data.blank, each.readers or data.readers, each.views),
         )
         for key, each in data.sources.items()
     }
+
+
+def read_one(raw: Path, data: Data) -> Dataset:
+    """The images of a single source. Errors: DataError for all that does not fit."""
+    tables, rules = TableConfig.of(data.table, data.columns), LabelRules.of(data.blank, data.readers, data.views)
+    return layouts.read(raw, data.layout, data.classes, data.labels, data.patient, tables, data.task, rules)
 
 
 def source_names(addresses: Sequence[str]) -> list[str]:
@@ -77,22 +88,28 @@ def read(raw: Mapping[str, Path], configs: dict[str, SourceConfig], classes: lis
 
 def refuse_absent_classes(datasets: dict[str, Dataset], classes: list[str]) -> None:
     """Errors: DataError for classes that no source has."""
-    present = {label for dataset in datasets.values() for label in dataset.table["label"]}
+    present = {label for dataset in datasets.values() for label in +layouts.count_table(dataset.table)}
     if absent := [name for name in classes if name not in present]:
         raise DataError(
             f"data.source: no source has an image of {some(absent)}: set data.classes, or the labels of a source:",
-            [f"{name} has {_counts(dataset.table['label'])}" for name, dataset in datasets.items()],
+            [f"{name} has {_counts(layouts.count_table(dataset.table))}" for name, dataset in datasets.items()],
         )
 
 
 def read_source(raw: Path, cfg: SourceConfig, classes: list[str]) -> Dataset:
-    """One source, of which each label must be in a class, or be ignored. Errors: DataError."""
+    """One source, of which each label must be in a class, or be ignored. Errors: DataError.
+
+    With several findings per image, labels that no finding names are not studied, and findings that the source does not
+    label are unknown there.
+    """
     with speaking_of(cfg.key):
-        every = layouts.read(raw, cfg.layout, None, None, None, cfg.tables)
+        every = layouts.read(raw, cfg.layout, None, None, None, cfg.tables, cfg.task, cfg.rules)
         counts = layouts.count_labels(raw, every)
         del counts[UNLABELLED]
         labels = _match_labels(cfg, classes, counts)
-        dataset = layouts.read(raw, cfg.layout, list(labels), labels, cfg.patient, cfg.tables)
+        dataset = layouts.read(raw, cfg.layout, list(labels), labels, cfg.patient, cfg.tables, cfg.task, cfg.rules)
+        if targets.is_multi(cfg.task):
+            return dataset
         unused = every.table["label"][~every.table["path"].isin(set(dataset.table["path"]))]
         _refuse_unknown_labels(unused, labels, cfg)
     return dataset
@@ -101,8 +118,10 @@ def read_source(raw: Path, cfg: SourceConfig, classes: list[str]) -> Dataset:
 def concat(datasets: dict[str, Dataset], classes: list[str], top: Path) -> Dataset:
     """The sources' images: ids, paths and patients begin with the source's name, which is their `source`."""
     table = pd.concat([_prefix(dataset.table, name) for name, dataset in datasets.items()], ignore_index=True)
-    rank = {name: number for number, name in enumerate(classes)}
-    order = sorted(range(len(table)), key=lambda row: (rank[table["label"][row]], natural(table["id"][row])))
+    columns = targets.of_table(table)
+    table = table[[*table.columns.drop(columns), *(name for name in targets.columns(classes) if name in columns)]]
+    rank = {} if columns else {name: number for number, name in enumerate(classes)}
+    order = sorted(range(len(table)), key=lambda row: (rank.get(table["label"][row], 0), natural(table["id"][row])))
     patients = {name: dataset.patients for name, dataset in datasets.items()}
     return Dataset(
         layout=_summarize({name: dataset.layout for name, dataset in datasets.items()}),
@@ -114,6 +133,7 @@ def concat(datasets: dict[str, Dataset], classes: list[str], top: Path) -> Datas
         missing=[f"{name}/{path}" for name, dataset in datasets.items() for path in dataset.missing],
         tables=[f"{name}: {line}" for name, dataset in datasets.items() for line in dataset.tables],
         patients_by_source=patients,
+        not_studied=dict(sum((Counter(dataset.not_studied) for dataset in datasets.values()), Counter[str]())),
     )
 
 
@@ -205,8 +225,8 @@ def _labels_to_paste(labels: Labels, more: Counter[str]) -> str:
     return as_yaml(extended)
 
 
-def _counts(labels: pd.Series) -> str:
-    return ", ".join(f"{label} ({count})" for label, count in labels.value_counts(sort=False).items())
+def _counts(labels: Counter[str]) -> str:
+    return ", ".join(f"{label} ({count})" for label, count in labels.items())
 
 
 def _summarize(by_source: dict[str, str]) -> str:

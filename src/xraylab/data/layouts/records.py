@@ -19,7 +19,7 @@ UNKNOWN = "unknown"
 
 SPLITS = {
     "train": "train", "training": "train",
-    "val": "valid", "valid": "valid", "validation": "valid",
+    "val": "valid", "valid": "valid", "validation": "valid", "validate": "valid",
     "test": "test", "testing": "test",
 }  # fmt: skip
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
@@ -102,6 +102,22 @@ class TableConfig(NamedTuple):
 ALL_TABLES = TableConfig(None, ())
 
 
+class LabelRules(NamedTuple):
+    """data.blank, data.readers and data.views: how labels are read, and of which images."""
+
+    blank: str = "missing"  # or negative
+    readers: str = "majority"  # or any
+    views: tuple[str, ...] | None = None  # None: all
+
+    @classmethod
+    def of(cls, blank: str, readers: str, views: list[str] | None) -> "LabelRules":
+        """As params.yaml writes them."""
+        return cls(blank, readers, None if views is None else tuple(map(parse_view, views)))
+
+
+AS_WRITTEN = LabelRules()
+
+
 @dataclass(frozen=True)
 class LayoutConfig:
     """The classes in order (None: every label is one), and the class of each of the data's labels."""
@@ -110,6 +126,7 @@ class LayoutConfig:
     by_label: dict[str, str]
     tables: TableConfig = ALL_TABLES
     task: str = targets.SINGLE_LABEL
+    rules: LabelRules = AS_WRITTEN
 
     @classmethod
     def of(
@@ -118,13 +135,14 @@ class LayoutConfig:
         labels: dict[str, list[str]] | None,
         tables: TableConfig = ALL_TABLES,
         task: str = targets.SINGLE_LABEL,
+        rules: LabelRules = AS_WRITTEN,
     ) -> "LayoutConfig":
         """The classes with the labels that make them up; without `labels` a class is the label of its name."""
         if labels is None:
-            labels = {name: [name] for name in classes or []}
-            return cls(None if classes is None else tuple(classes), {name: name for name in labels}, tables, task)
+            by_label = {name: name for name in classes or []}
+            return cls(None if classes is None else tuple(classes), by_label, tables, task, rules)
         by_label = {label: name for name, spelled in labels.items() for label in spelled}
-        return cls(tuple(labels if classes is None else classes), by_label, tables, task)
+        return cls(tuple(labels if classes is None else classes), by_label, tables, task, rules)
 
     @property
     def is_multi(self) -> bool:

@@ -52,7 +52,7 @@ def read_header(path: Path) -> list[str]:
 
 def read_titles(path: Path) -> list[str]:
     """The names of a CSV's columns as they are written."""
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:  # strictly only where it is read wholly
+    with files.open_text(path, errors="replace") as file:  # strictly only where it is read wholly
         return _titles(file.readline())
 
 

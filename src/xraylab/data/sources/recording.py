@@ -104,7 +104,6 @@ def _describe(
 
 def _refuse_unfit(data: Data, source: Path) -> None:
     """Classes, labels, tables and patients that do not fit the source, before anything of it is copied."""
-    tables = layouts.TableConfig.of(data.table, data.columns)
     with sources.previewed(source) as folder:
         if folder:
-            layouts.read(folder, data.layout, data.classes, data.labels, data.patient, tables, data.task)
+            multi_source.read_one(folder, data)
