@@ -188,6 +188,7 @@ def two_sources(tmp_path: Path) -> small.Change:
 
     def change(tree: small.Tree) -> None:
         tree["data"].update(source=sources, classes=["Effusion", "Edema", "Mass"], positive=None, task="multi-label")
+        tree["loss"].update(name="bce")
 
     return change
 
