@@ -6,16 +6,19 @@ import os
 import subprocess
 import sys
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
 
 import finished_study
+import numpy as np
+import pandas as pd
 import pytest
 import small
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 from statsmodels.stats.contingency_tables import mcnemar
 
-from xraylab import code, files, tables, template
+from xraylab import code, files, tables, targets, template
 from xraylab.errors import DataError, MissingError, ParamsError
 from xraylab.params import config
 from xraylab.paths import Paths
@@ -267,6 +270,22 @@ def test_metrics_of_pooled_folds_and_of_each_class_are_found() -> None:
     found = comparison.published(presets.read("covid4"), {}, comparison.mean_metrics(rows), {})
     here = {row["cells"][0]: row["here"] for row in found["rows"]}
     assert here == {"covid": [], "lung_opacity": [], "pneumonia": [None, 0.5, None, None, None], "normal": []}
+
+
+def test_a_column_of_a_published_table_can_be_of_an_experiment_of_its_own() -> None:
+    metrics = [["adam", "best", "row", "fpr"], ["best", "row", "fpr"], None, None, None]
+    covid4 = presets.read("covid4")
+    preset = replace(covid4, results=covid4.results | {"metrics": metrics})
+    rows = [spread("baseline", "covid", "fpr", 0.25), spread("adam", "covid", "fpr", 0.125)]
+    found = comparison.published(preset, {}, comparison.mean_metrics(rows), {})
+    assert found["rows"][0]["here"] == [0.125, 0.25, None, None, None]
+
+
+def test_images_of_a_study_are_counted_by_class_or_by_finding() -> None:
+    labels = np.array([[1, 0, 1], [1, np.nan, -1], [0, 0, 0]])
+    table = targets.to_columns(labels, ["Mass", "Hernia", "Edema"])
+    assert comparison.image_counts(table, ["Mass", "Hernia", "Edema"]) == {"Mass": 2, "Hernia": 0, "Edema": 1}
+    assert comparison.image_counts(pd.DataFrame({"label": ["TB", "TB", "Healthy"]}), []) == {"TB": 2, "Healthy": 1}
 
 
 @pytest.mark.parametrize("name", PRESETS)
