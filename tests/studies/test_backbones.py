@@ -96,6 +96,19 @@ def test_the_experiments_hold_whatever_the_sections_say(schedule: str, tmp_path:
     assert [each for each in config.unused_overrides(params) if "rad-dino" in each] == []
 
 
+@pytest.mark.usefixtures("two_here")
+def test_backbones_join_a_study_of_several_findings(tmp_path: Path) -> None:
+    study = small.study(tmp_path / "s")
+    scaffold.use(study, "nih14", None, published=False, force=True)
+    scaffold.use(study, "backbones", None, published=False, force=False)
+    params = config.read(study / "params.yaml")
+    assert list(params.experiments)[:3] == ["densenet121", "resnet50", "txrv-densenet121-nih-probe"]
+    probe, tuned = (params.experiment(f"rad-dino-{kind}") for kind in ("probe", "tuned"))
+    assert (probe.train.schedule, probe.augment.p_hflip, probe.loss.name) == ("plateau", 0.0, "bce")
+    assert (tuned.train.schedule, tuned.augment.p_hflip, tuned.model.channels) == ("fine_tune", 0.5, 3)
+    assert params.study.preset == "nih14"
+
+
 def test_without_any_weights_nothing_is_written_and_the_error_says_where_they_belong(
     weights_folder: Path, tmp_path: Path
 ) -> None:

@@ -281,6 +281,25 @@ def test_a_column_of_a_published_table_can_be_of_an_experiment_of_its_own() -> N
     assert found["rows"][0]["here"] == [0.125, 0.25, None, None, None]
 
 
+def test_published_aurocs_of_findings_stand_beside_the_measured() -> None:
+    preset = presets.read("nih14")
+    rows = [
+        spread("densenet121", "Hernia", "auroc", 0.75),
+        spread("resnet50", "Hernia", "auroc", 0.625),
+        spread("resnet50", "macro", "auroc", 0.5),
+        spread("resnet50", "Hernia", "auprc", 0.125),
+    ]
+    found = comparison.published(preset, preset.data["images"] | {"Hernia": 86}, comparison.mean_metrics(rows), {})
+    here = {row["cells"][0]: row["here"] for row in found["rows"]}
+    assert {name: metrics for name, metrics in here.items() if metrics} == {
+        "Hernia": [0.625, 0.75], "macro": [0.5, None]
+    }  # fmt: skip
+    assert found["counts"] == (
+        "The number of images per class in the test split matches the publication, but the published AUROCs are of "
+        "other test patients, drawn at random, so that differences of a few hundredths say nothing."
+    )
+
+
 def test_images_of_a_study_are_counted_by_class_or_by_finding() -> None:
     labels = np.array([[1, 0, 1], [1, np.nan, -1], [0, 0, 0]])
     table = targets.to_columns(labels, ["Mass", "Hernia", "Edema"])
@@ -296,12 +315,19 @@ def test_a_presets_texts_and_tables_are_whole(name: str) -> None:
     assert {len(row) for row in results["rows"]} == {len(results["columns"])}
     assert len(results.get("metrics", results["columns"][1:])) == len(results["columns"]) - 1
     classes, row_names = preset.published["data"]["classes"], {row[0] for row in results["rows"]}
-    for checkpoint, of, _ in filter(None, results.get("metrics", [])):
+    experiments = preset.values(published=False)["experiments"]
+    for *experiment, checkpoint, of, _ in filter(None, results.get("metrics", [])):
+        assert set(experiment) <= set(experiments)
         assert checkpoint in ("best", "last")
         assert of in ("overall", "row", *classes)
-        assert of != "row" or row_names == set(classes)
-    experiments = preset.values(published=False)["experiments"]
+        assert of != "row" or row_names - {"macro"} == set(classes)
     assert results.get("experiment", "baseline") in {*experiments, "baseline"}
+
+
+def test_the_means_of_nih14_are_those_of_its_columns() -> None:
+    *findings, (name, *means) = presets.read("nih14").results["rows"]
+    assert name == "macro"
+    assert means == [round(float(np.mean(column)), 4) for column in list(zip(*findings, strict=True))[1:]]
 
 
 def test_the_report_shows_the_published_study(tmp_path: Path) -> None:
