@@ -38,7 +38,7 @@ def external_test(
     layout: Layout = "auto",
     label: Annotated[
         list[str] | None,
-        typer.Option(metavar="CLASS=LABEL", help="The label of a class in PATH, if it differs; repeatable."),
+        typer.Option(metavar="CLASS=LABEL", help="The label of a class or finding in PATH, if it differs; repeatable."),
     ] = None,
     json: Annotated[
         Path | None, typer.Option(help="Write the result to this file instead of reports/external/.")
@@ -63,13 +63,20 @@ def predict_images(
     csv: Annotated[Path, typer.Option(help="Where to write the table.")] = Path("classified.csv"),
     submission: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN,COLUMN", help="Write only file name and class, under this header: Id,Label."),
+        typer.Option(
+            metavar="COLUMN,COLUMN",
+            help="Write only file name and class, under this header: Id,Label; or of several findings the "
+            "probabilities: Id,Mass.",
+        ),
     ] = None,
     numbers: Annotated[
         bool, typer.Option("--numbers", help="Write each class as its index in data.classes, from 0.")
     ] = False,
 ) -> None:
-    """Classify X-rays without labels, by the mean probabilities of trained runs; also called `classify`."""
+    """Classify X-rays without labels, by the mean probabilities of trained runs; also called `classify`.
+
+    With several findings per image: the probability of each, and whether it reaches the threshold from validation.
+    """
     from xraylab.predict import classify
 
     print_lines(classify.run(*read_study(), [run, *(others or [])], path, csv, submission, numbers))

@@ -13,7 +13,7 @@ from xraylab import files, shards, tables, targets
 from xraylab.data import augment
 from xraylab.data.image_cache import Normalise, Rows, network_input
 from xraylab.errors import DataError
-from xraylab.evaluate.operating_points import threshold_curve, youden
+from xraylab.evaluate.multi_label.samples import fit_thresholds
 from xraylab.explain import selection
 from xraylab.explain.pictures import Gray
 from xraylab.explain.saliency import Method, Saliency
@@ -25,7 +25,6 @@ from xraylab.shards import Images
 from xraylab.targets import Values
 
 CHECKPOINT, SPLIT = "best", "test"
-THRESHOLD = 0.5  # where no validation images tell a better one
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class Findings:
     truth: Values
     """(test images, findings)."""
     thresholds: dict[str, float]
-    """Finding -> the probability from which it is predicted, fixed on the run's own validation images."""
+    """Finding -> the probability from which it is predicted, of the highest Youden index on the validation images."""
     shown: list[str]
 
     @classmethod
@@ -130,16 +129,8 @@ class Findings:
         """`tested` and `valid`: predictions of the splits; `shown` as in `Target.load`."""
         by_id = index.set_index("id")
         truth, of_valid = (targets.values(by_id.loc[part["id"]], findings) for part in (tested, valid))
-        thresholds = {
-            name: _threshold(valid[f"p_{name}"].to_numpy(float), of_valid[:, number])
-            for number, name in enumerate(findings)
-        }
+        known = np.where(targets.known(of_valid), of_valid, np.nan)
+        fitted = fit_thresholds(known, valid[[f"p_{name}" for name in findings]].to_numpy(float))
+        thresholds = dict(zip(findings, fitted.tolist(), strict=True))
         chosen = selection.most_frequent(truth, findings, shown) if isinstance(shown, int) else shown
         return cls(truth, thresholds, chosen)
-
-
-def _threshold(p: Values, label: Values) -> float:
-    """That of the highest Youden index, or 0.5 where no two kinds of images are there to tell apart."""
-    known = targets.known(label)
-    curve = threshold_curve(label[known] == 1, p[known])
-    return THRESHOLD if curve is None else youden(curve)

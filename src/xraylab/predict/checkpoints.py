@@ -151,7 +151,7 @@ def find_runs(paths: Paths, names: Sequence[str]) -> list[TrainedModel]:
             runs.setdefault(run.folder, run)
     first, *rest = runs.values()
     for run in rest:
-        if run.classes != first.classes:
+        if (run.task, run.classes) != (first.task, first.classes):
             raise DataError(f"{first.name} and {run.name} know other classes: `dvc repro` trains them anew")
     return [first, *rest]
 
