@@ -217,11 +217,11 @@ def test_pairs_of_an_image_without_patient_go_together() -> None:
 
 def test_a_mean_with_a_finding_of_too_few_patients_has_no_interval_and_says_which() -> None:
     findings = _findings(3)
-    findings.labels[:, 1] = np.where(np.arange(len(findings.labels)) < 3, 1.0, 0.0)
+    findings.labels[:, 1] = np.where(np.arange(len(findings.labels)) < 2, 1.0, 0.0)
     row = _macro(findings, "auroc")
     assert row.value is not None
     assert row.interval is None
-    assert row.why == "only 2 patients with B; at least 5 are needed"
+    assert row.why == "only 1 patient with B; at least 2 are needed"
 
 
 def test_prevalences_are_of_each_finding() -> None:

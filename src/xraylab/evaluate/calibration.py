@@ -211,7 +211,10 @@ def calibration_curve(judged_images: Judged, confidence: float) -> pd.DataFrame:
     if _reason_against_fit(judged_images) or len(np.unique(logit)) <= SPLINE_DF:
         return pd.DataFrame(columns=columns)
     basis = patsy.dmatrix(f"cr(x, df={SPLINE_DF}) - 1", {"x": logit})
-    fit = _fit(judged_images, np.asarray(basis))
+    try:
+        fit = _fit(judged_images, np.asarray(basis))
+    except np.linalg.LinAlgError:  # so few images have the outcome that parts of the spline have no variance
+        return pd.DataFrame(columns=columns)
     lowest, highest = np.percentile(judged_images.probability, CURVE_RANGE)
     points = np.linspace(lowest, highest, CURVE_POINTS)
     (design,) = patsy.build_design_matrices([basis.design_info], {"x": _logit(points)})

@@ -1,13 +1,13 @@
 """Experiments against the baseline, and the two best against each other, in numbers and in words that claim no more."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
 from xraylab.evaluate import power
-from xraylab.evaluate.config import EvalConfig
+from xraylab.evaluate.config import MACRO, EvalConfig
 from xraylab.evaluate.operating_points import Rule, threshold_curve
 from xraylab.evaluate.predictions import Run, Study
 from xraylab.evaluate.significance import METRICS, Difference, compare_repeats, compare_runs, holm
@@ -49,6 +49,7 @@ class Comparison:
     chosen_on_test: bool
     result: Difference
     point: str | None = None  # the operating point at which images were called
+    class_: str | None = None  # of a multi-label study: a finding, or MACRO
     role: str = EXPLORATORY
     p_holm: float | None = None  # corrected for `tests` differences
     tests: int = 0
@@ -65,18 +66,35 @@ def compare_experiments(study: Study, top_two: Sequence[str], ranked_on: str, cf
     are the comparisons that are there already.
     """
     runs = study.by_experiment
-    pairs = [(name, study.baseline, BASELINE) for name in runs if name != study.baseline]
-    if study.baseline not in top_two:
+
+    def compare(first: str, second: str, kind: str) -> list[Comparison]:
+        return _compare(runs[first], runs[second], kind, study.folds, cfg)
+
+    return compare_pairs(list(runs), study.baseline, top_two, ranked_on, cfg, compare)
+
+
+def compare_pairs(
+    experiments: Sequence[str],
+    baseline: str,
+    top_two: Sequence[str],
+    ranked_on: str,
+    cfg: EvalConfig,
+    compare: Callable[[str, str, str], list[Comparison]],
+) -> list[Comparison]:
+    """What `compare` says of two experiments and the kind of their comparison, of all pairs, corrected."""
+    pairs = [(name, baseline, BASELINE) for name in experiments if name != baseline]
+    if baseline not in top_two:
         pairs.append((top_two[0], top_two[1], TOP_TWO))
-    rows = []
+    primary: list[Comparison] = []
+    rest: list[Comparison] = []
     for first, second, kind in pairs:
         on_test = kind == TOP_TWO and ranked_on == "test"
-        rows += [replace(row, chosen_on_test=row.chosen_on_test or on_test)
-                 for row in _compare(runs[first], runs[second], kind, study.folds, cfg)]  # fmt: skip
-    primary = [row for row in rows if (row.kind, row.result.metric) == (BASELINE, cfg.primary)]
-    rest = [row for row in rows if (row.kind, row.result.metric) != (BASELINE, cfg.primary)]
+        for row in compare(first, second, kind):
+            key = row.kind, row.result.metric, row.class_ or MACRO
+            role = primary if key == (BASELINE, cfg.primary, MACRO) else rest
+            role.append(replace(row, chosen_on_test=row.chosen_on_test or on_test))
     rows = _conclude(primary, PRIMARY, cfg) + _conclude(rest, EXPLORATORY, cfg)
-    if study.baseline in top_two:
+    if baseline in top_two:
         rows += [replace(row, kind=TOP_TWO) for row in rows if {row.first, row.second} == set(top_two)]
     return rows
 
@@ -161,7 +179,7 @@ def describe(row: Comparison, confidence: float) -> str:
     With one repeat it is about the two trained networks, with several about the settings. What is exploratory says so.
     """
     begin = "Exploratory: " if row.role == EXPLORATORY else ""
-    name, once = METRICS[row.result.metric], row.about == NETWORKS
+    name, once = _metric_name(row), row.about == NETWORKS
     if row.result.difference is None:
         return f"{begin}{row.first} and {row.second} have no {name} to compare."
     first, second = (f"{each}’s" if once else each for each in (row.first, row.second))
@@ -172,6 +190,11 @@ def describe(row: Comparison, confidence: float) -> str:
     numbers = f"{name} {row.result.difference:+z.3f}{_interval(row.result, confidence)}, {_p(row)}"
     mark = CHOSEN_ON_TEST if row.chosen_on_test else ""
     return f"{begin}{networks}{first} {claim}: {numbers}{_margin(row)}{mark}."
+
+
+def _metric_name(row: Comparison) -> str:
+    name = METRICS[row.result.metric]
+    return name if row.class_ is None else f"macro {name}" if row.class_ == MACRO else f"{name} of {row.class_}"
 
 
 def _interval(result: Difference, confidence: float) -> str:

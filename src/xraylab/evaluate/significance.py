@@ -7,7 +7,7 @@ freedom after Satterthwaite. With folds every run tests other patients: the t te
 (2003) 239), over folds and rounds as in Bouckaert and Frank (PAKDD 2004, LNCS 3056, 3).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -69,9 +69,9 @@ class Difference:
     second_alone_right: int | None = None
 
 
-def compared_metrics(cfg: EvalConfig) -> dict[str, Key]:
+def compared_metrics(cfg: EvalConfig, among: Collection[str] = tuple(METRICS)) -> dict[str, Key]:
     """What experiments are compared by: metrics of the positive class, or the mean over classes."""
-    names = [name for name in METRICS if cfg.positive is not None or name not in OF_TWO]
+    names = [name for name in METRICS if name in among and (cfg.positive is not None or name not in OF_TWO)]
     return {name: Key(OVERALL if name in OF_ALL else cfg.main_class, name) for name in names}
 
 
@@ -88,21 +88,23 @@ def holm(ps: npt.ArrayLike) -> Floats:
     return corrected
 
 
-def compare_runs(first: Sample, second: Sample, cfg: EvalConfig) -> list[Difference]:
-    """The differences first - second of two trained networks. Both samples hold the same images in one order."""
+def compare_runs(
+    first: Sample, second: Sample, cfg: EvalConfig, names: Collection[str] = tuple(METRICS)
+) -> list[Difference]:
+    """The differences first - second of two trained networks. Both samples have the same images in one order."""
     jackknives = [Jackknife(sample, cfg) for sample in (first, second)]
     values = [compute_metrics(sample, cfg) for sample in (first, second)]
     matrices = [unit_matrices(sample, sample.predicted, len(cfg.classes)) for sample in (first, second)]
     swaps = swap_units(matrices[0], matrices[1], cfg.n_permutations, cfg.seed)
     swapped = [matrix_metrics(each, cfg) for each in (swaps.first, swaps.second)]
     rows = []
-    for name, key in compared_metrics(cfg).items():
-        row = _untested(name, values[0][key] - values[1][key])
+    for name, key in compared_metrics(cfg, names).items():
+        row = untested(name, values[0][key] - values[1][key])
         why = too_few_patients(first, key, cfg)
         if row.difference is None or why:
             rows.append(replace(row, why=why or None))
             continue
-        apart = _influence_on_difference([each.influence(key) for each in jackknives])
+        apart = influence_on_difference([each.influence(key) for each in jackknives])
         if name == "auroc":
             rows.append(_delong_test(row, apart, first.units.clustered, cfg.confidence))
             continue
@@ -115,15 +117,19 @@ def compare_runs(first: Sample, second: Sample, cfg: EvalConfig) -> list[Differe
 
 
 def compare_repeats(
-    first: Sequence[Sample], second: Sequence[Sample], cfg: EvalConfig, folds: int | None
+    first: Sequence[Sample],
+    second: Sequence[Sample],
+    cfg: EvalConfig,
+    folds: int | None,
+    names: Collection[str] = tuple(METRICS),
 ) -> list[Difference]:
-    """As `compare_runs`, of the mean over repeats; `first` and `second` hold the repeats in one order."""
+    """As `compare_runs`, of the mean over repeats; `first` and `second` have the repeats in one order."""
     values = [[compute_metrics(sample, cfg) for sample in runs] for runs in (first, second)]
     jackknives = [[Jackknife(sample, cfg) for sample in runs] for runs in (first, second)]
     rows = []
-    for name, key in compared_metrics(cfg).items():
+    for name, key in compared_metrics(cfg, names).items():
         one, other = (np.array([each[key] for each in runs]) for runs in values)
-        row = _untested(name, float(one.mean() - other.mean()))
+        row = untested(name, float(one.mean() - other.mean()))
         if row.difference is not None:
             if len(one) > 1:
                 row = replace(row, first_sd=float(one.std(ddof=1)), second_sd=float(other.std(ddof=1)))
@@ -131,19 +137,19 @@ def compare_repeats(
             if why:
                 row = replace(row, why=why)
             elif folds:
-                row = _test_over_folds(row, one - other, folds, cfg.confidence)
+                row = t_test_over_folds(row, one - other, folds, cfg.confidence)
             else:
                 influences = [[each.influence(key) for each in runs] for runs in jackknives]
-                row = _test_over_seeds(row, [one, other], influences, cfg.confidence)
+                row = t_test_over_seeds(row, [one, other], influences, cfg.confidence)
         rows.append(row)
     return rows
 
 
-def _untested(metric: str, difference: float) -> Difference:
+def untested(metric: str, difference: float) -> Difference:
     return Difference(metric, None if np.isnan(difference) else float(difference))
 
 
-def _t_test(row: Difference, difference: float, spread: Spread, confidence: float) -> Difference:
+def t_test(row: Difference, difference: float, spread: Spread, confidence: float) -> Difference:
     """With interval and two-sided p of `difference`, from Student's t."""
     error = float(np.sqrt(spread.variance))
     low, high = _around(difference, t_quantile(spread.freedom, confidence) * error)
@@ -151,7 +157,7 @@ def _t_test(row: Difference, difference: float, spread: Spread, confidence: floa
     return replace(row, ci_low=low, ci_high=high, p=p, error=error, freedom=spread.freedom, seeds_error=0.0)
 
 
-def _influence_on_difference(pair: Sequence[Influence | None]) -> Influence | None:
+def influence_on_difference(pair: Sequence[Influence | None]) -> Influence | None:
     """Of each patient on first less second, without what rounding alone leaves; None where nothing varies."""
     first, second = pair
     if first is None or second is None:
@@ -166,7 +172,7 @@ def _delong_test(row: Difference, apart: Influence | None, clustered: bool, conf
     row = replace(row, test="paired DeLong" + (" of patients (Obuchowski)" if clustered else ""))
     if apart is None or row.difference is None:
         return replace(row, why=NO_DIFFERENCE)
-    return _t_test(row, row.difference, Spread(variance(apart), degrees_of_freedom(apart)), confidence)
+    return t_test(row, row.difference, Spread(variance(apart), degrees_of_freedom(apart)), confidence)
 
 
 def _mcnemar_test(row: Difference, first: Sample, second: Sample) -> Difference:
@@ -201,7 +207,7 @@ def _around(middle: float, half: float) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def _test_over_folds(row: Difference, differences: Floats, folds: int, confidence: float) -> Difference:
+def t_test_over_folds(row: Difference, differences: Floats, folds: int, confidence: float) -> Difference:
     """`differences` (runs,): of each fold, of one round or several."""
     runs = len(differences)
     if runs < MIN_FOLDS:
@@ -209,12 +215,16 @@ def _test_over_folds(row: Difference, differences: Floats, folds: int, confidenc
     of_mean = float(differences.var(ddof=1)) * (1 / runs + 1 / (folds - 1))
     if not of_mean > ROUNDING:
         return replace(row, why=ALL_ALIKE)
-    tested = _t_test(row, float(differences.mean()), Spread(of_mean, runs - 1), confidence)
+    tested = t_test(row, float(differences.mean()), Spread(of_mean, runs - 1), confidence)
     return replace(tested, test=FOLDS, seeds_error=None)
 
 
-def _test_over_seeds(
-    row: Difference, values: list[Floats], influences: list[list[Influence | None]], confidence: float
+def t_test_over_seeds(
+    row: Difference,
+    values: list[Floats],
+    influences: list[list[Influence | None]],
+    confidence: float,
+    freedom_of: Callable[[Influence], float] = degrees_of_freedom,
 ) -> Difference:
     """`values`: of each repeat (repeats,), of either recipe; `influences`: of the same."""
     defined = [[each for each in runs if each is not None] for runs in influences]
@@ -229,8 +239,8 @@ def _test_over_seeds(
     if not total > ROUNDING:
         return replace(row, why=ALL_ALIKE)
     apart = mean_influence(defined[0]) - mean_influence(defined[1])
-    freedom = total**2 / (of_seeds**2 / freedom_within + of_patients**2 / degrees_of_freedom(apart))
-    tested = _t_test(row, row.difference, Spread(total, freedom), confidence)
+    freedom = total**2 / (of_seeds**2 / freedom_within + of_patients**2 / freedom_of(apart))
+    tested = t_test(row, row.difference, Spread(total, freedom), confidence)
     return replace(tested, test=SEEDS, seeds_error=float(np.sqrt(of_seeds)))
 
 

@@ -110,20 +110,27 @@ def metrics_by_group(
 
 
 def _one_grouping(grouping: str, members: dict[str, Sample], cfg: EvalConfig, min_size: int) -> list[GroupMetric]:
-    sizes = {group: len(part.actual) for group, part in members.items()}
-    hidden = suppress(sizes, min_size)
-    reference = max(sizes.keys() - hidden, key=lambda group: (sizes[group], group), default="")
+    sizes = {group: (len(part.actual), part.units.patients) for group, part in members.items()}
     metrics = {group: _compared_metrics(part, cfg) for group, part in members.items()}
+    return compare_groups(grouping, sizes, metrics, min_size)
+
+
+def compare_groups(
+    grouping: str, sizes: dict[str, tuple[int, int | None]], metrics: dict[str, list[Metric]], min_size: int
+) -> list[GroupMetric]:
+    """The metrics of each group, the same ones in one order, against the largest; `sizes`: images and patients."""
+    hidden = suppress({group: images for group, (images, _) in sizes.items()}, min_size)
+    reference = max(sizes.keys() - hidden, key=lambda group: (sizes[group][0], group), default="")
     suppressed = [
         suppress({group: metric.n or 0 for group, metric in zip(metrics, column, strict=True)}, min_size, hidden)
         for column in zip(*metrics.values(), strict=True)
     ]
     rows = []
-    for group, part in members.items():
+    for group, size in sizes.items():
         if group in hidden:
             rows.append(GroupMetric(grouping, group, reference, None, None, True, None))
             continue
-        key = grouping, group, reference, sizes[group], part.units.patients
+        key = grouping, group, reference, *size
         for metric, other, without in zip(metrics[group], metrics[reference], suppressed, strict=True):
             if group in without:
                 rows.append(GroupMetric(*key, True, Metric(metric.class_, metric.metric, *[None] * 6)))
@@ -153,9 +160,12 @@ def count_groups(
     """Images and patients of each split by class, sex, age band, view and source; ages in years of those that have one.
 
     `split` names each image's split. Groups of fewer than `min_size` images in a split are suppressed there, with what
-    would give them away; classes are not, since they are no secret.
+    would give them away; classes are not, since they are no secret. `findings`: the classes of a multi-label study, of
+    which an image may have several or none.
     """
-    groupings = {"class": index["label"].to_numpy(str)} | group_images(index, bounds)
+    groupings = group_images(index, bounds)
+    if not findings:
+        groupings = {"class": index["label"].to_numpy(str)} | groupings
     rows = []
     for name, of_split in index.groupby(split, sort=False):
         rows.append(GroupSize(str(name), ALL_IMAGES, "", *_count(of_split), False, **_age_quartiles(of_split)))

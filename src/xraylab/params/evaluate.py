@@ -14,6 +14,7 @@ Goal = Literal[
     "accuracy", "balanced_accuracy", "mcc", "kappa", "brier", "log_loss", "sensitivity", "specificity", "ppv", "npv",
     "fpr", "fnr", "f1", "auroc", "auprc", "train_test_gap", "epochs_to_highest_accuracy",
 ]  # fmt: skip
+NOT_OF_FINDINGS = ("kappa", "fpr", "fnr", "train_test_gap")
 
 
 class Goals(Section):
@@ -43,11 +44,27 @@ class Evaluate(Section):
     def problems(self) -> Iterator[Problem]:
         if self.age_bands != sorted(set(self.age_bands)):
             yield "age_bands", f"must rise, got {self.age_bands}"
-        if isinstance(self.prevalence, list) and abs(sum(self.prevalence) - 1) > 1e-6:
-            yield "prevalence", f"must sum to 1, sums to {sum(self.prevalence):g}"
 
     def misfits(self, data: Data) -> Iterator[Problem]:
-        """Contradictions with the classes."""
+        """Contradictions with the classes, or the findings."""
+        yield from self._of_findings(data) if targets.is_multi(data.task) else self._of_classes(data)
+
+    def _of_findings(self, data: Data) -> Iterator[Problem]:
+        findings = ", ".join(data.classes)
+        if self.negative_class is not None:
+            yield (
+                "evaluate.negative_class",
+                "must be null with data.task: multi-label, where an image may have no finding",
+            )
+        if isinstance(self.prevalence, float):
+            yield "evaluate.prevalence", f"needs a list with data.task: multi-label, one for each of {findings}"
+        if isinstance(self.prevalence, list) and len(self.prevalence) != len(data.classes):
+            yield "evaluate.prevalence", f"{len(self.prevalence)} prevalences for the findings {findings}"
+        for key, goals in (("at_least", self.goals.at_least), ("at_most", self.goals.at_most)):
+            for name in (name for name in goals if name in NOT_OF_FINDINGS):
+                yield f"evaluate.goals.{key}", f"{name} is no metric of a multi-label study: remove it"
+
+    def _of_classes(self, data: Data) -> Iterator[Problem]:
         classes = ", ".join(data.classes)
         if self.primary in ("sensitivity", "specificity") and data.positive is None:
             yield (
@@ -63,6 +80,8 @@ class Evaluate(Section):
             yield "evaluate.prevalence", "with more than two classes it needs a list, one per class in their order"
         if isinstance(self.prevalence, list) and len(self.prevalence) != len(data.classes):
             yield "evaluate.prevalence", f"{len(self.prevalence)} shares for the classes {classes}"
+        if isinstance(self.prevalence, list) and abs(sum(self.prevalence) - 1) > 1e-6:
+            yield "evaluate.prevalence", f"must sum to 1, sums to {sum(self.prevalence):g}"
 
 
 class Explain(Section):

@@ -48,6 +48,7 @@ def _of_findings(params: Params, paths: Paths) -> None:
         for each in study.runs:
             findings.write_curves(folder, each, cfg, params.evaluate.ece_bins)
         findings.write_tables(folder, study, evaluation, cfg, params.evaluate)
+        findings.write_groups(folder, study, index, cfg, params.evaluate)
         evaluated.write_demographics(folder, images, split, params.evaluate, cfg.classes)
         tables.write(findings.count_labels(images, split, cfg.classes), folder / "findings.csv")
         files.write_json(summary, folder / "summary.json")

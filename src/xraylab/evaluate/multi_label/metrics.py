@@ -26,7 +26,7 @@ from xraylab.evaluate.intervals import (
 from xraylab.evaluate.metrics import Key, has_both
 from xraylab.evaluate.multi_label.samples import Findings
 from xraylab.evaluate.resampling import Influence, Jackknife, joint_degrees_of_freedom, variance
-from xraylab.evaluate.samples import MIN_PATIENTS, Sample
+from xraylab.evaluate.samples import Sample
 
 MICRO = "micro"
 OF_FINDING = (
@@ -37,6 +37,7 @@ AT_PREVALENCE = ("ppv_at_prevalence", "npv_at_prevalence")
 OF_PAIRS = ("auroc", "auprc", "sensitivity", "specificity", "ppv", "f1")
 OVERALL_ONLY = ("balanced_accuracy", "log_loss")  # of two classes these are metrics of both
 ROUNDING = 1e-9
+MIN_FOR_MEAN = 2  # patients with and without each finding: of one alone nothing tells how it varies
 NO_POSITIVE, NO_NEGATIVE, NO_LABEL = "no image has the finding", "every image has the finding", "no image is labelled"
 
 
@@ -152,9 +153,9 @@ def too_few_patients(findings: Findings, over: Sequence[int], cfg: EvalConfig) -
         for part in findings.samples[number].by_source or [findings.samples[number]]:
             for label, what in ((1, "with"), (0, "without")):
                 n = part.n_units(label)
-                if n < MIN_PATIENTS:
+                if n < MIN_FOR_MEAN:
                     who = f"{n} {unit}{'' if n == 1 else 's'} {what} {cfg.classes[number]}"
-                    return f"only {who}; at least {MIN_PATIENTS} are needed"
+                    return f"only {who}; at least {MIN_FOR_MEAN} are needed"
     return ""
 
 

@@ -7,7 +7,9 @@ from itertools import product
 import numpy as np
 
 from xraylab.evaluate import metrics as binary
+from xraylab.evaluate.comparisons import Comparison
 from xraylab.evaluate.config import EvalConfig
+from xraylab.evaluate.multi_label.comparisons import compare_experiments
 from xraylab.evaluate.multi_label.metrics import compute_metrics
 from xraylab.evaluate.multi_label.samples import (
     DEFAULT_THRESHOLD,
@@ -45,6 +47,7 @@ class FindingsEvaluation:
     ranking: list[Ranked]
     metrics: list[StudyMetric]
     epochs: list[StudyMetric]
+    comparisons: list[Comparison]
     goals: list[GoalVerdict]
 
     @property
@@ -55,14 +58,15 @@ class FindingsEvaluation:
 def evaluate_study(study: FindingsStudy, cfg: EvalConfig, params: Evaluate, metric: str) -> FindingsEvaluation:
     """Experiments are ranked by `metric` on validation images, or on test images where there are none."""
     ranked_on = VALID if any(run.valid for run in study.runs) else TEST
-    metrics = study_metrics(study, cfg)
+    metrics, ranking = study_metrics(study, cfg), rank(study, ranked_on, metric)
     epochs = epochs_to_highest([run.of(0) for run in study.runs])
     return FindingsEvaluation(
         defined=study.defined(TEST),
         ranked_on=ranked_on,
-        ranking=rank(study, ranked_on, metric),
+        ranking=ranking,
         metrics=metrics,
         epochs=epochs,
+        comparisons=compare_experiments(study, [row.experiment for row in ranking[:2]], ranked_on, cfg),
         goals=judge_goals([*metrics, *epochs], params.goals, cfg),
     )
 

@@ -10,10 +10,12 @@ import pandas as pd
 
 from xraylab import files, tables, targets
 from xraylab.evaluate import tables as binary
+from xraylab.evaluate.comparisons import Comparison
 from xraylab.evaluate.config import MACRO, EvalConfig
 from xraylab.evaluate.multi_label.metrics import MICRO, of_finding, why_undefined
 from xraylab.evaluate.multi_label.samples import FindingsRun, FindingsStudy, mean_over_repeats
 from xraylab.evaluate.multi_label.study import TEST, FindingsEvaluation
+from xraylab.evaluate.multi_label.subgroups import aurocs_by_group
 from xraylab.evaluate.study import MEAN, REPEAT, ROUND, StudyMetric
 from xraylab.params.evaluate import Evaluate
 
@@ -76,10 +78,26 @@ def write_tables(
     tables.write(pd.DataFrame(points), folder / "operating_points.csv")
     files.write_json(calibrations, folder / "calibration.json")
     files.write_json(matrices, folder / "confusion_matrices.json")
-    tables.write(pd.DataFrame(columns=["class", *binary.COMPARISON_COLUMNS]), folder / "comparisons.csv")
+    compared = pd.DataFrame(map(comparison_row, evaluation.comparisons), columns=["class", *binary.COMPARISON_COLUMNS])
+    tables.write(compared, folder / "comparisons.csv")
     tables.write(pd.DataFrame(columns=["point", *binary.COMPARISON_COLUMNS]), folder / "at_thresholds.csv")
-    tables.write(pd.DataFrame(columns=list(binary.GROUP_COLUMNS)), folder / "subgroups.csv")
     tables.write(co_occurrence(study, cfg.classes), folder / "co_occurrence.csv")
+
+
+def write_groups(folder: Path, study: FindingsStudy, index: pd.DataFrame, cfg: EvalConfig, params: Evaluate) -> None:
+    """AUROCs of every experiment by sex, age band, view and source, of the mean probability over repeats."""
+    rows = []
+    for experiment, runs in study.by_experiment.items():
+        ids, sample = mean_over_repeats(runs, "best")
+        images = index.set_index("id").loc[ids.tolist()]
+        keys = {"experiment": experiment, "chosen_on": runs[0].monitored_split}
+        groups = aurocs_by_group(sample, images, cfg, params.age_bands, params.min_group_size)
+        rows += [keys | binary.to_row(row) | {"findings": over} for row, over in groups]
+    tables.write(pd.DataFrame(rows, columns=[*binary.GROUP_COLUMNS, "findings"]), folder / "subgroups.csv")
+
+
+def comparison_row(comparison: Comparison) -> dict[str, Any]:
+    return {"class": comparison.class_, **binary.comparison_row(comparison)}
 
 
 def co_occurrence(study: FindingsStudy, names: list[str]) -> pd.DataFrame:
@@ -190,7 +208,7 @@ def summary(study: FindingsStudy, evaluation: FindingsEvaluation, cfg: EvalConfi
         "results": list(_results(study, evaluation)),
         "folds": study.folds,
         "test_sources": study.sources,
-        "comparisons": [],
+        "comparisons": [comparison_row(row) for row in evaluation.comparisons],
         "at_thresholds": [],
         "goals": [binary.to_row(row) for row in evaluation.goals],
         "intervals": {
