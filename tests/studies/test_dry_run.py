@@ -22,6 +22,7 @@ ALL = "baseline/0, l2/0, dropout/0, sharpness/0, contrast/0"
         ("split.folds=3", "split.folds", "split", "nothing"),
         ("train.decay_epochs=3", "train.decay_epochs", "configure", "nothing"),
         ("data.demo.n_tb=41", "data.demo.n_tb", "source", ALL),
+        ("data.uncertain=positive", "data.uncertain", "train", ALL),
         ("evaluate.confidence=0.9", "evaluate.confidence", "evaluate", "nothing"),
         ("report.hide_names=true", "report.hide_names", "report", "nothing"),
         ("train.epochs=2", "nothing", "none", "nothing"),

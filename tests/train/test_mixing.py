@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from xraylab.model import losses
 from xraylab.train import callbacks
 
 IMAGES, OTHERS = torch.zeros(4, 1, 20, 30), torch.ones(4, 1, 20, 30)
@@ -43,3 +44,21 @@ def test_the_loss_is_mixed_in_the_same_shares_for_every_image() -> None:
     target = share * torch.eye(3)[labels] + (1 - share) * torch.eye(3)[mix.partner_labels]
     torch.testing.assert_close(learn.loss_grad, -(target * logits.log_softmax(dim=1)).sum(dim=1).mean())
     assert torch.equal(learn.loss, learn.loss_grad)
+
+
+def test_targets_of_findings_are_mixed_and_what_one_image_does_not_know_the_mixture_does_not() -> None:
+    np.random.seed(0)
+    labels = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.7, torch.nan], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    loss = losses.bce(None, 0.0)
+    learn = SimpleNamespace(xb=(torch.randn(4, 1, 8, 8),), yb=(labels,), loss_func=loss)
+    mix = callbacks.Mix(callbacks.mixup, 0.4)
+    mix.learn = learn
+    mix.before_batch()
+    expected = mix.share * labels + (1 - mix.share) * mix.partner_labels
+    torch.testing.assert_close(learn.yb[0], expected, equal_nan=True)
+    assert 1 <= learn.yb[0].isnan().sum() <= 2
+    learn.pred = torch.randn(4, 3)
+    learn.loss_grad = before = loss(learn.pred, *learn.yb)
+    mix.after_loss()
+    assert learn.loss_grad is before
+    assert losses.divisor(loss, learn.yb[0]) == (~expected.isnan()).sum()

@@ -72,7 +72,9 @@ class SplitMetric(Metric):  # type: ignore[misc]
 
     @property
     def value(self) -> float:
-        """The metric of the images counted so far."""
+        """The metric of the images counted so far; NaN where none has a label."""
+        if not self.batches:
+            return float("nan")
         logits, labels = map(torch.cat, zip(*self.batches, strict=True))
         return scores(logits, labels, self.positive)[self.short_name]
 
