@@ -84,8 +84,8 @@ def _trained(before: Params, after: Params, stages: list[str]) -> list[str]:
     configs = {
         f"{name}/{repeat}": _config(before, name) for name in before.experiments for repeat in before.study.repeats
     }
-    data = [name for name in BEFORE_TRAINING if name in stages]
-    data = data or (before.data.positive, before.data.uncertain) != (after.data.positive, after.data.uncertain)
+    labels = [(params.data.positive, params.data.uncertain) for params in (before, after)]
+    data = [name for name in BEFORE_TRAINING if name in stages] or labels[0] != labels[1]
     return [
         run
         for name in after.experiments
