@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -10,14 +10,16 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
+from xraylab import targets
 from xraylab.data import index, layouts, pixels
-from xraylab.data.audit import confounding
+from xraylab.data.audit import confounding, multi_label
 from xraylab.data.layouts.labels import UNLABELLED
 from xraylab.data.layouts.listing import walk
 from xraylab.data.layouts.records import ALL_TABLES, Dataset, TableConfig
 from xraylab.data.names import natural, some
 from xraylab.errors import DataError
-from xraylab.params.data import CLASS_NAME
+from xraylab.studies import detect_findings
+from xraylab.studies.detect_findings import class_name
 
 NORMAL = {"normal", "normals", "healthy", "health", "nofinding", "nofindings", "negative", "neg", "control", "controls"}
 NORMAL |= {"none", "no", "false", "clear", "0"}
@@ -50,7 +52,9 @@ def folder(source: Path, title: str, tables: TableConfig = ALL_TABLES) -> Detect
 
     `title` is what the lines call it. Errors: DataError where there are no images or fewer than two classes.
     """
-    pattern, dataset = with_patients(source, tables)
+    pattern, dataset = with_patients(source, tables, may_be_several=True)
+    if targets.of_table(dataset.table):
+        return _of_findings(source, title, pattern, dataset)
     labels = dataset.table["label"]
     grouped = classes_of(labels)
     classes, normal = ordered(list(grouped))
@@ -73,18 +77,61 @@ def folder(source: Path, title: str, tables: TableConfig = ALL_TABLES) -> Detect
     return Detected(values, lines)
 
 
-def with_patients(source: Path, tables: TableConfig) -> tuple[str | None, Dataset]:
-    """The pattern that finds patients in file names, where nothing else tells them, and the images read with it."""
-    dataset = layouts.read(source, "auto", None, None, None, tables)
-    if set(dataset.table["label"]) == {UNLABELLED}:
-        raise layouts.no_classes(walk(source), tables)
+def _of_findings(source: Path, title: str, pattern: str | None, dataset: Dataset) -> Detected:
+    """Several findings per image."""
+    found = detect_findings.choose(dataset)
+    side = short_side(source, dataset.table)
+    size = size_for(side)
+    values = {
+        "study.title": f"{some(list(found.labels))} on X-rays",
+        **detect_findings.values(dataset, found),
+        "data.patient": pattern,
+        "images.size": size,
+        "model.img_size": size,
+    }
+    readable = _readable(source, dataset.table)
+    columns = [f"{targets.PREFIX}{label}" for label in found.labels.values()]
+    sample = readable.sample(min(len(readable), 2 * AUDITED), random_state=0).reset_index(drop=True)
+    sample = sample.drop(columns=[name for name in targets.of_table(sample) if name not in columns])
+    shortcuts = multi_label.find_shortcuts(index.measure(source, sample)[0])
+    lines = [
+        f"{title}: {len(dataset.table):,} images with several findings each; layout {dataset.layout} ({dataset.why})",
+        *detect_findings.lines(dataset, found),
+        *_facts(dataset, side),
+        *_shortcut_lines(shortcuts, len(sample)),
+    ]
+    return Detected(values, lines)
+
+
+def with_patients(source: Path, tables: TableConfig, may_be_several: bool = False) -> tuple[str | None, Dataset]:
+    """The pattern that finds patients in file names, where nothing else tells them, and the images read with it.
+
+    `may_be_several`: images with several findings each are read so.
+    """
+    dataset = _read(source, tables, may_be_several)
     if dataset.patients == "unknown":
         names = dataset.table["path"].str.rsplit("/", n=1).str[-1]
         for pattern in PATIENT_PATTERNS:
             patients = names.str.extract(pattern)["patient"]
             if patients.notna().all() and patients.nunique() < len(patients):
+                if targets.of_table(dataset.table):
+                    return pattern, replace(dataset, table=dataset.table.assign(patient=patients), patients="pattern")
                 return pattern, layouts.read(source, "auto", None, None, pattern, tables)
     return None, dataset
+
+
+def _read(source: Path, tables: TableConfig, may_be_several: bool) -> Dataset:
+    single: Dataset | None = None
+    refusal: DataError | None = None
+    try:
+        single = layouts.read(source, "auto", None, None, None, tables)
+    except DataError as error:
+        refusal = error
+    if may_be_several and (several := detect_findings.read(source, tables, single)):
+        return several
+    if single is None or set(single.table["label"]) == {UNLABELLED}:
+        raise refusal or layouts.no_classes(walk(source), tables)
+    return single
 
 
 def size_for(side: int) -> int:
@@ -109,15 +156,8 @@ def classes_of(labels: pd.Series, fewest: int = 2) -> dict[str, list[str]]:
         raise DataError(f"one class alone, {every[0]} ({len(labels)} images): a study compares two or more")
     grouped: dict[str, list[str]] = {}
     for label in every:
-        grouped.setdefault(_class_name(label), []).append(label)
+        grouped.setdefault(class_name(label), []).append(label)
     return grouped
-
-
-def _class_name(label: str) -> str:
-    """The label where it can be a class's name, else without what a name cannot hold."""
-    if CLASS_NAME.fullmatch(label):
-        return label
-    return re.sub(r"[^\w .()-]+", "_", label).strip("_ .-()")[:64] or "class"
 
 
 def ordered(names: list[str]) -> tuple[list[str], str | None]:
@@ -169,6 +209,12 @@ def describe(
         holds = _holds(table, grouped[name])
         others = f" ({some(grouped[name])})" if grouped[name] != [name] else ""
         yield f"    {name}: {int(holds.sum()):,} images{others}"
+    yield from _facts(dataset, side)
+
+
+def _facts(dataset: Dataset, side: int) -> Iterator[str]:
+    """Patients, sizes, tables and what is left out."""
+    table = dataset.table
     n_patients = table["patient"][table["patient"] != ""].nunique()
     yield (
         f"    patients: {n_patients:,}, told by {dataset.patients}"
@@ -182,7 +228,7 @@ def describe(
 
 def sample_images(source: Path, table: pd.DataFrame, grouped: dict[str, list[str]]) -> pd.DataFrame:
     """Some images of each class with what their files hold; of an archive, those whose contents are there."""
-    readable = table[[(source / path).stat().st_size > 0 for path in table["path"]]]
+    readable = _readable(source, table)
     parts = [
         of_class.sample(min(len(of_class), AUDITED), random_state=0).assign(label=name)
         for name, several in grouped.items()
@@ -191,11 +237,19 @@ def sample_images(source: Path, table: pd.DataFrame, grouped: dict[str, list[str
     return index.measure(source, pd.concat(parts).drop_duplicates("path").reset_index(drop=True))[0]
 
 
+def _readable(source: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """The images whose contents are there: of an archive only some were unpacked."""
+    return table[[(source / path).stat().st_size > 0 for path in table["path"]]]
+
+
 def shortcut_lines(images: pd.DataFrame) -> Iterator[str]:
     """What the audit of these images warns of, before anything is trained."""
-    shortcuts = confounding.find_shortcuts(images)
+    yield from _shortcut_lines(confounding.find_shortcuts(images), len(images))
+
+
+def _shortcut_lines(shortcuts: confounding.Shortcuts, n_images: int) -> Iterator[str]:
     if shortcuts.warning:
-        yield f"warning: metrics of these images may not hold at other hospitals (from {len(images)} of them)."
+        yield f"warning: metrics of these images may not hold at other hospitals (from {n_images} of them)."
         yield f"    {shortcuts.warning} {shortcuts.remedy}"
 
 

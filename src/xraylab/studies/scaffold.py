@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from xraylab import files, template
+from xraylab import files, targets, template
 from xraylab.data import sources
 from xraylab.data.layouts import multi_source
 from xraylab.data.layouts.annotations import COLUMNS
@@ -58,7 +58,7 @@ def new(
         detected = _detect(places[0], TableConfig.of(None, renamed))
     values: dict[str, Any] = {"data.source": _as_source(data)} if data else {}
     values |= {"data.columns": renamed} if renamed else {}
-    values |= {**detected.values, **OWN_SPLIT} if detected else {}
+    values |= {**OWN_SPLIT, **detected.values} if detected else {}
     left_out: list[str] = []
     if laid_over:
         recipe_values, left_out = laid_over.values(_new_tree(values))
@@ -99,7 +99,8 @@ def init(root: Path, data: Data, columns: Sequence[str] = (), recipe: str | None
     values = {"data.source": name, **detected.values}
     values |= {"data.columns": renamed} if columns else {}
     if before["split.strategy"] == SHIPPED_STRATEGY:
-        values |= OWN_SPLIT
+        values = OWN_SPLIT | values
+    values = _of_task(before, values)
     if before["study.title"] != SHIPPED_TITLE:
         del values["study.title"]
     left_out: list[str] = []
@@ -107,6 +108,17 @@ def init(root: Path, data: Data, columns: Sequence[str] = (), recipe: str | None
         recipe_values, left_out = recipes.find(recipe).values(merge(tree, unflatten(values)))
         values |= recipe_values
     return [*detected.lines, *_update(path, values), *left_out]
+
+
+def _of_task(before: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with what one class per image takes after several findings; a loss that fits the task stays."""
+    if not targets.is_multi(before["data.task"]):
+        return values
+    if "data.task" in values:
+        return {key: value for key, value in values.items() if key not in ("loss.name", "train.monitor")}
+    monitor = before["train.monitor"].replace("auroc", "f1").replace("auprc", "f1")
+    loss = {"loss.name": "cross_entropy", "loss.pos_weight": "none", "loss.uncertain": None}
+    return {**values, "data.task": targets.SINGLE_LABEL, "train.monitor": monitor, **loss}
 
 
 def use(root: Path, study: str, data: str | None, published: bool, force: bool) -> list[str]:

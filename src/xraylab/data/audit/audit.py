@@ -78,6 +78,7 @@ def audit(
         *findings.of_pictures(table, near),
         *findings.of_people(table, patients),
         *findings.of_shortcuts(shortcuts),
+        *findings.of_labels(dataset.not_studied, dataset.contradicting),
     ]
     record = Record(
         images=len(table),

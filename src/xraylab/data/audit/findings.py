@@ -38,6 +38,11 @@ SAYS = {  # kind -> severity, and the sentence after the count: {for one|for mor
     "label_conflict": ("warning", "{group|groups} of images that show one picture under two labels"),
     "patients_unknown": ("note", "{image has|images have} no known patient: each counts as a patient of its own"),
     "patients_in_two_classes": ("warning", "{patient has|patients have} images in more than one class (from %s)"),
+    "not_studied": (
+        "note",
+        "{label|labels} of the data {is|are} not studied, since no finding of data.classes names {it|them}",
+    ),
+    "finding_and_none": ("warning", "{image is|images are} labelled No Finding, and with a finding"),
     "imbalance": ("note", "times as many images of %s as of %s"),
     "confounding": ("warning", "{fact goes|facts go} with the class, which a network will use"),
     "told_from_the_file": ("warning", "{fact|facts} about the files (%s) tell the class: cross-validated AUROC %.2f"),
@@ -189,6 +194,15 @@ def _of_shortcuts_to_findings(shortcuts: dict[str, FindingShortcuts]) -> Iterato
         yield _finding("findings_confounded", telling)
     if told := [f"{name}: AUROC {each.auroc:.2f}" for name, each in shortcuts.items() if each.told]:
         yield _finding("findings_told_from_the_file", told)
+
+
+def of_labels(not_studied: dict[str, int], contradicting: list[str]) -> Iterator[Finding]:
+    """Labels of the data that no finding names, the most frequent first, and images labelled both with and without."""
+    if not_studied:
+        frequent = sorted(not_studied, key=lambda label: -not_studied[label])
+        yield _finding("not_studied", [f"{label} ({not_studied[label]} images)" for label in frequent], len(frequent))
+    if contradicting:
+        yield _finding("finding_and_none", contradicting)
 
 
 def across_splits(index: pd.DataFrame, near: pd.DataFrame, split: pd.Series, accepted: bool = False) -> list[Finding]:

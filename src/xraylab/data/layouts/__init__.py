@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -87,15 +88,15 @@ def read(
     if not layout.own_tables or tables != ALL_TABLES:
         entries, lines = annotations.join_tables(entries, listing, cfg)
     entries = _of_views(entries, rules.views)
-    images, unused, not_studied = _labelled(entries, cfg)
+    images, labelled = _labelled(entries, cfg)
     if images.empty:
         raise DataError(f"data.layout: {name} finds no image with a label; the source has", listing.summary())
     top = raw / entries.top
     table, patients_from = patients.identify(images, top, patient, entries.patients)
     if cfg.classes is None and set(images["label"]) == {UNLABELLED}:
         lines += [*annotations.why_unlabelled(listing, tables), f"no classes found: {HOW_TO_LABEL}"]
-    left_out, missing = dict(+(entries.left_out + unused)), sorted(entries.missing, key=natural)
-    return Dataset(name, why, top, table, patients_from, left_out, missing, lines, not_studied=not_studied)
+    dataset = Dataset(name, why, top, table, patients_from, {}, sorted(entries.missing, key=natural), lines)
+    return replace(dataset, left_out=dict(+(entries.left_out + labelled.pop("left_out"))), **labelled)
 
 
 def count_labels(raw: Path, dataset: Dataset) -> Counter[str]:
@@ -145,17 +146,18 @@ def _of_views(entries: Entries, views: tuple[str, ...] | None) -> Entries:
     return replace(entries, images=images, left_out=entries.left_out + other)
 
 
-def _labelled(entries: Entries, cfg: LayoutConfig) -> tuple[pd.DataFrame, Counter[str], dict[str, int]]:
-    """The table of the images that the study uses, why others are left out, and labels that it does not study."""
+def _labelled(entries: Entries, cfg: LayoutConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The table of the images that the study uses, and what a Dataset says of the others and of their labels."""
     if not cfg.is_multi:
-        used, unused = assign_classes(entries.images, cfg)
-        return _table(used, entries.top, cfg), unused, {}
+        used, left_out = assign_classes(entries.images, cfg)
+        return _table(used, entries.top, cfg), {"left_out": left_out}
     labelled = multi_label.assign_findings(entries.images, cfg)
     table = _frame(labelled.images, entries.top)
     columns = targets.to_columns(labelled.values, labelled.findings).drop(columns="label")
     order = sorted(range(len(table)), key=lambda row: natural(table["id"][row]))
     table = pd.concat([table, columns], axis=1).iloc[order].reset_index(drop=True)
-    return table, labelled.left_out, labelled.not_studied
+    names = ("left_out", "not_studied", "contradicting")
+    return table, {name: getattr(labelled, name) for name in names}
 
 
 def _table(images: list[Image], top: str, cfg: LayoutConfig) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xraylab import targets
-from xraylab.data.layouts.labels import advice, mismatch
+from xraylab.data.layouts.labels import advice, mismatch, spelling_key
 from xraylab.data.layouts.records import Image, LayoutConfig, Marks
 from xraylab.data.names import natural
 from xraylab.errors import DataError
@@ -20,6 +20,9 @@ CELLS = {
 }  # fmt: skip
 """A cell of a finding's column, in lower case -> its mark."""
 EMPTY = ("", "nan", "na", "n/a")
+NO_FINDING = {"nofinding", "nofindings", "normal", "healthy"}
+NO_PATHOLOGY = {"supportdevices"}
+"""A label of CheXpert and MIMIC-CXR that may stand beside No Finding."""
 
 
 class Labelled(NamedTuple):
@@ -30,6 +33,7 @@ class Labelled(NamedTuple):
     values: Values  # (images, findings)
     left_out: Counter[str]
     not_studied: dict[str, int]  # label that no finding names -> its images
+    contradicting: list[str]  # paths of images labelled No Finding that have a finding
 
 
 def assign_findings(images: list[Image], cfg: LayoutConfig) -> Labelled:
@@ -56,7 +60,20 @@ def assign_findings(images: list[Image], cfg: LayoutConfig) -> Labelled:
     )
     named = {label for labels in labels_of for label in labels}
     not_studied = {label: counts[label] for label in sorted(+counts, key=natural) if label not in named}
-    return Labelled(used, findings, values[labelled], reasons, not_studied)
+    contradicting = [image.path for image in images if _contradicts_itself(image)]
+    return Labelled(used, findings, values[labelled], reasons, not_studied, contradicting)
+
+
+def is_no_finding(label: str) -> bool:
+    """Return whether a label stands for the absence of all findings."""
+    return spelling_key(label) in NO_FINDING
+
+
+def _contradicts_itself(image: Image) -> bool:
+    """Return whether the image has a finding, and is labelled as one that has none."""
+    present = parts(image.label if image.marks is None else positive(image.marks))
+    findings = {label for label in present if spelling_key(label) not in NO_FINDING | NO_PATHOLOGY}
+    return bool(findings) and any(map(is_no_finding, present))
 
 
 def count_labels(images: Iterable[Image]) -> Counter[str]:

@@ -134,6 +134,7 @@ def concat(datasets: dict[str, Dataset], classes: list[str], top: Path) -> Datas
         tables=[f"{name}: {line}" for name, dataset in datasets.items() for line in dataset.tables],
         patients_by_source=patients,
         not_studied=dict(sum((Counter(dataset.not_studied) for dataset in datasets.values()), Counter[str]())),
+        contradicting=[f"{name}/{path}" for name, dataset in datasets.items() for path in dataset.contradicting],
     )
 
 

@@ -190,6 +190,7 @@ class Dataset:
     tables: list[str]  # what was taken from each table, or why it was passed over
     patients_by_source: dict[str, str] = field(default_factory=dict)  # of several sources: how each one's are known
     not_studied: dict[str, int] = field(default_factory=dict)  # label that no finding names -> its images
+    contradicting: list[str] = field(default_factory=list)  # paths of images labelled No Finding that have a finding
 
 
 def sort_images(listing: Listing, describe: Callable[[str], Image | str]) -> tuple[list[Image], Counter[str]]:
