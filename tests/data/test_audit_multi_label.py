@@ -1,10 +1,13 @@
 """The audit of several findings per image says of each finding what is wrong with it."""
 
+from pathlib import Path
 from typing import Any
 
+import findings as findings_images
 import numpy as np
 import pandas as pd
 import pytest
+import small
 from scipy.stats import chi2_contingency
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
@@ -146,6 +149,20 @@ def test_few_images_never_warn() -> None:
     shortcuts = multi_label.find_shortcuts(index(labels, view=["PA"] * 10 + ["AP"] * 10))
     assert shortcuts.cramers_v == {"view": 1.0}
     assert shortcuts.warning is None
+
+
+def test_a_folder_whose_table_has_a_column_per_finding_is_audited_finding_by_finding(tmp_path: Path) -> None:
+    top = findings_images.images(tmp_path / "films", 12)
+    record = audit.audit_folders([top], "auto", None).record
+    table = pd.read_csv(top / "labels.csv")
+    assert list(record.classes) == findings_images.FINDINGS
+    for name, counts in record.classes.items():
+        assert counts["images"] == (table[name] == 1).sum()
+        assert counts["missing"] == table[name].isna().sum()
+    small.write_images(tmp_path / "plain", ["A/1.png", "A/2.png", "B/1.png"], pixels=64)
+    assert audit.audit_folders([tmp_path / "plain"], "auto", None).record.classes == {
+        "A": {"images": 2, "patients": 0}, "B": {"images": 1, "patients": 0},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import small
 
-from xraylab import tables
-from xraylab.data import export
+from xraylab import tables, targets
+from xraylab.data import export, layouts
 from xraylab.errors import DataError, MissingError
 from xraylab.paths import Paths
 
@@ -113,3 +114,25 @@ def test_names_that_collide_even_so_are_refused(tmp_path: Path) -> None:
     assert str(caught.value) == (
         "several images would be written to train/tb/tb__a__b__1.png: rename them in the source"
     )
+
+
+def test_images_with_several_findings_have_a_table_that_reads_back(tmp_path: Path) -> None:
+    names = {"train": ["a/1.png", "b/1.png"], "valid": ["2.png"], "test": ["3.png"]}
+    paths = split_at(tmp_path, names)
+    labels = np.array([[1, -1], [np.nan, 0], [0, 0], [1, 1]])
+    number = 0
+    for split, ids in names.items():
+        path = paths.split / f"{split}_data.csv"
+        columns = targets.to_columns(labels[number : number + len(ids)], ["Edema", "Mass"])
+        number += len(ids)
+        tables.write(pd.concat([tables.read(path).drop(columns="label"), columns], axis=1), path)
+    export.write(tmp_path / "out", paths, link=False, fold=0)
+    table = (tmp_path / "out/labels.csv").read_text().splitlines()
+    assert table[:3] == ["image,patient,split,Edema,Mass", "train/a__1.png,,train,1,-1", "train/b__1.png,,train,,0"]
+    assert set(found(tmp_path / "out")) == {
+        "train/a__1.png", "train/b__1.png", "valid/2.png", "test/3.png", "labels.csv",
+    }  # fmt: skip
+    again = layouts.read(tmp_path / "out", "table", ["Edema", "Mass"], None, None, task=targets.MULTI_LABEL)
+    rows = again.table.set_index("path")
+    assert targets.values(rows.loc[["train/a__1.png", "test/3.png"]], ["Edema", "Mass"]).tolist() == [[1, -1], [1, 1]]
+    assert rows["split"].to_dict()["valid/2.png"] == "valid"

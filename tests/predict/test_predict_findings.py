@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import small
 from conftest import Loaded, with_random_weights
-from sklearn.metrics import roc_curve
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from xraylab import files, tables, targets
 from xraylab.errors import DataError
+from xraylab.evaluate.multi_label import ensemble
 from xraylab.model import weights
 from xraylab.predict import checkpoints, classify
 from xraylab.predict.checkpoints import TrainedModel
@@ -114,3 +115,29 @@ def test_what_does_not_fit_several_findings_is_an_error(two: Loaded, tmp_path: P
             f"--submission {header!r}: write the name of the column of files and then findings, whose probabilities "
             "are written: Id,Cardiomegaly,Edema,Effusion"
         )
+
+
+def test_an_ensemble_is_scored_as_scikit_learn_scores_its_mean_at_thresholds_from_validation(two: Loaded) -> None:
+    _, paths = two
+    metrics = ensemble.score_ensemble(paths, ["baseline"], FINDINGS, "best", "test")
+    each = [tables.read(paths.prediction("baseline", repeat)).set_index("id") for repeat in (0, 1)]
+    best = [table[table["checkpoint"] == "best"] for table in each]
+    index = tables.read(paths.index).set_index("id")
+    aurocs = []
+    for name in FINDINGS:
+        mean = (best[0][f"p_{name}"] + best[1][f"p_{name}"]) / 2
+        valid, test = (mean[best[0]["split"] == split] for split in ("valid", "test"))
+        known = [index[f"y_{name}"][part.index].isin([0, 1]) for part in (valid, test)]
+        label = [
+            index[f"y_{name}"][part.index][rows].astype(int) for part, rows in zip((valid, test), known, strict=True)
+        ]
+        fpr, tpr, thresholds = roc_curve(label[0], valid[known[0]])
+        ours = metrics["findings"][name]
+        assert ours["threshold"] == thresholds[np.argmax(np.round(tpr - fpr, 12))]
+        aurocs.append(roc_auc_score(label[1], test[known[1]]))
+        assert ours["auroc"] == pytest.approx(aurocs[-1])
+        called = test[known[1]] >= ours["threshold"]
+        assert ours["sensitivity"] == pytest.approx(called[label[1] == 1].mean())
+        assert ours["specificity"] == pytest.approx(1 - called[label[1] == 0].mean())
+    assert metrics["auroc"] == pytest.approx(np.mean(aurocs))
+    assert (metrics["runs"], metrics["n"]) == (2, (best[0]["split"] == "test").sum())

@@ -52,11 +52,16 @@ def ensemble(
     checkpoint: Annotated[Literal["best", "last"], typer.Option(help="The checkpoint of each run.")] = "best",
 ) -> None:
     """Score the mean of several runs' predicted probabilities; needs their predictions (`dvc repro`)."""
+    from xraylab import targets
+    from xraylab.evaluate import scores
     from xraylab.evaluate.config import EvalConfig
-    from xraylab.evaluate.scores import score_ensemble
+    from xraylab.evaluate.multi_label import ensemble as findings
 
     params, paths = read_study()
-    metrics = score_ensemble(paths, runs, EvalConfig.from_params(params), checkpoint, split)
+    if targets.is_multi(params.data.task):
+        metrics = findings.score_ensemble(paths, runs, params.data.classes, checkpoint, split)
+    else:
+        metrics = scores.score_ensemble(paths, runs, EvalConfig.from_params(params), checkpoint, split)
     warn_of_test(split, "ensembles")
     print_metrics(metrics)
 

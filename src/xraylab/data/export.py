@@ -1,4 +1,7 @@
-"""The used images as class-per-folder `train/`, `valid/` and `test/`, for other tools."""
+"""The used images as class-per-folder `train/`, `valid/` and `test/`, for other tools.
+
+Where an image may have several findings there is one folder per split, and a table of them.
+"""
 
 import shutil
 from collections import Counter
@@ -6,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from xraylab import files, progress, tables
+from xraylab import files, progress, tables, targets
 from xraylab.data.names import some
 from xraylab.data.split.strategies import SPLITS
 from xraylab.errors import DataError, MissingError
@@ -15,6 +18,9 @@ from xraylab.paths import Paths
 
 def write(folder: Path, paths: Paths, link: bool, fold: int) -> dict[str, int]:
     """Write <folder>/<split>/<class>/<file name> of data/split, and say how many images each split has.
+
+    With several findings per image it is <folder>/<split>/<file name>, and labels.csv: image, patient, split, and a
+    column per finding with 1, 0, -1 (uncertain) or nothing.
 
     `fold` is 0 where the split has no folds. The images are copies, or with `link` symbolic links to data/raw. Where
     two of one folder share a file name, both get their id, with `__` for `/`. `folder` is written wholly or not at all.
@@ -29,11 +35,16 @@ def write(folder: Path, paths: Paths, link: bool, fold: int) -> dict[str, int]:
     by_split = {split: tables.read(paths.split_of(fold) / f"{split}_data.csv") for split in SPLITS}
     images = pd.concat([table.assign(split=split) for split, table in by_split.items()], ignore_index=True)
     _refuse_missing(images, paths.raw)
-    targets = _targets(images)
+    findings = targets.of_table(images)
+    names = _names(images, images["split"] + "/" + ("" if findings else images["label"] + "/"))
     with files.replacing_folder(folder) as target:
-        pairs = zip(images["path"], targets, strict=True)
-        for path, name in progress.bar(pairs, len(targets), "exporting images"):
+        pairs = zip(images["path"], names, strict=True)
+        for path, name in progress.bar(pairs, len(names), "exporting images"):
             _put(paths.raw.absolute() / path, target / name, link)
+        if findings:
+            columns = {column: column.removeprefix(targets.PREFIX) for column in findings}
+            table = images[["patient", "split", *findings]].rename(columns=columns)
+            tables.write(table.assign(image=names)[["image", *table.columns]], target / "labels.csv")
     return {split: len(table) for split, table in by_split.items()}
 
 
@@ -52,9 +63,8 @@ def _refuse_missing(images: pd.DataFrame, raw: Path) -> None:
         )
 
 
-def _targets(images: pd.DataFrame) -> list[str]:
-    """<split>/<class>/<name> of every image; names are compared as file systems do that ignore case."""
-    folder = images["split"] + "/" + images["label"] + "/"
+def _names(images: pd.DataFrame, folder: pd.Series) -> list[str]:
+    """The name in its `folder` of every image; names are compared as file systems do that ignore case."""
     plain = folder + images["path"].str.rpartition("/")[2]
     suffix = images["path"].map(lambda path: Path(path).suffix)
     flat = pd.Series(
@@ -63,11 +73,11 @@ def _targets(images: pd.DataFrame) -> list[str]:
             for name, end in zip(images["id"], suffix, strict=True)
         ]
     )
-    targets = plain.where(~plain.str.casefold().duplicated(keep=False), folder + flat)
-    twice = [target for target, count in Counter(targets.str.casefold()).items() if count > 1]
+    names = plain.where(~plain.str.casefold().duplicated(keep=False), folder + flat)
+    twice = [target for target, count in Counter(names.str.casefold()).items() if count > 1]
     if twice:
         raise DataError(f"several images would be written to {some(twice)}: rename them in the source")
-    return list(targets)
+    return list(names)
 
 
 def _put(image: Path, target: Path, link: bool) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from xraylab import tables
 from xraylab.errors import DataError, MissingError
@@ -163,6 +164,15 @@ def score_ensemble(paths: Paths, runs: list[str], cfg: EvalConfig, checkpoint: s
 
     Errors: MissingError for a run without predictions, DataError where two do not predict the same images.
     """
+    every = read_ensemble(paths, runs, checkpoint, split)
+    arrays = [to_arrays(rows, cfg.classes) for rows in every]
+    mean = np.mean([probabilities for _, probabilities in arrays], axis=0)
+    scores = score(Sample(arrays[0][0], mean, every[0]["id"].to_numpy(str)), cfg.positive)
+    return {"runs": len(every), "n": scores.n, **asdict(scores.averages), "confusion": scores.confusion}
+
+
+def read_ensemble(paths: Paths, runs: list[str], checkpoint: str, split: str) -> list[pd.DataFrame]:
+    """The predictions of each run for the same images of the split. Errors as for `score_ensemble`."""
     files = list(dict.fromkeys(file for run in runs for file in _prediction_files(paths, run)))
     every = [select(tables.read(file), checkpoint, split).reset_index(drop=True) for file in files]
     for file, rows in zip(files, every, strict=True):
@@ -173,10 +183,7 @@ def score_ensemble(paths: Paths, runs: list[str], cfg: EvalConfig, checkpoint: s
             )
     if every[0].empty:
         raise DataError(f"the {split} split has no images: score the other split")
-    arrays = [to_arrays(rows, cfg.classes) for rows in every]
-    mean = np.mean([probabilities for _, probabilities in arrays], axis=0)
-    scores = score(Sample(arrays[0][0], mean, every[0]["id"].to_numpy(str)), cfg.positive)
-    return {"runs": len(files), "n": scores.n, **asdict(scores.averages), "confusion": scores.confusion}
+    return every
 
 
 def _prediction_files(paths: Paths, run: str) -> list[Path]:

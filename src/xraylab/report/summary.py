@@ -264,6 +264,6 @@ def _table(summary: Summary) -> Table:
     for name, _ in summary.ranking:
         test, ranked, dagger = summary.test_mean(name), summary.mean(name, summary.ranked_on), summary.mark(name)
         values = [decimal(ranked.f1 if ranked else None), percent(test.accuracy), decimal(test.f1), decimal(test.auroc)]
-        tested = "baseline" if name == summary.baseline else p_value(p[name])
+        tested = "baseline" if name == summary.baseline else p_value(p.get(name))
         table.add_row(Text(name), *(value + dagger for value in values), tested)
     return table

@@ -14,6 +14,7 @@ from xraylab.data.audit import confounding, duplicates, findings, multi_label
 from xraylab.data.audit.confounding import Shortcuts
 from xraylab.data.audit.findings import Finding
 from xraylab.data.layouts import multi_source
+from xraylab.data.layouts.labels import UNLABELLED
 from xraylab.data.layouts.records import UNKNOWN, Dataset
 from xraylab.data.names import natural
 from xraylab.data.shard_store import ShardStore
@@ -112,10 +113,12 @@ def describe_patients(dataset: Dataset, table: pd.DataFrame) -> str:
 def audit_folders(folders: list[Path], layout: str, patient: str | None) -> Audit:
     """Audit folders without a study: every label counts as a class, and so do the splits that the data set gives.
 
+    In a single folder labels are findings, where an image may have several.
+
     Several folders are sources of one data set: copies in two of them are found too. Errors: DataError.
     """
     if len(folders) == 1:
-        return _with_given_splits(audit(folders[0], _read(folders[0], layout, patient)))
+        return _with_given_splits(audit(folders[0], _read_any(folders[0], layout, patient)))
     with TemporaryDirectory() as temporary:  # of links, so that all have one top
         top, datasets = Path(temporary), {}
         names = multi_source.source_names([str(folder.resolve()) for folder in folders])
@@ -127,11 +130,21 @@ def audit_folders(folders: list[Path], layout: str, patient: str | None) -> Audi
         return _with_given_splits(audit(top, multi_source.concat(datasets, labels, top)))
 
 
-def _read(folder: Path, layout: str, patient: str | None) -> Dataset:
+def _read_any(folder: Path, layout: str, patient: str | None) -> Dataset:
+    """The data set; with each finding by itself where some images have several, or a column says which they have."""
+    dataset = _read(folder, layout, patient)
+    labels = set(dataset.table["label"])
+    if labels == {UNLABELLED} or any(targets.SEPARATOR in label for label in labels):
+        several = _read(folder, layout, patient, targets.MULTI_LABEL)
+        return several if f"{targets.PREFIX}{UNLABELLED}" not in several.table else dataset
+    return dataset
+
+
+def _read(folder: Path, layout: str, patient: str | None, task: str = targets.SINGLE_LABEL) -> Dataset:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder: name the folder that holds the images")
     try:
-        return layouts.read(folder, layout, None, None, patient and pattern(patient))
+        return layouts.read(folder, layout, None, None, patient and pattern(patient), task=task)
     except ValueError as error:
         raise DataError(f"--patient {patient!r} {error}") from None
 
