@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from xraylab import files, tables, targets
-from xraylab.data.split import leakage
+from xraylab.data.split import leakage, multi_label
 from xraylab.params import config
 from xraylab.params.config import Params
 from xraylab.paths import Paths
@@ -78,12 +78,14 @@ def _write_data(paths: Paths, given: Params, table: pd.DataFrame) -> list[pd.Dat
         folder = paths.split if folds is None else paths.split / f"fold-{number}"
         for split in finished_study.SPLITS:
             tables.write(images[images["split"] == split].drop(columns="split"), folder / f"{split}_data.csv")
-    parts = [_part(images, given.data.classes) for images in splits]
+    parts = [multi_label.summarize(images, images["split"], finished_study.SPLITS) for images in splits]
     summary = {"strategy": given.split.strategy, "folds": folds, **parts[0], "each_fold": parts if folds else []}
     files.write_json(summary | {"removed": [], "test_sources": []}, paths.split / "summary.json")
     files.write_json([], paths.split / "audit.json")
     tables.write(leakage.NONE, paths.split / "removed.csv")
     tables.write(table.drop(columns="split").assign(width=24, height=24), paths.index)
+    tables.write(table[["id"]], paths.cache / "rows.csv")
+    np.save(paths.cache / "images.npy", np.random.default_rng(1).integers(0, 256, (len(table), 24, 24), np.uint8))
     files.write_json(finished_study.NOT_EXPLAINED, paths.explanation / "summary.json")
     files.write_json(_audit(table, given.data.classes), paths.audit)
     return splits
@@ -92,21 +94,6 @@ def _write_data(paths: Paths, given: Params, table: pd.DataFrame) -> list[pd.Dat
 def _fold(table: pd.DataFrame, folds: int, number: int) -> pd.DataFrame:
     of_patient = pd.factorize(table["patient"].where(table["patient"] != "", table["id"]))[0]
     return table.assign(split=pd.Series((of_patient - number) % folds).map({0: "test", 1: "valid"}).fillna("train"))
-
-
-def _part(table: pd.DataFrame, findings: list[str]) -> dict[str, Any]:
-    having = {
-        split: {name: table[(table["split"] == split) & (table[f"y_{name}"] == 1)]["id"].tolist() for name in findings}
-        for split in finished_study.SPLITS
-    }
-    ranges = {
-        split: {
-            name: {"images": len(ids), "first": ids[0] if ids else None, "last": ids[-1] if ids else None}
-            for name, ids in each.items()
-        }
-        for split, each in having.items()
-    }
-    return {"splits": ranges, "unused": dict.fromkeys(findings, 0)}
 
 
 def _audit(table: pd.DataFrame, findings: list[str]) -> dict[str, Any]:

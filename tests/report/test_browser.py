@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import finished_findings
 import finished_study
 import pytest
 from selenium import webdriver
@@ -127,6 +128,32 @@ def test_the_first_tab_leads_past_the_contents(browser: Browser, page: Path) -> 
     _opened(browser, page)
     browser.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
     assert browser.switch_to.active_element.text == "Skip to the report"
+
+
+@pytest.fixture(scope="module")
+def page_of_findings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of NIH's findings, whose names are long."""
+    names = ["Pleural_Thickening", "Cardiomegaly", "Consolidation", "Infiltration", "Atelectasis", "Pneumothorax"]
+    changes = {"data": {"classes": names}}
+    given, paths = finished_findings.make(tmp_path_factory.mktemp("findings"), changes)
+    evaluate.run(given, paths)
+    report.run(given, paths)
+    return paths.report
+
+
+@pytest.mark.parametrize("size", WINDOWS)
+def test_findings_fit_every_window_and_sort(browser: Browser, page_of_findings: Path, size: tuple[int, int]) -> None:
+    metrics: dict[str, Any] = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.get_log("browser")
+    _opened(browser, page_of_findings)
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= size[0]
+    browser.find_element(By.CSS_SELECTOR, '#findings th[data-cell="2"] button').click()
+    rows = browser.find_elements(By.CSS_SELECTOR, "#findings .sortable tbody tr:first-child")
+    values = [float(row.find_elements(By.CSS_SELECTOR, "th, td")[2].get_attribute("data-value")) for row in rows]
+    assert values == sorted(values, reverse=True)
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 @pytest.mark.parametrize("size", WINDOWS)

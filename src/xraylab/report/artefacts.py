@@ -29,7 +29,7 @@ from xraylab.report.records import (
 SPLITS = ("train", "valid", "test")
 WORDS = (
     "experiment", "checkpoint", "chosen_on", "kind", "split", "class", "metric", "ci_method", "point", "why",
-    "grouping", "group", "suppressed", "reference",
+    "grouping", "group", "suppressed", "reference", "finding",
 )  # fmt: skip
 TEXT = (*tables.TEXT, *WORDS)
 Change = tuple[str, Any, Any]  # dotted key, the baseline's value, the experiment's
@@ -48,6 +48,20 @@ class Experiment:
     runs: list[Run]
     changes: list[Change]
     library: str
+
+
+@dataclass(frozen=True)
+class Labels:
+    """How many images of a split have a finding, have it not, or are not known to."""
+
+    positive: int
+    negative: int
+    uncertain: int
+    missing: int
+
+    @property
+    def known(self) -> int:
+        return self.positive + self.negative
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,7 @@ class Artefacts:
     @property
     def totals(self) -> dict[str, int]:
         """Split -> images; with folds, of the first one."""
-        return totals(self.split["splits"])
+        return totals(self.split)
 
     @property
     def sources(self) -> list[str]:
@@ -88,6 +102,8 @@ class Artefacts:
     @property
     def test_shares(self) -> dict[str, float]:
         """Of the test images, each class's share; with folds, of the first one's."""
+        if self.summary.multi:
+            return {name: part.positive / max(part.known, 1) for name, part in self.test_labels.items()}
         test = max(self.totals["test"], 1)
         return {label: part["images"] / test for label, part in self.split["splits"]["test"].items()}
 
@@ -98,7 +114,18 @@ class Artefacts:
         if folds is None:
             return self.totals["test"]
         used = {repeat % folds for repeat in self.params.study.repeats}
-        return sum(totals(self.split["each_fold"][fold]["splits"])["test"] for fold in used)
+        return sum(totals(self.split["each_fold"][fold])["test"] for fold in used)
+
+    @property
+    def test_labels(self) -> dict[str, Labels]:
+        """Finding -> the labels of the images that a repeat tests, of each fold once."""
+        folds = self.split["each_fold"]
+        used = sorted({repeat % len(folds) for repeat in self.params.study.repeats}) if folds else []
+        parts = [folds[fold]["splits"]["test"] for fold in used] or [self.split["splits"]["test"]]
+        return {
+            name: Labels(**{kind: sum(part[name][kind] for part in parts) for kind in parts[0][name]})
+            for name in self.summary.classes
+        }
 
 
 def read(
@@ -141,8 +168,11 @@ def records(path: Path, kind: type[Row]) -> list[Row]:
     return [record(kind, row) for row in rows(tables.read(path, TEXT))]
 
 
-def totals(splits: Tree) -> dict[str, int]:
-    return {split: sum(part["images"] for part in splits[split].values()) for split in SPLITS}
+def totals(summary: Tree) -> dict[str, int]:
+    """Split -> images, of a split's summary; the findings of one image do not add up to images."""
+    if "images" in summary:
+        return {split: int(summary["images"][split]) for split in SPLITS}
+    return {split: sum(part["images"] for part in summary["splits"][split].values()) for split in SPLITS}
 
 
 def differences(cfg: Tree, baseline: Tree) -> list[Change]:

@@ -173,7 +173,7 @@ def differences(rows: list[Comparison], confidence: float, alt: str) -> Markup:
         for height, row in enumerate(rows):
             if row.difference is not None:
                 _difference(axes, height, row, confidence)
-        _name_rows(axes, [row.first for row in rows])
+        name_rows(axes, [row.first for row in rows])
         return svg(figure, alt)
 
 
@@ -189,11 +189,11 @@ def repeats(values: dict[str, list[float | None]], name: str) -> Markup:
             axes.plot(points, [number] * len(points), "o", color=INK, alpha=0.55, markersize=3.6, markeredgewidth=0)
             if points:
                 axes.plot([sum(points) / len(points)] * 2, [number - 0.32, number + 0.32], color=INK, linewidth=1.3)
-        _name_rows(axes, list(defined))
+        name_rows(axes, list(defined))
         return svg(figure, alt)
 
 
-def _name_rows(axes: Axes, names: list[str]) -> None:
+def name_rows(axes: Axes, names: list[str]) -> None:
     """One row per name, from the top, without an axis line."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)

@@ -11,11 +11,13 @@ from markupsafe import Markup
 from xraylab import tables
 from xraylab.report import charts
 from xraylab.report.artefacts import Artefacts
-from xraylab.report.records import Metric, Run, Summary, Tree, where
+from xraylab.report.records import MACRO, Metric, Run, Summary, Tree, where
 from xraylab.report.text import title
 
 MEASURES = {"loss": "Loss", "accuracy": "Accuracy", "f1": "F1"}
+MEASURES_OF_FINDINGS = {"loss": "Loss", "auroc": "Mean AUROC over findings", "f1": "Mean F1 over findings"}
 FOREST = ("auroc", "accuracy", "f1")
+FOREST_OF_FINDINGS = ("auroc", "auprc", "f1")
 CORNER = 0.2  # of the ROC axes, shown larger
 
 
@@ -44,14 +46,15 @@ def learning(data: Artefacts) -> Tree:
     """Per experiment its learning curves, all of one measure with the same limits."""
     folder = data.paths.evaluation / "curves"
     histories = {run.name: tables.read(folder / f"{run.name}.csv") for run in data.summary.runs}
-    limits = {measure: charts.limits(histories.values(), measure) for measure in MEASURES}
+    measures = MEASURES_OF_FINDINGS if data.summary.multi else MEASURES
+    limits = {measure: charts.limits(histories.values(), measure) for measure in measures}
     gaps = where(data.metrics, metric="train_test_gap", checkpoint="best", kind="repeat")
     to_highest = where(data.epochs, metric="epochs_to_highest_accuracy")
     return {
         "curves": [
             LearningCurve(
                 experiment=experiment,
-                charts=_learning_charts(experiment, runs, histories, limits),
+                charts=_learning_charts(experiment, runs, histories, measures, limits),
                 best=_best_epochs(runs),
                 gaps=where(gaps, experiment=experiment),
                 to_highest=", ".join(f"{row.value:g}" for row in where(to_highest, experiment=experiment)),
@@ -62,7 +65,11 @@ def learning(data: Artefacts) -> Tree:
 
 
 def _learning_charts(
-    experiment: str, runs: list[Run], histories: dict[str, pd.DataFrame], limits: dict[str, tuple[float, float]]
+    experiment: str,
+    runs: list[Run],
+    histories: dict[str, pd.DataFrame],
+    measures: dict[str, str],
+    limits: dict[str, tuple[float, float]],
 ) -> dict[str, Markup]:
     lines = [(histories[run.name], run.best_epoch) for run in runs]
     return {
@@ -73,7 +80,7 @@ def _learning_charts(
             limits[measure],
             f"{experiment}: {title} per epoch; best epoch {_best_epochs(runs)}",
         )
-        for measure, title in MEASURES.items()
+        for measure, title in measures.items()
     }
 
 
@@ -152,12 +159,15 @@ def forest(summary: Summary, metrics: list[Metric]) -> dict[str, Markup]:
 
     The primary metric first; last, where there are several repeats, each experiment's as points.
     """
-    against = where(summary.comparisons, kind="baseline")
+    every = where(summary.comparisons, kind="baseline")
+    against = where(every, class_=MACRO) if summary.multi else every
     if not against:
         return {}
     figures = {}
-    for metric in dict.fromkeys([summary.primary, *FOREST]):
+    for metric in dict.fromkeys([summary.primary, *(FOREST_OF_FINDINGS if summary.multi else FOREST)]):
         rows = where(against, metric=metric)
+        if summary.multi and not rows:
+            continue
         name = title(metric) + ("" if metric == summary.primary else ", exploratory")
         figures[name] = charts.differences(rows, summary.confidence, " ".join(row.sentence for row in rows))
     class_, metric = summary.key(summary.primary)
@@ -171,11 +181,11 @@ def forest(summary: Summary, metrics: list[Metric]) -> dict[str, Markup]:
 
 def images(index: pd.DataFrame, classes: list[str], split: Tree) -> dict[str, Any]:
     """How many images of each class, of which sizes, and the colour of each class in these charts."""
+    several = len(index[["width", "height"]].drop_duplicates()) > 1
     counts = {
         title: {label: split["splits"][name][label]["images"] for label in classes}
         for name, title in {"train": "training", "valid": "validation", "test": "test"}.items()
     }
-    several = len(index[["width", "height"]].drop_duplicates()) > 1
     return {
         "balance": charts.balance(counts, "Number of images per split and class"),
         "sizes": charts.sizes(index, classes, "Width and height of the images of each class") if several else None,

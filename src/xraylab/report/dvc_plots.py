@@ -16,11 +16,13 @@ from matplotlib.ticker import MaxNLocator
 from xraylab import files
 from xraylab.report.charts import limits, line_style, plot_repeats, style
 from xraylab.report.curves import of_runs
+from xraylab.report.multi_label.charts import KINDS, Kind, of_findings, square
 from xraylab.report.records import Summary, Tree
 
 WIDTH, HEIGHT = 3.0, 2.9  # inches, of each axes
 BELOW = 0.22  # inches, of each line of the key
 KEYED, ACROSS = 2, 3  # experiments in a line of the key, matrices in a row
+FINDINGS_ACROSS, SMALL = 5, 1.7  # small charts in a row, and inches of each
 LONGEST, LONGEST_CLASS = 34, 16  # characters of an experiment's name in the key, of a class's beside a matrix
 REFERENCE: Tree = {"color": "#808080", "linestyle": (0, (1, 2)), "linewidth": 1}
 SQUARE: Tree = {"xlim": (-0.015, 1.015), "ylim": (-0.015, 1.015), "aspect": "equal"}
@@ -28,22 +30,51 @@ Curves = dict[int, list[pd.DataFrame]]  # number of the experiment -> a table pe
 
 
 def write(folder: Path, evaluation: Path, summary: Summary, shares: dict[str, float]) -> None:
-    """Write <kind>.svg: loss, roc, precision_recall, calibration, confusion.
+    """Write <kind>.svg: loss, roc, precision_recall, calibration, and of single-label studies confusion.
 
     `shares`: each class's, of the test images. Curves that these do not have (a class without images) are left out.
     """
     with matplotlib.rc_context(style("xraylab")):
-        figures = {
-            "loss": _loss(evaluation, summary),
-            "roc": _roc(evaluation, summary),
-            "precision_recall": _precision_recall(evaluation, summary, shares),
-            "calibration": _calibration(evaluation, summary),
-            "confusion": _confusion(files.read_json(evaluation / "confusion_matrices.json")),
-        }
+        figures = _figures(evaluation, summary, shares)
         for kind, figure in figures.items():
             if figure is not None:
                 with files.replacing(folder / f"{kind}.svg") as temporary:
                     figure.savefig(temporary, format="svg", metadata={"Date": None})
+
+
+def _figures(evaluation: Path, summary: Summary, shares: dict[str, float]) -> dict[str, Figure | None]:
+    if summary.multi:
+        return {"loss": _loss(evaluation, summary)} | {
+            name: _multiples(kind, evaluation, summary, shares)
+            for name, kind in zip(("roc", "precision_recall", "calibration"), KINDS, strict=True)
+        }
+    return {
+        "loss": _loss(evaluation, summary),
+        "roc": _roc(evaluation, summary),
+        "precision_recall": _precision_recall(evaluation, summary, shares),
+        "calibration": _calibration(evaluation, summary),
+        "confusion": _confusion(files.read_json(evaluation / "confusion_matrices.json")),
+    }
+
+
+def _multiples(kind: Kind, evaluation: Path, summary: Summary, shares: dict[str, float]) -> Figure | None:
+    """A small chart of every finding that has curves, all experiments in each."""
+    every = of_findings(evaluation / kind.folder, summary)
+    if not every:
+        return None
+    across = min(FINDINGS_ACROSS, len(every))
+    down = -(-len(every) // across)
+    key = BELOW * -(-(len(summary.experiments) + 1) // KEYED)
+    size = (max(SMALL * across, 5.6), SMALL * down + 0.5 + key)
+    figure = Figure(figsize=size, facecolor="white", layout="constrained")
+    figure.suptitle(f"{kind.heading} on the test images, best epoch (across: {kind.x}; up: {kind.y})")
+    for number, (name, curves) in enumerate(every.items()):
+        axes = figure.add_subplot(down, across, number + 1)
+        axes.set_title(_short(name, LONGEST_CLASS + 4))
+        kind.draw(axes, curves, shares[name])
+        square(axes)
+    aurocs = {experiment: summary.test_mean(experiment).auroc for experiment in summary.experiments}
+    return _with_key(figure, summary, kind.reference, REFERENCE, aurocs if kind.folder == "roc" else None, "mean AUROC")
 
 
 def _loss(evaluation: Path, summary: Summary) -> Figure:
@@ -137,14 +168,19 @@ def _panels(title: str, count: int, summary: Summary) -> tuple[Figure, list[Axes
 
 
 def _with_key(
-    figure: Figure, summary: Summary, reference: str, how: Tree, aurocs: dict[str, float | None] | None = None
+    figure: Figure,
+    summary: Summary,
+    reference: str,
+    how: Tree,
+    aurocs: dict[str, float | None] | None = None,
+    auroc_name: str = "AUROC",
 ) -> Figure:
     """The experiments below the axes, each with its AUROC where there are any, and what the other line or dot is."""
     lines = []
     for number, experiment in enumerate(summary.experiments):
         short, (colour, dash) = _short(experiment, LONGEST), line_style(number)
         auroc = (aurocs or {}).get(experiment)
-        label = short if auroc is None else f"{short}: AUROC {auroc:.3f}"
+        label = short if auroc is None else f"{short}: {auroc_name} {auroc:.3f}"
         width = 0.8 if summary.several else 1.4
         lines += figure.axes[0].plot([], [], color=colour, linestyle=dash, linewidth=width, label=label)
     lines += figure.axes[0].plot([], [], **how, label=reference)

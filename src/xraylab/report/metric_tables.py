@@ -27,6 +27,10 @@ from xraylab.report.records import (
 
 WEIGHTED = "weighted"
 COLUMNS = {"best": ("accuracy", "sensitivity", "specificity", "f1", "auroc"), "last": ("accuracy", "f1", "auroc")}
+MULTI_COLUMNS = {
+    "best": ("auroc", "auprc", "sensitivity", "specificity", "ppv", "f1"),
+    "last": ("auroc", "auprc", "f1"),
+}  # means over findings
 ALL_CLASSES = ("accuracy", "balanced_accuracy", "mcc", "kappa", "brier", "log_loss")
 PER_CLASS = (
     "sensitivity", "specificity", "ppv", "npv", "ppv_at_prevalence", "npv_at_prevalence", "fpr", "fnr",
@@ -55,7 +59,7 @@ class ComparisonRow:
     mark: str
     checkpoints: dict[str, Cells]
     rank: int | None = None
-    valid_f1: float | None = None
+    valid: float | None = None
     repeats: Sequence["ComparisonRow"] = ()
 
 
@@ -119,7 +123,20 @@ class ExternalTest:
 
 
 def comparison(data: Artefacts) -> Tree:
-    return {"columns": COLUMNS, "rows": comparison_rows(data.summary, data.metrics, data.spread)}
+    return {
+        "columns": columns(data.summary),
+        "valid_metric": _valid_metric(data.summary),
+        "rows": comparison_rows(data.summary, data.metrics, data.spread),
+    }
+
+
+def columns(summary: Summary) -> dict[str, tuple[str, ...]]:
+    """Checkpoint -> the metrics of the comparison."""
+    return MULTI_COLUMNS if summary.multi else COLUMNS
+
+
+def _valid_metric(summary: Summary) -> str:
+    return "auroc" if summary.multi else "f1"
 
 
 def comparison_rows(summary: Summary, metrics: Sequence[Metric], spread: Sequence[Spread]) -> list[ComparisonRow]:
@@ -150,7 +167,7 @@ def _comparison_row(
         mark=mark,
         checkpoints=repeats[0].checkpoints if single else _means(summary, experiment, metrics, spread),
         rank=summary.top_two.index(experiment) + 1 if experiment in summary.top_two else None,
-        valid_f1=valid.f1 if valid else None,
+        valid=getattr(valid, _valid_metric(summary)) if valid else None,
         repeats=[] if single else repeats,
     )
 
@@ -163,19 +180,26 @@ def _of_repeat(summary: Summary, result: Result, metrics: Sequence[Metric]) -> C
 
 def _means(summary: Summary, experiment: str, metrics: Sequence[Metric], spread: Sequence[Spread]) -> dict[str, Cells]:
     """Checkpoint -> mean and SD over repeats, or over rounds of folds, of which a single one has its interval."""
+    return {
+        name: Cells(_cells(summary, name, mean_estimates(summary, experiment, name, metrics, spread)))
+        for name in columns(summary)
+    }
+
+
+def mean_estimates(
+    summary: Summary, experiment: str, checkpoint: str, metrics: Sequence[Metric], spread: Sequence[Spread]
+) -> dict[tuple[str, str], Estimate]:
+    """(class, metric) -> mean and SD over repeats, or over rounds of folds; a single one has its interval."""
     kind = "round" if summary.folds else "repeat"
-    means = {}
-    for name in COLUMNS:
-        single = keyed(where(metrics, experiment=experiment, checkpoint=name, kind="round"))
-        rows = keyed(where(spread, experiment=experiment, checkpoint=name, kind=kind))
-        estimates = {key: row.estimate if row.n > 1 else single.get(key, Estimate()) for key, row in rows.items()}
-        means[name] = Cells(_cells(summary, name, estimates))
-    return means
+    alone = "round" if summary.folds or summary.several else "repeat"
+    single = keyed(where(metrics, experiment=experiment, checkpoint=checkpoint, kind=alone))
+    rows = keyed(where(spread, experiment=experiment, checkpoint=checkpoint, kind=kind))
+    return {key: row.estimate if row.n > 1 else single.get(key, Estimate()) for key, row in rows.items()}
 
 
 def _cells(summary: Summary, checkpoint: str, metrics: Mapping[tuple[str, str], Estimate]) -> dict[str, Estimate]:
     """Those of the checkpoint's columns; an interval is shown of the best epoch alone."""
-    estimates = {name: metrics.get(summary.key(name), Estimate()) for name in COLUMNS[checkpoint]}
+    estimates = {name: metrics.get(summary.key(name), Estimate()) for name in columns(summary)[checkpoint]}
     if checkpoint == "best":
         return estimates
     return {name: Estimate(value=estimate.value, sd=estimate.sd) for name, estimate in estimates.items()}
@@ -202,7 +226,7 @@ def experiments(data: Artefacts) -> Tree:
                 chart=curves.calibration(data.paths.evaluation, data.summary, each.name),
                 operating_points=_by_repeat(where(data.operating_points, experiment=each.name)),
                 at_thresholds=where(data.summary.at_thresholds, first=each.name),
-                groups=_groups(data.summary, where(data.subgroups, experiment=each.name)),
+                groups=subgroup_rows(data.summary, where(data.subgroups, experiment=each.name)),
             )
             for each in data.experiments
         ],
@@ -241,7 +265,7 @@ def _by_repeat(points: Sequence[OperatingPoint]) -> dict[int, list[OperatingPoin
     return {point.repeat: where(points, repeat=point.repeat) for point in points}
 
 
-def _groups(summary: Summary, rows: Sequence[SubgroupMetric]) -> list[Group]:
+def subgroup_rows(summary: Summary, rows: Sequence[SubgroupMetric]) -> list[Group]:
     groups: dict[tuple[str, str], Group] = {}
     for row in rows:
         group = groups.setdefault((row.grouping, row.group), Group(row))

@@ -28,6 +28,8 @@ from xraylab.report import (
     text,
 )
 from xraylab.report.artefacts import Artefacts
+from xraylab.report.multi_label import sections as multi_label
+from xraylab.report.multi_label import sentences
 from xraylab.report.pictures import Names
 from xraylab.report.records import DAGGER, Tree
 
@@ -56,6 +58,16 @@ SECTIONS = {
     "cards": Section("Model cards", study_facts.cards),
 }
 """By id, which is also the name of the template and of the anchor."""
+MULTI_LABEL = {
+    "data": Section("Data", multi_label.data),
+    "findings": Section("Findings", multi_label.findings),
+    "curves": SECTIONS["curves"],
+    "comparison": SECTIONS["comparison"],
+    "finding_curves": Section("ROC, precision-recall and calibration curves", multi_label.finding_curves),
+    "finding_details": Section("Experiment by experiment", multi_label.experiments),
+    "finding_pictures": Section("Example images", multi_label.pictures),
+} | {name: SECTIONS[name] for name in list(SECTIONS)[list(SECTIONS).index("explain") :]}
+"""Of multi-label studies; what is of their own has a template of its own, but for the data, where both share a part."""
 
 
 def render(data: Artefacts) -> str:
@@ -66,8 +78,8 @@ def render(data: Artefacts) -> str:
     names = Names.of(list(data.index["id"]), data.params.report.hide_names)
     environment = _environment(names)
     common = _common(data, names)
-    sections = {}
-    for name, (_, values) in SECTIONS.items():
+    sections, every = {}, MULTI_LABEL if data.summary.multi else SECTIONS
+    for name, (_, values) in every.items():
         context = values(data)
         if context is not None:
             template = environment.get_template(f"{name}.html.j2")
@@ -76,7 +88,7 @@ def render(data: Artefacts) -> str:
     return environment.get_template("page.html.j2").render(
         common,
         sections=sections,
-        headings={name: SECTIONS[name].heading for name in sections},
+        headings={name: every[name].heading for name in sections},
         script=Markup(script),  # noqa: S704 - our own file
         script_hash=_hash(script),
         shortcut_opening=summary.OPENING,
@@ -85,7 +97,7 @@ def render(data: Artefacts) -> str:
         seen=seen.warnings(data),
         headline=summary.headline(data.summary),
         conclusions=summary.conclusions(data.summary),
-        answer=summary.answer(data.summary, data.tested),
+        answer=sentences.answer(data) if data.summary.multi else summary.answer(data.summary, data.tested),
         forest=curves.forest(data.summary, data.metrics),
         leaks=data.leaks,
         tested=data.tested,
@@ -102,6 +114,7 @@ def _common(data: Artefacts, names: Names) -> Tree:
         "chosen_on_test": data.summary.chosen_on_test,
         "several": len(data.params.study.repeats) > 1,
         "binary": data.summary.positive is not None,
+        "multi": data.summary.multi,
         "confidence": f"{100 * data.summary.confidence:g} %",
         "dagger": DAGGER,
         "f1_name": summary.f1_name(data.summary),

@@ -32,10 +32,11 @@ def data_section(data: Artefacts) -> Tree:
     }
 
 
-def flow(audit: Tree, removed: Sequence[str], rows: Sequence[Demographics]) -> Tree:
+def flow(audit: Tree, removed: Sequence[str], rows: Sequence[Demographics], classes: bool = True) -> Tree:
     """From files to images analysed; `excluded` and `unused` are sentences.
 
     `removed`: what left so that nothing leaks, in sentences. `rows`: as evaluation/demographics.csv has them.
+    `classes`: with the images of each class, too; of findings the page has a table.
     """
     left_out = [each for each in audit["findings"] if each["kind"] in ("unreadable", "left_out")]
     whole = {row.split: row for row in where(rows, grouping=ALL)}
@@ -47,7 +48,10 @@ def flow(audit: Tree, removed: Sequence[str], rows: Sequence[Demographics]) -> T
         "readable": audit["images"],
         "unused": [f"{plural(rest, 'image')} in no split", *removed] if rest else [],
         "analysed": analysed,
-        "splits": {SPLITS[name]: _of(row, where(rows, split=name, grouping=CLASS)) for name, row in whole.items()},
+        "splits": {
+            SPLITS[name]: _of(row, where(rows, split=name, grouping=CLASS) if classes else [])
+            for name, row in whole.items()
+        },
     }
 
 

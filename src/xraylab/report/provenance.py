@@ -40,6 +40,18 @@ TEST = {
 }
 
 
+TEST_OF_FINDINGS = {
+    "sorted-id": "the first patients by the names of their images, as many as have no more than {test} % of these, "
+    "form the test set",
+    "random": "about {test} % of the images form the test set, drawn by patient so that each finding has its share "
+    "(iterative stratification)",
+    "folds": "the patients are divided into {folds} folds that are alike in every finding (iterative stratification), "
+    "each of which is the test set of one repeat",
+    "leave-one-source-out": "each source with positive and negative images of every finding is the test set of one "
+    "repeat, in the order of their names; the other sources are used for training only",
+}
+
+
 @dataclass(frozen=True)
 class Speed:
     """A run's time, and its training images per second."""
@@ -130,11 +142,14 @@ def speed(run: Run, images: int) -> Speed:
     return Speed(duration(run.train_seconds), rate)
 
 
-def split_sentences(split: Split) -> str:
-    """What the strategy did with these parameters."""
+def split_sentences(split: Split, findings: bool = False) -> str:
+    """What the strategy did with these parameters; `findings`: with images of several findings each."""
     strategy = "files" if split.files else split.strategy
     test = "" if split.test_pct is None else _shown(split.test_pct)
-    parts = [TEST[strategy].format(test=test, folds=split.folds, files=split.files) + "; " + _validation(split)]
+    how = TEST | TEST_OF_FINDINGS if findings else TEST
+    parts = [
+        how[strategy].format(test=test, folds=split.folds, files=split.files) + "; " + _validation(split, findings)
+    ]
     if split.max_train_per_class == "smallest":
         parts.append("No class has more training images than the smallest one.")
     elif split.max_train_per_class != "all":
@@ -142,12 +157,15 @@ def split_sentences(split: Split) -> str:
     return " ".join(parts)
 
 
-def _validation(split: Split) -> str:
+def _validation(split: Split, findings: bool) -> str:
     if split.valid_pct is None:
         return "this includes the validation set."
     if split.valid_pct == 0:
         return "there is no validation set."
-    return f"of the rest, {_shown(split.valid_pct)} % form the validation set, drawn at random by patient."
+    how = "drawn at random by patient"
+    if findings and split.strategy != "hash":
+        how = "drawn by patient so that each finding has its share (iterative stratification)"
+    return f"of the rest, {_shown(split.valid_pct)} % form the validation set, {how}."
 
 
 def _shown(share: float) -> str:
@@ -255,17 +273,32 @@ def _frozen(freeze: Freeze, counted: Tree) -> str:
 
 
 def _loss(loss: Loss) -> str:
-    parts = ["cross-entropy" if loss.name == "cross_entropy" else f"{loss.name} loss"]
+    named = {"cross_entropy": "cross-entropy", "bce": "binary cross-entropy of each finding"}
+    parts = [named.get(loss.name, f"{loss.name} loss")]
     parts += [f"gamma {loss.focal_gamma:g}"] if loss.focal_gamma is not None else []
     parts += [f"label smoothing {loss.label_smoothing:g}"] if loss.label_smoothing else []
     if loss.class_weights == "balanced":
         parts += ["classes weighted by inverse frequency"]
     elif isinstance(loss.class_weights, list):
         parts += [f"class weights {listed([f'{weight:g}' for weight in loss.class_weights])}"]
+    parts += _of_findings(loss)
     parts += [f"L2 penalty {loss.l2:g}"] if loss.l2 else []
     parts += [f"group DRO over sources and classes (step {loss.group_dro_step:g})"] if loss.group_dro_step else []
     parts += [f"CORAL between sources ({loss.coral_weight:g})"] if loss.coral_weight else []
     return ", ".join(parts)
+
+
+def _of_findings(loss: Loss) -> list[str]:
+    """What only a loss of several findings per image has."""
+    parts = []
+    if loss.gamma_pos is not None and loss.gamma_neg is not None and loss.clip is not None:
+        parts.append(f"gamma {loss.gamma_pos:g} for present and {loss.gamma_neg:g} for absent findings")
+        parts += [f"probabilities of absent ones lowered by {loss.clip:g}"] if loss.clip else []
+    if loss.pos_weight == "balanced":
+        parts.append("present findings weighted by how many more images are without them")
+    elif isinstance(loss.pos_weight, list):
+        parts.append(f"present findings weighted {listed([f'{weight:g}' for weight in loss.pos_weight])}")
+    return parts
 
 
 def _batches(train: Train, runs: list[Run]) -> str:

@@ -1,10 +1,10 @@
 """The rows of the evaluation's artefacts. Imports nothing that takes time: `xraylab show` reads them too."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple, TypeVar
 
-OVERALL, MACRO = "overall", "macro"  # what a metric is of, where it is not of one class
+OVERALL, MACRO, MICRO = "overall", "macro", "micro"  # what a metric is of, where it is not of one class
 DAGGER = "†"  # marks what was chosen on the test images
 OPERATING_METRICS = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
 
@@ -137,6 +137,7 @@ class Comparison(Estimate):
     p: float | None = None
     p_at_most: bool = False
     point: str | None = None
+    class_: str | None = None
     test: str | None = None
     tests: int | None = None
     detectable: float | None = None
@@ -190,6 +191,7 @@ class Result:
     accuracy: float
     f1: float | None
     auroc: float | None
+    auprc: float | None = None
     repeat: int | None = None
     epoch: int | None = None
     confusion: list[list[int]] | None = None
@@ -227,6 +229,11 @@ class Summary:
     rests_on: str
     interval_methods: list[str]
     predictions: dict[str, str]
+    task: str = "single-label"
+    macro_over: list[str] = field(default_factory=list)
+    """The findings whose mean is `macro`; of a single-label study none."""
+    not_evaluated: dict[str, str] = field(default_factory=dict)
+    """Finding -> why the test images give it no metrics."""
 
     @classmethod
     def of(cls, tree: Tree) -> "Summary":
@@ -257,6 +264,11 @@ class Summary:
         return len(self.repeats) > 1
 
     @property
+    def multi(self) -> bool:
+        """Whether an image can have several findings, which `classes` then are."""
+        return self.task == "multi-label"
+
+    @property
     def drawn_classes(self) -> list[str]:
         """The classes that have a curve each: of two the positive one."""
         return [self.positive] if self.positive else self.classes
@@ -275,7 +287,7 @@ class Summary:
 
     def key(self, metric: str) -> tuple[str, str]:
         """(class, metric) as tables show a metric: accuracy overall, others of the positive class or the mean."""
-        return (OVERALL if metric == "accuracy" else self.positive or MACRO, metric)
+        return (OVERALL if metric == "accuracy" and not self.multi else self.positive or MACRO, metric)
 
 
 def record(kind: type[Row], row: Mapping[str, Any]) -> Row:

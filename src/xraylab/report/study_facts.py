@@ -10,9 +10,11 @@ from xraylab.params.config import ExperimentConfig, Params
 from xraylab.report import metric_tables, participants, provenance, seen
 from xraylab.report.artefacts import Artefacts, Experiment
 from xraylab.report.checklist import CHECKLISTS, UNKNOWN, answered
-from xraylab.report.metric_tables import COLUMNS
+from xraylab.report.metric_tables import columns
+from xraylab.report.multi_label.tables import label_sentences
 from xraylab.report.records import Metric, Summary, Tree, keyed, where
-from xraylab.report.text import format_metric, grouped, interval, listed, metric_name, plural, title, unit
+from xraylab.report.summary import mean_name
+from xraylab.report.text import format_metric, grouped, interval, listed, plural, title, unit
 
 ROLES = {
     "primary": "the primary metric, {}, tested with Holm’s correction over experiments",
@@ -48,7 +50,7 @@ def study_facts(data: Artefacts) -> dict[str, str | None]:
         "subsets": f"all images of the classes; training images of each class: {params.split.max_train_per_class}",
         "unreadable": f"unreadable files: {params.data.on_bad_image}; the audit counts them",
         "labels": f"the labels of the data set, as stored in its files ({audit['why']})",
-        "split": provenance.split_sentences(params.split),
+        "split": provenance.split_sentences(params.split, summary.multi),
         "disjoint": _disjoint(params, audit),
         "model": listed([f"{name}: {_network(cfg)}" for name, cfg in configs.items()]),
         "software": "listed under “How it was made”; exact versions in constraints.txt",
@@ -74,7 +76,37 @@ def study_facts(data: Artefacts) -> dict[str, str | None]:
         "protocol": "params.yaml, at the end of “How it was made”",
         "available": "code and parameters: the commit named here; weights and metrics: DVC’s cache; data: their source",
     }
-    return facts | participants.facts(data.demographics, data.subgroups)
+    of_findings = facts_of_findings(data, configs) if summary.multi else {}
+    return facts | of_findings | participants.facts(data.demographics, data.subgroups)
+
+
+def facts_of_findings(data: Artefacts, configs: dict[str, ExperimentConfig]) -> dict[str, str | None]:
+    """The facts that an image with several findings changes."""
+    params, summary, sentences = data.params, data.summary, label_sentences(data)
+    return {
+        "kind": f"detection of several findings in a radiograph by deep learning "
+        f"({listed(sorted({str(cfg.model.arch) for cfg in configs.values()}))})",
+        "goal": f"to detect {listed(summary.classes)}, each by itself, and to compare "
+        f"{plural(len(configs), 'experiment')}",
+        "subsets": "all images of the data set, whatever their findings",
+        "unreadable": f"unreadable files: {params.data.on_bad_image}; the audit counts them. {' '.join(sentences[1:])}",
+        "labels": f"the labels of the data set, as stored in its files ({data.audit['why']}). {sentences[0]}",
+        "output": "a probability for each finding, independent of the others, and a threshold for each, fixed on "
+        f"validation images by the highest Youden index ({listed(summary.classes)})",
+        "imbalance": _where_they_differ({name: _imbalance_of_findings(cfg) for name, cfg in configs.items()}),
+        "metrics": "listed for each finding under “Findings”, and of each experiment under “Experiment by experiment”",
+        "performance": "the table of findings, the comparison of the means, and the metrics of each experiment",
+        "accuracy": "sensitivity, specificity, PPV and NPV of each finding with intervals",
+        "failures": "counts at each finding's thresholds, and the images with the most findings wrong",
+    }
+
+
+def _imbalance_of_findings(cfg: ExperimentConfig) -> str:
+    """What an experiment does about rare findings."""
+    steps = [] if cfg.sampling.strategy == "none" else [f"{cfg.sampling.strategy} sampling"]
+    steps += [] if cfg.loss.pos_weight == "none" else ["a loss that weighs images with a finding"]
+    steps += {"focal": ["the focal loss"], "asymmetric": ["the asymmetric loss"]}.get(cfg.loss.name, [])
+    return listed(steps) if steps else "not addressed"
 
 
 def preprocessing(params: Params) -> str:
@@ -158,7 +190,7 @@ def statistics(summary: Summary) -> str:
     for role, what in ROLES.items():
         tests = dict.fromkeys(row.test for row in where(summary.comparisons, role=role) if row.test)
         if tests:
-            parts.append(f"{what.format(metric_name(summary.primary))} ({listed(list(tests))})")
+            parts.append(f"{what.format(mean_name(summary, summary.primary))} ({listed(list(tests))})")
     return "; ".join(parts)
 
 
@@ -207,18 +239,21 @@ def card(data: Artefacts, experiment: Experiment) -> Card:
     if experiment.name in summary.chosen_on_test:
         caution.append("Its epoch was selected on the test images: its metrics are too optimistic.")
     limitations = limits(data)
-    split = provenance.split_sentences(params.split)
+    split = provenance.split_sentences(params.split, summary.multi)
+    each = ", independent of the others" if summary.multi else ""
+    labels = label_sentences(data) if summary.multi else []
     return {
         "Network": [
             f"{model.arch}, {grouped(experiment.runs[0].parameters)} parameters; {model.channels}-channel images of "
-            f"{model.img_size} × {model.img_size} pixels; outputs a probability for each of {listed(summary.classes)}."
+            f"{model.img_size} × {model.img_size} pixels; outputs a probability for each of "
+            f"{listed(summary.classes)}{each}."
         ],
         "Training": [
             *provenance.training(experiment.cfg, experiment.runs, experiment.library),
             f"Selected: {provenance.selection(experiment.cfg.train)}.",
         ],
         "Intended use": [f"{UNKNOWN}: its purpose, users and patients."],
-        "Data": [f"{params.data.source_text}; {split} Images: {preprocessing(params)}."],
+        "Data": [f"{params.data.source_text}; {split} Images: {preprocessing(params)}.", *labels],
         "Metrics on the test images": _test_metrics(summary, data.metrics, experiment.name),
         "Cautions": [
             *caution,
@@ -237,8 +272,14 @@ def shortcut_warnings(explained: Tree, experiment: str) -> list[str]:
 
 def _test_metrics(summary: Summary, metrics: list[Metric], experiment: str) -> list[str]:
     ensemble = keyed(where(metrics, experiment=experiment, checkpoint="best", split="test", kind="mean"))
-    rows = [ensemble[summary.key(name)] for name in COLUMNS["best"] if summary.key(name) in ensemble]
-    return [f"{title(row.metric)}: {_with_interval(row)}" for row in rows]
+    rows = [ensemble[summary.key(name)] for name in columns(summary)["best"] if summary.key(name) in ensemble]
+    lines = [f"{title(row.metric)}: {_with_interval(row)}" for row in rows]
+    if not summary.multi:
+        return lines
+    aurocs = [ensemble[name, "auroc"] for name in summary.macro_over]
+    return [f"Means over {plural(len(summary.macro_over), 'finding')}: {listed(lines)}"] + [
+        f"AUROC of {row.class_}: {_with_interval(row)}" for row in aurocs
+    ]
 
 
 def _with_interval(row: Metric) -> str:

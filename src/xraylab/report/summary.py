@@ -44,7 +44,7 @@ def _retained(explained: Tree | None, probe: str) -> str:
 
 def headline(summary: Summary) -> str:
     """Which experiments are shown to be better than the baseline in the primary metric; else that none is, and why."""
-    rows, name = _primary(summary), metric_name(summary.primary)
+    rows, name = _primary(summary), mean_name(summary, summary.primary)
     if not rows:
         return f"There is only one experiment, {summary.ranking[0].experiment}, so nothing to compare it with."
     none = f"No experiment is shown to be better than {_baseline(summary)}"
@@ -127,7 +127,7 @@ def _seeds(summary: Summary, rows: list[Comparison]) -> str:
     sds = {summary.baseline: rows[0].second_sd} | {row.first: row.first_sd for row in rows}
     spreads = [f"{experiment} {sd:.3f}" for experiment, sd in sds.items() if sd is not None]
     over = plural(len({run.repeat for run in summary.runs}), "fold" if summary.folds else "repeat")
-    return f"The standard deviation of {metric_name(summary.primary)} over {over} is {listed(spreads)}."
+    return f"The standard deviation of {mean_name(summary, summary.primary)} over {over} is {listed(spreads)}."
 
 
 def _primary(summary: Summary) -> list[Comparison]:
@@ -147,21 +147,30 @@ def answer(summary: Summary, test_images: int) -> list[str]:
     """Who comes first, its test metrics, the baseline's, and which images chose."""
     first = summary.top_two[0]
     others = [name for name in (summary.baseline, *summary.top_two) if name != first][:1]
-    sentences = [_first(summary), _scores(summary, first, test_images)]
-    return [*sentences, *(_against(summary, first, other, test_images) for other in others), _chosen(summary)]
+    sentences = [ranked(summary), _scores(summary, first, test_images)]
+    return [*sentences, *(_against(summary, first, other, test_images) for other in others), chosen(summary)]
 
 
 def f1_name(summary: Summary) -> str:
-    return f"F1 of {summary.positive}" if summary.positive else "mean F1 over the classes"
+    of_several = mean_name(summary, "f1") if summary.multi else "mean F1 over the classes"
+    return f"F1 of {summary.positive}" if summary.positive else of_several
 
 
-def _first(summary: Summary) -> str:
+def mean_name(summary: Summary, metric: str) -> str:
+    """What a metric is called in a sentence; of a multi-label study it is the mean over findings."""
+    return f"mean {metric_name(metric)} over findings" if summary.multi else metric_name(metric)
+
+
+def ranked(summary: Summary) -> str:
+    """Who comes first on the images that rank, and who second."""
     ranking, lowest = summary.ranking, summary.ranked_by == "loss"
     if len(ranking) == 1:
         return f"The study has one experiment, {ranking[0].experiment}."
     first, second = ranking[:2]
     values = [decimal(each.value) + summary.mark(each.experiment) for each in (first, second)]
     name = f1_name(summary) if summary.ranked_by == "f1" else metric_name(summary.ranked_by)
+    if summary.multi and not lowest:
+        name = mean_name(summary, summary.ranked_by)
     images = f"On the {SPLIT_NAMES[summary.ranked_on]} images"
     best = f"{images}, {first.experiment} has the {'lowest' if lowest else 'highest'} {name}"
     if first.value == second.value:
@@ -176,7 +185,7 @@ def _scores(summary: Summary, experiment: str, images: int) -> str:
     auroc = "no AUROC" if mean.auroc is None else f"an AUROC of {decimal(mean.auroc)}{dagger}"
     return (
         f"On the {images} test images, {experiment} reaches an accuracy of {percent(mean.accuracy)} %{dagger}, "
-        f"an F1 of {decimal(mean.f1)}{dagger} and {auroc}{wrong}{_averaged(summary)}."
+        f"an F1 of {decimal(mean.f1)}{dagger} and {auroc}{wrong}{averaged(summary)}."
     )
 
 
@@ -216,7 +225,8 @@ def _wrong(summary: Summary, mean: Result, images: int, template: str) -> str:
     return "" if summary.test_sources else template.format(plural((1 - mean.accuracy) * images, "image"))
 
 
-def _averaged(summary: Summary) -> str:
+def averaged(summary: Summary) -> str:
+    """What a metric is the mean of, or pooled over; empty where it is of one run."""
     if summary.test_sources:
         return f" ({_tested_sources(summary)})"
     if summary.folds:
@@ -234,7 +244,8 @@ def _tested_sources(summary: Summary) -> str:
     return f"mean over {plural(len(used), 'source')}, {listed(used)}, each tested by networks trained without it"
 
 
-def _chosen(summary: Summary) -> str:
+def chosen(summary: Summary) -> str:
+    """Which images selected the epochs, and what that means for the metrics."""
     on_test = summary.chosen_on_test
     if not on_test:
         return (
@@ -259,11 +270,26 @@ def for_terminal(summary: Summary, shortcut: str | None = None) -> RenderableTyp
 
 def _table(summary: Summary) -> Table:
     p = {row.first: row.p_holm for row in where(summary.comparisons, role="primary")}
+    if summary.multi:
+        return _table_of_findings(summary, p)
     heads = (f"{summary.ranked_on} F1", "accuracy %", "F1", "AUROC", f"p of {metric_name(summary.primary)}")
     table = Table("experiment", *(Column(head, justify="right") for head in heads))
     for name, _ in summary.ranking:
         test, ranked, dagger = summary.test_mean(name), summary.mean(name, summary.ranked_on), summary.mark(name)
         values = [decimal(ranked.f1 if ranked else None), percent(test.accuracy), decimal(test.f1), decimal(test.auroc)]
+        tested = "baseline" if name == summary.baseline else p_value(p.get(name))
+        table.add_row(Text(name), *(value + dagger for value in values), tested)
+    return table
+
+
+def _table_of_findings(summary: Summary, p: dict[str, float | None]) -> Table:
+    """Means over findings."""
+    heads = (f"{summary.ranked_on} AUROC", "AUROC", "AUPRC", "F1", f"p of {metric_name(summary.primary)}")
+    title = f"means over {plural(len(summary.macro_over), 'finding')}"
+    table = Table("experiment", *(Column(head, justify="right") for head in heads), title=title)
+    for name, _ in summary.ranking:
+        test, valid, dagger = summary.test_mean(name), summary.mean(name, summary.ranked_on), summary.mark(name)
+        values = [decimal(valid.auroc if valid else None), *map(decimal, (test.auroc, test.auprc, test.f1))]
         tested = "baseline" if name == summary.baseline else p_value(p.get(name))
         table.add_row(Text(name), *(value + dagger for value in values), tested)
     return table
