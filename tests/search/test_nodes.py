@@ -1,14 +1,15 @@
 """Trials as jobs: what the caller hears of them, when one is submitted again or cancelled, and what is refused."""
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
+import fake_engine
 import optuna
 import pytest
 import small
+from fake_engine import LINE, Machines
 from rich.console import Console
 from test_search import FakeDvc, open_study, searched, searching
 
@@ -20,7 +21,7 @@ from xraylab.jobs.channel import Channel
 from xraylab.jobs.cluster import Call
 from xraylab.jobs.dvc import Log
 from xraylab.jobs.engines import ENGINES
-from xraylab.jobs.engines.engine import Command, Resources, State, Status
+from xraylab.jobs.engines.engine import Resources, State
 from xraylab.jobs.session import Session, Submitted
 from xraylab.jobs.watch import Watch
 from xraylab.params.search import Values
@@ -29,51 +30,8 @@ from xraylab.search import experiment, nodes, trials
 from xraylab.search.nodes import Nodes
 from xraylab.search.trials import FailedError
 
-LINE = "baseline-0 epoch {}/9  train_loss 0.5000  valid_f1 0.{}"
 CHANGES = ("++experiments.baseline.train.lr=0.1",)
 STAGES = ("configure", "features", "train@baseline-0")
-
-
-class Machines:
-    """An engine on which a job is at the next of its states, and has said more, whenever it is asked for.
-
-    A state is the engine's, with the last epoch that the job has finished by then; CANCELLED once it is told so.
-    """
-
-    def __init__(self, channel: Channel, *states: tuple[State, int]) -> None:
-        self.channel, self.states = channel, list(states)
-        self.submitted: list[Command] = []
-        self.cancelled: list[str] = []
-        self.deaf = 0  # so many questions find no answer
-
-    def check(self, resources: Resources) -> None: ...
-
-    def submit(self, commands: Sequence[Command], resources: Resources, folder: Path) -> list[str]:
-        self.submitted += commands
-        return [f"{command.name}/{len(self.submitted)}" for command in commands]
-
-    def status(self, ids: Sequence[str]) -> dict[str, Status]:
-        if self.deaf:
-            self.deaf -= 1
-            raise XraylabError("`squeue` failed")
-        return {id_: self._stand(id_) for id_ in ids}
-
-    def _stand(self, id_: str) -> Status:
-        if id_ in self.cancelled:
-            return Status(State.CANCELLED)
-        state, epoch = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-        name = id_.partition("/")[0]
-        self.channel.write("\n".join(LINE.format(each, each) for each in range(1, epoch + 1)), node.log_name(name))
-        ends = {State.DONE: "done", State.FAILED: "failed"}
-        report = node.Report("n1", ends.get(state, "train@baseline-0"), epoch=epoch, epochs=9)
-        self.channel.write(json.dumps(asdict(report)), node.report_name(name))
-        return Status(state, "n1")
-
-    def cancel(self, ids: Sequence[str]) -> None:
-        self.cancelled += ids
-
-    def log(self, id_: str, folder: Path) -> str:
-        return ""
 
 
 @pytest.fixture
@@ -81,11 +39,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     """A study with no more than a remote of DVC; nobody waits in it."""
     monkeypatch.setattr(nodes, "POLL", 0.0)
     monkeypatch.setattr(watch, "PAUSES", (0.01, 0.02))
-    (tmp_path / "study/.dvc").mkdir(parents=True)
-    (tmp_path / "study/.dvc/config").write_text(
-        f"[core]\n    remote = store\n['remote \"store\"']\n    url = {tmp_path / 'store'}\n"
-    )
-    return Paths(tmp_path / "study")
+    return Paths(fake_engine.study(tmp_path))
 
 
 def a_session(paths: Paths, **changes: object) -> Session:
@@ -171,7 +125,7 @@ def test_a_failed_job_is_named_with_the_end_of_its_log(paths: Paths) -> None:
 
 def test_a_job_of_an_earlier_caller_is_not_submitted_again(paths: Paths) -> None:
     trained_on, machines = on(paths, (State.RUNNING, 3), (State.DONE, 9))
-    trained_on.session.jobs["search-x-001"] = Submitted(STAGES, CHANGES, "search-x-001/7", State.RUNNING)
+    trained_on.session.jobs["search-x-001"] = Submitted(STAGES, CHANGES, id="search-x-001/7", state=State.RUNNING)
     trained_on.session.save()
     trained_on.jobs.session = trained_on.session = Session.load(trained_on.session.folder)
     assert train(trained_on) == epochs(9)
@@ -182,7 +136,7 @@ def test_jobs_that_go_on_keep_their_session(paths: Paths, monkeypatch: pytest.Mo
     ended = []
     monkeypatch.setattr(watch, "end", lambda paths, session: ended.append(session.name))
     trained_on, _ = on(paths, (State.DONE, 1))
-    trained_on.session.jobs["search-x-001"] = Submitted(STAGES, CHANGES, "1", State.RUNNING)
+    trained_on.session.jobs["search-x-001"] = Submitted(STAGES, CHANGES, id="1", state=State.RUNNING)
     trained_on.end()
     assert not ended
     trained_on.session.jobs["search-x-001"].state = State.DONE

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from xraylab import files
 from xraylab.errors import MissingError, XraylabError
-from xraylab.jobs import preflight, repro, session, snapshot
+from xraylab.jobs import gpu_memory, preflight, repro, session, snapshot
 from xraylab.jobs.board import Board
 from xraylab.jobs.dvc import Dvc
 from xraylab.jobs.engines import ENGINES
@@ -150,7 +150,8 @@ async def _submit_and_watch(dvc: Dvc, paths: Paths, call: Call, machines: Engine
         await dvc.repro()
         return
     current = await new_session(dvc, paths, call, repro.inputs(graph, waiting), "repro")
-    current.jobs = {name(job): Submitted(job) for job in waiting}
+    needs = await asyncio.to_thread(_gpu_bytes, paths, call.resources, waiting)
+    current.jobs = {name(job): Submitted(job, gpu_bytes=needs.get(name(job), 0)) for job in waiting}
     watch = _watch_of(paths, current, machines)
     watch.submit(list(current.jobs))
     await _watch(dvc, watch)
@@ -171,6 +172,16 @@ async def new_session(dvc: Dvc, paths: Paths, call: Call, inputs: list[str], com
 def name(job: Job) -> str:
     """Of a job, after its matrix stages: baseline-0 of train@baseline-0."""
     return job[0].partition("@")[2]
+
+
+def _gpu_bytes(paths: Paths, resources: Resources, waiting: list[Job]) -> dict[str, int]:
+    """What each job takes at least of a GPU's memory; nothing where jobs have none."""
+    configs = {name(job): paths.config(name(job).rpartition("-")[0]) for job in waiting}
+    if not resources.gpus or not all(path.is_file() for path in configs.values()):
+        return {}
+    classes = config.read(paths.params).data.classes
+    needs = gpu_memory.needs(sorted(set(configs.values())), len(classes), resources.gpus)
+    return {each: needs[path] for each, path in configs.items() if path in needs}
 
 
 def _size(paths: Paths, stages: list[str]) -> int:

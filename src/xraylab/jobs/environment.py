@@ -8,6 +8,11 @@ from pathlib import Path
 
 from xraylab.errors import XraylabError
 
+
+class OtherVersionsError(XraylabError):
+    """A node would not make the bits that the caller makes."""
+
+
 Versions = dict[str, str]
 LISTED = 10
 
@@ -23,10 +28,10 @@ def versions(constraints: Path) -> Versions:
 
 
 def refuse_others(here: Versions, caller: Versions, node: str) -> None:
-    """Errors: XraylabError where a node has another version of a package than the caller; it may lack tools."""
+    """Errors: OtherVersionsError where a node has another version of a package than the caller; it may lack tools."""
     other = [name for name in caller if here.get(name, caller[name]) != caller[name]]
     if other:
         lines = [f"{name}: {caller[name]} at the caller, {here[name]} on {node}" for name in other[:LISTED]]
         more = [f"and {len(other) - LISTED} more"] if len(other) > LISTED else []
         remedy = "install the same on both: pip install --constraint constraints.txt xraylab"
-        raise XraylabError(f"{node} has other versions than the caller; {remedy}", lines + more)
+        raise OtherVersionsError(f"{node} has other versions than the caller; {remedy}", lines + more)

@@ -23,7 +23,7 @@ import psutil
 
 from xraylab import files
 from xraylab.errors import XraylabError
-from xraylab.jobs import environment, repro
+from xraylab.jobs import environment, gpu_memory, repro
 from xraylab.jobs.channel import Channel
 from xraylab.jobs.dvc import Dvc, Log, retried
 from xraylab.jobs.environment import Versions
@@ -45,6 +45,7 @@ class Job:
 
     `study` and `session` name folders of the channel; `size` is what its inputs take, in bytes. `changes` of the
     commit's params.yaml, as `dvc exp run --set-param` takes them: such a job is a trial.
+    `gpu_bytes`: what its training takes at least of a GPU, which `jobs_per_gpu` jobs share; 0 where nobody knows.
     """
 
     name: str
@@ -58,11 +59,17 @@ class Job:
     versions: Versions
     scratch: str | None = None
     changes: tuple[str, ...] = ()
+    gpu_bytes: int = 0
+    jobs_per_gpu: int = 1
 
     @property
     def run(self) -> str:
         """The run whose network it trains, such as baseline-0."""
         return next(stage.partition("@")[2] for stage in self.stages if "@" in stage)
+
+    @property
+    def experiment(self) -> str:
+        return self.run.rpartition("-")[0]
 
     @property
     def states(self) -> str:
@@ -80,7 +87,7 @@ class Job:
 
 @dataclass
 class Report:
-    """How far a job is: `doing` is starting, a stage, pushing, done or failed. `epoch`: finished ones."""
+    """How far a job is: `doing` is starting, a stage, pushing, done, failed, or refused. `epoch`: finished ones."""
 
     node: str
     doing: str = "starting"
@@ -197,6 +204,8 @@ def _reported(job: Job, study: Path) -> None:
     try:
         reporter.tell(at_once=True)
         environment.refuse_others(environment.versions(study / "constraints.txt"), job.versions, reporter.report.node)
+        if job.gpu_bytes:
+            gpu_memory.refuse_too_large(job.experiment, job.gpu_bytes, job.jobs_per_gpu, gpu_memory.visible())
         _use_cache(job, study)
         change(job, study)
         states = ResumeState(Channel.open(study, job.states), study / ".xraylab/runs", job.run)
@@ -206,7 +215,8 @@ def _reported(job: Job, study: Path) -> None:
         states.remove()
         reporter.report.doing = "done"
     except XraylabError as error:
-        reporter.report.doing, reporter.report.problem = "failed", str(error)
+        refused = isinstance(error, environment.OtherVersionsError)
+        reporter.report.doing, reporter.report.problem = "refused" if refused else "failed", str(error)
         raise
     finally:
         reporter.tell(at_once=True)

@@ -16,12 +16,14 @@ WAYS_BACK = {"repro": " --attach` watches", "search": "` goes on with"}
 class Submitted:
     """A job: its stages, its id with the engine (None: not handed over yet), and how it stands.
 
-    `changes` of params.yaml, as `dvc exp run --set-param` takes them; `epoch`: the last one it was seen to finish;
-    `epoch_before`: when its present attempt began; `idle`: how many attempts in a row finished none.
+    `changes` of params.yaml, as `dvc exp run --set-param` takes them; `gpu_bytes`: what it takes at least of a GPU's
+    memory, 0 where nobody knows; `epoch`: the last one it was seen to finish; `epoch_before`: when its present attempt
+    began; `idle`: how many attempts in a row finished none.
     """
 
     stages: tuple[str, ...]
     changes: tuple[str, ...] = ()
+    gpu_bytes: int = 0
     id: str | None = None
     state: State = State.PENDING
     node: str | None = None

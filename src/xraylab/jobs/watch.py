@@ -46,6 +46,7 @@ class Watch:
         statuses = await self._statuses([job.id for job in self.session.live.values() if job.id is not None])
         await asyncio.to_thread(self._note, statuses)
         self.board.update()
+        await asyncio.to_thread(self._end_where_refused)
 
     async def _statuses(self, ids: list[str]) -> dict[str, Status]:
         """How jobs stand. Errors: XraylabError where the engine gives no answer for minutes."""
@@ -81,6 +82,22 @@ class Watch:
             self.submit(again)
         self.session.save()
 
+    def _end_where_refused(self) -> None:
+        """Errors: XraylabError where the first nodes to answer have other versions than this machine; no job goes on.
+
+        Once a job has begun, a node that has others fails its own job, and holds no other back.
+        """
+        answers = [report for report in self.board.reports.values() if report.doing != "starting"]
+        if not answers or any(report.doing != "refused" for report in answers):
+            return
+        live = self.session.live
+        self.machines.cancel([job.id for job in live.values() if job.id is not None])
+        for job in live.values():
+            job.state = State.CANCELLED
+        end(self.paths, self.session)
+        first, *lines = answers[0].problem.splitlines()
+        raise XraylabError(f"{first}; no job has begun, and all are cancelled", [line.strip(" -") for line in lines])
+
     def _hear(self, each: str, job: Submitted) -> None:
         """What the node reports. Its word on the end counts: an engine forgets, and shared jobs fail together."""
         tree = self.channel.read_json(node.report_name(each))
@@ -90,7 +107,7 @@ class Watch:
         job.epoch = max(job.epoch, report.epoch)
         if job.state in FINAL and report.doing == "done":
             job.state = State.DONE
-        elif job.state == State.LOST and report.doing == "failed":
+        elif job.state == State.LOST and report.doing in ("failed", "refused"):
             job.state = State.FAILED
 
     def _keep_log(self, each: str, job: Submitted) -> None:
@@ -121,7 +138,7 @@ def _command(session: Session, each: str, versions: dict[str, str], threads: dic
     submitted = session.jobs[each]
     job = node.Job(
         each, submitted.stages, session.repository, session.commit, session.ref, session.study, session.name,
-        session.size, versions, session.scratch, submitted.changes,
+        session.size, versions, session.scratch, submitted.changes, submitted.gpu_bytes, session.resources.jobs_per_gpu,
     )  # fmt: skip
     return Command(each, (sys.executable, "-m", "xraylab.jobs.node", job.to_json()), threads)
 
@@ -134,6 +151,8 @@ def _worth_another(job: Submitted) -> bool:
 
 def end(paths: Paths, session: Session) -> None:
     """Nothing of the session stays on the remotes but the resume states of unfinished runs."""
+    if session.ended:
+        return
     session.ended = True
     session.save()
     Channel.open(paths.root, session.study).remove([session.name])

@@ -74,7 +74,7 @@ def create_starting_model(
     elif file is not None:
         state, earlier = weights.read(file), weights.classes_of(file)
         tell(pretrained.load_pretrained(model, state, str(file), classes, earlier))
-    return StartingModel(**vars(_freeze(model, cfg)), pretrained_id=identity)
+    return StartingModel(**vars(freeze_model(model, cfg)), pretrained_id=identity)
 
 
 def pretrained_id(cfg: ModelConfig, weights_file: Path, pretrained_sha256: str | None) -> str:
@@ -87,7 +87,7 @@ def check(cfg: ModelConfig, n_classes: int, checkpointed: bool = False) -> str |
     try:
         with torch.device("cpu" if cfg.freeze.cache else "meta"):  # whether a backbone runs by itself is tried
             model = create_model(cfg, n_classes)
-        frozen = _freeze(model, cfg)
+        frozen = freeze_model(model, cfg)
         if checkpointed:
             grad_checkpointing.enable(frozen.trainable, cfg.arch)
     except ParamsError as error:
@@ -180,7 +180,7 @@ def _head(cfg: ModelConfig) -> Head:
     return Head(cfg.head, cfg.head_hidden, cfg.head_batch_norm)
 
 
-def _freeze(model: nn.Module, cfg: ModelConfig) -> FrozenModel:
+def freeze_model(model: nn.Module, cfg: ModelConfig) -> FrozenModel:
     """Errors: ParamsError where there are no such blocks, nothing comes of the choice, or nothing runs by itself."""
     freeze, arch = cfg.freeze, cfg.arch
     spec = FreezeSpec(

@@ -1,0 +1,85 @@
+"""Whether a training fits into the GPU's memory: what it takes at least, which the caller knows, and what a node has.
+
+How much is free is known on a node alone, so that it is there that a job is refused, before it fetches or trains.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from xraylab.errors import TrainingError
+
+GIB = 2**30
+QUERY = ("--query-gpu=index,uuid,memory.free,memory.total,name", "--format=csv,noheader,nounits")
+NEEDS = "xraylab.model.training_memory"  # a process of its own: torch stays where networks are
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU with its memory in bytes."""
+
+    index: str
+    uuid: str
+    free: int
+    total: int
+    name: str
+
+
+def needs(configs: list[Path], n_classes: int, devices: int) -> dict[Path, int]:
+    """Bytes that each training takes at least, of each of so many GPUs; nothing, with a note, where nobody knows."""
+    command = [sys.executable, "-m", NEEDS, str(n_classes), str(devices), *map(str, configs)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)  # noqa: S603 - ours
+    if done.returncode != 0:
+        reason = (done.stderr.splitlines() or [""])[-1]
+        print(f"note: GPU memory is not checked, since its need cannot be computed: {reason}", file=sys.stderr)  # noqa: T201
+        return {}
+    return {Path(path): size for path, size in json.loads(done.stdout.splitlines()[-1]).items()}
+
+
+def visible() -> list[Gpu]:
+    """The GPUs that this process may use; nothing where no NVIDIA driver tells, or GPUs are sliced."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    listing = subprocess.run([program, *QUERY], capture_output=True, encoding="utf-8", check=False)  # noqa: S603 - found on the path
+    return parse(listing.stdout, os.environ.get("CUDA_VISIBLE_DEVICES")) if listing.returncode == 0 else []
+
+
+def parse(listing: str, chosen: str | None) -> list[Gpu]:
+    """The chosen ones, by number or identifier, of those that nvidia-smi lists, whose unit is MiB."""
+    gpus = []
+    for line in listing.splitlines():
+        index, uuid, free, total, name = (part.strip() for part in line.split(",", 4))
+        if free.isdigit() and total.isdigit():  # elsewhere [N/A]
+            gpus.append(Gpu(index, uuid, int(free) * 2**20, int(total) * 2**20, name))
+    if chosen is None:
+        return gpus
+    names = [name.strip() for name in chosen.split(",")]
+    return [gpu for gpu in gpus if gpu.index in names or any(name and gpu.uuid.startswith(name) for name in names)]
+
+
+def refuse_too_large(experiment: str, need: int, sharing: int, gpus: list[Gpu]) -> None:
+    """Errors: TrainingError, with what to type, where a training that takes `need` bytes surely does not fit.
+
+    `sharing`: so many jobs share each GPU, whose free memory then says nothing about what each one will have.
+    """
+    smaller = (
+        f"`xraylab fit-batch {experiment}` on such a GPU finds the largest train.batch_size; train.grad_accum keeps the"
+        " steps as they are, train.grad_checkpointing: true takes less memory and more time"
+    )
+    for gpu in gpus:
+        share, has = gpu.total // sharing, f"{gpu.name} has {gpu.total / GIB:.1f} GiB"
+        wanted = f"{experiment} takes {need / GIB:.1f} GiB of GPU memory or more"
+        if need > share:
+            remedies = [smaller, *(["fewer jobs on a GPU: --jobs-per-gpu"] if sharing > 1 else [])]
+            shared = f", for {sharing} jobs" if sharing > 1 else ""
+            raise TrainingError(f"{wanted}, and {has}{shared}", remedies)
+        if sharing == 1 and need > gpu.free:
+            raise TrainingError(
+                f"{wanted}, and of the {gpu.total / GIB:.1f} GiB of {gpu.name} {gpu.free / GIB:.1f} are free",
+                ["others use this GPU, and `nvidia-smi` there says who: ask for one of its own, or for another node"],
+            )
