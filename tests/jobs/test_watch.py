@@ -70,6 +70,13 @@ def test_a_node_that_differs_from_others_holds_no_job_back(jobs: Watch) -> None:
     assert not jobs.machines.cancelled  # type: ignore[attr-defined]
 
 
+def test_a_job_that_an_earlier_caller_saw_begin_has_begun(jobs: Watch) -> None:
+    answers(jobs, "vit-0", doing="refused", problem=PROBLEM)
+    jobs.session.jobs["l2-0"].epoch = 1
+    look(jobs)
+    assert not jobs.machines.cancelled  # type: ignore[attr-defined]
+
+
 # on the node
 
 

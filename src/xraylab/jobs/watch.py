@@ -88,7 +88,8 @@ class Watch:
         Once a job has begun, a node that has others fails its own job, and holds no other back.
         """
         answers = [report for report in self.board.reports.values() if report.doing != "starting"]
-        if not answers or any(report.doing != "refused" for report in answers):
+        begun = any(job.epoch or job.state == State.DONE for job in self.session.jobs.values())
+        if begun or not answers or any(report.doing != "refused" for report in answers):
             return
         live = self.session.live
         self.machines.cancel([job.id for job in live.values() if job.id is not None])
