@@ -12,6 +12,8 @@ from test_layouts import touch, write
 
 from xraylab import tables, targets
 from xraylab.data import layouts
+from xraylab.data.audit import audit
+from xraylab.data.layouts import labels
 from xraylab.data.layouts.records import Dataset, TableConfig
 from xraylab.errors import DataError, ParamsError
 from xraylab.stages import fetch, index, source
@@ -234,3 +236,31 @@ def test_what_belongs_to_the_other_task_is_refused(tmp_path: Path, two_sources: 
         "data.demo.task: the demo's films are single-label, and data.task is multi-label: set both to the same",
         "data.source.0.ignore: belongs to task: single-label; here a label that no finding names is not studied",
     ]
+
+
+def test_a_study_of_one_class_per_image_says_that_the_data_have_several_findings(wide: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        layouts.read(wide, "auto", ["Edema", "Mass"], None, None)
+    assert str(caught.value).endswith(
+        "  - list.csv: has findings (Edema, Pleural Effusion, Mass), a column each: set data.task: multi-label"
+    )
+    (wide / "list.csv").unlink()
+    write(wide, "list.csv", "image,label", "1.png,Edema|Mass", "2.png,Mass", "3.png,Hernia")
+    with pytest.raises(DataError) as caught:
+        layouts.read(wide, "auto", ["Edema", "Mass"], None, None)
+    assert str(caught.value).endswith(f"  - {labels.SEVERAL}")
+    assert labels.SEVERAL.startswith("images have several findings each: with data.task: multi-label")
+
+
+def test_the_audit_of_a_folder_reads_its_findings(wide: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Two folders with findings together; beside one of classes, joined labels."""
+    small.write_images(wide, FILMS)
+    other = findings.images(tmp_path_factory.mktemp("other") / "films", count=12)
+    counts = audit.audit_folders([wide, other], "auto", None).record.classes
+    assert list(counts) == ["Cardiomegaly", "Edema", "Effusion", "Mass", "Pleural Effusion"]
+    assert counts["Mass"] == {"images": 1, "patients": 1, "negative": 1, "uncertain": 0, "missing": 14}
+    classes = small.two_classes(tmp_path_factory.mktemp("two") / "films", healthy=3, tb=3)
+    together = audit.audit_folders([wide, classes], "auto", None).record.classes
+    assert {name: count["images"] for name, count in together.items()} == {
+        "Edema": 2, "Healthy": 3, "Mass": 1, "Pleural Effusion": 1, "TB": 3,
+    }  # fmt: skip

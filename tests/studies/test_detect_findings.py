@@ -104,3 +104,33 @@ def test_init_goes_from_one_task_to_the_other_and_keeps_a_loss_that_fits(wide: P
     params = config.read(tmp_path / "s/params.yaml")
     assert (params.data.task, params.data.classes, params.data.positive) == ("single-label", ["Healthy", "TB"], "TB")
     assert (params.loss.name, params.loss.pos_weight, params.train.monitor) == ("cross_entropy", "none", "valid_f1")
+
+
+def test_several_sources_share_findings_under_their_synonyms(tmp_path: Path) -> None:
+    one = nih(tmp_path / "nih", ["Effusion|Mass", "No Finding", "Effusion", "Mass"] * 8)
+    other = tmp_path / "other"
+    small.write_images(other, [f"{n:02}.png" for n in range(16)], pixels=40, seed=7)
+    rows = [f"{n:02}.png,{n % 2},{n // 2 % 2}" for n in range(16)]
+    (other / "list.csv").write_text("\n".join(["image,Pleural Effusion,Edema", *rows]))
+    lines = scaffold.new(tmp_path / "s", None, [str(one), str(other)], published=False)
+    params, paths = loaded = load(tmp_path / "s")
+    assert (params.data.task, params.data.classes) == ("multi-label", ["Effusion", "Mass", "Edema"])
+    assert [each.labels for each in params.data.source] == [
+        {"Effusion": ["Effusion"], "Mass": ["Mass"]},
+        {"Effusion": ["Pleural Effusion"], "Edema": ["Edema"]},
+    ]
+    assert "    no Mass: not labelled there" in lines
+    run(loaded, *BEFORE_CONFIGURE[:3])
+    table = tables.read(paths.index)
+    known = targets.known(targets.values(table, params.data.classes))
+    assert [known[table["source"] == name].all(axis=0).tolist() for name in ("nih", "other")] == [
+        [True, True, False], [True, False, True],
+    ]  # fmt: skip
+
+
+def test_a_source_of_classes_beside_one_of_findings_makes_classes_of_both(tmp_path: Path) -> None:
+    one = nih(tmp_path / "nih", ["Effusion|Mass", "No Finding", "Effusion", "Mass"] * 4)
+    two = small.two_classes(tmp_path / "two", healthy=6, tb=6)
+    scaffold.new(tmp_path / "s", None, [str(one), str(two)], published=False)
+    params = config.read(tmp_path / "s/params.yaml")
+    assert (params.data.task, params.data.classes) == ("single-label", ["Normal", "Abnormal"])

@@ -13,13 +13,14 @@ from PIL import Image
 from xraylab import targets
 from xraylab.data import index, layouts, pixels
 from xraylab.data.audit import confounding, multi_label
+from xraylab.data.layouts import tasks
 from xraylab.data.layouts.labels import UNLABELLED
 from xraylab.data.layouts.listing import walk
 from xraylab.data.layouts.records import ALL_TABLES, Dataset, TableConfig
 from xraylab.data.names import natural, some
 from xraylab.errors import DataError
 from xraylab.studies import detect_findings
-from xraylab.studies.detect_findings import class_name
+from xraylab.studies.detect_findings import Found, class_name
 
 NORMAL = {"normal", "normals", "healthy", "health", "nofinding", "nofindings", "negative", "neg", "control", "controls"}
 NORMAL |= {"none", "no", "false", "clear", "0"}
@@ -94,13 +95,15 @@ def _of_findings(source: Path, title: str, pattern: str | None, dataset: Dataset
     sample = readable.sample(min(len(readable), 2 * AUDITED), random_state=0).reset_index(drop=True)
     sample = sample.drop(columns=[name for name in targets.of_table(sample) if name not in columns])
     shortcuts = multi_label.find_shortcuts(index.measure(source, sample)[0])
-    lines = [
-        f"{title}: {len(dataset.table):,} images with several findings each; layout {dataset.layout} ({dataset.why})",
-        *detect_findings.lines(dataset, found),
-        *_facts(dataset, side),
-        *_shortcut_lines(shortcuts, len(sample)),
-    ]
+    lines = [*describe_findings(title, dataset, found, side), *_shortcut_lines(shortcuts, len(sample))]
     return Detected(values, lines)
+
+
+def describe_findings(title: str, dataset: Dataset, found: Found, side: int) -> Iterator[str]:
+    """A source with several findings per image, in words."""
+    yield f"{title}: {len(dataset.table):,} images with several findings each; layout {dataset.layout} ({dataset.why})"
+    yield from detect_findings.lines(dataset, found)
+    yield from _facts(dataset, side)
 
 
 def with_patients(source: Path, tables: TableConfig, may_be_several: bool = False) -> tuple[str | None, Dataset]:
@@ -108,7 +111,11 @@ def with_patients(source: Path, tables: TableConfig, may_be_several: bool = Fals
 
     `may_be_several`: images with several findings each are read so.
     """
-    dataset = _read(source, tables, may_be_several)
+    dataset = (
+        tasks.read(source, tables=tables) if may_be_several else layouts.read(source, "auto", None, None, None, tables)
+    )
+    if set(dataset.table["label"]) == {UNLABELLED}:
+        raise layouts.no_classes(walk(source), tables)
     if dataset.patients == "unknown":
         names = dataset.table["path"].str.rsplit("/", n=1).str[-1]
         for pattern in PATIENT_PATTERNS:
@@ -118,20 +125,6 @@ def with_patients(source: Path, tables: TableConfig, may_be_several: bool = Fals
                     return pattern, replace(dataset, table=dataset.table.assign(patient=patients), patients="pattern")
                 return pattern, layouts.read(source, "auto", None, None, pattern, tables)
     return None, dataset
-
-
-def _read(source: Path, tables: TableConfig, may_be_several: bool) -> Dataset:
-    single: Dataset | None = None
-    refusal: DataError | None = None
-    try:
-        single = layouts.read(source, "auto", None, None, None, tables)
-    except DataError as error:
-        refusal = error
-    if may_be_several and (several := detect_findings.read(source, tables, single)):
-        return several
-    if single is None or set(single.table["label"]) == {UNLABELLED}:
-        raise refusal or layouts.no_classes(walk(source), tables)
-    return single
 
 
 def size_for(side: int) -> int:

@@ -2,26 +2,20 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from xraylab import targets
-from xraylab.data import layouts
-from xraylab.data.layouts.labels import UNLABELLED
 from xraylab.data.layouts.multi_label import is_no_finding
-from xraylab.data.layouts.records import Dataset, LabelRules, TableConfig
+from xraylab.data.layouts.records import Dataset
+from xraylab.data.layouts.tasks import BLANK_IS_NEGATIVE
 from xraylab.data.names import some
 from xraylab.errors import DataError
 from xraylab.params.data import CLASS_NAME
-from xraylab.registry import findings as registry
 from xraylab.targets import MULTI_LABEL
 
-PUBLISHED = ("chexpert", "mimic-cxr", "vindr", "padchest")
-"""Layouts of data sets of several findings per image."""
-BLANK_IS_NEGATIVE = ("chexpert", "mimic-cxr")  # as the CheXpert paper reads them
 ENOUGH = 10  # images that show a finding, and as many that do not: fewer cannot fill three splits
 FEWEST = 3  # of the findings that are studied where fewer than two have enough
 MOST = 20  # findings that are studied: the most frequent ones
@@ -34,36 +28,6 @@ class Found(NamedTuple):
 
     labels: dict[str, str]
     left_out: dict[str, str]
-
-
-def read(source: Path, tables: TableConfig, single: Dataset | None) -> Dataset | None:
-    """The images with their findings; None where each has one class. `single`: as read for one class per image.
-
-    Tables of findings count where nothing else labels the images, and where they are findings of public data sets.
-    Errors: DataError where only tables of findings could label the images, and these are broken.
-    """
-    unlabelled = single is None or set(single.table["label"]) == {UNLABELLED}
-    if single is not None and not unlabelled and single.layout != "class-folders":
-        joined = single.table["label"].str.contains(targets.SEPARATOR, regex=False).any()
-        return _read(source, tables) if joined or single.layout in PUBLISHED else None
-    try:
-        several = _read(source, tables)
-    except DataError:
-        if single is None:
-            raise
-        return None
-    findings = _findings(several)
-    known = [name for name in findings if registry.canonical(name) in registry.names()]
-    is_table = several.layout != "class-folders" and len(findings) > 1
-    return several if is_table and (unlabelled or len(known) > 1) else None
-
-
-def _read(source: Path, tables: TableConfig) -> Dataset:
-    dataset = layouts.read(source, "auto", None, None, None, tables, MULTI_LABEL)
-    if dataset.layout not in BLANK_IS_NEGATIVE:
-        return dataset
-    rules = LabelRules(blank="negative")
-    return layouts.read(source, dataset.layout, None, None, None, tables, MULTI_LABEL, rules)
 
 
 def choose(dataset: Dataset) -> Found:

@@ -6,14 +6,19 @@ from pathlib import Path
 
 import pandas as pd
 
+from xraylab import targets
+from xraylab.data.layouts import tasks
 from xraylab.data.layouts.labels import spelling_key
 from xraylab.data.layouts.records import ALL_TABLES, Dataset
 from xraylab.data.names import some
 from xraylab.errors import speaking_of
-from xraylab.studies import detect
+from xraylab.registry import findings as registry
+from xraylab.studies import detect, detect_findings
 from xraylab.studies.detect import ABNORMAL, Detected, Values
 
 Labels = dict[str, list[str]]
+WithPattern = tuple[str | None, Dataset]
+"""The pattern that finds patients in file names, and the images."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,11 @@ def folders(folder_of: Mapping[str, Path], addresses: Mapping[str, str]) -> Dete
 
     Sources without a folder yet, which are still to be fetched, are listed without labels.
     Classes of one spelling are one class, and so are the normal ones. Where no two sources have the same classes, but
-    all have a normal one, what is not normal becomes one class: else a class would tell its source.
+    all have a normal one, what is not normal becomes one class: else a class would tell its source. Where the images of
+    all sources have several findings each, the study has these, under whatever synonym a source knows them.
     """
+    if several := _with_findings(folder_of, addresses):
+        return _of_findings(several, folder_of, addresses)
     parts = {}
     for name, folder in folder_of.items():
         with speaking_of(addresses[name]):
@@ -68,6 +76,58 @@ def folders(folder_of: Mapping[str, Path], addresses: Mapping[str, str]) -> Dete
         values,
         [*_describe(parts, labels, classes, addresses, apart), *detect.shortcut_lines(_join_samples(parts, labels))],
     )
+
+
+def _with_findings(folder_of: Mapping[str, Path], addresses: Mapping[str, str]) -> dict[str, WithPattern]:
+    """Each source with its findings; none where one of them has a class per image."""
+    several = {}
+    for name, folder in folder_of.items():
+        with speaking_of(addresses[name]):
+            several[name] = detect.with_patients(folder, ALL_TABLES, may_be_several=True)
+        if not targets.of_table(several[name][1].table):
+            return {}
+    return several
+
+
+def _of_findings(
+    several: Mapping[str, WithPattern], folder_of: Mapping[str, Path], addresses: Mapping[str, str]
+) -> Detected:
+    found = {}
+    for name, (_, dataset) in several.items():
+        with speaking_of(addresses[name]):
+            found[name] = detect_findings.choose(dataset)
+    called: dict[str, str] = {}  # a finding is called as the first source that has it calls it
+    labels: dict[str, Labels] = {name: {} for name in found}
+    for name, each in found.items():
+        for finding, label in each.labels.items():
+            labels[name].setdefault(called.setdefault(registry.canonical(finding), finding), []).append(label)
+    sides = [detect.short_side(folder_of[name], dataset.table) for name, (_, dataset) in several.items()]
+    size = min(map(detect.size_for, sides))
+    classes = list(called.values())
+    entries = {name: _entry_of_findings(name, addresses[name], labels[name], *several[name]) for name in found}
+    values: Values = {
+        "study.title": f"{some(classes)} on X-rays of {len(addresses)} sources",
+        **detect_findings.BY_TASK,
+        "data.source": [entries.get(name, {"name": name, "path": path}) for name, path in addresses.items()],
+        "data.classes": classes,
+        "data.labels": None,
+        "data.patient": None,
+        "images.size": size,
+        "model.img_size": size,
+        "train.monitor": detect_findings.MONITOR,
+    }
+    lines = list[str]()
+    for (name, (_, dataset)), side in zip(several.items(), sides, strict=True):
+        lines += detect.describe_findings(addresses[name], dataset, found[name], side)
+        if lacks := [each for each in classes if each not in labels[name]]:
+            lines.append(f"    no {some(lacks)}: not labelled there")
+    return Detected(values, lines)
+
+
+def _entry_of_findings(name: str, path: str, labels: Labels, pattern: str | None, dataset: Dataset) -> Values:
+    """As data.source lists it."""
+    blank = {"blank": "negative"} if dataset.layout in tasks.BLANK_IS_NEGATIVE else {}
+    return {"name": name, "path": path, "labels": labels, **blank, **({"patient": pattern} if pattern else {})}
 
 
 def _part(folder: Path) -> Part:

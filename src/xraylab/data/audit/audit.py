@@ -13,8 +13,7 @@ from xraylab.data import index, layouts
 from xraylab.data.audit import confounding, duplicates, findings, multi_label
 from xraylab.data.audit.confounding import Shortcuts
 from xraylab.data.audit.findings import Finding
-from xraylab.data.layouts import multi_source
-from xraylab.data.layouts.labels import UNLABELLED
+from xraylab.data.layouts import multi_source, tasks
 from xraylab.data.layouts.records import UNKNOWN, Dataset
 from xraylab.data.names import natural
 from xraylab.data.shard_store import ShardStore
@@ -113,12 +112,11 @@ def describe_patients(dataset: Dataset, table: pd.DataFrame) -> str:
 def audit_folders(folders: list[Path], layout: str, patient: str | None) -> Audit:
     """Audit folders without a study: every label counts as a class, and so do the splits that the data set gives.
 
-    In a single folder labels are findings, where an image may have several.
-
-    Several folders are sources of one data set: copies in two of them are found too. Errors: DataError.
+    Several folders are sources of one data set: copies in two of them are found too. Where all have several findings
+    per image, these are audited; beside one that has classes, their labels count as classes. Errors: DataError.
     """
     if len(folders) == 1:
-        return _with_given_splits(audit(folders[0], _read_any(folders[0], layout, patient)))
+        return _with_given_splits(audit(folders[0], _read(folders[0], layout, patient)))
     with TemporaryDirectory() as temporary:  # of links, so that all have one top
         top, datasets = Path(temporary), {}
         names = multi_source.source_names([str(folder.resolve()) for folder in folders])
@@ -126,27 +124,24 @@ def audit_folders(folders: list[Path], layout: str, patient: str | None) -> Audi
             (top / name).symlink_to(folder.resolve(), target_is_directory=True)
             with speaking_of(str(folder)):
                 datasets[name] = _read(folder, layout, patient)
-        labels = sorted({label for each in datasets.values() for label in each.table["label"]}, key=natural)
+        if len({bool(targets.of_table(each.table)) for each in datasets.values()}) > 1:
+            datasets = {name: without_findings(each) for name, each in datasets.items()}
+        labels = sorted({label for each in datasets.values() for label in layouts.count_table(each.table)}, key=natural)
         return _with_given_splits(audit(top, multi_source.concat(datasets, labels, top)))
 
 
-def _read_any(folder: Path, layout: str, patient: str | None) -> Dataset:
-    """The data set; with each finding by itself where some images have several, or a column says which they have."""
-    dataset = _read(folder, layout, patient)
-    labels = set(dataset.table["label"])
-    if labels == {UNLABELLED} or any(targets.SEPARATOR in label for label in labels):
-        several = _read(folder, layout, patient, targets.MULTI_LABEL)
-        return several if f"{targets.PREFIX}{UNLABELLED}" not in several.table else dataset
-    return dataset
-
-
-def _read(folder: Path, layout: str, patient: str | None, task: str = targets.SINGLE_LABEL) -> Dataset:
+def _read(folder: Path, layout: str, patient: str | None) -> Dataset:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder: name the folder that holds the images")
     try:
-        return layouts.read(folder, layout, None, None, patient and pattern(patient), task=task)
+        return tasks.read(folder, layout, patient and pattern(patient))
     except ValueError as error:
         raise DataError(f"--patient {patient!r} {error}") from None
+
+
+def without_findings(dataset: Dataset) -> Dataset:
+    """The data set with its joined labels alone."""
+    return replace(dataset, table=dataset.table.drop(columns=targets.of_table(dataset.table)))
 
 
 def _with_given_splits(audited: Audit) -> Audit:

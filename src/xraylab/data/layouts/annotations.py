@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
-from xraylab.data.layouts import records, sheets
+from xraylab.data.layouts import multi_label, records, sheets
 from xraylab.data.layouts.labels import spelling_key
 from xraylab.data.layouts.listing import Finder, Listing, is_mask, join, last, parent, relative
 from xraylab.data.layouts.patients import PATIENTS_FILE
@@ -60,6 +60,16 @@ class Table:
     def cell(self, row: Row, kind: str) -> str:
         """The row's cell in the column of this kind, '' where there is none."""
         return row.cells.get(self.columns[kind], "")
+
+    @cached_property
+    def findings(self) -> list[str]:
+        """The titles of the columns whose cells are all labels of a finding."""
+        named = set(self.columns.values())
+        return [
+            title
+            for title, name in zip(self.titles, self.header, strict=True)
+            if name not in named and multi_label.are_marks(row.cells.get(name, "") for row in self.rows)
+        ]
 
     def fields(self, kinds: tuple[str, ...]) -> dict[str, str]:
         """Field of an image -> the table's column for it; a study stands for a patient who is not named."""
@@ -201,7 +211,9 @@ def why_unlabelled(listing: Listing, cfg: TableConfig) -> list[str]:
     tables = read(listing, cfg)
     lines = tables.lines()
     for table in [*tables.of_images, *tables.of_patients]:
-        if not table.columns["label"]:
+        if len(findings := table.findings) > 1:
+            lines.append(f"{table.name}: has findings ({some(findings, 5)}), a column each: set data.task: multi-label")
+        elif not table.columns["label"]:
             subject = f"the image ({table.columns['file']})" if table.columns["file"] else "the patient"
             lines.append(
                 f"{table.name}: has a column of {subject}, and none of labels that is known by its name; "

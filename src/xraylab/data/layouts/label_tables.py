@@ -4,7 +4,6 @@ import re
 
 from xraylab.data.layouts import annotations, multi_label, sheets
 from xraylab.data.layouts.annotations import COLUMNS, Table
-from xraylab.data.layouts.labels import spelling_key
 from xraylab.data.layouts.listing import Listing, ancestors, is_mask, last
 from xraylab.data.layouts.records import (
     UNKNOWN,
@@ -69,7 +68,7 @@ def read_table(listing: Listing, cfg: LayoutConfig) -> Entries | None:
 
 
 def _tables(listing: Listing, cfg: LayoutConfig) -> list[Table]:
-    """The tables that label images: with several findings per image those that have a column for each, if any has."""
+    """The tables that label images: those with a column per finding of the study, if any has; else joined labels."""
     tables = annotations.read(listing, cfg.tables).of_images
     with_findings = [table for table in tables if finding_columns(table, cfg)]
     return with_findings or [table for table in tables if table.columns["label"]]
@@ -78,17 +77,17 @@ def _tables(listing: Listing, cfg: LayoutConfig) -> list[Table]:
 def finding_columns(table: Table, cfg: LayoutConfig) -> dict[str, str]:
     """Label -> the column that says 1, 0, -1 or nothing of it, where an image may have several findings.
 
-    All labels of a study without data.classes; else none unless one of them is studied. A column that data.columns
-    calls the label goes before them.
+    None unless one of them is studied; without data.classes all, if the table has no column of labels. A column that
+    data.columns calls the label goes before them.
     """
-    if not cfg.is_multi or dict(cfg.tables.columns).get("label"):
+    has_labels = cfg.classes is None and table.columns["label"]
+    if not cfg.is_multi or has_labels or dict(cfg.tables.columns).get("label"):
         return {}
-    named = {spelling_key(column) for column in table.columns.values() if column}
+    findings = table.findings
     columns = {
         title: name
         for title, name in zip(table.titles, table.header, strict=True)
-        if title in cfg.by_label
-        or (spelling_key(name) not in named and multi_label.are_marks(row.cells.get(name, "") for row in table.rows))
+        if title in cfg.by_label or title in findings
     }
     studied = cfg.classes is None or any(title in cfg.by_label for title in columns)
     return columns if studied and len(columns) > 1 else {}

@@ -6,12 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from xraylab import targets
 from xraylab.data.layouts.records import Image, LayoutConfig
 from xraylab.data.names import natural, some
 from xraylab.errors import DataError
 
 UNLABELLED = "unlabelled"
 """The label of images that all lie in one folder, whose name is no class."""
+SEVERAL = "images have several findings each: with data.task: multi-label they are what is learnt (docs/multi-label.md)"
 LIKELY = 0.5
 """Smallest similarity of two names that are suggested for each other."""
 
@@ -31,7 +33,9 @@ def assign_classes(images: list[Image], cfg: LayoutConfig) -> tuple[list[Image],
     present = {image.label for image in used}
     if absent := [_no_image(name, cfg) for name in cfg.classes or () if name not in present]:
         counts = count_labels(images)
-        raise DataError(f"{mismatch(counts, cfg)} Set data.classes or data.labels:", [*absent, *advice(counts, cfg)])
+        hints = [SEVERAL] if any(targets.SEPARATOR in image.label for image in images) else []
+        reasons = [*absent, *advice(counts, cfg), *hints]
+        raise DataError(f"{mismatch(counts, cfg)} Set data.classes or data.labels:", reasons)
     return used, left_out
 
 
