@@ -1,6 +1,7 @@
 """External tests on the page: of the runs as they are trained now, beside the study's own test."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import finished_study
@@ -9,6 +10,8 @@ import pytest
 from xraylab import files
 from xraylab.params.config import Params
 from xraylab.paths import Paths
+from xraylab.report import metric_tables
+from xraylab.report.records import Metric
 from xraylab.stages import evaluate, report
 
 Study = tuple[Params, Paths]
@@ -86,3 +89,23 @@ def test_one_of_an_earlier_training_is_left_out_and_named(study: Study, changes:
     part = html[html.index('<section id="external">') :].split("</section>")[0]
     assert f"Left out, because the run has been trained again since: {changes.get('experiment', 'l2')}/0 on" in part
     assert "<table>" not in part
+
+
+def test_a_mean_over_fewer_findings_does_not_stand_beside_the_studys_own() -> None:
+    keys = {"experiment": "l2", "checkpoint": "best", "kind": "repeat", "split": "test", "number": 0}
+    own = [Metric(**keys, class_=name, metric="auroc", value=0.8) for name in ("Mass", "Edema", "macro", "micro")]
+    rows = [row("Mass", "auroc", 0.7), row("Mass", "npv", 0.9), row("macro", "auroc", 0.7), row("micro", "auroc", 0.6)]
+    test = {
+        "experiment": "l2", "repeat": 0, "folder": "/data/other", "images": 9, "classes": {"Mass": 4}, "overlap": {},
+        "intervals": "", "operating_points": [], "predictions": "x", "metrics": rows, "task": "multi-label",
+    }  # fmt: skip
+    for only_model, beside in ((["Edema"], {"Mass"}), ([], {"Mass", "macro", "micro"})):
+        mapping = {"labels": {"Mass": ["mass"]}, "only_model": only_model, "only_data": {}, "remarks": []}
+        data = SimpleNamespace(
+            external=[test | {"mapping": mapping}], summary=SimpleNamespace(predictions={"l2/0": "x"}), metrics=own
+        )
+        (shown,) = metric_tables.external(data)["tests"]  # type: ignore[arg-type,index]
+        assert [(each.class_, each.metric) for each, _ in shown.rows] == [
+            ("Mass", "auroc"), ("macro", "auroc"), ("micro", "auroc"),
+        ]  # fmt: skip
+        assert {each.class_ for each, internal in shown.rows if internal} == beside

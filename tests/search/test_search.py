@@ -30,6 +30,7 @@ from xraylab.search import command, experiment, results, trials
 from xraylab.search.screen import Screen, label
 from xraylab.search.trials import FailedError, Objective, Report
 from xraylab.stages import evaluate, report
+from xraylab.train import history
 
 SPACE = {
     "train.lr": {"low": 1e-4, "high": 1e-1, "log": True},
@@ -362,6 +363,16 @@ def test_the_line_of_an_epoch_is_understood() -> None:
     assert (epoch, epochs, metrics["train_accuracy"], metrics["valid_f1"]) == (2, 30, 0.8125, 0.5)
     assert str(metrics["valid_loss"]) == "nan"
     assert experiment.parse_epoch("Running stage 'train@baseline-0':") is None
+
+
+@pytest.mark.parametrize("monitor", ["valid_auroc", "valid_auprc"])
+def test_the_metric_of_several_findings_that_chooses_is_on_every_epochs_line(monitor: str) -> None:
+    """Pruning needs it, however many metrics there are."""
+    values = {f"{split}_{name}": 0.25 for split in ("train", "valid") for name in ("loss", "f1", "accuracy")}
+    row = {"epoch": 1} | values | {"valid_auprc": 0.5, "valid_auroc": 0.75}
+    line = history.epoch_line("a-run-with-a-name-of-many-letters-0", 30, row, monitor)
+    epoch, epochs, metrics = experiment.parse_epoch(line) or pytest.fail("not understood")
+    assert (epoch, epochs, metrics[monitor]) == (2, 30, row[monitor])
 
 
 def test_each_finished_trial_is_a_line_with_the_best_and_the_time_left() -> None:

@@ -9,6 +9,7 @@ from xraylab.report import curves
 from xraylab.report.artefacts import Artefacts, Change
 from xraylab.report.records import (
     MACRO,
+    MICRO,
     OVERALL,
     Comparison,
     Estimate,
@@ -313,6 +314,8 @@ def external(data: Artefacts) -> Tree | None:
 def _external_test(test: Tree, metrics: Sequence[Metric]) -> ExternalTest:
     run = {"experiment": test["experiment"], "checkpoint": "best"}
     internal = keyed(where(metrics, kind="repeat", split="test", number=test["repeat"], **run))
+    if test.get("mapping", {}).get("only_model"):  # the study's own mean is over more findings
+        internal = {key: row for key, row in internal.items() if row.class_ not in (MACRO, MICRO)}
     external = [record(Metric, {**row, **run, "kind": "external", "split": "external"}) for row in test["metrics"]]
     return ExternalTest(
         run=_run_name(test),
