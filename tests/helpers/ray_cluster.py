@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
+import ports
 import psutil
 
 BIN = Path(sys.executable).parent
@@ -24,20 +24,12 @@ FAST = {
 """A dead node is noticed after seconds, not after 20."""
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 class RayCluster:
     """Nodes n1 (the head), n2, ... of one core each; `address` is its dashboard's."""
 
     def __init__(self, **environment: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ray"))  # Ray's sockets need a short path
-        gcs, dashboard = free_ports(2)
+        gcs, dashboard = ports.free(2)
         self.gcs, self.address = f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}"
         here = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
         self.environment = os.environ | here | FAST | {"RAY_USAGE_STATS_ENABLED": "0"} | environment
@@ -49,10 +41,10 @@ class RayCluster:
 
     def start(self, name: str, *flags: str, **environment: str) -> None:
         common = ["--node-ip-address=127.0.0.1", "--num-cpus=1", "--object-store-memory=80000000"]
-        ports = ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"]
+        any_port = ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"]
         with (self.folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
-                [BIN / "ray", "start", "--block", f"--node-name={name}", *common, *ports, *flags],
+                [BIN / "ray", "start", "--block", f"--node-name={name}", *common, *any_port, *flags],
                 env=self.environment | environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self.nodes[name] = psutil.Process(process.pid)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import ports
 import psutil
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue")
@@ -80,14 +81,6 @@ def _program(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 
 
-def free_ports(number: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 class SlurmCluster:
     """`start` brings it up, `stop` ends all that it started; `environment` is for those who use it."""
 
@@ -100,11 +93,11 @@ class SlurmCluster:
 
     def start(self) -> None:
         folder, host = self.folder, socket.gethostname().split(".")[0]
-        controller, dbd, mariadb, *ports = free_ports(3 + len(self.nodes))
+        controller, dbd, mariadb, *node_ports = ports.free(3 + len(self.nodes))
         accounting = ACCOUNTS.format(folder=folder, dbd=dbd) if self.accounting else ""
         nodes = [
             f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={self.cpus} State=UNKNOWN"
-            for name, port in zip(self.nodes, ports, strict=True)
+            for name, port in zip(self.nodes, node_ports, strict=True)
         ]
         text = SLURM.format(
             host=host, folder=folder, controller=controller, nodes="\n".join(nodes),
