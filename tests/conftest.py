@@ -11,7 +11,14 @@ from typing import Any
 import findings
 import pytest
 import small
-from cluster_study import slurm, study_with_remotes, two_experiments  # noqa: F401 - fixtures of the tests in cluster/
+from cluster_study import (  # noqa: F401 - fixtures of the tests in cluster/
+    cluster,
+    ray_head,
+    s3,
+    slurm,
+    study_with_remotes,
+    two_experiments,
+)
 from huggingface_hub import constants
 
 from xraylab import files, template

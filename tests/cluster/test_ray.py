@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import small
+from cluster_study import PATIENCE
 from conftest import load, run
 from ray_cluster import RayCluster
 
@@ -19,18 +20,7 @@ from xraylab.jobs.engines.engine import FINAL, Command, Engine, Resources, State
 from xraylab.stages import fetch, index, source
 
 pytest.importorskip("ray")
-pytestmark = pytest.mark.cluster
-PATIENCE = 5  # seconds that this Ray lets a job wait
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RayCluster]:
-    cluster = RayCluster(RAY_JOB_START_TIMEOUT_SECONDS=str(PATIENCE))
-    try:
-        cluster.add("n2", "--num-gpus=1")
-        yield cluster
-    finally:
-        cluster.stop()
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray")]
 
 
 @pytest.fixture

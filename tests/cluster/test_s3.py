@@ -1,7 +1,5 @@
 """The channel through an S3 server: what caller and nodes tell one another, and resume states."""
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +17,10 @@ pytestmark = pytest.mark.cluster
 RUN = f"baseline-0-{'a' * 16}"
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    with S3Server() as server, pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment.items():
-            patch.setenv(name, value)
-        yield server
+@pytest.fixture(autouse=True)
+def _credentials(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
-"""What happens on a real SLURM when nodes, callers and experiments fail."""
+"""Studies on a real SLURM: what happens when nodes, callers and experiments fail, and the results bit for bit."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -12,20 +11,18 @@ from typing import Any
 import pytest
 import small
 import under_dvc
-from cluster_study import with_remotes
+from cluster_study import call, finish, results, with_remotes
 from slurm_cluster import SlurmCluster
-from test_slurm import call, finish, results
 
-pytestmark = pytest.mark.cluster
-EPOCHS = 25  # long enough to be interrupted
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("slurm")]
+EPOCHS = 12  # long enough to be killed within
+ENDLESS = 10_000  # more than anybody waits for
 
 
-@pytest.fixture
-def long_study(two_experiments: Path, tmp_path: Path) -> Path:
-    """A study whose trainings last long enough to be interrupted, with remotes."""
-    study = shutil.copytree(two_experiments, tmp_path / "study")
-    small.edit(study, lambda tree: tree["train"].update(epochs=EPOCHS))
-    under_dvc.succeed(study, "repro", "split", "features", OMP_NUM_THREADS="1")
+def long_study(two_experiments: Path, folder: Path, epochs: int) -> Path:
+    """A copy of the study whose trainings last longer, with remotes. Its configs are left to the caller."""
+    study = shutil.copytree(two_experiments, folder / "study")
+    small.edit(study, lambda tree: tree["train"].update(epochs=epochs))
     return with_remotes(study)
 
 
@@ -49,41 +46,41 @@ def _local(study: Path, folder: Path) -> dict[str, str]:
 
 
 def test_a_killed_node_and_a_killed_caller_cost_no_finished_epoch(
-    slurm: SlurmCluster, long_study: Path, tmp_path: Path
+    slurm: SlurmCluster, two_experiments: Path, tmp_path: Path
 ) -> None:
-    caller = call(slurm, long_study)
-    under_dvc.wait_for(lambda: caller.poll() is not None or _has_sent_a_state(long_study))
-    victim = next(iter(_has_sent_a_state(long_study)), None)
+    study = long_study(two_experiments, tmp_path, EPOCHS)
+    caller = call(slurm, study)
+    under_dvc.wait_for(lambda: caller.poll() is not None or _has_sent_a_state(study))
+    victim = next(iter(_has_sent_a_state(study)), None)
     assert victim is not None, caller.communicate()[0]
-
-    refused = finish(call(slurm, long_study), 1)
-    assert "another `xraylab repro --on` or `search --on` looks after this study: end it, or add --wait" in refused
     caller.send_signal(signal.SIGKILL)
     caller.wait()
-    refused = finish(call(slurm, long_study), 1)
-    assert "`xraylab repro --on slurm --attach` watches them, --cancel ends them" in refused
-
-    node = subprocess.check_output(
-        ["squeue", "--noheader", "--format=%N", f"--jobs={_session(long_study)['jobs'][victim]['id'].split('.')[0]}"],
-        env=os.environ | slurm.environment, text=True,
-    ).split()[0]  # fmt: skip
-    slurm.kill_node(node)
+    nodes = {name: _node(slurm, job["id"]) for name, job in _session(study)["jobs"].items()}
+    assert len(set(nodes.values())) == 2
+    slurm.kill_node(nodes[victim])
     try:
-        local = _local(long_study, tmp_path)
-        output = finish(call(slurm, long_study, "--attach"))
+        local = _local(study, tmp_path)
+        output = finish(call(slurm, study, "--attach"))
     finally:
-        slurm.start_node(node)
-    assert results(long_study) == local
+        slurm.start_node(nodes[victim])
+    assert results(study) == local
+    assert len(local) == 8
     assert under_dvc.ran(output) == ["evaluate", "explain", "report"]
-    logs = {path.stem: path.read_text() for path in long_study.glob(".xraylab/jobs/*/logs/*.log")}
-    assert any(
-        "where its last finished epoch ended" in log and f" epoch 1/{EPOCHS}" not in log for log in logs.values()
-    )
+    logs = {path.stem: path.read_text() for path in study.glob(".xraylab/jobs/*/logs/*.log")}
+    assert "where its last finished epoch ended" in logs[victim]
+    assert f" epoch 1/{EPOCHS}" not in logs[victim]
+    # nothing stays behind but results: no ref on the git remote, no session on the channel, no clone on a node
+    assert not subprocess.check_output(["git", "ls-remote", study.parent / "origin.git"])
+    assert not [path for path in (study.parent / "store/xraylab").rglob("*") if path.is_file()]
+
+
+def _node(slurm: SlurmCluster, id_: str) -> str:
+    """Where a job runs, or nothing while it waits."""
+    return slurm.call("squeue", "--noheader", "--format=%N", f"--jobs={id_.rpartition('.')[0]}").strip()
 
 
 def test_a_failed_experiment_is_named_with_its_log_and_holds_no_other_back(slurm: SlurmCluster, study: Path) -> None:
     small.edit(study, lambda tree: tree["experiments"]["l2"].update(train={"lr": 1e30}))
-    under_dvc.succeed(study, "repro", "split", "features", OMP_NUM_THREADS="1")
     small.commit(study)
     output = finish(call(slurm, study), 1)
     assert "1 of 2 jobs did not come to their end; what the others made is here" in output
@@ -93,17 +90,24 @@ def test_a_failed_experiment_is_named_with_its_log_and_holds_no_other_back(slurm
     assert not (study / "predictions/l2/0.csv").exists()
 
 
-def test_an_interrupted_caller_leaves_its_jobs_and_cancel_ends_them(slurm: SlurmCluster, long_study: Path) -> None:
-    caller = call(slurm, long_study)
-    under_dvc.wait_for(lambda: caller.poll() is not None or _has_sent_a_state(long_study))
+def test_an_interrupted_caller_leaves_its_jobs_and_cancel_ends_them(
+    slurm: SlurmCluster, two_experiments: Path, tmp_path: Path
+) -> None:
+    study = long_study(two_experiments, tmp_path, ENDLESS)
+    caller = call(slurm, study)
+    under_dvc.wait_for(lambda: caller.poll() is not None or _has_sent_a_state(study))
+    refused = finish(call(slurm, study), 1)
+    assert "another `xraylab repro --on` or `search --on` looks after this study: end it, or add --wait" in refused
     caller.send_signal(signal.SIGTERM)  # Ctrl-C may be ignored where tests run in the background
     output = finish(caller, 128 + signal.SIGTERM)
     assert "`xraylab repro --on slurm --attach` watches them, --cancel ends them" in output
     assert _queued(slurm)
-    assert "cancelled" in finish(call(slurm, long_study, "--cancel"))
+    refused = finish(call(slurm, study), 1)
+    assert "`xraylab repro --on slurm --attach` watches them, --cancel ends them" in refused
+    assert "cancelled" in finish(call(slurm, study, "--cancel"))
     under_dvc.wait_for(lambda: not _queued(slurm))
-    assert _has_sent_a_state(long_study)  # the next call goes on from there
-    assert "no jobs of this study are under way" in finish(call(slurm, long_study, "--attach"), 1)
+    assert _has_sent_a_state(study)  # the next call goes on from there
+    assert "no jobs of this study are under way" in finish(call(slurm, study, "--attach"), 1)
 
 
 def _queued(slurm: SlurmCluster) -> list[str]:

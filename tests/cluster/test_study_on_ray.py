@@ -1,12 +1,9 @@
 """A study on a real Ray whose nodes share nothing but a git remote and an S3 server."""
 
-import hashlib
 import json
-import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,50 +14,21 @@ pytest.importorskip("dvc_s3")
 
 import small
 import under_dvc
+from cluster_study import results, with_git_remote
 from ray_cluster import RayCluster
 from s3_server import S3Server
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray")]
 EPOCHS = 12  # long enough to be killed within
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    with S3Server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def cluster(s3: S3Server) -> Iterator[RayCluster]:
-    cluster = RayCluster(**s3.environment)
-    try:
-        cluster.add("n2")
-        yield cluster
-    finally:
-        cluster.stop()
-
-
-@pytest.fixture(scope="module")
-def study(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two experiments whose first stages have run, with a git remote and a folder of the bucket."""
-    folder = tmp_path_factory.mktemp("ray")
-    study = small.study(folder / "study", under_dvc.only("baseline", "l2"))
+@pytest.fixture
+def study(two_experiments: Path, s3: S3Server, tmp_path: Path) -> Path:
+    """Two experiments with a git remote and a folder of the bucket, whose configs are left to the caller."""
+    study = shutil.copytree(two_experiments, tmp_path / "study")
     small.edit(study, lambda tree: tree["train"].update(epochs=EPOCHS))
     (study / ".dvc/config").write_text(s3.config("study"))
-    small.commit(study)
-    under_dvc.succeed(study, "repro", "split", "features", OMP_NUM_THREADS="1")
-    small.commit(study)
-    small.git(study, "init", "--quiet", "--bare", str(folder / "origin.git"))
-    small.git(study, "remote", "add", "origin", str(folder / "origin.git"))
-    return study
-
-
-def results(study: Path) -> dict[str, str]:
-    """SHA-256 of what must not depend on where it was made: weights, histories and predictions."""
-    patterns = ("models/*/*/*.safetensors", "models/*/*/history.csv", "predictions/*/*.csv")
-    made = sorted(path for pattern in patterns for path in study.glob(pattern))
-    return {str(path.relative_to(study)): hashlib.sha256(path.read_bytes()).hexdigest() for path in made}
+    return with_git_remote(study)
 
 
 def _sent_from(node: str, study: Path, s3: S3Server) -> bool:
