@@ -22,9 +22,9 @@ test: $(INSTALLED)
 test-slow: $(INSTALLED)
 	$(PYTEST) --dist loadfile -m 'slow and not cluster'
 
-# on a real SLURM and a real Ray of several nodes on this machine; each file's tests share one cluster
+# on a real SLURM and a real Ray of several nodes on this machine; the tests of one cluster stay together
 test-cluster: $(INSTALLED)
-	$(PYTEST) --dist loadfile -m cluster
+	$(PYTEST) --dist loadgroup -m cluster tests/cluster
 
 check: $(INSTALLED)
 	ruff format --check

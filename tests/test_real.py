@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import small
 from conftest import to_the_report
+from under_dvc import only
 
 from xraylab import files
 from xraylab.data.audit.audit import audit_folders
@@ -12,15 +13,10 @@ from xraylab.data.audit.audit import audit_folders
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
-def two_experiments(tree: small.Tree) -> None:
-    for name in ("l2", "sharpness", "contrast"):
-        del tree["experiments"][name]
-    tree["train"]["batch_size"] = 32
-
-
 def test_tb(tmp_path: Path, real_data: Path) -> None:
     study = small.study(tmp_path, small.use(real_data / "tb", ["Normal", "TB"], "TB"))
-    small.edit(study, two_experiments)
+    small.edit(study, only("baseline", "sharpness"))
+    small.edit(study, lambda tree: tree["train"].update(batch_size=32))
     to_the_report(study)
     splits = files.read_json(study / "data/split/summary.json")["splits"]
     assert {label: part["images"] for label, part in splits["test"].items()} == {"Normal": 380, "TB": 80}
@@ -36,7 +32,8 @@ def test_covid3_whose_patients_are_in_two_classes(tmp_path: Path, real_data: Pat
         tree["split"]["on_leakage"] = "accept"
 
     study = small.study(tmp_path, point)
-    small.edit(study, two_experiments)
+    small.edit(study, only("baseline"))
+    small.edit(study, lambda tree: tree["train"].update(batch_size=32))
     to_the_report(study)
     record = files.read_json(study / "data/audit.json")
     assert record["classes"] == {

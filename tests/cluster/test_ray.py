@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import small
 from cluster_study import PATIENCE
@@ -48,7 +46,7 @@ def until(engine: Engine, ids: list[str], ended: Callable[[Status], bool], secon
     end = time.monotonic() + seconds
     while not all(map(ended, (statuses := engine.status(ids)).values())):
         assert time.monotonic() < end, statuses
-        time.sleep(0.2)
+        time.sleep(0.5)
     return [statuses[id_] for id_ in ids]
 
 
@@ -123,7 +121,7 @@ def test_jobs_that_wait_are_cancelled_at_once_and_others_wait_on(
     while time.monotonic() < end:
         states = {id_: status.state for id_, status in engine.status([cancelled, waiting]).items()}
         assert states == {cancelled: State.CANCELLED, waiting: State.PENDING}
-        time.sleep(0.2)
+        time.sleep(0.5)
     assert waiting.rpartition("/")[2] + ".2" in _names(engine, waiting)
     (tmp_path / "free").touch()
     [done] = until(engine, [waiting], final)
@@ -193,13 +191,12 @@ def test_the_address_given_wins_over_that_of_the_environment(
 def test_two_nodes_share_the_shards_of_an_index(
     cluster: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    images = tmp_path / "images"
-    rng = np.random.default_rng(0)
-    for number in range(shards.SHARD + 8):  # two shards
-        label = "TB" if number % 3 else "Healthy"
-        (images / label).mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(images / label / f"{number}.png"), rng.integers(0, 256, (8, 8), np.uint8))
+    images = small.two_classes(tmp_path / "images")
     study = small.study(tmp_path / "study", small.use(images, ["Healthy", "TB"], "TB"))
+    code, size = study / "src/xraylab/shards.py", f"SHARD = {shards.SHARD}\n"
+    assert size in code.read_text()
+    code.write_text(code.read_text().replace(size, "SHARD = 40\n"))  # of 60 images: two shards, also for the jobs
+    monkeypatch.setattr(shards, "SHARD", 40)
     loaded = _, paths = run(load(study), source, fetch)
     monkeypatch.chdir(study)
     command = ["xraylab", "shards", "index", "--on", "ray", "--parts", "2", "--option", f"address={cluster.address}"]

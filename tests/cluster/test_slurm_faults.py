@@ -160,7 +160,7 @@ commands = [Command("long", ("sleep", "300")), Command("bad", ("false",)), Comma
 ids = slurm.submit(commands, Resources(minutes=1, partition="short"), folder)
 states = [None]
 while not FINAL.issuperset(states):
-    time.sleep(1)
+    time.sleep(3)
     status = slurm.status(ids)
     states = [status[each].state for each in ids]
 print([str(state) for state in states])
