@@ -22,9 +22,9 @@ test: $(INSTALLED)
 test-slow: $(INSTALLED)
 	$(PYTEST) --dist loadfile -m 'slow and not cluster'
 
-# on a real SLURM and a real Ray of several nodes on this machine; the tests of one cluster stay together
+# on a real SLURM and a real Ray of several nodes on this machine; the tests of a file share one cluster
 test-cluster: $(INSTALLED)
-	$(PYTEST) --dist loadgroup -m cluster tests/cluster
+	$(PYTEST) --dist loadfile -m cluster tests/cluster
 
 check: $(INSTALLED)
 	ruff format --check

@@ -14,7 +14,7 @@ import under_dvc
 from cluster_study import call, finish, results, with_remotes
 from slurm_cluster import SlurmCluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("slurm")]
+pytestmark = pytest.mark.cluster
 EPOCHS = 12  # long enough to be killed within
 ENDLESS = 10_000  # more than anybody waits for
 
