@@ -256,7 +256,7 @@ def test_a_run_whose_node_is_killed_goes_on_elsewhere_to_the_same_bits(
         )  # fmt: skip
     try:
         # one run on each node; that of n2 has sent a state
-        under_dvc.wait_for(lambda: caller.poll() is not None or _sent_from("n2", study, s3))
+        under_dvc.wait_for(lambda: caller.poll() is not None or _sent_from("n2", study, s3), seconds=300)
         cluster.kill("n2")
         under_dvc.succeed(local, "repro", "predict", OMP_NUM_THREADS="1", **s3.environment)
         assert caller.wait(240) == 0, (tmp_path / "printed").read_text()
