@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import ports
@@ -141,14 +142,20 @@ class SlurmCluster:
         self._daemon("slurmd", "-D", "-N", name, **environment)
 
     def kill_node(self, name: str) -> None:
-        """End the daemon of a node and all that runs there, as a power cut would."""
-        for process in [each for each in self.started if each.args[1:] == ["-D", "-N", name]]:  # type: ignore[index]
-            self.started.remove(process)
-            process.kill()
-            process.wait()
-        for process in psutil.process_iter():
-            if self._runs_on(process, name):
+        """End the daemon of a node and all that runs there, as a power cut would: none reports another's end."""
+        [daemon] = [each for each in self.started if each.args[1:] == ["-D", "-N", name]]  # type: ignore[index]
+        self.started.remove(daemon)
+        stopped = [psutil.Process(daemon.pid)]
+        stopped[0].suspend()
+        while running := [each for each in psutil.process_iter() if each not in stopped and self._runs_on(each, name)]:
+            for process in running:
+                with suppress(psutil.NoSuchProcess):
+                    process.suspend()
+            stopped += running
+        for process in stopped:
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
+        daemon.wait()
 
     def _runs_on(self, process: psutil.Process, name: str) -> bool:
         try:
