@@ -1,13 +1,15 @@
 """The studies of docs/results.md on real radiographs, end to end: `python bench/real.py NAME DATA [--out FOLDER]`.
 
-NAME is pneumonia, transfer, tb or covid3, or all; DATA is a folder with `kermany/chest_xray`, `tb/{Normal,TB}` and
-`covid3/{Covid-19,No_findings,Pneumonia}`. Each study is a clone of this repository with the changes below in its
-params.yaml, brought up to date by `dvc repro`; its tables are printed as Markdown. `transfer` and `covid3` begin with
-the weights of `pneumonia`, which has to be in FOLDER already.
+NAME is pneumonia, transfer, tb, covid3 or findings, or all; DATA is a folder with `kermany/chest_xray`,
+`tb/{Normal,TB}` and `covid3/{Covid-19,No_findings,Pneumonia}`. Each study is a clone of this repository with the
+changes below in its params.yaml, brought up to date by `dvc repro`; its tables are printed as Markdown. `transfer` and
+`covid3` begin with the weights of `pneumonia`, which has to be in FOLDER already. `findings` are the films of `covid3`
+that come from NIH ChestX-ray14, with the labels that NIH's list (--nih-list, a CSV, perhaps .gz) gives them.
 """
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,7 +23,7 @@ from ruamel.yaml import YAML
 from xraylab import files
 
 REPOSITORY = Path(__file__).parents[1]
-STUDIES = ("pneumonia", "transfer", "tb", "covid3")
+STUDIES = ("pneumonia", "transfer", "tb", "covid3", "findings")
 CACHED_SIZE, IMG_SIZE = 128, 96
 NIH_PATIENT = r"^(?P<patient>\d{8}(?=_\d{3}\.)|.+(?=\.))"
 WEIGHTS = "pneumonia/models/baseline/0"
@@ -32,6 +34,7 @@ FREEZES: dict[str, dict[str, Any]] = {
     "three-quarters": {"layer_fraction": 0.75},
     "head": {"until": "head"},
 }
+MIN_POSITIVE = 25  # films with a finding of NIH's, so that each split has some
 Tree = dict[str, Any]
 
 
@@ -74,12 +77,44 @@ def covid3(tree: Tree, data: Path, out: Path) -> None:
     }
 
 
+def findings(tree: Tree, data: Path, out: Path) -> None:
+    """Several findings per film: those of NIH's list that enough of the films have."""
+    folder = out / NIH_FOLDER
+    labels = pd.read_csv(folder / "Data_Entry_2017.csv")["Finding Labels"]
+    counts = labels.str.split("|").explode().value_counts().drop("No Finding")
+    names = [name for name, count in counts.items() if count >= MIN_POSITIVE]
+    tree["data"].update(source=str(folder), layout="nih", task="multi-label", classes=names, positive=None)
+    tree["split"].update(strategy="random", test_pct=0.3)
+    tree["model"].update(arch="resnet18", channels=1)
+    tree["loss"].update(name="bce")
+    tree["train"].update(schedule="one_cycle", epochs=8, lr=1e-3, batch_size=32, monitor="valid_auroc")
+    tree["study"].update(baseline="bce", repeats=[0, 1, 2])
+    tree["experiments"] = {
+        "bce": {},
+        "weighted": {"loss": {"pos_weight": "balanced"}},
+        "asymmetric": {"loss": {"name": "asymmetric"}},
+    }
+
+
+def nih_films(data: Path, nih_list: Path, folder: Path) -> None:
+    """The films of covid3 that NIH's list names, and the part of the list that names them, in NIH's own layout."""
+    paths = {path.stem: path for name in ("No_findings", "Pneumonia") for path in (data / "covid3" / name).iterdir()}
+    rows = pd.read_csv(nih_list, dtype=str)
+    rows = rows[rows["Image Index"].str.removesuffix(".png").isin(paths)]
+    (folder / "images").mkdir(parents=True)
+    for stem in rows["Image Index"].str.removesuffix(".png"):
+        shutil.copyfile(paths[stem], folder / "images" / paths[stem].name)
+    rows.to_csv(folder / "Data_Entry_2017.csv", index=False)
+
+
 CHANGES: dict[str, Callable[[Tree, Path, Path], None]] = {
     "pneumonia": pneumonia,
     "transfer": transfer,
     "tb": tb,
     "covid3": covid3,
+    "findings": findings,
 }
+NIH_FOLDER = "nih-films"
 PRESETS = {"pneumonia": "pneumonia", "tb": "tb", "transfer": "tb"}
 
 
@@ -146,9 +181,14 @@ def main() -> None:
     parser.add_argument("name", choices=[*STUDIES, "all"])
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=Path("real-studies"))
+    parser.add_argument("--nih-list", type=Path, help="Data_Entry_2017_v2020.csv, for findings")
     given = parser.parse_args()
-    out = given.out.resolve()
-    for name in STUDIES if given.name == "all" else (given.name,):
+    out, names = given.out.resolve(), STUDIES if given.name == "all" else (given.name,)
+    if "findings" in names:
+        if given.nih_list is None:
+            parser.error("findings needs --nih-list")
+        nih_films(given.data.resolve(), given.nih_list, out / NIH_FOLDER)
+    for name in names:
         show(run(name, given.data.resolve(), out))
 
 
