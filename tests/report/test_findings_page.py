@@ -123,9 +123,9 @@ def test_a_findings_row_has_its_images_and_what_scikit_learn_gives(study: Paths,
 def test_the_last_rows_are_means(page: str) -> None:
     rows = _Rows(page, "findings")
     aurocs = [float(rows.of(name)[0][2].split()[0]) for name in FINDINGS]
-    (mean,) = rows.of("Mean over 4 findings")
+    (mean,) = rows.of("Mean over 4 findings (macro)")
     assert float(mean[2].split()[0]) == pytest.approx(sum(aurocs) / 4, abs=0.0011)
-    assert len(rows.of("All labels pooled")) == 1
+    assert len(rows.of("All labels pooled (micro)")) == 1
 
 
 def test_findings_that_go_together_are_counted_in_the_test_images(study: Paths, page: str) -> None:

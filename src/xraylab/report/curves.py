@@ -17,7 +17,6 @@ from xraylab.report.text import title
 MEASURES = {"loss": "Loss", "accuracy": "Accuracy", "f1": "F1"}
 MEASURES_OF_FINDINGS = {"loss": "Loss", "auroc": "Mean AUROC over findings", "f1": "Mean F1 over findings"}
 FOREST = ("auroc", "accuracy", "f1")
-FOREST_OF_FINDINGS = ("auroc", "auprc", "f1")
 CORNER = 0.2  # of the ROC axes, shown larger
 
 
@@ -164,7 +163,7 @@ def forest(summary: Summary, metrics: list[Metric]) -> dict[str, Markup]:
     if not against:
         return {}
     figures = {}
-    for metric in dict.fromkeys([summary.primary, *(FOREST_OF_FINDINGS if summary.multi else FOREST)]):
+    for metric in dict.fromkeys([summary.primary, *FOREST]):
         rows = where(against, metric=metric)
         if summary.multi and not rows:
             continue

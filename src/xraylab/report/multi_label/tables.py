@@ -90,8 +90,8 @@ def findings(data: Artefacts) -> Tree:
         _row(name, data.test_labels[name], name, estimates, data.summary.not_evaluated.get(name))
         for name in data.summary.classes
     ]
-    macro = f"Mean over {plural(len(data.summary.macro_over), 'finding')}"
-    means = [_row(macro, None, MACRO, estimates), _row("All labels pooled", None, MICRO, estimates)]
+    macro = f"Mean over {plural(len(data.summary.macro_over), 'finding')} (macro)"
+    means = [_row(macro, None, MACRO, estimates), _row("All labels pooled (micro)", None, MICRO, estimates)]
     return {
         "names": names,
         "colours": {name: line_style(number)[0] for number, name in enumerate(data.summary.experiments)},
@@ -211,7 +211,10 @@ def _against_baseline(summary: Summary, experiment: str) -> list[Comparison]:
 
 def _metric_rows(data: Artefacts, experiment: str) -> list[tuple[str, dict[str, Estimate]]]:
     estimates = test_estimates(data, experiment)
-    headings = {name: name for name in data.summary.classes} | {MACRO: "mean over findings", MICRO: "all labels pooled"}
+    headings = {name: name for name in data.summary.classes} | {
+        MACRO: "mean over findings (macro)",
+        MICRO: "all labels pooled (micro)",
+    }
     return [
         (heading, {name: estimates.get((key, name), Estimate()) for name in OF_FINDING})
         for key, heading in headings.items()
