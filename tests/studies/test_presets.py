@@ -1,5 +1,6 @@
 """Each published study from a tree of its data's shape to the report, in little, with the stages that dvc would run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,9 @@ from under_dvc import only, succeed
 
 from xraylab import cli, files, tables
 from xraylab.model import networks, weights
-from xraylab.studies import presets, scaffold
+from xraylab.report import artefacts
+from xraylab.report.records import Spread
+from xraylab.studies import comparison, presets, scaffold
 
 CLASSES = {name: presets.read(name).published["data"]["classes"] for name in ("covid4", "radiography", "covidx")}
 EACH = 20  # images of each class
@@ -58,6 +61,23 @@ def pneumonia(raw: Path) -> None:
         ill = [f"PNEUMONIA/person{first + n}_{kind}_{n}.png" for n in range(count) for kind in ("bacteria", "virus")]
         small.write_images(top / split, [*normal, *ill], seed=number)
         (top / split / ".DS_Store").write_bytes(b"\0")
+
+
+FINDINGS = ["Atelectasis", "Cardiomegaly", "Pleural_Thickening"]  # those of nih14 that the test studies
+
+
+def nih14(raw: Path) -> None:
+    """NIH's list and official split: two findings in most films, none in every fifth, two films of some patients."""
+    lines = ["Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position"]
+    films = [(patient, number) for patient in range(1, 61) for number in range(1 + patient % 2)]
+    for n, (patient, number) in enumerate(films):
+        listed = "|".join(dict.fromkeys([FINDINGS[n % 3], FINDINGS[n // 3 % 3], "Hernia"])) if n % 5 else "No Finding"
+        lines.append(f"{patient:08}_{number:03}.png,{listed},{number},{patient},{30 + n % 40},{'MF'[n % 2]},PA")
+    names = [line.split(",")[0] for line in lines[1:]]
+    small.write_images(raw / "images", names)
+    (raw / "Data_Entry_2017_v2020.csv").write_text("\n".join(lines) + "\n")
+    (raw / "train_val_list.txt").write_text("\n".join(names[:60]) + "\n")
+    (raw / "test_list.txt").write_text("\n".join(names[60:]) + "\n")
 
 
 def shrink(tree: small.Tree) -> None:
@@ -151,6 +171,38 @@ def test_pneumonia_keeps_the_given_test_images_and_whole_patients(tmp_path: Path
     parts = {split: tables.read(study / f"data/split/{split}_data.csv") for split in ("train", "valid")}
     assert len(parts["valid"]) > 0
     assert not set(parts["train"]["patient"]) & set(parts["valid"]["patient"])
+
+
+def of_three_findings(tree: small.Tree) -> None:
+    tree["data"]["classes"] = FINDINGS
+    for own in tree["experiments"].values():
+        own["model"]["arch"] = "resnet18"
+
+
+@pytest.mark.slow
+def test_nih14_tests_the_official_patients_and_shows_its_published_aurocs(tmp_path: Path) -> None:
+    raw, study = tmp_path / "data", small.study(tmp_path / "study")
+    nih14(raw)
+    scaffold.use(study, "nih14", str(raw), published=False, force=True)
+    for change in (shrink, of_three_findings, local_weights(tmp_path)):
+        small.edit(study, change)
+    _, paths = to_the_report(study)
+    test = tables.read(study / "data/split/test_data.csv")
+    assert [Path(path).name for path in test["path"]] == (raw / "test_list.txt").read_text().split()
+    means = comparison.mean_metrics(artefacts.records(paths.evaluation / "spread.csv", Spread))
+    preset = presets.read("nih14")
+    official = replace(preset, data=preset.data | {"images": comparison.image_counts(test, FINDINGS)})
+    found = comparison.published(
+        official, comparison.image_counts(test, FINDINGS), means, files.read_yaml(paths.params)
+    )
+    here = {row["cells"][0]: row["here"] for row in found["rows"]}
+    assert {name for name, metrics in here.items() if metrics} == {*FINDINGS, "macro"}
+    metrics = files.read_json(study / "reports/metrics.json")
+    auroc = [metrics[name]["test"]["auroc"] for name in ("resnet50", "densenet121")]
+    assert here["macro"] == pytest.approx(auroc, abs=1e-6)
+    page = (study / "reports/index.html").read_text()
+    assert "The study used Atelectasis 3,279, Cardiomegaly 1,069" in page
+    assert "0.9371" in page
 
 
 @pytest.mark.slow
