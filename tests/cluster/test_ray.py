@@ -263,7 +263,7 @@ def test_a_run_whose_node_is_killed_goes_on_elsewhere_to_the_same_bits(
     finally:
         caller.kill()
     output = (tmp_path / "printed").read_text()
-    assert under_dvc.ran(output) == ["evaluate", "explain", "report"]
+    assert under_dvc.ran(output) == ["configure", "features", "evaluate", "explain", "report"]
     assert results(study) == results(local)
     assert len(results(local)) == 8
     logs = [path.read_text() for path in study.glob(".xraylab/jobs/*/logs/*.log")]

@@ -22,7 +22,7 @@ from slurm_cluster import SlurmCluster
 if TYPE_CHECKING:
     from s3_server import S3Server
 
-PATIENCE = 5
+PATIENCE = 10  # seconds that Ray lets a job wait: enough for one to begin where other tests run
 DVC_CONFIG = """[core]
     analytics = false
     check_update = false
