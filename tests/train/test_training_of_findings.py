@@ -17,7 +17,7 @@ from processes import together
 from runs import Killed, kill_after, model_json, outcome
 from sklearn.metrics import roc_auc_score
 
-from xraylab import Study, files, tables, targets
+from xraylab import Study, cli, files, tables, targets
 from xraylab.errors import DataError, TrainingError
 from xraylab.evaluate import macro
 from xraylab.model import networks, weights
@@ -268,3 +268,44 @@ def test_a_finding_that_training_images_lack_cannot_be_balanced(study: Loaded, t
     ):
         train.train(*copy, "weighted", 0)
     assert not copy[1].model("weighted", 0).exists()
+
+
+@pytest.mark.parametrize(
+    ("monitor", "labels", "needs"),
+    [
+        ("valid_auroc", {"y_Cardiomegaly": 1, "y_Edema": 0, "y_Effusion": pd.NA}, "both positive and negative"),
+        ("valid_auprc", {"y_Cardiomegaly": -1, "y_Edema": 0, "y_Effusion": 0}, "both positive and negative"),
+        ("valid_f1", {"y_Cardiomegaly": -1, "y_Edema": 0, "y_Effusion": 0}, "positive"),
+        ("valid_accuracy", {"y_Cardiomegaly": -1, "y_Edema": -1, "y_Effusion": pd.NA}, "known"),
+    ],
+)
+def test_a_monitor_that_the_labels_do_not_define_is_refused_before_training(
+    monitor: str, labels: dict[str, Any], needs: str, study: Loaded, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(study[1].root, tmp_path / "study", ignore=shutil.ignore_patterns("models", ".xraylab"))
+    small.edit(copy, lambda tree: tree["experiments"]["plain"]["train"].update(monitor=monitor))
+    loaded = load(copy)
+    configure.run(*loaded)
+    path = loaded[1].split / "valid_data.csv"
+    rows = tables.read(path)
+    tables.write(rows.assign(**{name: pd.array([value] * len(rows), "Int64") for name, value in labels.items()}), path)
+    with pytest.raises(TrainingError) as caught:
+        train.train(*loaded, "plain", 0)
+    assert str(caught.value) == (
+        f"train.monitor: {monitor} needs a finding with {needs} labels among the valid images, and there is none: set "
+        "it to valid_loss, or enlarge the valid split"
+    )
+
+
+def test_the_command_prints_the_means_and_a_line_per_finding(
+    study: Loaded, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_stage(study, "plain")
+    metrics = checkpoints.evaluate_checkpoint(study[1], "plain", 0, None, "valid")
+    monkeypatch.chdir(study[1].root)
+    capsys.readouterr()
+    cli.app(["evaluate-checkpoint", "plain"], standalone_mode=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert f"auroc      {metrics['auroc']:.6f}" in lines
+    edema = metrics["findings"]["Edema"]
+    assert "Edema: " + "  ".join(f"{name} {value:.6f}" for name, value in edema.items()) in lines

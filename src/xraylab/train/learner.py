@@ -24,6 +24,7 @@ from xraylab.data.image_cache import SCORING_BATCH, ImageCache, Rows
 from xraylab.data.prepare import Preparation
 from xraylab.data.sampling import BY_GROUP, EpochSampler
 from xraylab.errors import TrainingError
+from xraylab.evaluate import macro
 from xraylab.model import (
     compiling,
     create,
@@ -127,7 +128,10 @@ class XrayLearner(Learner):  # type: ignore[misc]
 
 
 def dataloaders(run: TrainingRun) -> XrayDataLoaders:
-    """The images of a run as fastai takes them, or the features of its frozen backbone where it caches them."""
+    """The images of a run as fastai takes them, or the features of its frozen backbone where it caches them.
+
+    Errors: TrainingError where the labels do not allow for the sampler or the monitor.
+    """
     images, row_of = load(run.paths.cache)
     items = [_items(run, ["train"]), _items(run, run.scored_splits)]
     rows = [np.array([row_of[name] for name in each["id"]], np.int64) for each in items]
@@ -135,6 +139,7 @@ def dataloaders(run: TrainingRun) -> XrayDataLoaders:
     vocab, name = CategoryMap(run.classes, sort=False), run.params.data.positive
     positive = None if name is None else run.classes.index(name)
     train, valid = (Subset(items[n], rows[n], inputs, vocab, positive, n, run.uncertain) for n in (0, 1))
+    _refuse_undefined_monitor(run, valid)
     sampler, augmentation, device = _sampler(run, train), Augmentation(**run.augmentation), run.hardware.device
     batch_size, files = run.cfg.train.batch_size, {"row_of": row_of, "read_image": _reader(run)}
     shard = distributed.part if distributed.world_size() > 1 else None
@@ -265,6 +270,20 @@ def _reader(run: TrainingRun) -> Callable[[Path], Gray]:
     images = run.params.images
     preparation = Preparation.recorded(images.model_dump())
     return lambda path: prepare.read(path, preparation, images.size, images.resize_method)
+
+
+def _refuse_undefined_monitor(run: TrainingRun, valid: Subset) -> None:
+    """Errors: TrainingError where the labels of findings define no value of the monitored metric in any epoch."""
+    metric, split = run.cfg.train.monitored_metric, run.cfg.train.monitored_split
+    if not targets.is_multi(valid.task) or metric == "loss":
+        return
+    labels = valid.known_labels[valid.items["split"].to_numpy(str) == split]
+    if np.isnan(macro.scores(labels, np.zeros_like(labels))[metric]):
+        needs = {"f1": "positive", "accuracy": "known"}.get(metric, "both positive and negative")
+        raise TrainingError(
+            f"train.monitor: {run.cfg.train.monitor} needs a finding with {needs} labels among the {split} images, and "
+            f"there is none: set it to {split}_loss, or enlarge the {split} split"
+        )
 
 
 def _sampler(run: TrainingRun, train: Subset) -> EpochSampler:
