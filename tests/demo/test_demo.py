@@ -249,8 +249,8 @@ def test_films_of_several_findings_lie_in_one_folder_with_a_table_of_labels(seve
     assert marks.isna().any().sum() >= 2
 
 
-def test_films_of_several_findings_are_the_same_with_any_number_of_processes(several: Path, tmp_path: Path) -> None:
-    demo.write(tmp_path, **{**SMALL, "n_tb": 40, "size": 32}, task="multi-label", workers=2)
+def test_films_of_several_findings_and_their_labels_are_the_same_every_time(several: Path, tmp_path: Path) -> None:
+    demo.write(tmp_path, **{**SMALL, "n_tb": 40, "size": 32}, task="multi-label")
     assert hashes(tmp_path) == hashes(several)
 
 
@@ -265,7 +265,7 @@ def test_the_index_reads_several_findings(several: Path) -> None:
 
 def test_findings_have_rates_of_their_own_and_some_go_together() -> None:
     rng, drawn = np.random.default_rng(0), anatomy.draw(np.random.default_rng(0))
-    kinds = pd.DataFrame([{f.kind: 1 for f in findings.draw_any(drawn, rng)} for _ in range(400)]).fillna(0)
+    kinds = pd.DataFrame([{f.kind: 1 for f in findings.draw_any(drawn, rng)} for _ in range(200)]).fillna(0)
     rate = kinds.mean()
     assert rate["miliary"] < rate["cavity"] < rate["effusion"]
     with_infiltrate = kinds["infiltrate"] == 1
