@@ -78,7 +78,10 @@ class TrainedModel:
         return inference.predict_proba(networks, self.record, images, image_cache, tta)
 
     def predict(self, path: Path | str, tta: int = 0) -> dict[str, float]:
-        """The best epoch's probability of each class for one image file. Errors: DataError where it cannot be read."""
+        """The best epoch's probability of each class or finding for one image file.
+
+        Errors: DataError where it cannot be read.
+        """
         raw, images = Path(path).parent, pd.DataFrame({"id": [Path(path).name], "path": [Path(path).name]})
         ((p,),), _ = predict_files([self], images, raw, tta)
         return dict(zip(self.classes, p.tolist(), strict=True))
