@@ -64,6 +64,25 @@ def _edit_json(path: Path, **values: Any) -> None:
     files.write_json(files.read_json(path) | values, path)
 
 
+def _external(paths: Paths) -> dict[str, Any]:
+    """An external test of l2/0 as `external-test` writes it, of two common findings."""
+    predictions = files.read_json(paths.evaluation / "summary.json")["predictions"]["l2/0"]
+    empty = {"ci_low": None, "ci_high": None, "ci_method": None, "n": 50, "why": None}
+    values = {("Effusion", "auroc"): 0.7123, ("Mass", "auroc"): 0.6011, ("macro", "auroc"): 0.6567}
+    return {
+        "predictions": predictions, "experiment": "l2", "repeat": 0, "folder": "/data/elsewhere", "images": 50,
+        "task": "multi-label", "classes": {"Effusion": 12, "Mass": 5}, "known": {"Effusion": 41, "Mass": 50},
+        "mapping": {
+            "labels": {"Effusion": ["Pleural Effusion"], "Mass": ["Mass"]}, "only_model": ["Atelectasis", "Hernia"],
+            "only_data": {"Fracture": 3}, "remarks": [],
+        },
+        "overlap": {"train": 1, "valid": 2}, "intervals": "a patient counts once", "seen": [], "operating_points": [],
+        "metrics": [
+            {"class": name, "metric": metric, "value": value, **empty} for (name, metric), value in values.items()
+        ],
+    }  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Paths:
     """Three experiments, compared, one of them with other uncertain labels in training."""
@@ -72,6 +91,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Paths:
         mass = COMPARISON | {"class": "Mass", "role": "exploratory", "difference": 0.0314}
         pooled = COMPARISON | {"class": "micro", "role": "exploratory", "difference": 0.0271}
         _edit_json(paths.evaluation / "summary.json", comparisons=[COMPARISON, mass, pooled])
+        files.write_json(_external(paths), paths.external / "l2-0-elsewhere.json")
 
     changes = {"experiments": {"l2": {"loss": {"uncertain": "smooth"}}}}
     return _study(tmp_path_factory.mktemp("findings"), compare, changes=changes, keep=("baseline", "l2"))
@@ -97,7 +117,7 @@ def unevaluated(tmp_path_factory: pytest.TempPathFactory) -> Paths:
 def test_the_sections_are_those_of_findings(page: str) -> None:
     assert re.findall('<section id="(.*?)">', page) == [
         "data", "findings", "curves", "comparison", "finding_curves", "finding_details", "finding_pictures", "explain",
-        "made", "checklist", "cards",
+        "finding_external", "made", "checklist", "cards",
     ]  # fmt: skip
     assert "of 4 findings: Atelectasis, Effusion, Hernia and Mass." in page
 
@@ -205,6 +225,18 @@ def test_the_checklists_speak_of_findings(page: str) -> None:
     assert "to distinguish between" not in checklist
     assert "a probability for each finding, independent of the others" in checklist
     assert "the primary metric, mean AUROC over findings, tested with Holm’s correction" in checklist
+
+
+def test_an_external_test_has_a_row_for_each_common_finding(study: Paths, page: str) -> None:
+    rows = _Rows(page, "finding_external")
+    metrics = tables.read(study.evaluation / "metrics.csv", ("experiment", "class", "kind", "split"))
+    own = metrics.query("experiment == 'l2' and kind == 'repeat' and split == 'test' and checkpoint == 'best'")
+    here = own[(own["class"] == "Effusion") & (own["metric"] == "auroc")]["value"].astype(float).item()
+    (effusion,), (mean,) = rows.of("Effusion"), rows.of("Mean over these findings (macro)")
+    assert effusion[1:2] + effusion[3:5] == ["Pleural Effusion", "12 / 41", "0.712"]
+    assert effusion[2].split()[0] == f"{here:.3f}"
+    assert mean[4] == "0.657"
+    assert "not labelled for: Atelectasis and Hernia. Labels that the network does not know: Fracture." in page
 
 
 def test_examples_name_what_was_found_missed_and_false_but_no_unknown_label(study: Paths, page: str) -> None:

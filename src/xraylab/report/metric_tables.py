@@ -302,13 +302,18 @@ def external(data: Artefacts) -> Tree | None:
     """External tests of runs as they are trained now, and the names of those of an earlier training."""
     if not data.external:
         return None
-    predictions = data.summary.predictions
-    fresh = [each for each in data.external if predictions.get(_run_name(each)) == each["predictions"]]
+    fresh = fresh_tests(data)
     stale = [each for each in data.external if each not in fresh]
     return {
         "tests": [_external_test(each, data.metrics) for each in fresh],
         "stale": [f"{_run_name(each)} on {_data_set(each)}" for each in stale],
     }
+
+
+def fresh_tests(data: Artefacts) -> list[Tree]:
+    """The external tests of runs as they are trained now."""
+    predictions = data.summary.predictions
+    return [each for each in data.external if predictions.get(_run_name(each)) == each["predictions"]]
 
 
 def _external_test(test: Tree, metrics: Sequence[Metric]) -> ExternalTest:

@@ -66,7 +66,9 @@ MULTI_LABEL = {
     "finding_curves": Section("ROC, precision-recall and calibration curves", multi_label.finding_curves),
     "finding_details": Section("Experiment by experiment", multi_label.experiments),
     "finding_pictures": Section("Example images", multi_label.pictures),
-} | {name: SECTIONS[name] for name in list(SECTIONS)[list(SECTIONS).index("explain") :]}
+    "explain": SECTIONS["explain"],
+    "finding_external": Section("External test", multi_label.external),
+} | {name: SECTIONS[name] for name in list(SECTIONS)[list(SECTIONS).index("search") :]}
 """Of multi-label studies; what is of their own has a template of its own, but for the data, where both share a part."""
 
 

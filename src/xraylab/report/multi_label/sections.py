@@ -6,6 +6,7 @@ from xraylab.report import participants, provenance
 from xraylab.report import pictures as radiographs
 from xraylab.report.artefacts import Artefacts
 from xraylab.report.multi_label import charts, tables
+from xraylab.report.multi_label import external as external_tests
 from xraylab.report.multi_label import pictures as multi_pictures
 from xraylab.report.records import Tree
 
@@ -34,6 +35,7 @@ def findings(artefacts: Artefacts) -> Tree:
     return tables.findings(artefacts) | {"chart": charts.aurocs(artefacts)}
 
 
+external = external_tests.external
 finding_curves = charts.curves
 experiments = tables.experiments
 pictures = multi_pictures.samples
