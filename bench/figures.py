@@ -1,4 +1,4 @@
-"""What every figure with its interval costs, every comparison, and a swap of whole patients against a loop.
+"""Time for all metrics with their intervals, all comparisons, and a swap of whole patients against a loop.
 
 Part of `make bench`, 1 min.
 20,000 predictions of 4 classes, with each image its own patient, and of 8,000 patients; a study of 2,000 images and 5
@@ -117,7 +117,7 @@ def main() -> None:
     gates["swaps by patient, times the scikit-learn loop"] = Gate(times, 100.0)
     row = {f"{who}, swaps/s": round(rate, 1) for who, rate in median.items()} | {"times": round(times, 1)}
     tables = {
-        "Every figure with its interval; of a study also every comparison": [
+        "All metrics with their intervals; of a study also all comparisons": [
             {"what": name, "seconds": round(value, 2)} for name, value in taken.items()
         ],
         f"Swaps of whole patients, {IMAGES:,} predictions of {CLASSES} classes by {PATIENTS:,} patients": [row],

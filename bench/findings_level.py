@@ -1,10 +1,18 @@
-"""Studies of 14 findings that go together, some rare, for bench/inference_level.py."""
+"""How often tests of multi-label studies reject what is true, and how often their intervals contain the truth.
 
+`nice -n 10 python bench/findings_level.py [settings ...]`. Each setting draws SIMULATIONS studies of 14 correlated
+findings, some of them rare, with labels missing, on which the very code of the stage `evaluate` decides. Writes
+bench/results/findings_level.json.
+"""
+
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 
+import measure
 import numpy as np
+from measure import Gate
 from scipy import stats
 
 from xraylab.evaluate.comparisons import EXPLORATORY, PRIMARY, Comparison
@@ -14,21 +22,22 @@ from xraylab.evaluate.multi_label.comparisons import compare_experiments
 from xraylab.evaluate.multi_label.metrics import MICRO, compute_metrics, why_undefined
 from xraylab.evaluate.multi_label.samples import Findings, FindingsRun, FindingsStudy
 
-LEVEL = 0.05
+SIMULATIONS = 300
+LEVEL, NOMINAL = 0.05, 0.95
+MONTE_CARLO = 2 * np.sqrt(LEVEL * NOMINAL / SIMULATIONS)  # two standard errors
 FINDINGS = 14
 AUROCS = np.linspace(0.92, 0.68, FINDINGS)  # the rarest are the easiest, as in ChestX-ray14
 MISSING = 0.1
 CFG = EvalConfig([f"F{n}" for n in range(FINDINGS)], None, None, None, 0.95, "auroc", 0.0, 10_000, 0)
+MEANS_OFF = 0.01  # so far an interval may be off
 MEANS = ("auroc", "auprc", "sensitivity", "f1")
 TRUTH_PATIENTS = 60_000
 
 Counts = dict[str, float]
 Setting = tuple[str, str, Callable[[np.random.Generator], Counts]]
-INTERVALS, NETWORKS, RECIPES = (
-    "means over 14 findings",
-    "two equally good networks, 14 findings",
-    "one recipe twice, 14 findings",
-)
+INTERVALS = f"Coverage of 95 % intervals of means over {FINDINGS} findings"
+NETWORKS = f"Rejected at {LEVEL:g}: two equally good networks, {FINDINGS} findings"
+RECIPES = f"Rejected at {LEVEL:g}: one recipe twice, {FINDINGS} findings"
 
 
 @dataclass(frozen=True)
@@ -171,3 +180,39 @@ def settings() -> Iterator[Setting]:
 
 def _call(once: Callable[..., Counts], arguments: tuple[object, ...], rng: np.random.Generator) -> Counts:
     return once(rng, *arguments)
+
+
+def simulated(once: Callable[[np.random.Generator], Counts], simulations: int, seed: int = 0) -> Counts:
+    """How often each is 1, or its mean, over so many studies, those without it left out."""
+    rng = np.random.default_rng(seed)
+    found = [once(rng) for _ in range(simulations)]
+    return {name: float(np.nanmean([each[name] for each in found])) for name in found[0]}
+
+
+def gates(tables: measure.Tables) -> dict[str, Gate]:
+    """The worst of each table, with two standard errors of so many simulations."""
+    found = {}
+    for title, rows in tables.items():
+        values = [value for row in rows for what, value in row.items() if what not in ("setting", "width")]
+        if title == INTERVALS:
+            found[title] = Gate(min(values), least=round(float(NOMINAL - MEANS_OFF - MONTE_CARLO), 3))
+        else:
+            found[title] = Gate(max(values), most=round(float(LEVEL + MONTE_CARLO), 3))
+    return found
+
+
+def main() -> None:
+    wanted, tables = sys.argv[1:], {}
+    for table, name, once in settings():
+        if wanted and not any(word in f"{table}: {name}" for word in wanted):
+            continue
+        found = simulated(once, SIMULATIONS)
+        measure.say(f"{table}: {name}: " + ", ".join(f"{what} {value:.3f}" for what, value in found.items()))
+        tables.setdefault(table, []).append({"setting": name} | {what: round(v, 3) for what, v in found.items()})
+    if wanted:
+        return
+    sys.exit(0 if measure.write("findings_level", tables, gates(tables)) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""How often tests reject what is true, and how often intervals hold the truth, in the settings where such things fail.
+"""Type I error of the tests and coverage of the intervals, in the settings where such things fail.
 
 `nice -n 10 python bench/inference_level.py [settings ...]`, 15 min in one process. Each setting draws SIMULATIONS
 studies, on which the very code of the stage `evaluate` decides. Writes bench/results/inference_level.json.
@@ -118,12 +118,12 @@ def of_folds(rng: np.random.Generator, folds: int, number: int, seeds: float) ->
 
 
 def auroc(rng: np.random.Generator, m: int, n: int, images: int, truth: float, alike: float, spread: float) -> Counts:
-    """Whether the interval of an AUROC holds it: normal scores, `spread` times as wide among the positives."""
+    """Whether the interval of an AUROC contains it: normal scores, `spread` times as wide among the positives."""
     actual, unit = patients(m + n, images, m)
     noise = np.sqrt(alike) * rng.normal(size=m + n)[unit] + np.sqrt(1 - alike) * rng.normal(size=len(unit))
     apart = stats.norm.ppf(truth) * np.sqrt(1 + spread**2)
     sample = two_classes(np.where(actual == 1, spread * noise + apart, noise), actual, unit)
-    return _held(sample, "B", "auroc", truth)
+    return _covered(sample, "B", "auroc", truth)
 
 
 def sensitivity(rng: np.random.Generator, positives: int, truth: float, alike: float) -> Counts:
@@ -132,7 +132,7 @@ def sensitivity(rng: np.random.Generator, positives: int, truth: float, alike: f
     each = rng.beta(truth * (1 - alike) / alike, (1 - truth) * (1 - alike) / alike, 20)
     right = rng.random(80) < each[unit]
     sample = two_classes(np.where(right == (actual == 1), 1.0, -1.0), actual, unit)
-    return _held(sample, "B", "sensitivity", truth)
+    return _covered(sample, "B", "sensitivity", truth)
 
 
 def perfect(rng: np.random.Generator, truth: float) -> Counts:
@@ -140,7 +140,7 @@ def perfect(rng: np.random.Generator, truth: float) -> Counts:
     actual, unit = patients(95, 2)
     right = (rng.random(95) < truth)[unit]
     sample = two_classes(np.where(right == (actual == 1), 1.0, -1.0), actual, unit)
-    return _held(sample, "overall", "accuracy", truth)
+    return _covered(sample, "overall", "accuracy", truth)
 
 
 EIGHT = replace(TWO, classes=list("ABCDEFGH"), positive=None, negative_class=None)
@@ -185,7 +185,7 @@ def f1(rng: np.random.Generator, number: int, images: int, alike: float) -> Coun
     each = rng.beta(mean * (1 - alike) / alike, (1 - mean) * (1 - alike) / alike)
     right = rng.random(len(unit)) < each[unit]
     sample = two_classes(np.where(right == (actual == 1), 1.0, -1.0), actual, unit)
-    return _held(sample, "B", "f1", 0.64 / 0.78)
+    return _covered(sample, "B", "f1", 0.64 / 0.78)
 
 
 def recalibrated(rng: np.random.Generator, number: int, images: int, same: float) -> Counts:
@@ -201,14 +201,14 @@ def recalibrated(rng: np.random.Generator, number: int, images: int, same: float
     }
 
 
-def _held(sample: Sample, of: str, metric: str, truth: float) -> Counts:
-    """Whether the metric's interval holds the truth, and how wide it is."""
+def _covered(sample: Sample, of: str, metric: str, truth: float) -> Counts:
+    """Whether the metric's interval contains the truth, and how wide it is."""
     row = next(row for row in metrics_with_intervals(sample, TWO) if (row.class_, row.metric) == (of, metric))
-    return {"holds": _inside(row, truth), "width": np.nan if row.ci_low is None else row.ci_high - row.ci_low}
+    return {"coverage": _inside(row, truth), "width": np.nan if row.ci_low is None else row.ci_high - row.ci_low}
 
 
 def _inside(row: Metric, truth: float) -> float:
-    """No interval holds nothing."""
+    """No interval contains nothing."""
     return float(row.ci_low is not None and row.ci_low <= truth <= row.ci_high)
 
 
@@ -280,7 +280,7 @@ def main() -> None:
         title = (
             f"Rejected at {LEVEL:g}: {table}"
             if table in (NETWORKS, FAMILIES, RECIPES)
-            else f"Held by 95 % intervals: {table}"
+            else f"Coverage of 95 % intervals: {table}"
         )
         tables.setdefault(title, []).append({"setting": name} | {what: round(v, 3) for what, v in found.items()})
     if wanted:

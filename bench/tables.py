@@ -50,7 +50,7 @@ def gate(what: str, each: Result) -> Result:
         "gate": what,
         "measured": each["measured"],
         "must be": limit + note,
-        "holds": "yes" if each["holds"] else "no",
+        "met": "yes" if each["holds"] else "no",
     }
 
 

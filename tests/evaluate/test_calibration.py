@@ -86,7 +86,7 @@ def test_the_smooth_curve_of_too_extreme_probabilities_is_flatter_than_the_diago
 @pytest.mark.parametrize(
     ("outcome", "why"),
     [
-        ([1, 1, 1, 1, 0, 0, 0, 0, 0, 0], "fewer than 5 patients on one side"),
+        ([1, 1, 1, 1, 0, 0, 0, 0, 0, 0], "fewer than 5 patients with or without the outcome"),
         ([0, 0, 0, 0, 0, 1, 1, 1, 1, 1], "the probabilities separate the images perfectly"),
     ],
 )

@@ -212,7 +212,7 @@ def test_the_same_predictions_do_not_differ() -> None:
     for name, row in compared(first, first).items():
         p = None if name == "auroc" else 1  # no swap changes anything; the AUROCs' difference has no variance
         assert (row.difference, row.ci_low, row.ci_high, row.p) == (0, None, None, p)
-        assert row.why == "no image tells the two apart"
+        assert row.why == "no discordant images"
 
 
 def separated(positives: int, negatives: int, kind: str, patients: int | None = None) -> Sample:
@@ -303,7 +303,7 @@ def test_seeds_are_to_a_setting_what_readers_are_to_a_modality(seeds: int) -> No
 def test_seeds_that_give_the_same_network_are_not_tested_against_themselves() -> None:
     first, _ = _networks(1)
     rows = compare_repeats(first * 3, first * 3, config(2), None)
-    assert {(row.p, row.why) for row in rows} == {(None, "every training gives the same")}
+    assert {(row.p, row.why) for row in rows} == {(None, "the difference does not vary")}
 
 
 def test_folds_have_nadeau_and_bengios_corrected_t() -> None:

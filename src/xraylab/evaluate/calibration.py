@@ -227,10 +227,10 @@ def calibration_curve(judged_images: Judged, confidence: float) -> pd.DataFrame:
 
 def _reason_against_fit(judged_images: Judged) -> str | None:
     """Why a logistic regression of the outcome says nothing; None where it does."""
-    happened = judged_images.outcome == 1
-    if min(len(np.unique(judged_images.unit[happened])), len(np.unique(judged_images.unit[~happened]))) < MIN_PATIENTS:
-        return f"fewer than {MIN_PATIENTS} patients on one side"
-    without, having = judged_images.probability[~happened], judged_images.probability[happened]
+    positive = judged_images.outcome == 1
+    if min(len(np.unique(judged_images.unit[positive])), len(np.unique(judged_images.unit[~positive]))) < MIN_PATIENTS:
+        return f"fewer than {MIN_PATIENTS} patients with or without the outcome"
+    without, having = judged_images.probability[~positive], judged_images.probability[positive]
     if without.max() <= having.min() or having.max() <= without.min():
         return "the probabilities separate the images perfectly"
     return None

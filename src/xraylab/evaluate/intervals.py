@@ -2,7 +2,7 @@
 
 Independent images: Wilson for proportions. Patients with several images: the logit t interval of a ratio. AUROC:
 Newcombe's, with DeLong's or Obuchowski's variance. Everything else, and means over sources: the jackknife, on the
-metric's own scale. bench/inference_level.py counts how often each holds the truth.
+metric's own scale. bench/inference_level.py measures their coverage.
 """
 
 import math
@@ -23,7 +23,7 @@ from xraylab.evaluate.samples import MIN_PATIENTS, Sample, unit_matrices
 Interval = tuple[float, float]
 Counts = tuple[Floats, Floats]  # a count, and of how many
 ROUNDING = 1e-9  # an AUROC so near to 1 or 0 is that
-SCALES = {  # there, back, and the ends of what it holds for
+SCALES = {  # there, back, and the ends of its range
     "logit": (special.logit, special.expit, (0.0, 1.0)),
     "atanh": (np.arctanh, np.tanh, (-1.0, 1.0)),
     "log": (np.log, np.exp, (0.0, np.inf)),

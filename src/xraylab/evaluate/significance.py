@@ -9,6 +9,7 @@ freedom after Satterthwaite. With folds every run tests other patients: the t te
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -41,11 +42,11 @@ METRICS = {
 }
 OF_ALL = ("accuracy", "balanced_accuracy")
 OF_TWO = ("sensitivity", "specificity")  # of more classes their mean is the balanced accuracy, and says nothing new
-NO_DIFFERENCE = "no image tells the two apart"
+NO_DIFFERENCE = "no discordant images"
 SEEDS, FOLDS = "Obuchowski-Rockette, seeds and patients", "corrected t over folds (Nadeau and Bengio)"
 MIN_FOLDS = 3
 ROUNDING = 1e-18  # of a variance
-ALL_ALIKE = "every training gives the same"
+NO_VARIATION = "the difference does not vary"
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,13 @@ def compare_runs(
     """The differences first - second of two trained networks. Both samples have the same images in one order."""
     jackknives = [Jackknife(sample, cfg) for sample in (first, second)]
     values = [compute_metrics(sample, cfg) for sample in (first, second)]
-    matrices = [unit_matrices(sample, sample.predicted, len(cfg.classes)) for sample in (first, second)]
-    swaps = swap_units(matrices[0], matrices[1], cfg.n_permutations, cfg.seed)
-    swapped = [matrix_metrics(each, cfg) for each in (swaps.first, swaps.second)]
+
+    @cache  # of AUROC and accuracy alone none is needed
+    def swapped() -> tuple[Swaps, list[dict[Key, Floats]]]:
+        matrices = [unit_matrices(sample, sample.predicted, len(cfg.classes)) for sample in (first, second)]
+        swaps = swap_units(matrices[0], matrices[1], cfg.n_permutations, cfg.seed)
+        return swaps, [matrix_metrics(each, cfg) for each in (swaps.first, swaps.second)]
+
     rows = []
     for name, key in compared_metrics(cfg, names).items():
         row = untested(name, values[0][key] - values[1][key])
@@ -111,7 +116,8 @@ def compare_runs(
         if name == "accuracy":
             row = _mcnemar_test(row, first, second)
         else:
-            row = _permutation_test(row, swapped[0][key] - swapped[1][key], swaps)
+            swaps, (one, other) = swapped()
+            row = _permutation_test(row, one[key] - other[key], swaps)
         rows.append(_with_interval(row, apart, cfg.confidence))
     return rows
 
@@ -214,7 +220,7 @@ def t_test_over_folds(row: Difference, differences: Floats, folds: int, confiden
         return replace(row, why=f"{runs} folds were tested: a test takes {MIN_FOLDS} or more")
     of_mean = float(differences.var(ddof=1)) * (1 / runs + 1 / (folds - 1))
     if not of_mean > ROUNDING:
-        return replace(row, why=ALL_ALIKE)
+        return replace(row, why=NO_VARIATION)
     tested = t_test(row, float(differences.mean()), Spread(of_mean, runs - 1), confidence)
     return replace(tested, test=FOLDS, seeds_error=None)
 
@@ -237,7 +243,7 @@ def t_test_over_seeds(
     of_patients = _variance_of_patients(defined)
     total = of_seeds + of_patients
     if not total > ROUNDING:
-        return replace(row, why=ALL_ALIKE)
+        return replace(row, why=NO_VARIATION)
     apart = mean_influence(defined[0]) - mean_influence(defined[1])
     freedom = total**2 / (of_seeds**2 / freedom_within + of_patients**2 / freedom_of(apart))
     tested = t_test(row, row.difference, Spread(total, freedom), confidence)

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from xraylab.report.records import DAGGER, Comparison, Result, Summary, Tree, where
+from xraylab.report.records import DAGGER, MACRO, Comparison, Result, Summary, Tree, where
 from xraylab.report.text import SPLIT_NAMES, decimal, listed, metric_name, minus, p_value, percent, plural
 
 COMPARED = ("accuracy", "f1", "auroc")
@@ -89,6 +89,21 @@ def _detectable(rows: list[Comparison]) -> list[str]:
     span = " to ".join(dict.fromkeys([f"{differences[0]:.3f}", f"{differences[-1]:.3f}"]))
     which = "" if len(differences) == 1 else ", depending on the experiment"
     return [f"This test had 80 % power to detect a true difference in {metric_name(rows[0].metric)} of {span}{which}."]
+
+
+def largest_differences(summary: Summary, count: int = 5) -> list[str]:
+    """Of a multi-label study: for each experiment the findings that differ most from the baseline; else nothing."""
+    rows = [row for row in where(summary.comparisons, kind="baseline") if row.class_ not in (None, MACRO)]
+    sentences = []
+    for experiment in dict.fromkeys(row.first for row in rows):
+        of_findings = [row for row in rows if row.first == experiment and row.difference is not None]
+        most = sorted(of_findings, key=lambda row: -abs(row.difference or 0))[:count]
+        values = [f"{row.class_} ({row.difference:+z.3f}, p {p_value(row.p_holm)})" for row in most]
+        name = metric_name(summary.primary)
+        sentences.append(
+            f"Exploratory: largest differences in {name}, {experiment} less {summary.baseline}: {listed(values)}."
+        )
+    return sentences
 
 
 def _why_not(rows: list[Comparison], worse: list[Comparison], confidence: float) -> str:
@@ -261,7 +276,7 @@ def for_terminal(summary: Summary, shortcut: str | None = None) -> RenderableTyp
 
     `shortcut`: why its metrics may not hold at other hospitals, said before them.
     """
-    sentences = [headline(summary), *conclusions(summary)]
+    sentences = [headline(summary), *conclusions(summary), *largest_differences(summary)]
     notes = [f"{DAGGER} selected on the test images, so too optimistic"] if summary.chosen_on_test else []
     lines = [Text(minus(sentence)) for sentence in [*sentences, *notes]]
     before = [Text(f"warning: {OPENING} {shortcut}", style="bold")] if shortcut else []

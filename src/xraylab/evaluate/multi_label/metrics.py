@@ -26,7 +26,7 @@ from xraylab.evaluate.intervals import (
 from xraylab.evaluate.metrics import Key, has_both
 from xraylab.evaluate.multi_label.samples import Findings
 from xraylab.evaluate.resampling import Influence, Jackknife, joint_degrees_of_freedom, variance
-from xraylab.evaluate.samples import Sample
+from xraylab.evaluate.samples import MIN_PATIENTS, Sample
 
 MICRO = "micro"
 OF_FINDING = (
@@ -37,7 +37,9 @@ AT_PREVALENCE = ("ppv_at_prevalence", "npv_at_prevalence")
 OF_PAIRS = ("auroc", "auprc", "sensitivity", "specificity", "ppv", "f1")
 OVERALL_ONLY = ("balanced_accuracy", "log_loss")  # of two classes these are metrics of both
 ROUNDING = 1e-9
-MIN_FOR_MEAN = 2  # patients with and without each finding: of one alone nothing tells how it varies
+MIN_FOR_MEAN = (
+    2  # patients with and without each finding: of one alone nothing tells how it varies; AUPRC needs MIN_PATIENTS
+)
 NO_POSITIVE, NO_NEGATIVE, NO_LABEL = "no image has the finding", "every image has the finding", "no image is labelled"
 
 
@@ -136,7 +138,7 @@ def _macro(
     value = float(np.mean(values))
     if jackknives is None:
         return Metric(MACRO, name, value, None, None, None, n, None)
-    why = too_few_patients(findings, over, cfg)
+    why = too_few_patients(findings, over, cfg, MIN_PATIENTS if name == "auprc" else MIN_FOR_MEAN)
     influence = None if why else jackknives.macro(name, over)
     if influence is None:
         return Metric(MACRO, name, value, None, None, None, n, why or None)
@@ -146,16 +148,16 @@ def _macro(
     return Metric(MACRO, name, value, *interval, method, n, None)
 
 
-def too_few_patients(findings: Findings, over: Sequence[int], cfg: EvalConfig) -> str:
+def too_few_patients(findings: Findings, over: Sequence[int], cfg: EvalConfig, least: int = MIN_FOR_MEAN) -> str:
     """Which finding too few patients have, or have not, for an interval of a mean over findings; empty where none."""
     unit = "image" if findings.units.patients is None else "patient"
     for number in over:
         for part in findings.samples[number].by_source or [findings.samples[number]]:
             for label, what in ((1, "with"), (0, "without")):
                 n = part.n_units(label)
-                if n < MIN_FOR_MEAN:
+                if n < least:
                     who = f"{n} {unit}{'' if n == 1 else 's'} {what} {cfg.classes[number]}"
-                    return f"only {who}; at least {MIN_FOR_MEAN} are needed"
+                    return f"only {who}; at least {least} are needed"
     return ""
 
 
