@@ -77,7 +77,7 @@ class Means:
         return bool(self.loss) or self.sampling in BY_GROUP
 
 
-ROBUST = recipes.RECIPES["robust"]
+ROBUST_IMAGES = {key.partition(".")[2]: value for key, value in recipes.ROBUST_IMAGES.items()}
 CONTRAST: Tree = {"clip_percentiles": [1.0, 99.0], "clahe": 4.0}
 STRONG: Tree = {
     "degrees": 10.0, "translate": 0.1, "scale": [0.8, 1.2], "shear": 5.0, "crop_scale": 0.6, "brightness": 0.4,
@@ -92,9 +92,7 @@ MEANS = {
     "histogram_matching": Means({}, MATCHED),
     "strong_augmentation": Means({}, STRONG),
     "clahe_and_strong_augmentation": Means(CONTRAST, STRONG),
-    "robust": Means(
-        {key.partition(".")[2]: value for key, value in ROBUST.values.items()}, ROBUST.experiment["augment"]
-    ),
+    "robust": Means(ROBUST_IMAGES, recipes.ROBUST_EXPERIMENT["augment"]),
     "source_balanced": Means(sampling="source_balanced"),
     "group_dro": Means(loss={"group_dro_step": 0.01}),
     "coral": Means(loss={"coral_weight": 1.0}),
