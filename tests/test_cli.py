@@ -203,7 +203,8 @@ def test_any_folder_is_audited_without_a_study(tmp_path: Path, run: Run) -> None
             "unterminated subpattern at position 0"),
         (["images", "--patient", "x"], "--patient 'x' has no group (?P<patient>...)"),
         (["images", "--layout", "nhi"], "there is no layout 'nhi': there is auto, tbx11k, covid-radiography, "
-            "covidx, kermany, acse4, nih, shenzhen, table, class-folders"),
+            "covidx, kermany, acse4, nih, chexpert, "
+            "mimic-cxr, vindr, padchest, shenzhen, table, class-folders"),
     ],
 )  # fmt: skip
 def test_a_wrong_audit_is_an_error_without_a_traceback(

@@ -137,7 +137,8 @@ def test_names_of_params_yaml_are_checked_without_importing_the_plugin(install: 
         "loss.name: should be 'cross_entropy', 'bce', 'focal', 'asymmetric' or 'lenient', got 'symmetric'",
         "train.callbacks.noise: should be 'gradient_noise', got 'noise'",
         "data.layout: should be 'auto', 'class-folders', 'tbx11k', 'covid-radiography', 'covidx', 'kermany', "
-        "'acse4', 'nih', 'shenzhen', 'table' or 'by_prefix', got 'by_suffix'",
+        "'acse4', 'nih', 'chexpert', 'mimic-cxr', 'vindr', 'padchest', 'shenzhen', 'table' or "
+        "'by_prefix', got 'by_suffix'",
     ]
 
 

@@ -1,4 +1,4 @@
-"""The task of a study, and the labels of several findings per image as columns of tables."""
+"""Labels of several findings per image, as columns of tables."""
 
 from collections.abc import Sequence
 
@@ -6,17 +6,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-SINGLE_LABEL, MULTI_LABEL = "single-label", "multi-label"
 PREFIX = "y_"  # of the column of a finding: 1, 0, UNCERTAIN, or empty where nobody labelled it
 UNCERTAIN = -1
 NO_FINDING = "No Finding"
 SEPARATOR = "|"
 
 Values = NDArray[np.float64]
-
-
-def is_multi(task: str) -> bool:
-    return task == MULTI_LABEL
 
 
 def columns(findings: Sequence[str]) -> list[str]:

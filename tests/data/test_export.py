@@ -11,6 +11,7 @@ from xraylab import tables, targets
 from xraylab.data import export, layouts
 from xraylab.errors import DataError, MissingError
 from xraylab.paths import Paths
+from xraylab.task import MULTI_LABEL
 
 IMAGES = {
     "train": ["Healthy/a/1.png", "Healthy/b/1.PNG", "Healthy/2.png", "TB/1.png"],
@@ -132,7 +133,7 @@ def test_images_with_several_findings_have_a_table_that_reads_back(tmp_path: Pat
     assert set(found(tmp_path / "out")) == {
         "train/a__1.png", "train/b__1.png", "valid/2.png", "test/3.png", "labels.csv",
     }  # fmt: skip
-    again = layouts.read(tmp_path / "out", "table", ["Edema", "Mass"], None, None, task=targets.MULTI_LABEL)
+    again = layouts.read(tmp_path / "out", "table", ["Edema", "Mass"], None, None, task=MULTI_LABEL)
     rows = again.table.set_index("path")
     assert targets.values(rows.loc[["train/a__1.png", "test/3.png"]], ["Edema", "Mass"]).tolist() == [[1, -1], [1, 1]]
     assert rows["split"].to_dict()["valid/2.png"] == "valid"

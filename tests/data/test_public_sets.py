@@ -12,6 +12,7 @@ from xraylab import targets
 from xraylab.data import layouts
 from xraylab.data.layouts.records import Dataset, LabelRules
 from xraylab.errors import DataError
+from xraylab.task import MULTI_LABEL
 
 CHEXPERT = (
     "No Finding,Enlarged Cardiomediastinum,Cardiomegaly,Lung Opacity,Lung Lesion,Edema,Consolidation,Pneumonia,"
@@ -22,7 +23,7 @@ ROOT = "CheXpert-v1.0-small"
 STUDY = "Cardiomegaly", "Edema", "Support Devices"
 
 
-def read(raw: Path, *classes: str, task: str = targets.MULTI_LABEL, **rules: object) -> Dataset:
+def read(raw: Path, *classes: str, task: str = MULTI_LABEL, **rules: object) -> Dataset:
     chosen = LabelRules.of(rules.get("blank", "missing"), rules.get("readers", "majority"), rules.get("views"))
     return layouts.read(raw, "auto", list(classes) or None, None, None, task=task, rules=chosen)
 
@@ -163,7 +164,7 @@ def test_mimic_s_labels_are_those_of_the_study(mimic: Path) -> None:
 
 def test_mimic_s_other_labels_are_named_by_data_table(mimic: Path) -> None:
     tables = layouts.TableConfig.of("mimic-cxr-2.0.0-negbio.csv.gz", None)
-    dataset = layouts.read(mimic, "auto", ["Cardiomegaly", "No Finding"], None, None, tables, targets.MULTI_LABEL)
+    dataset = layouts.read(mimic, "auto", ["Cardiomegaly", "No Finding"], None, None, tables, MULTI_LABEL)
     assert rows(dataset)["c.jpg"] == [1, None]
     values = targets.values(dataset.table, ["Cardiomegaly"])
     assert values[2] == 1

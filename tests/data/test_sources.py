@@ -225,7 +225,7 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
         sources.describe(path, tmp_path / "hashes.json")
     assert str(caught.value) == (
         f"data.source: {path} is no folder, archive (.zip .tar .tar.gz .tgz .tar.bz2 .tar.xz) or table "
-        "(.csv .tsv .xlsx .parquet)"
+        "(.csv .tsv .xlsx .parquet .csv.gz)"
     )
 
 

@@ -13,6 +13,7 @@ from xraylab import targets
 from xraylab.data.dataloaders import Subset, XrayDataLoaders
 from xraylab.data.sampling import EpochSampler, rarest_finding
 from xraylab.data.uncertain import Uncertain, known_labels
+from xraylab.task import MULTI_LABEL
 
 FINDINGS = ["Edema", "Effusion", "Mass", "Nodule"]
 NAN = np.nan
@@ -79,7 +80,7 @@ def test_policies_are_for_training_batches_and_never_for_what_is_scored(policy: 
         np.testing.assert_array_equal(batch[1], known)
     _, learnt = dls.train_ds.batch(range(5))
     np.testing.assert_array_equal(np.isnan(learnt), np.isnan(known) & ((LABELS != -1) | (policy == "ignore")))
-    assert (dls.task, dls.valid_ds.task, learnt.dtype) == (targets.MULTI_LABEL, targets.MULTI_LABEL, torch.float32)
+    assert (dls.task, dls.valid_ds.task, learnt.dtype) == (MULTI_LABEL, MULTI_LABEL, torch.float32)
 
 
 def test_images_without_labels_make_batches_without_them() -> None:

@@ -13,6 +13,7 @@ from xraylab.params import config
 from xraylab.params.config import Params
 from xraylab.paths import Paths
 from xraylab.predict.checkpoints import TrainedModel
+from xraylab.task import MULTI_LABEL
 from xraylab.train import outputs
 from xraylab.train.run import TrainingRun
 
@@ -24,7 +25,7 @@ PIXELS = 24
 FILM = 48  # pixels of the images before they were fitted
 LOSS: dict[str, Any] = {"name": "focal"}
 MULTI_LABEL: dict[str, Any] = {
-    "data": {"task": targets.MULTI_LABEL, "classes": FINDINGS, "positive": None, "source": "findings"},
+    "data": {"task": MULTI_LABEL, "classes": FINDINGS, "positive": None, "source": "findings"},
     "split": {"strategy": "random"},
     "images": {"size": PIXELS},
     "model": {"img_size": PIXELS},

@@ -12,11 +12,12 @@ from xraylab.data.split import leakage, multi_label
 from xraylab.params import config
 from xraylab.params.config import Params
 from xraylab.paths import Paths
+from xraylab.task import MULTI_LABEL
 
 FINDINGS = ("Atelectasis", "Effusion", "Hernia", "Mass")
 IMAGES = {"train": 40, "valid": 60, "test": 90}
 MULTI: dict[str, Any] = {
-    "data": {"task": targets.MULTI_LABEL, "classes": list(FINDINGS), "positive": None, "source": "findings"},
+    "data": {"task": MULTI_LABEL, "classes": list(FINDINGS), "positive": None, "source": "findings"},
     "loss": {"name": "focal"},
 }
 
@@ -113,7 +114,7 @@ def _write_run(paths: Paths, given: Params, experiment: str, repeat: int) -> Non
     """model.json and history.csv as multi-label training writes them."""
     folder = paths.model(experiment, repeat)
     files.write_json(
-        files.read_json(folder / "model.json") | {"task": targets.MULTI_LABEL, "positive": None}, folder / "model.json"
+        files.read_json(folder / "model.json") | {"task": MULTI_LABEL, "positive": None}, folder / "model.json"
     )
     history = tables.read(folder / "history.csv")
     for split in ("valid", "test"):

@@ -12,10 +12,11 @@ import small
 from conftest import Loaded
 from sklearn.metrics import roc_auc_score
 
-from xraylab import files, tables, targets
+from xraylab import files, tables
 from xraylab.errors import DataError
 from xraylab.predict import checkpoints, external, thresholds
 from xraylab.predict.external_findings import YOUDEN
+from xraylab.task import is_multi
 
 NAMES = {"Edema": "Mass", "Effusion": "pleural_effusion"}
 
@@ -154,4 +155,4 @@ def test_what_does_not_fit_is_refused(trained: Loaded, trained_findings: Loaded,
     )
     with pytest.raises(DataError, match="none of the model's findings \\(Cardiomegaly, Edema, Effusion\\)"):
         run(trained_findings, tmp_path / "classes")
-    assert not targets.is_multi(trained[0].data.task)
+    assert not is_multi(trained[0].data.task)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from xraylab.cli.common import Split, print_lines, print_metrics, read_study, warn_of_test
+from xraylab.task import is_multi
 
 app = typer.Typer()
 PANEL = "Results"
@@ -52,13 +53,12 @@ def ensemble(
     checkpoint: Annotated[Literal["best", "last"], typer.Option(help="The checkpoint of each run.")] = "best",
 ) -> None:
     """Score the mean of several runs' predicted probabilities; needs their predictions (`dvc repro`)."""
-    from xraylab import targets
     from xraylab.evaluate import scores
     from xraylab.evaluate.config import EvalConfig
     from xraylab.evaluate.multi_label import ensemble as findings
 
     params, paths = read_study()
-    if targets.is_multi(params.data.task):
+    if is_multi(params.data.task):
         metrics = findings.score_ensemble(paths, runs, params.data.classes, checkpoint, split)
     else:
         metrics = scores.score_ensemble(paths, runs, EvalConfig.from_params(params), checkpoint, split)

@@ -26,6 +26,7 @@ from xraylab.data.image_cache import SCORING_BATCH, ImageCache, Rows
 from xraylab.data.sampling import EpochSampler, rarest_finding
 from xraylab.data.uncertain import Targets, Uncertain
 from xraylab.errors import DataError
+from xraylab.task import MULTI_LABEL, SINGLE_LABEL
 
 Batch = tuple[Tensor, ...]
 FEATURES = "model.freeze.cache: batches are features, not images: set it to false to look at or augment images"
@@ -71,7 +72,7 @@ class Subset:
 
     @property
     def task(self) -> str:
-        return targets.MULTI_LABEL if self.uncertain else targets.SINGLE_LABEL
+        return MULTI_LABEL if self.uncertain else SINGLE_LABEL
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:

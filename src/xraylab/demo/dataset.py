@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from xraylab import progress, tables, targets
+from xraylab import progress, tables
 from xraylab.demo import findings, multi_label
 from xraylab.demo.radiograph import DrawFindings, Patient, Radiograph, draw_patient, expose
+from xraylab.task import SINGLE_LABEL, is_multi
 
 PREFIXES = {"Healthy": "h", "TB": "tb"}
 FILMS = "films"  # the folder of all images where a film may have several findings
@@ -59,7 +60,7 @@ def write(
     n_tb: int,
     size: int,
     seed: int,
-    task: str = targets.SINGLE_LABEL,
+    task: str = SINGLE_LABEL,
     workers: int | None = None,
 ) -> None:
     """Write the images and their tables into `folder`; `workers` processes share the work and change no byte.
@@ -73,14 +74,14 @@ def write(
     """
     counts = {"Healthy": n_healthy, "TB": n_tb}
     shots = [shot for label, count in counts.items() for shot in plan(label, count, seed)]
-    is_multi = targets.is_multi(task)
-    shots = _shuffled(shots, seed) if is_multi else shots
-    for name in (FILMS, "masks") if is_multi else (*PREFIXES, "masks"):
+    several = is_multi(task)
+    shots = _shuffled(shots, seed) if several else shots
+    for name in (FILMS, "masks") if several else (*PREFIXES, "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    draw = findings.draw_any if is_multi else findings.draw
+    draw = findings.draw_any if several else findings.draw
     take = functools.partial(_take, folder=folder, pixels=size, seed=seed, draw=draw)
     facts = list(progress.bar(_shared(take, shots, workers), len(shots), "drawing radiographs"))
-    if is_multi:
+    if several:
         plain = [{kind: subtlety for kind, subtlety, *_ in each.findings} for each in facts]
         tables.write(multi_label.labels([shot.image for shot in shots], plain, seed), folder / "labels.csv")
     tables.write(_patients(shots, facts, seed), folder / "patients.csv")

@@ -58,13 +58,22 @@ def read_study(paths: Paths, params: Params) -> Study:
 
     Errors: DataError unless the predictions are of the images of their split; MissingError.
     """
+    models, sources = read_models(paths, params)
+    runs = [_read_run(paths, model, params.data.classes, sources) for model in models]
+    return Study(runs, params.study.baseline, paths.folds, sources, models)
+
+
+def read_models(paths: Paths, params: Params) -> tuple[list[dict[str, Any]], list[str]]:
+    """The model.json of every experiment, the baseline first, and repeat; and the sources that the repeats test.
+
+    Errors: MissingError.
+    """
     names = dict.fromkeys([params.study.baseline, *params.experiments])
     sources = files.read_json(paths.split / "summary.json")["test_sources"]
     models = [
         files.read_json(paths.model(name, repeat) / "model.json") for name in names for repeat in params.study.repeats
     ]
-    runs = [_read_run(paths, model, params.data.classes, sources) for model in models]
-    return Study(runs, params.study.baseline, paths.folds, sources, models)
+    return models, sources
 
 
 def _read_run(paths: Paths, model: dict[str, Any], classes: list[str], sources: list[str]) -> Run:

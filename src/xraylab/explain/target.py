@@ -23,6 +23,7 @@ from xraylab.model.hardware import Hardware
 from xraylab.paths import Paths
 from xraylab.shards import Images
 from xraylab.targets import Values
+from xraylab.task import is_multi
 
 CHECKPOINT, SPLIT = "best", "test"
 
@@ -64,7 +65,7 @@ class Target:
         network = create_recorded_model(record)
         weights.restore(network, folder / f"{CHECKPOINT}.safetensors")
         findings = None
-        if targets.is_multi(record["task"]):
+        if is_multi(record["task"]):
             valid, index = table[table["split"] == "valid"], tables.read(paths.index)
             findings = Findings.of(tested, valid, index, list(record["classes"]), shown)
         network = network.eval().to(machine.device)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from xraylab import files, targets
+from xraylab import files
 from xraylab.errors import ParamsError
 from xraylab.params import messages, search
 from xraylab.params.data import Data
@@ -21,6 +21,7 @@ from xraylab.params.split import Split
 from xraylab.params.study import Predict, Report, Study
 from xraylab.params.train import Train, phases
 from xraylab.registry import weights as registry
+from xraylab.task import is_multi
 
 EXPERIMENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 BAD_NAME = (
@@ -143,7 +144,7 @@ class Params(Experiment):
         if self.study.baseline not in self.experiments:
             yield "study.baseline", f"{self.study.baseline!r} is not one of the experiments"
         yield from self.evaluate.misfits(self.data)
-        if targets.is_multi(self.data.task) and self.split.max_train_per_class != "all":
+        if is_multi(self.data.task) and self.split.max_train_per_class != "all":
             yield (
                 "split.max_train_per_class",
                 f"an image with several findings is of no class: set it to all with data.task: {self.data.task}",

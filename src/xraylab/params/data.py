@@ -13,9 +13,9 @@ from pydantic import (
     Tag,
 )
 
-from xraylab import targets
 from xraylab.params.names import LayoutName
 from xraylab.params.section import Problem, Section
+from xraylab.task import SINGLE_LABEL, is_multi
 
 SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 AVERAGES = ("overall", "macro", "weighted", "micro")  # what metrics of all classes are called
@@ -141,7 +141,7 @@ class Data(Section):
         for name in AVERAGES:
             if name in self.classes:
                 yield "classes", f"{name} names metrics of all classes; call the class otherwise"
-        yield from self._of_findings() if targets.is_multi(self.task) else self._of_positive()
+        yield from self._of_findings() if is_multi(self.task) else self._of_positive()
         if self.sha256 and self.source == "demo":
             yield "sha256", "belongs to an https address; set it to null with data.source: demo"
         if "demo" in (self.source, *(each.path for each in self.sources.values())) and self.demo.task != self.task:
@@ -180,10 +180,10 @@ class Data(Section):
             where = f"source.{number}"
             if names[number] in names[:number]:
                 yield f"{where}.name", f"{source.name} is the name of another source, in upper or lower case"
-            if targets.is_multi(self.task) and source.ignore:
+            if is_multi(self.task) and source.ignore:
                 yield (
                     f"{where}.ignore",
-                    f"belongs to task: {targets.SINGLE_LABEL}; here a label that no finding names is not studied",
+                    f"belongs to task: {SINGLE_LABEL}; here a label that no finding names is not studied",
                 )
             for name in source.labels or {}:
                 if name not in self.classes:

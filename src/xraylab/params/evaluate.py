@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from xraylab import targets
 from xraylab.params.data import Data
 from xraylab.params.section import Problem, Section
+from xraylab.task import MULTI_LABEL, is_multi
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Goal = Literal[
@@ -47,7 +47,7 @@ class Evaluate(Section):
 
     def misfits(self, data: Data) -> Iterator[Problem]:
         """Contradictions with the classes, or the findings."""
-        yield from self._of_findings(data) if targets.is_multi(data.task) else self._of_classes(data)
+        yield from self._of_findings(data) if is_multi(data.task) else self._of_classes(data)
 
     def _of_findings(self, data: Data) -> Iterator[Problem]:
         findings = ", ".join(data.classes)
@@ -114,8 +114,8 @@ class Explain(Section):
     def misfits(self, data: Data) -> Iterator[Problem]:
         """Contradictions with the findings."""
         if isinstance(self.findings, list):
-            if not targets.is_multi(data.task):
-                yield "explain.findings", f"a list needs data.task: {targets.MULTI_LABEL}; leave it a number"
+            if not is_multi(data.task):
+                yield "explain.findings", f"a list needs data.task: {MULTI_LABEL}; leave it a number"
             for name in self.findings:
                 if name not in data.classes:
                     yield "explain.findings", f"{name!r} is none of data.classes ({', '.join(data.classes)})"

@@ -5,10 +5,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, NonNegativeFloat, PositiveFloat
 
-from xraylab import targets
 from xraylab.params.data import Data, UncertainPolicy, uncertain_problems
 from xraylab.params.names import BUILT_IN, LossName
 from xraylab.params.section import Fraction, Option, Problem, Section
+from xraylab.task import MULTI_LABEL, SINGLE_LABEL, is_multi
 
 
 def _exponent(value: float) -> float:
@@ -21,8 +21,8 @@ Exponent = Annotated[NonNegativeFloat, AfterValidator(_exponent)]
 
 
 LOSSES_OF_TASK = {
-    targets.SINGLE_LABEL: ("cross_entropy", "focal"),
-    targets.MULTI_LABEL: ("bce", "focal", "asymmetric"),
+    SINGLE_LABEL: ("cross_entropy", "focal"),
+    MULTI_LABEL: ("bce", "focal", "asymmetric"),
 }
 ONE_CLASS = {
     "class_weights": ("none", "an image has no one class to be weighted by: set it to none, and loss.pos_weight"),
@@ -72,7 +72,7 @@ class Loss(Section):
         if self.name in BUILT_IN["loss"] and self.name not in LOSSES_OF_TASK[data.task]:
             *others, last = LOSSES_OF_TASK[data.task]
             yield "name", f"{self.name} is no loss for data.task: {data.task}; take {', '.join(others)} or {last}"
-        yield from self._of_findings(data) if targets.is_multi(data.task) else self._of_one_class(data)
+        yield from self._of_findings(data) if is_multi(data.task) else self._of_one_class(data)
 
     def _of_findings(self, data: Data) -> Iterator[Problem]:
         for name, (off, reason) in ONE_CLASS.items():

@@ -5,11 +5,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
-from xraylab import targets
 from xraylab.params import messages
 from xraylab.params.data import Data
 from xraylab.params.names import CallbackName
 from xraylab.params.section import Fraction, Option, Problem, Section
+from xraylab.task import MULTI_LABEL, is_multi
 
 ScheduleName = Literal["constant", "one_cycle", "flat_cos", "cosine_restarts", "step", "plateau", "fine_tune"]
 OF_FINDINGS = ("auroc", "auprc")  # monitored metrics of multi-label studies alone
@@ -148,10 +148,10 @@ class Train(Course):
 
     def misfits(self, data: Data) -> Iterator[Problem]:
         """A monitor that one label per image has no value for."""
-        if self.monitored_metric in OF_FINDINGS and not targets.is_multi(data.task):
+        if self.monitored_metric in OF_FINDINGS and not is_multi(data.task):
             yield (
                 "monitor",
-                f"{self.monitored_metric} is recorded with data.task: {targets.MULTI_LABEL} alone: take "
+                f"{self.monitored_metric} is recorded with data.task: {MULTI_LABEL} alone: take "
                 f"{self.monitored_split}_f1, {self.monitored_split}_accuracy or {self.monitored_split}_loss",
             )
 

@@ -26,6 +26,7 @@ from xraylab.model.create import create_recorded_model
 from xraylab.params.images import Images
 from xraylab.paths import Paths, parse_run
 from xraylab.predict import inference
+from xraylab.task import is_multi
 
 CHECKPOINTS = ("best", "last")
 RECORD_KEYS = (
@@ -191,7 +192,7 @@ def evaluate_checkpoint(
     other classes.
     """
     run = load_run(paths, experiment, repeat)
-    epoch, multi_label = run.epoch() if epoch is None else epoch, targets.is_multi(run.task)
+    epoch, multi_label = run.epoch() if epoch is None else epoch, is_multi(run.task)
     images = tables.read(paths.split_of(repeat) / f"{split}_data.csv")
     _refuse_other_data(images, run, split)
     (table,), notes = run.predict_cached([epoch], images, paths.cache, tta)
@@ -240,7 +241,7 @@ def _refuse_other_data(images: pd.DataFrame, run: TrainedModel, split: str) -> N
     if images.empty:
         raise DataError(f"the {split} split has no images (split.valid_pct is 0): score the other split")
     classes, findings = run.classes, [name.removeprefix(targets.PREFIX) for name in targets.of_table(images)]
-    if targets.is_multi(run.task):
+    if is_multi(run.task):
         names, other = findings or ["one label per image"], set(findings) != set(classes)
     else:
         names = findings or sorted(set(images["label"]) - set(classes))

@@ -19,6 +19,7 @@ from xraylab.params.config import Params
 from xraylab.paths import Paths
 from xraylab.predict import checkpoints
 from xraylab.predict.checkpoints import TrainedModel
+from xraylab.task import is_multi
 
 
 def run(
@@ -32,7 +33,7 @@ def run(
     or an image that cannot be read, MissingError for a run that was not trained.
     """
     runs = checkpoints.find_runs(paths, names)
-    several = targets.is_multi(runs[0].task)
+    several = is_multi(runs[0].task)
     header: tuple[str, ...] | None = None
     if submission is not None:
         header = _columns(submission, runs[0].classes) if several else _header(submission)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xraylab import files, tables, targets
+from xraylab import files, tables
 from xraylab.data import index, layouts
 from xraylab.data.audit import duplicates
 from xraylab.data.audit.audit import describe_patients
@@ -31,6 +31,7 @@ from xraylab.predict.external_findings import Mapping
 from xraylab.predict.thresholds import OperatingPoint, Thresholds
 from xraylab.registry import datasets
 from xraylab.registry import weights as registry
+from xraylab.task import is_multi
 
 USED_SPLITS = ("train", "valid")
 """Splits whose images a run has seen: validation chose its epoch, threshold and temperature."""
@@ -68,7 +69,7 @@ def run(
     (p,), (how,) = checkpoints.predict_files([model], external.table, folder, cfg.predict.tta)
     record: Record = {"predictions": _predictions(paths.prediction(experiment, repeat)), "computed": how}
     fixed, evaluation = thresholds.read(paths.evaluation, experiment, repeat), EvalConfig.from_params(cfg)
-    if mapping and targets.is_multi(model.record["task"]):
+    if mapping and is_multi(model.record["task"]):
         record |= _facts(model, folder, external, external_findings.count(external.table, mapping))
         record |= external_findings.record(classes, mapping, external.table, p, fixed, evaluation)
     else:
@@ -190,7 +191,7 @@ def _dataset(
     """
     classes, positive = model.classes, model.record["positive"]
     named = _parsed(options, classes)
-    if targets.is_multi(model.record["task"]):
+    if is_multi(model.record["task"]):
         dataset = external_findings.read(folder, layout)
         mapping = external_findings.match(classes, named, dataset, folder)
         return external_findings.as_findings(dataset, mapping), mapping

@@ -24,6 +24,7 @@ from xraylab.evaluate.operating_points import all_rules, apply_threshold
 from xraylab.evaluate.tables import threshold_row, to_row
 from xraylab.predict.thresholds import Thresholds
 from xraylab.registry import findings as registry
+from xraylab.task import MULTI_LABEL
 
 YOUDEN = next(iter(all_rules([], [])))
 SHOWN = ("auroc", "auprc", "sensitivity", "specificity")
@@ -63,7 +64,7 @@ def read(folder: Path, layout: str) -> Dataset:
     """The data set with every label as a finding."""
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder: name the folder that holds the images")
-    return layouts.read(folder, layout, None, None, None, task=targets.MULTI_LABEL)
+    return layouts.read(folder, layout, None, None, None, task=MULTI_LABEL)
 
 
 def match(findings: list[str], named: Labels, dataset: Dataset, folder: Path) -> Mapping:
@@ -162,7 +163,7 @@ def record(
     tested = Findings(labels, p[:, columns], at, table["patient"].to_numpy(str))
     defined = [number for number in range(len(names)) if not why_undefined(tested, number)]
     return {
-        "task": targets.MULTI_LABEL,
+        "task": MULTI_LABEL,
         "mapping": mapping.to_json(),
         "known": {name: int((~np.isnan(column)).sum()) for name, column in zip(names, labels.T, strict=True)},
         "thresholds": {name: fixed.get(name, DEFAULT_THRESHOLD) for name in names},

@@ -10,11 +10,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from xraylab import targets
 from xraylab.data.augment import Augmentation, SampledAugmentation
 from xraylab.data.image_cache import SCORING_BATCH, ImageCache, Normalise, Rows, network_input
 from xraylab.model import hardware, memory, scoring
 from xraylab.shards import Images, load
+from xraylab.task import is_multi
 
 Load = Callable[[int, int], Tensor]
 """From the first image and the one after the last to the network's input."""
@@ -41,8 +41,8 @@ def predict_proba(
         *_augmented(pixels, rows, record, tta, normalise, machine.device),
     ]
     forwards = [forward for forward, _ in prepared]
-    is_multi = targets.is_multi(record["task"])
-    scored = [scoring.score(forwards, view, len(rows), machine, "scoring images", is_multi) for view in views]
+    several = is_multi(record["task"])
+    scored = [scoring.score(forwards, view, len(rows), machine, "scoring images", several) for view in views]
     by_network = zip(*(scores for scores, _ in scored), strict=True)
     columns = [f"p_{label}" for label in record["classes"]]
     means = [torch.stack(each).mean(dim=0).numpy() for each in by_network]

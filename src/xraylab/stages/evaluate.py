@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from xraylab import files, tables, targets
+from xraylab import files, tables
 from xraylab.evaluate import tables as evaluated
 from xraylab.evaluate.config import EvalConfig
 from xraylab.evaluate.multi_label import samples as multi_label
@@ -13,10 +13,11 @@ from xraylab.evaluate.scores import dvc_metrics
 from xraylab.evaluate.study import evaluate_study
 from xraylab.params.config import Params
 from xraylab.paths import Paths
+from xraylab.task import is_multi
 
 
 def run(params: Params, paths: Paths) -> None:
-    _of_findings(params, paths) if targets.is_multi(params.data.task) else _of_classes(params, paths)
+    _of_findings(params, paths) if is_multi(params.data.task) else _of_classes(params, paths)
 
 
 def _of_classes(params: Params, paths: Paths) -> None:

@@ -14,7 +14,7 @@ from xraylab.data.layouts.tasks import BLANK_IS_NEGATIVE
 from xraylab.data.names import some
 from xraylab.errors import DataError
 from xraylab.params.data import CLASS_NAME
-from xraylab.targets import MULTI_LABEL
+from xraylab.task import MULTI_LABEL
 
 ENOUGH = 10  # images that show a finding, and as many that do not: fewer cannot fill three splits
 FEWEST = 3  # of the findings that are studied where fewer than two have enough

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from xraylab import files, targets, template
+from xraylab import files, template
 from xraylab.data import sources
 from xraylab.data.layouts import multi_source
 from xraylab.data.layouts.annotations import COLUMNS
@@ -19,6 +19,7 @@ from xraylab.params.search import unflatten
 from xraylab.studies import detect, detect_several, presets, recipes, watch, write
 from xraylab.studies.detect import Detected
 from xraylab.studies.presets import leaves
+from xraylab.task import SINGLE_LABEL, is_multi
 
 SHIPPED_TITLE = "Tuberculosis on chest radiographs"
 SHIPPED_STRATEGY = "sorted-id"  # means something where numbers in names do
@@ -112,13 +113,13 @@ def init(root: Path, data: Data, columns: Sequence[str] = (), recipe: str | None
 
 def _of_task(before: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """`values` with what one class per image takes after several findings; a loss that fits the task stays."""
-    if not targets.is_multi(before["data.task"]):
+    if not is_multi(before["data.task"]):
         return values
     if "data.task" in values:
         return {key: value for key, value in values.items() if key not in ("loss.name", "train.monitor")}
     monitor = before["train.monitor"].replace("auroc", "f1").replace("auprc", "f1")
     loss = {"loss.name": "cross_entropy", "loss.pos_weight": "none", "loss.uncertain": None}
-    return {**values, "data.task": targets.SINGLE_LABEL, "train.monitor": monitor, **loss}
+    return {**values, "data.task": SINGLE_LABEL, "train.monitor": monitor, **loss}
 
 
 def use(root: Path, study: str, data: str | None, published: bool, force: bool) -> list[str]:

@@ -13,11 +13,12 @@ from fastai.learner import AvgSmoothLoss, Metric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xraylab import progress, targets
+from xraylab import progress
 from xraylab.errors import TrainingError
 from xraylab.evaluate import macro
 from xraylab.evaluate.confusion import accuracy, confusion_matrix, f1
 from xraylab.model import losses
+from xraylab.task import MULTI_LABEL, SINGLE_LABEL
 from xraylab.train.state import Row
 
 CHECK_EVERY = 64  # batches
@@ -32,7 +33,7 @@ def confusion(logits: Tensor, labels: Tensor, classes: int) -> NDArray[np.int64]
     return confusion_matrix(labels.numpy(), logits.argmax(dim=1).numpy(), classes)
 
 
-METRICS = {targets.SINGLE_LABEL: ("accuracy", "f1"), targets.MULTI_LABEL: macro.METRICS}
+METRICS = {SINGLE_LABEL: ("accuracy", "f1"), MULTI_LABEL: macro.METRICS}
 """The history's metrics of a split, besides the loss, by task."""
 
 
@@ -151,7 +152,7 @@ class History(Callback):  # type: ignore[misc]
         What training makes of uncertain labels is learnt, and yet no label that a prediction could agree with.
         """
         pred, labels, train = self.pred, self.yb[0], self.dls.train
-        if self.dls.task == targets.SINGLE_LABEL:
+        if self.dls.task == SINGLE_LABEL:
             return len(labels), (pred.argmax(dim=1) == labels).sum(), len(labels)
         known = torch.from_numpy(train.dataset.known_labels[train.sampler.latest]).to(pred.device)
         return losses.counted(labels).sum(), ((pred >= 0) == known).sum(), losses.counted(known).sum()

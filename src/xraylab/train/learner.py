@@ -16,7 +16,7 @@ from fastai.data.transforms import CategoryMap
 from fastai.learner import Learner
 from torch import Tensor, nn
 
-from xraylab import files, plugins, tables, targets
+from xraylab import files, plugins, tables
 from xraylab.data import prepare
 from xraylab.data.augment import Augmentation, Gray
 from xraylab.data.dataloaders import CopyLoader, ScoringLoader, Subset, TrainLoader, XrayDataLoaders, build_dataloaders
@@ -43,6 +43,7 @@ from xraylab.model.optimizers import create_optimizer
 from xraylab.params.loss import Loss
 from xraylab.params.train import phases
 from xraylab.shards import Images, load
+from xraylab.task import is_multi
 from xraylab.train import callbacks, source_losses
 from xraylab.train.averaging import EMA
 from xraylab.train.history import METRICS, Recorder, SplitMetric
@@ -219,7 +220,7 @@ def create_loss(cfg: Loss, train: Subset) -> nn.Module:
         "focal": {"gamma": cfg.focal_gamma},
         "asymmetric": {"gamma_pos": cfg.gamma_pos, "gamma_neg": cfg.gamma_neg, "clip": cfg.clip},
     }
-    if multi_label := targets.is_multi(train.task):
+    if multi_label := is_multi(train.task):
         weights = losses.pos_weights(cfg.pos_weight, train.targets, list(train.vocab))
     else:
         weights = losses.class_weights(cfg.class_weights, train.labels, train.c)
@@ -275,7 +276,7 @@ def _reader(run: TrainingRun) -> Callable[[Path], Gray]:
 def _refuse_undefined_monitor(run: TrainingRun, valid: Subset) -> None:
     """Errors: TrainingError where the labels of findings define no value of the monitored metric in any epoch."""
     metric, split = run.cfg.train.monitored_metric, run.cfg.train.monitored_split
-    if not targets.is_multi(valid.task) or metric == "loss":
+    if not is_multi(valid.task) or metric == "loss":
         return
     labels = valid.known_labels[valid.items["split"].to_numpy(str) == split]
     if np.isnan(macro.scores(labels, np.zeros_like(labels))[metric]):

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from xraylab import files, plugins, shards, targets
+from xraylab import files, plugins, shards
 from xraylab.data.dataloaders import Inputs
 from xraylab.data.uncertain import Uncertain
 from xraylab.model import distributed, hardware
@@ -17,6 +17,7 @@ from xraylab.params.config import ExperimentConfig, Params
 from xraylab.params.images import BATCHWISE
 from xraylab.paths import Paths
 from xraylab.plugins import Plugin
+from xraylab.task import is_multi
 from xraylab.train.state import CheckpointPolicy, TrainingState, key
 
 
@@ -52,7 +53,7 @@ class TrainingRun:
     @property
     def uncertain(self) -> Uncertain | None:
         """What training makes of uncertain labels, as the experiment or else the study says; None in other studies."""
-        if not targets.is_multi(self.params.data.task):
+        if not is_multi(self.params.data.task):
             return None
         return Uncertain.of(self.cfg.loss.uncertain or self.params.data.uncertain, self.classes, self.repeat)
 

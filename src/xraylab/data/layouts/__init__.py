@@ -28,6 +28,7 @@ from xraylab.data.layouts.records import LabelRules as LabelRules
 from xraylab.data.layouts.records import TableConfig as TableConfig
 from xraylab.data.names import natural, some
 from xraylab.errors import DataError
+from xraylab.task import SINGLE_LABEL
 
 LAYOUTS: dict[str, Layout] = {
     "tbx11k": tuberculosis.TBX11K,
@@ -67,7 +68,7 @@ def read(
     labels: dict[str, list[str]] | None,
     patient: str | None,
     tables: TableConfig = ALL_TABLES,
-    task: str = targets.SINGLE_LABEL,
+    task: str = SINGLE_LABEL,
     rules: LabelRules = AS_WRITTEN,
 ) -> Dataset:
     """The images below `raw`, read as the layout `name`, or as the first that fits where it is `auto`.

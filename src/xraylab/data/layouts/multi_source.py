@@ -23,6 +23,7 @@ from xraylab.data.layouts.records import UNKNOWN, Dataset, LabelRules, TableConf
 from xraylab.data.names import natural, some
 from xraylab.errors import DataError, speaking_of
 from xraylab.params.data import Data
+from xraylab.task import is_multi
 
 Labels = dict[str, list[str]]
 IGNORE_OTHERS = "others"
@@ -108,7 +109,7 @@ def read_source(raw: Path, cfg: SourceConfig, classes: list[str]) -> Dataset:
         del counts[UNLABELLED]
         labels = _match_labels(cfg, classes, counts)
         dataset = layouts.read(raw, cfg.layout, list(labels), labels, cfg.patient, cfg.tables, cfg.task, cfg.rules)
-        if targets.is_multi(cfg.task):
+        if is_multi(cfg.task):
             return dataset
         unused = every.table["label"][~every.table["path"].isin(set(dataset.table["path"]))]
         _refuse_unknown_labels(unused, labels, cfg)

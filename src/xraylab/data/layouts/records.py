@@ -13,6 +13,7 @@ from xraylab import targets
 from xraylab.data.layouts.listing import Listing, is_below, last, relative
 from xraylab.data.names import some
 from xraylab.errors import DataError
+from xraylab.task import SINGLE_LABEL, is_multi
 
 UNKNOWN = "unknown"
 """The source of patients where they are unknown."""
@@ -125,7 +126,7 @@ class LayoutConfig:
     classes: tuple[str, ...] | None
     by_label: dict[str, str]
     tables: TableConfig = ALL_TABLES
-    task: str = targets.SINGLE_LABEL
+    task: str = SINGLE_LABEL
     rules: LabelRules = AS_WRITTEN
 
     @classmethod
@@ -134,7 +135,7 @@ class LayoutConfig:
         classes: list[str] | None,
         labels: dict[str, list[str]] | None,
         tables: TableConfig = ALL_TABLES,
-        task: str = targets.SINGLE_LABEL,
+        task: str = SINGLE_LABEL,
         rules: LabelRules = AS_WRITTEN,
     ) -> "LayoutConfig":
         """The classes with the labels that make them up; without `labels` a class is the label of its name."""
@@ -147,7 +148,7 @@ class LayoutConfig:
     @property
     def is_multi(self) -> bool:
         """Return whether an image may have several findings."""
-        return targets.is_multi(self.task)
+        return is_multi(self.task)
 
     def labels_of(self, name: str) -> list[str]:
         """The data's labels that make up this class."""

@@ -7,7 +7,8 @@ from xraylab.data.layouts.labels import UNLABELLED
 from xraylab.data.layouts.records import ALL_TABLES, Dataset, LabelRules, TableConfig
 from xraylab.errors import DataError
 from xraylab.registry import findings as registry
-from xraylab.targets import MULTI_LABEL, PREFIX, SEPARATOR, of_table
+from xraylab.targets import PREFIX, SEPARATOR, of_table
+from xraylab.task import MULTI_LABEL
 
 PUBLISHED = ("chexpert", "mimic-cxr", "vindr", "padchest")
 """Layouts of data sets of several findings per image."""

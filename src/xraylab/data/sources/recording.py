@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xraylab import targets
 from xraylab.data import layouts, sources
 from xraylab.data.layouts import multi_source
 from xraylab.data.sources import archives
 from xraylab.errors import DataError, speaking_of
 from xraylab.params.data import Data
+from xraylab.task import is_multi
 
 Record = dict[str, Any]
 Warn = Callable[[str], None]
@@ -91,7 +91,7 @@ def _describe(
 ) -> Record:
     """Describe one source; the previous description where this machine cannot reach it."""
     if source is None:
-        exclude = None if targets.is_multi(data.demo.task) else {"task"}  # as it was recorded before there were two
+        exclude = None if is_multi(data.demo.task) else {"task"}  # as it was recorded before there were two
         return {"kind": "demo", **data.demo.model_dump(exclude=exclude)}
     try:
         return sources.describe(source, locations.hash_cache)

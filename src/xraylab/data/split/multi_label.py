@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from xraylab import targets
 from xraylab.data.split import stratification
+from xraylab.task import MULTI_LABEL
 
 FEW = 10  # positive images of a finding in a split, below which its metrics say little
 HEADLINE = (
@@ -83,7 +84,7 @@ def summarize(index: pd.DataFrame, split: pd.Series, splits: Sequence[str]) -> d
     """
     people = index["patient"].where(index["patient"] != "", "image " + index["id"])
     return {
-        "task": targets.MULTI_LABEL,
+        "task": MULTI_LABEL,
         "splits": {name: _labels(index[split == name]) for name in splits},
         "images": {name: int((split == name).sum()) for name in splits},
         "patients": {name: int(people[split == name].nunique()) for name in splits},

@@ -12,7 +12,15 @@ from xraylab import files, tables, targets
 from xraylab.evaluate.confusion import Floats, Ints
 from xraylab.evaluate.metrics import has_both
 from xraylab.evaluate.operating_points import threshold_curve, youden
-from xraylab.evaluate.predictions import CHECKPOINTS, Run, probability_columns, read_predictions, rounds, select
+from xraylab.evaluate.predictions import (
+    CHECKPOINTS,
+    Run,
+    probability_columns,
+    read_models,
+    read_predictions,
+    rounds,
+    select,
+)
 from xraylab.evaluate.samples import Bools, Sample, Texts, Units, group_by_patient
 from xraylab.params.config import Params
 from xraylab.paths import Paths
@@ -169,11 +177,7 @@ def read_study(paths: Paths, params: Params) -> FindingsStudy:
 
     Errors: DataError unless the predictions are of the images of their split; MissingError.
     """
-    names = dict.fromkeys([params.study.baseline, *params.experiments])
-    sources = files.read_json(paths.split / "summary.json")["test_sources"]
-    models = [
-        files.read_json(paths.model(name, repeat) / "model.json") for name in names for repeat in params.study.repeats
-    ]
+    models, sources = read_models(paths, params)
     runs = [_read_run(paths, model, params.data.classes, sources) for model in models]
     return FindingsStudy(runs, params.study.baseline, paths.folds, sources, models)
 

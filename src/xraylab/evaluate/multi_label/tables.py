@@ -18,6 +18,7 @@ from xraylab.evaluate.multi_label.study import TEST, FindingsEvaluation
 from xraylab.evaluate.multi_label.subgroups import aurocs_by_group
 from xraylab.evaluate.study import MEAN, REPEAT, ROUND, StudyMetric
 from xraylab.params.evaluate import Evaluate
+from xraylab.task import MULTI_LABEL
 
 CHIEF = ("auroc", "auprc", "f1", "sensitivity", "specificity", "ppv", "npv", "accuracy", "mcc", "brier", "log_loss")
 HEADLINE = ("auroc", "auprc", "f1")
@@ -190,7 +191,7 @@ def summary(study: FindingsStudy, evaluation: FindingsEvaluation, cfg: EvalConfi
     over = [cfg.classes[number] for number in evaluation.defined]
     test = study.runs[0].test["best"]
     return {
-        "task": targets.MULTI_LABEL,
+        "task": MULTI_LABEL,
         "classes": cfg.classes,
         "positive": None,
         "macro_over": over,
