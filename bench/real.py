@@ -161,6 +161,28 @@ def show(folder: Path) -> None:
         print(path.name, _brief(files.read_json(path)))
 
 
+def show_findings(folder: Path) -> None:
+    """AUROC of each finding and of the means over findings, of the mean probability over seeds, and the tests."""
+    evaluation = folder / "reports/evaluation"
+    values = pd.read_csv(evaluation / "metrics.csv").query(
+        "checkpoint == 'best' and kind == 'mean' and metric == 'auroc'"
+    )
+    experiments = list(values["experiment"].unique())
+    print(f"| finding | test images with it | {' | '.join(experiments)} |")
+    for name, rows in values.groupby("class", sort=False):
+        of_experiments = rows.set_index("experiment")
+        cells = [
+            f"{row['value']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f})"
+            for row in (of_experiments.loc[each] for each in experiments)
+        ]
+        print(f"| {name} | {rows['n'].iloc[0]} | {' | '.join(cells)} |")
+    print()
+    for row in (
+        pd.read_csv(evaluation / "comparisons.csv").query("kind == 'baseline' and role == 'primary'").itertuples()
+    ):
+        print(row.sentence)
+
+
 def _cell(table: pd.DataFrame, metric: str) -> str:
     rows = [key for key in table.index if key[1] == metric]
     shown = []
@@ -189,7 +211,8 @@ def main() -> None:
             parser.error("findings needs --nih-list")
         nih_films(given.data.resolve(), given.nih_list, out / NIH_FOLDER)
     for name in names:
-        show(run(name, given.data.resolve(), out))
+        folder = run(name, given.data.resolve(), out)
+        show_findings(folder) if name == "findings" else show(folder)
 
 
 if __name__ == "__main__":
