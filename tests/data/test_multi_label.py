@@ -17,7 +17,7 @@ from xraylab.data.layouts import labels
 from xraylab.data.layouts.records import Dataset, TableConfig
 from xraylab.errors import DataError, ParamsError
 from xraylab.stages import fetch, index, source
-from xraylab.targets import MULTI_LABEL
+from xraylab.task import MULTI_LABEL
 
 FILMS = ["films/1.png", "films/2.png", "films/3.png", "films/4.png"]
 
