@@ -169,6 +169,8 @@ def settings() -> Iterator[Setting]:
         Shape(100, 3, 0.3),
         Shape(100, 3, 0.8),
         Shape(300, 1, 0.3, 0.01),
+        Shape(300, 1, 0.3, 0.1),
+        Shape(100, 3, 0.3, 0.15),
     ):
         yield INTERVALS, str(shape), partial(_call, intervals, (shape,))
     for shape in (Shape(300, 1, 0.3), Shape(300, 1, 0.3, 0.01), Shape(100, 3, 0.3), Shape(100, 3, 0.8)):
@@ -186,14 +188,22 @@ def simulated(once: Callable[[np.random.Generator], Counts], simulations: int, s
     """How often each is 1, or its mean, over so many studies, those without it left out."""
     rng = np.random.default_rng(seed)
     found = [once(rng) for _ in range(simulations)]
-    return {name: float(np.nanmean([each[name] for each in found])) for name in found[0]}
+    return {name: _mean([each[name] for each in found]) for name in found[0]}
+
+
+def _mean(values: list[float]) -> float:
+    """NaN where none of the studies has it."""
+    present = [value for value in values if not np.isnan(value)]
+    return float(np.mean(present)) if present else np.nan
 
 
 def gates(tables: measure.Tables) -> dict[str, Gate]:
     """The worst of each table, with two standard errors of so many simulations."""
     found = {}
     for title, rows in tables.items():
-        values = [value for row in rows for what, value in row.items() if what not in ("setting", "width")]
+        values = [
+            value for row in rows for what, value in row.items() if what != "width" and not isinstance(value, str)
+        ]
         if title == INTERVALS:
             found[title] = Gate(min(values), least=round(float(NOMINAL - MEANS_OFF - MONTE_CARLO), 3))
         else:
@@ -208,7 +218,8 @@ def main() -> None:
             continue
         found = simulated(once, SIMULATIONS)
         measure.say(f"{table}: {name}: " + ", ".join(f"{what} {value:.3f}" for what, value in found.items()))
-        tables.setdefault(table, []).append({"setting": name} | {what: round(v, 3) for what, v in found.items()})
+        row = {what: "none" if np.isnan(value) else round(value, 3) for what, value in found.items()}
+        tables.setdefault(table, []).append({"setting": name} | row)
     if wanted:
         return
     sys.exit(0 if measure.write("findings_level", tables, gates(tables)) else 1)

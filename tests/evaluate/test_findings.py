@@ -244,12 +244,15 @@ def test_a_mean_with_a_finding_of_too_few_patients_has_no_interval_and_says_whic
     assert row.why == "only 1 patient with B; at least 2 are needed"
 
 
-def test_the_mean_auprc_needs_five_patients_of_each_finding() -> None:
-    """With three positive images of the rarest finding its 95 % interval contained the truth in 65 % of 300 studies."""
-    findings = _findings(3)
-    findings.labels[:, 1] = np.where(np.arange(len(findings.labels)) < 8, 1.0, 0.0)
-    assert _macro(findings, "auprc").why == "only 4 patients with B; at least 5 are needed"
+def test_the_mean_auprc_needs_twenty_patients_of_each_finding() -> None:
+    """With ten positive images of the rarest finding its 95 % interval contained the truth in 86 % of 300 studies."""
+    findings = _findings(3, patients=120)
+    findings.labels[:, 1] = np.where(np.arange(len(findings.labels)) < 38, 1.0, 0.0)
+    assert _macro(findings, "auprc").why == "only 19 patients with B; at least 20 are needed"
     assert _macro(findings, "auroc").interval is not None
+    findings = replace(findings, labels=findings.labels.copy())
+    findings.labels[:40, 1] = 1.0
+    assert _macro(findings, "auprc").interval is not None
 
 
 def test_prevalences_are_of_each_finding() -> None:

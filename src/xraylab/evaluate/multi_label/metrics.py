@@ -26,7 +26,7 @@ from xraylab.evaluate.intervals import (
 from xraylab.evaluate.metrics import Key, has_both
 from xraylab.evaluate.multi_label.samples import Findings
 from xraylab.evaluate.resampling import Influence, Jackknife, joint_degrees_of_freedom, variance
-from xraylab.evaluate.samples import MIN_PATIENTS, Sample
+from xraylab.evaluate.samples import Sample
 
 MICRO = "micro"
 OF_FINDING = (
@@ -37,9 +37,8 @@ AT_PREVALENCE = ("ppv_at_prevalence", "npv_at_prevalence")
 OF_PAIRS = ("auroc", "auprc", "sensitivity", "specificity", "ppv", "f1")
 OVERALL_ONLY = ("balanced_accuracy", "log_loss")  # of two classes these are metrics of both
 ROUNDING = 1e-9
-MIN_FOR_MEAN = (
-    2  # patients with and without each finding: of one alone nothing tells how it varies; AUPRC needs MIN_PATIENTS
-)
+MIN_FOR_MEAN = 2  # patients with and without each finding: of one alone nothing tells how it varies
+MIN_FOR_MEAN_AUPRC = 20  # with fewer, its estimate is too high on average: bench/findings_level.py
 NO_POSITIVE, NO_NEGATIVE, NO_LABEL = "no image has the finding", "every image has the finding", "no image is labelled"
 
 
@@ -138,7 +137,7 @@ def _macro(
     value = float(np.mean(values))
     if jackknives is None:
         return Metric(MACRO, name, value, None, None, None, n, None)
-    why = too_few_patients(findings, over, cfg, MIN_PATIENTS if name == "auprc" else MIN_FOR_MEAN)
+    why = too_few_patients(findings, over, cfg, MIN_FOR_MEAN_AUPRC if name == "auprc" else MIN_FOR_MEAN)
     influence = None if why else jackknives.macro(name, over)
     if influence is None:
         return Metric(MACRO, name, value, None, None, None, n, why or None)
