@@ -80,15 +80,15 @@ def _normal(rng: np.random.Generator, shape: Shape, person: np.ndarray) -> np.nd
     """Standard normal (n, findings), alike within patients and between findings."""
     of_person = rng.normal(size=(shape.patients, FINDINGS)) * np.sqrt(1 - shape.together)
     of_person += rng.normal(size=(shape.patients, 1)) * np.sqrt(shape.together)
-    own = rng.normal(size=(len(person), FINDINGS)) * np.sqrt(1 - shape.together)
-    own += rng.normal(size=(len(person), 1)) * np.sqrt(shape.together)
-    return np.sqrt(shape.alike) * of_person[person] + np.sqrt(1 - shape.alike) * own
+    independent = rng.normal(size=(len(person), FINDINGS)) * np.sqrt(1 - shape.together)
+    independent += rng.normal(size=(len(person), 1)) * np.sqrt(shape.together)
+    return np.sqrt(shape.alike) * of_person[person] + np.sqrt(1 - shape.alike) * independent
 
 
-def network(rng: np.random.Generator, images: Films, own: float = 0.5, seeds: float = 0.0) -> Findings:
-    """Scores whose AUROCs are AUROCS, `own` of their noise being the network's; `seeds`: sd of its skill."""
+def network(rng: np.random.Generator, images: Films, independent: float = 0.5, seeds: float = 0.0) -> Findings:
+    """Scores whose AUROCs are AUROCS, `independent` of their noise being the network's; `seeds`: sd of its skill."""
     apart = np.sqrt(2) * stats.norm.ppf(AUROCS) * (1 + seeds * rng.normal(size=FINDINGS))
-    noise = np.sqrt(1 - own) * images.shared + np.sqrt(own) * rng.normal(size=images.shared.shape)
+    noise = np.sqrt(1 - independent) * images.shared + np.sqrt(independent) * rng.normal(size=images.shared.shape)
     scores = apart * (images.labels == 1) + noise
     p = stats.norm.cdf(scores - stats.norm.isf(images.shape.prevalences) / 1.5)
     return Findings(images.labels, p, np.full(p.shape, 0.4), images.patients.astype(str))
@@ -103,12 +103,12 @@ def intervals(rng: np.random.Generator, shape: Shape) -> Counts:
     findings, truths = network(rng, films(rng, shape)), truth(shape.together, shape.rarest)
     over = defined(findings)
     rows = {(row.class_, row.metric): row for row in compute_metrics(findings, CFG, over, intervals=True)}
-    found = {}
+    rates = {}
     for name in MEANS:
         mean = float(np.mean([truths[CFG.classes[number], name] for number in over]))
-        found[f"macro {name}"] = _inside(rows[MACRO, name], mean)
-        found[f"micro {name}"] = _inside(rows[MICRO, name], truths[MICRO, name])
-    return found | {"width": np.subtract(*(rows[MACRO, "auroc"].interval or (0, 0, np.nan))[:0:-1])}
+        rates[f"macro {name}"] = _inside(rows[MACRO, name], mean)
+        rates[f"micro {name}"] = _inside(rows[MICRO, name], truths[MICRO, name])
+    return rates | {"width": np.subtract(*(rows[MACRO, "auroc"].interval or (0, 0, np.nan))[:0:-1])}
 
 
 def _inside(row: Metric, truth: float) -> float:
@@ -139,11 +139,11 @@ def compared(experiments: list[list[Findings]]) -> list[Comparison]:
 def _rejected(rows: list[Comparison]) -> Counts:
     """Which means are called different; of single findings how often each is; and whether any sentence is wrong."""
     rows = [row for row in rows if row.kind == "baseline"]
-    found = {f"macro {row.result.metric}": _is_low(row.result.p) for row in rows if row.class_ == MACRO}
+    rates = {f"macro {row.result.metric}": _is_low(row.result.p) for row in rows if row.class_ == MACRO}
     single = [_is_low(row.result.p) for row in rows if row.class_ != MACRO]
-    found["one finding"] = float(np.nanmean(single)) if not np.isnan(single).all() else np.nan
+    rates["one finding"] = float(np.nanmean(single)) if not np.isnan(single).all() else np.nan
     shown = {row.role for row in rows if _is_low(row.p_holm) == 1}
-    return found | {f"any {role}": float(role in shown) for role in (PRIMARY, EXPLORATORY)}
+    return rates | {f"any {role}": float(role in shown) for role in (PRIMARY, EXPLORATORY)}
 
 
 def _is_low(p: float | None) -> float:
@@ -187,8 +187,8 @@ def _call(once: Callable[..., Counts], arguments: tuple[object, ...], rng: np.ra
 def simulated(once: Callable[[np.random.Generator], Counts], simulations: int, seed: int = 0) -> Counts:
     """How often each is 1, or its mean, over so many studies, those without it left out."""
     rng = np.random.default_rng(seed)
-    found = [once(rng) for _ in range(simulations)]
-    return {name: _mean([each[name] for each in found]) for name in found[0]}
+    studies = [once(rng) for _ in range(simulations)]
+    return {name: _mean([each[name] for each in studies]) for name in studies[0]}
 
 
 def _mean(values: list[float]) -> float:
@@ -199,28 +199,28 @@ def _mean(values: list[float]) -> float:
 
 def gates(tables: measure.Tables) -> dict[str, Gate]:
     """The worst of each table, with two standard errors of so many simulations."""
-    found = {}
+    rates = {}
     for title, rows in tables.items():
         values = [
             value for row in rows for what, value in row.items() if what != "width" and not isinstance(value, str)
         ]
         if title == INTERVALS:
-            found[title] = Gate(min(values), least=round(float(NOMINAL - MEANS_OFF - MONTE_CARLO), 3))
+            rates[title] = Gate(min(values), least=round(float(NOMINAL - MEANS_OFF - MONTE_CARLO), 3))
         else:
-            found[title] = Gate(max(values), most=round(float(LEVEL + MONTE_CARLO), 3))
-    return found
+            rates[title] = Gate(max(values), most=round(float(LEVEL + MONTE_CARLO), 3))
+    return rates
 
 
 def main() -> None:
-    wanted, tables = sys.argv[1:], {}
+    selected, tables = sys.argv[1:], {}
     for table, name, once in settings():
-        if wanted and not any(word in f"{table}: {name}" for word in wanted):
+        if selected and not any(word in f"{table}: {name}" for word in selected):
             continue
-        found = simulated(once, SIMULATIONS)
-        measure.say(f"{table}: {name}: " + ", ".join(f"{what} {value:.3f}" for what, value in found.items()))
-        row = {what: "none" if np.isnan(value) else round(value, 3) for what, value in found.items()}
+        rates = simulated(once, SIMULATIONS)
+        measure.say(f"{table}: {name}: " + ", ".join(f"{what} {value:.3f}" for what, value in rates.items()))
+        row = {what: "none" if np.isnan(value) else round(value, 3) for what, value in rates.items()}
         tables.setdefault(table, []).append({"setting": name} | row)
-    if wanted:
+    if selected:
         return
     sys.exit(0 if measure.write("findings_level", tables, gates(tables)) else 1)
 

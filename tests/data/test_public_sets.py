@@ -262,11 +262,12 @@ def test_padchest_s_labels_are_a_list(padchest: Path) -> None:
     ]  # fmt: skip
 
 
-def test_padchest_s_labels_that_are_no_list_are_named(padchest: Path) -> None:
+@pytest.mark.parametrize("text", ["['normal'", "{[]: 1}", "-" * 50_000 + "1"])
+def test_padchest_s_labels_that_are_no_list_are_named(padchest: Path, text: str) -> None:
     table = padchest / "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
-    table.write_text(table.read_text().replace("['normal']", "['normal'"))
+    table.write_text(table.read_text().replace("['normal']", text))
     with pytest.raises(DataError) as caught:
         read(padchest, "cardiomegaly", "nodule")
     assert str(caught.value) == (
-        f"{table.name}, line 3: Labels \"['normal'\" is no list such as ['pleural effusion', 'cardiomegaly']"
+        f"{table.name}, line 3: Labels {text!r} is no list such as ['pleural effusion', 'cardiomegaly']"
     )

@@ -100,7 +100,7 @@ def _shuffled(shots: list[Shot], seed: int) -> list[Shot]:
     """The same images, one person after another in random order, with names that tell no class."""
     people = list(dict.fromkeys((shot.label, shot.person) for shot in shots))
     order = np.random.default_rng([seed, 1]).permutation(len(people))
-    rank = {people[number]: place for place, number in enumerate(order.tolist())}
+    rank = {people[number]: position for position, number in enumerate(order.tolist())}
     digits = max(4, len(str(len(shots))))
     ordered = sorted(shots, key=lambda shot: (rank[shot.label, shot.person], shot.visit))
     return [replace(shot, name=f"f{n:0{digits}}.png", folder=FILMS) for n, shot in enumerate(ordered, start=1)]

@@ -6,6 +6,8 @@ Training imports this module for its history, as `confusion` for single-label st
 import numpy as np
 import numpy.typing as npt
 
+from xraylab.evaluate.metrics import auroc_and_auprc, has_both
+
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 METRICS = ("auroc", "auprc", "f1", "accuracy")
@@ -20,29 +22,13 @@ def scores(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> dict[str, flo
     truth, p = np.asarray(labels, float), np.asarray(probabilities, float)
     known = ~np.isnan(truth)
     pairs = [(truth[rows, n] == 1, p[rows, n]) for n, rows in enumerate(known.T)]
-    both = [(actual, scored) for actual, scored in pairs if actual.any() and not actual.all()]
+    both = [auroc_and_auprc(actual, scored) for actual, scored in pairs if has_both(actual)]
     return {
-        "auroc": _mean([auroc(*each) for each in both]),
-        "auprc": _mean([average_precision(*each) for each in both]),
+        "auroc": _mean([auroc for auroc, _ in both]),
+        "auprc": _mean([auprc for _, auprc in both]),
         "f1": _mean([f1(actual, scored >= 0.5) for actual, scored in pairs if actual.any()]),
         "accuracy": _mean(((p >= 0.5) == (truth == 1))[known]),
     }
-
-
-def auroc(actual: Flags, scored: Floats) -> float:
-    """Area under the ROC curve of (images,): the chance that a positive one is scored higher, ties counting half."""
-    _, place, counts = np.unique(scored, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    positive, negative = int(actual.sum()), int((~actual).sum())
-    return float((ranks[actual].sum() - positive * (positive + 1) / 2) / (positive * negative))
-
-
-def average_precision(actual: Flags, scored: Floats) -> float:
-    """Area under the precision-recall curve, as scikit-learn's average_precision_score."""
-    _, place, counts = np.unique(-scored, return_inverse=True, return_counts=True)
-    positive = np.bincount(place, weights=actual, minlength=len(counts))
-    precision = np.cumsum(positive) / np.cumsum(counts)
-    return float((precision * positive).sum() / positive.sum())
 
 
 def f1(actual: Flags, predicted: Flags) -> float:

@@ -73,13 +73,13 @@ def refuse_too_large(experiment: str, need: int, sharing: int, gpus: list[Gpu]) 
     )
     for gpu in gpus:
         share, has = gpu.total // sharing, f"{gpu.name} has {gpu.total / GIB:.1f} GiB"
-        wanted = f"{experiment} takes {need / GIB:.1f} GiB of GPU memory or more"
+        requirement = f"{experiment} takes {need / GIB:.1f} GiB of GPU memory or more"
         if need > share:
             remedies = [smaller, *(["fewer jobs on a GPU: --jobs-per-gpu"] if sharing > 1 else [])]
             shared = f", for {sharing} jobs" if sharing > 1 else ""
-            raise TrainingError(f"{wanted}, and {has}{shared}", remedies)
+            raise TrainingError(f"{requirement}, and {has}{shared}", remedies)
         if sharing == 1 and need > gpu.free:
             raise TrainingError(
-                f"{wanted}, and of the {gpu.total / GIB:.1f} GiB of {gpu.name} {gpu.free / GIB:.1f} are free",
+                f"{requirement}, and of the {gpu.total / GIB:.1f} GiB of {gpu.name} {gpu.free / GIB:.1f} are free",
                 ["others use this GPU, and `nvidia-smi` there says who: ask for one of its own, or for another node"],
             )

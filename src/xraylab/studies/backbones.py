@@ -67,6 +67,6 @@ def _of_weights(entry: NamedWeights, tree: Tree) -> Iterator[tuple[str, Tree]]:
     yield f"{entry.name}-tuned", tuned
 
 
-def _differing(section: Tree, wanted: Tree) -> Tree:
-    """What of `wanted` a section does not say already."""
-    return {key: value for key, value in wanted.items() if section[key] != value}
+def _differing(section: Tree, overrides: Tree) -> Tree:
+    """What of `overrides` a section does not say already."""
+    return {key: value for key, value in overrides.items() if section[key] != value}

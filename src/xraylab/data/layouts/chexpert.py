@@ -97,7 +97,7 @@ def _tail(match: re.Match[str]) -> str:
 
 def _chexpert_image(cells: dict[str, str], path: str, match: re.Match[str], where: str, blank: str) -> Image:
     marks = _marks(cells, where, blank)
-    side = cells.get("frontal/lateral", "") or ("Lateral" if "lateral" in last(path) else "")
+    projection = cells.get("frontal/lateral", "") or ("Lateral" if "lateral" in last(path) else "")
     return Image(
         path,
         multi_label.positive(marks),
@@ -105,7 +105,7 @@ def _chexpert_image(cells: dict[str, str], path: str, match: re.Match[str], wher
         parse_split(match["split"]),
         sex=parse_sex(cells.get("sex", "")),
         age=parse_age(cells.get("age", "")),
-        view=parse_view(side if side.lower() == "lateral" else cells.get("ap/pa", "") or side),
+        view=parse_view(projection if projection.lower() == "lateral" else cells.get("ap/pa", "") or projection),
         marks=marks,
     )
 

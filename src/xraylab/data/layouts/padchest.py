@@ -74,7 +74,7 @@ def _labels(text: str, where: str) -> Iterable[str]:
     """The labels of `['pleural effusion', ' cardiomegaly']`, each once, none of NO_FINDINGS."""
     try:
         labels = ast.literal_eval(text) if text and text.lower() != "nan" else []
-    except (ValueError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # all that literal_eval raises
         labels = None
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise DataError(f"{where}: Labels {text!r} is no list such as ['pleural effusion', 'cardiomegaly']")

@@ -34,15 +34,15 @@ def _assign(
     due = np.outer(shares, counts.sum(axis=0))  # images of each label that a split still lacks
     due_at_all = shares * sizes.sum()
 
-    def place(order: NDArray[np.int64], wanted: NDArray[np.float64]) -> None:
+    def assign(order: NDArray[np.int64], lacking: NDArray[np.float64]) -> None:
         for group in rng.permutation(order):
-            split = np.lexsort((rng.random(len(shares)), due_at_all, wanted))[-1]
+            split = np.lexsort((rng.random(len(shares)), due_at_all, lacking))[-1]
             split_of[group] = split
             due[split] -= counts[group]
             due_at_all[split] -= sizes[group]
 
     while (left := counts[split_of < 0].sum(axis=0)).any():
         rarest = int(np.where(left > 0, left, left.max() + 1).argmin())
-        place(np.flatnonzero((split_of < 0) & (counts[:, rarest] > 0)), due[:, rarest])
-    place(np.flatnonzero(split_of < 0), due_at_all)
+        assign(np.flatnonzero((split_of < 0) & (counts[:, rarest] > 0)), due[:, rarest])
+    assign(np.flatnonzero(split_of < 0), due_at_all)
     return split_of

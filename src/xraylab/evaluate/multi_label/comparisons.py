@@ -86,12 +86,12 @@ def compare_findings(
     """(finding, difference) in the primary metric of each finding that means are over."""
     cfg, rows = first[0].cfg, []
     for number in first[0].over:
-        own, names = of_finding(cfg, number), (cfg.primary,)
+        binary_cfg, names = of_finding(cfg, number), (cfg.primary,)
         one, other = ([each.findings.samples[number] for each in runs] for runs in (first, second))
         if len(one) == 1:
-            results = compare_runs(one[0], other[0], own, names)
+            results = compare_runs(one[0], other[0], binary_cfg, names)
         else:
-            results = compare_repeats(one, other, own, folds, names)
+            results = compare_repeats(one, other, binary_cfg, folds, names)
         rows += [(cfg.classes[number], result) for result in results]
     return rows
 

@@ -98,19 +98,19 @@ def compute_metrics(findings: Findings, cfg: EvalConfig, over: Sequence[int], in
 
 def _one_finding(findings: Findings, number: int, cfg: EvalConfig, jackknives: Jackknives | None) -> dict[str, Metric]:
     """Name -> metric; without values where the images do not have both classes."""
-    sample, own = findings.samples[number], of_finding(cfg, number)
-    names = OF_FINDING + (AT_PREVALENCE if own.prevalence is not None else ())
+    sample, binary_cfg = findings.samples[number], of_finding(cfg, number)
+    names = OF_FINDING + (AT_PREVALENCE if binary_cfg.prevalence is not None else ())
     why = why_undefined(findings, number)
     if why:
         n = len(sample.actual)
-        return {name: Metric(own.classes[1], name, None, None, None, None, n, why) for name in names}
+        return {name: Metric(binary_cfg.classes[1], name, None, None, None, None, n, why) for name in names}
     metrics = (
-        metrics_without_intervals(sample, own)
+        metrics_without_intervals(sample, binary_cfg)
         if jackknives is None
-        else metrics_with_intervals(sample, own, jackknives.each[number])
+        else metrics_with_intervals(sample, binary_cfg, jackknives.each[number])
     )
     rows = {Key(row.class_, row.metric): row for row in metrics}
-    return {name: replace(rows[key_of(name, own)], class_=own.classes[1]) for name in names}
+    return {name: replace(rows[key_of(name, binary_cfg)], class_=binary_cfg.classes[1]) for name in names}
 
 
 def why_undefined(findings: Findings, number: int) -> str:
@@ -176,9 +176,9 @@ def _interval(
 def _auroc_sizes(findings: Findings, over: Sequence[int], cfg: EvalConfig, perfect: bool) -> AurocSizes:
     """Of all findings; where none has a mistake, of the rarest alone, since nothing tells how alike findings are."""
     each = [
-        auroc_sizes(findings.samples[number], key_of("auroc", own), own)
+        auroc_sizes(findings.samples[number], key_of("auroc", binary_cfg), binary_cfg)
         for number in over
-        for own in [of_finding(cfg, number)]
+        for binary_cfg in [of_finding(cfg, number)]
     ]
     if perfect:
         return min(each, key=lambda sizes: int(np.min(sizes.patients)))
@@ -190,14 +190,14 @@ def _auroc_sizes(findings: Findings, over: Sequence[int], cfg: EvalConfig, perfe
 
 
 def _micro(findings: Findings, cfg: EvalConfig, intervals: bool) -> list[Metric]:
-    sample, own = findings.pairs, of_pairs(cfg)
+    sample, binary_cfg = findings.pairs, of_pairs(cfg)
     if not has_both(sample.actual == 1):
         why = NO_POSITIVE if not sample.actual.any() else NO_NEGATIVE
         return [Metric(MICRO, name, None, None, None, None, len(sample.actual), why) for name in OF_PAIRS]
     metrics = (
-        metrics_with_intervals(sample, own, jackknife(sample, own))
+        metrics_with_intervals(sample, binary_cfg, jackknife(sample, binary_cfg))
         if intervals
-        else metrics_without_intervals(sample, own)
+        else metrics_without_intervals(sample, binary_cfg)
     )
     rows = {row.metric: row for row in metrics if row.class_ == MICRO}
     return [_as_units(rows[name], findings.units.patients) for name in OF_PAIRS]

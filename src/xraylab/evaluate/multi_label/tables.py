@@ -31,12 +31,12 @@ def write_curves(folder: Path, run: FindingsRun, cfg: EvalConfig, bins: int) -> 
     name = f"{run.experiment}-{run.repeat}"
     tables.write(run.history, folder / f"curves/{name}.csv")
     tables.write(_images(run, cfg.classes), folder / f"images/{name}.csv")
-    for number, own in _evaluated(run, cfg):
+    for number, binary_cfg in _evaluated(run, cfg):
         each = run.of(number)
         test, file = each.test["best"], f"{name}/{cfg.classes[number]}"
         tables.write(binary.roc(test.actual, test.probabilities, 1), folder / f"roc/{file}.csv")
         tables.write(binary.precision_recall(test.actual, test.probabilities, 1), folder / f"pr/{file}.csv")
-        binary.write_calibration_curves(folder, file, each, own, bins)
+        binary.write_calibration_curves(folder, file, each, binary_cfg, bins)
 
 
 def _evaluated(run: FindingsRun, cfg: EvalConfig) -> Iterator[tuple[int, EvalConfig]]:
@@ -71,11 +71,13 @@ def write_tables(
     files.write_json([binary.to_row(row) for row in evaluation.goals], folder / "goals.json")
     points, calibrations, matrices = [], [], []
     for run in study.runs:
-        for number, own in _evaluated(run, cfg):
+        for number, binary_cfg in _evaluated(run, cfg):
             each, name = run.of(number), cfg.classes[number]
-            points += list(binary.operating_point_rows([each], own, params))
-            calibrations += [{"class": name, **row} for row in binary.calibration_rows([each], own, params.ece_bins)]
-            matrices.append({"class": name, **binary.matrix_row(each, own)})
+            points += list(binary.operating_point_rows([each], binary_cfg, params))
+            calibrations += [
+                {"class": name, **row} for row in binary.calibration_rows([each], binary_cfg, params.ece_bins)
+            ]
+            matrices.append({"class": name, **binary.matrix_row(each, binary_cfg)})
     tables.write(pd.DataFrame(points), folder / "operating_points.csv")
     files.write_json(calibrations, folder / "calibration.json")
     files.write_json(matrices, folder / "confusion_matrices.json")
