@@ -20,6 +20,7 @@ from xraylab.evaluate.predictions import Run, Study
 from xraylab.evaluate.samples import Sample
 from xraylab.evaluate.study import StudyMetric, epochs_to_highest, judge, judge_goals, train_test_gap
 from xraylab.evaluate.tables import GROUP_COLUMNS, to_row
+from xraylab.evaluate.temperature import scale
 from xraylab.params.evaluate import Goals
 
 WANTED = operating.all_rules([0.9, 0.95], [0.7])
@@ -142,7 +143,7 @@ def test_the_temperature_undoes_what_made_probabilities_too_sure(classes: int) -
     rng = np.random.default_rng(0)
     honest = rng.dirichlet(np.ones(classes), 4000)
     actual = (honest.cumsum(axis=1) < rng.random((4000, 1))).sum(axis=1)
-    sure = calibration.scale(honest, 0.5)
+    sure = scale(honest, 0.5)
     valid, test = (Sample(actual[part], sure[part], np.full(2000, "")) for part in (slice(2000), slice(2000, None)))
     found = calibration.calibrate(valid, test, config(classes), 10)
     assert found.temperature == pytest.approx(2, rel=0.08)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from xraylab import cli, files, tables
 from xraylab.data.audit import duplicates, hashes
 from xraylab.errors import DataError, MissingError
-from xraylab.evaluate import calibration
+from xraylab.evaluate.temperature import scale
 from xraylab.predict import external, thresholds
 from xraylab.predict.checkpoints import TrainedModel
 
@@ -112,8 +112,8 @@ def test_thresholds_and_temperature_are_the_runs_own(trained: Loaded, other: Pat
 
 def test_one_degree_changes_no_probability() -> None:
     p = np.random.default_rng(0).dirichlet(np.ones(4), 9)
-    assert calibration.scale(p, 1.0) == pytest.approx(p)
-    assert (calibration.scale(p, 3.0).argmax(axis=1) == p.argmax(axis=1)).all()
+    assert scale(p, 1.0) == pytest.approx(p)
+    assert (scale(p, 3.0).argmax(axis=1) == p.argmax(axis=1)).all()
 
 
 def write_fixed(folder: Path, temperature: float | None) -> None:

@@ -44,9 +44,21 @@ def decode(path: Path) -> Picture:
     """
     try:
         with path.open("rb") as file:
-            return _decode_dicom(file, path) if _is_dicom(file, path) else _decode_picture(file)
+            return _decode(file, path)
     except Exception as error:  # decoders raise whatever they like at a damaged file
         raise DataError(f"{path}: {_reason(error)}") from None
+
+
+def decode_stream(file: BinaryIO, name: str) -> Picture:
+    """`decode` of an open file, which can seek; `name` tells errors and the suffix. Errors: DataError with the name."""
+    try:
+        return _decode(file, Path(name))
+    except Exception as error:
+        raise DataError(f"{name}: {_reason(error)}") from None
+
+
+def _decode(file: BinaryIO, path: Path) -> Picture:
+    return _decode_dicom(file, path) if _is_dicom(file, path) else _decode_picture(file)
 
 
 def read(path: Path) -> tuple[Gray, str]:

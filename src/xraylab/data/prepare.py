@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraylab.data import pixels
-from xraylab.data.pixels import Gray, Levels
+from xraylab.data.pixels import Gray, Levels, Picture
 
 CLAHE_TILES = (8, 8)
 PYRAMID_LEVELS = 3
@@ -58,7 +58,11 @@ def read(path: Path, preparation: Preparation, size: int, fit: str) -> Gray:
 
 def read_with_lungs(path: Path, preparation: Preparation, size: int, fit: str) -> tuple[Gray, bool]:
     """The image of `read`, and whether it is whole because no lungs were found in it."""
-    picture = pixels.decode(path)
+    return from_picture(pixels.decode(path), preparation, size, fit)
+
+
+def from_picture(picture: Picture, preparation: Preparation, size: int, fit: str) -> tuple[Gray, bool]:
+    """`read_with_lungs` of an image that has been decoded."""
     inside = find_crop(picture.levels, preparation)
     return pixels.fit(_prepared(picture.levels, preparation, inside, picture.padding), size, fit), inside.lungs is False
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-from scipy.special import softmax
 
 from xraylab.evaluate.config import EvalConfig
 from xraylab.evaluate.confusion import Floats, Ints
 from xraylab.evaluate.metrics import log_loss
 from xraylab.evaluate.samples import Sample
+from xraylab.evaluate.temperature import scale
 
 TEMPERATURES = (0.05, 20.0)
 CHANCE_DRAWS = 1000
@@ -166,12 +166,6 @@ def fit_temperature(actual: Ints, probabilities: Floats) -> float:
 
     bounds = (np.log(TEMPERATURES[0]), np.log(TEMPERATURES[1]))
     return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x))
-
-
-def scale(probabilities: Floats, temperature: float) -> Floats:
-    """softmax(log p / T), row by row."""
-    scaled: Floats = softmax(np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)) / temperature, axis=1)
-    return scaled
 
 
 def slope_and_intercept(judged_images: Judged, confidence: float) -> Recalibration:

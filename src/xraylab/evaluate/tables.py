@@ -20,6 +20,7 @@ from xraylab.evaluate.operating_points import AtThreshold, all_rules, operating_
 from xraylab.evaluate.predictions import Run, Study, mean_over_repeats
 from xraylab.evaluate.samples import Sample
 from xraylab.evaluate.study import MEAN, REPEAT, Evaluation, StudyMetric
+from xraylab.evaluate.temperature import scale
 from xraylab.params.evaluate import Evaluate
 
 COMPARISON_COLUMNS = (
@@ -93,7 +94,7 @@ def write_calibration_curves(folder: Path, name: str, run: Run, cfg: EvalConfig,
         tables.write(decision_curve, folder / f"net_benefit/{name}.csv")
     if run.valid:
         valid = run.valid["best"]
-        scaled = calibration.scale(test.probabilities, calibration.fit_temperature(valid.actual, valid.probabilities))
+        scaled = scale(test.probabilities, calibration.fit_temperature(valid.actual, valid.probabilities))
         judged = calibration.judged(test, scaled, cfg.positive)
         tables.write(_filled_bins(judged, bins), folder / f"reliability_scaled/{name}.csv")
 

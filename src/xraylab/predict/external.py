@@ -15,7 +15,6 @@ from xraylab.data.audit.audit import describe_patients
 from xraylab.data.layouts.labels import describe_counts, nearest, same_spelling
 from xraylab.data.names import some
 from xraylab.errors import DataError
-from xraylab.evaluate import calibration
 from xraylab.evaluate.config import EvalConfig
 from xraylab.evaluate.confusion import Floats, confusion_matrix
 from xraylab.evaluate.intervals import metrics_with_intervals
@@ -23,12 +22,13 @@ from xraylab.evaluate.metrics import log_loss
 from xraylab.evaluate.operating_points import apply_threshold
 from xraylab.evaluate.samples import Sample
 from xraylab.evaluate.tables import threshold_row, to_row
+from xraylab.evaluate.temperature import scale
+from xraylab.inference.thresholds import OperatingPoint, Thresholds
 from xraylab.params.config import Params, read_config
 from xraylab.paths import Paths
 from xraylab.predict import checkpoints, external_findings, thresholds
 from xraylab.predict.checkpoints import TrainedModel
 from xraylab.predict.external_findings import Mapping
-from xraylab.predict.thresholds import OperatingPoint, Thresholds
 from xraylab.registry import datasets
 from xraylab.registry import weights as registry
 from xraylab.task import is_multi
@@ -261,7 +261,7 @@ def _metrics(external: ExternalData, p: Floats, run_thresholds: Thresholds, cfg:
 def _calibrated(sample: Sample, temperature: float | None) -> float | None:
     if temperature is None:
         return None
-    return log_loss(sample.actual, calibration.scale(sample.probabilities, temperature))
+    return log_loss(sample.actual, scale(sample.probabilities, temperature))
 
 
 def _applied(point: OperatingPoint, sample: Sample, cfg: EvalConfig) -> Record:

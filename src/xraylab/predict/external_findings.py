@@ -14,7 +14,6 @@ from xraylab.data.layouts import Dataset
 from xraylab.data.layouts.labels import nearest
 from xraylab.data.names import some
 from xraylab.errors import DataError
-from xraylab.evaluate import calibration
 from xraylab.evaluate.config import EvalConfig
 from xraylab.evaluate.confusion import Floats, confusion_matrix
 from xraylab.evaluate.metrics import log_loss
@@ -22,7 +21,8 @@ from xraylab.evaluate.multi_label.metrics import compute_metrics, of_finding, wh
 from xraylab.evaluate.multi_label.samples import DEFAULT_THRESHOLD, Findings
 from xraylab.evaluate.operating_points import all_rules, apply_threshold
 from xraylab.evaluate.tables import threshold_row, to_row
-from xraylab.predict.thresholds import Thresholds
+from xraylab.evaluate.temperature import scale
+from xraylab.inference.thresholds import Thresholds
 from xraylab.registry import findings as registry
 from xraylab.task import MULTI_LABEL
 
@@ -223,7 +223,7 @@ def _calibrated(tested: Findings, names: Sequence[str], defined: Sequence[int], 
     """The mean log loss over findings at each one's own temperature; None where one has none."""
     temperatures = [thresholds.temperatures.get(names[number]) for number in defined]
     losses = [
-        log_loss(tested.samples[number].actual, calibration.scale(tested.samples[number].probabilities, temperature))
+        log_loss(tested.samples[number].actual, scale(tested.samples[number].probabilities, temperature))
         for number, temperature in zip(defined, temperatures, strict=True)
         if temperature is not None
     ]

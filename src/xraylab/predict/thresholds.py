@@ -1,34 +1,13 @@
 """Thresholds and temperature that the stage evaluate chose for a run on its validation images."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from xraylab import files, tables
+from xraylab.inference.thresholds import OperatingPoint, Thresholds
 
 POINTS, TEMPERATURES = "operating_points.csv", "calibration.json"
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """An image counts as the class `class_` where its probability of it is at least `threshold`."""
-
-    class_: str
-    point: str
-    threshold: float
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Operating points and temperature; empty and None without validation images.
-
-    With several findings per image each has its own of both.
-    """
-
-    points: list[OperatingPoint] = field(default_factory=list)
-    temperature: float | None = None
-    temperatures: dict[str, float] = field(default_factory=dict)
 
 
 def read(folder: Path, experiment: str, repeat: int) -> Thresholds:

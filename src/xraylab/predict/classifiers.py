@@ -1,0 +1,23 @@
+"""Classifiers of finished runs."""
+
+from xraylab.inference.classifier import Classifier
+from xraylab.paths import Paths
+from xraylab.predict import checkpoints, thresholds
+
+
+def of_run(paths: Paths, name: str, precision: str | None = None) -> Classifier:
+    """The best epoch of experiment/repeat, with the thresholds and temperature that the stage `evaluate` chose for it.
+
+    `precision` as for `Classifier.create`. Errors: DataError, MissingError as `checkpoints.find_run`.
+    """
+    run = checkpoints.find_run(paths, name)
+    fixed = thresholds.read(paths.evaluation, run.record["experiment"], run.record["repeat"])
+    return Classifier.create(run.name, run.record, fixed, run.network(run.epoch()), precision)
+
+
+def find(source: str, precision: str | None = None) -> Classifier:
+    """The classifier that a command names: experiment/repeat of the study in the current folder.
+
+    Errors: as `of_run`.
+    """
+    return of_run(Paths.here(), source, precision)
