@@ -1,0 +1,1 @@
+"""Trained classifiers in other formats: ONNX and torch.export."""
