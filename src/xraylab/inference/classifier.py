@@ -14,6 +14,7 @@ from xraylab.data.image_cache import Normalise, network_input
 from xraylab.data.pixels import Gray, Picture
 from xraylab.data.prepare import Preparation
 from xraylab.inference import thresholds as operating
+from xraylab.inference.card import ModelCard
 from xraylab.inference.thresholds import Bools, Floats, Thresholds
 from xraylab.model import hardware, scoring
 from xraylab.model.compiling import Forward
@@ -40,6 +41,8 @@ class Classifier:
     hardware: Hardware
     notes: tuple[str, ...]
     """Notable things about how it computes, such as a GPU that is not used."""
+    card: ModelCard | None = None
+    """Of a bundle; `predict.cards.of_run` makes that of a run."""
 
     @classmethod
     def create(

@@ -1,5 +1,8 @@
-"""Classifiers of finished runs."""
+"""Classifiers of finished runs, and of bundles."""
 
+from pathlib import Path
+
+from xraylab.inference import bundle
 from xraylab.inference.classifier import Classifier
 from xraylab.paths import Paths
 from xraylab.predict import checkpoints, thresholds
@@ -16,8 +19,10 @@ def of_run(paths: Paths, name: str, precision: str | None = None) -> Classifier:
 
 
 def find(source: str, precision: str | None = None) -> Classifier:
-    """The classifier that a command names: experiment/repeat of the study in the current folder.
+    """The classifier that a command names: experiment/repeat of the study in the current folder, or a bundle's path.
 
-    Errors: as `of_run`.
+    Errors: as `of_run` and `bundle.load`.
     """
+    if source.endswith(bundle.SUFFIX):
+        return bundle.load(Path(source), precision)
     return of_run(Paths.here(), source, precision)
