@@ -15,7 +15,6 @@ from xraylab.errors import XraylabError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Rapid, honest and versioned experiments with X-ray classifiers. "
     "`dvc repro` runs the stages; each can also be run alone in a study's top folder.",

@@ -5,12 +5,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from xraylab.cli import completion
+
 if TYPE_CHECKING:
     from xraylab.params.config import Params
     from xraylab.paths import Paths
 
 Run = Annotated[
-    str, typer.Argument(metavar="EXPERIMENT[/REPEAT]", help="A run, such as baseline/0; without a repeat, repeat 0.")
+    str,
+    typer.Argument(
+        metavar="EXPERIMENT[/REPEAT]",
+        help="A run, such as baseline/0; without a repeat, repeat 0.",
+        autocompletion=completion.runs,
+    ),
+]
+ExperimentName = Annotated[
+    str, typer.Argument(help="A name under `experiments` in params.yaml.", autocompletion=completion.experiments)
 ]
 Split = Annotated[Literal["valid", "test"], typer.Option(help="The images to score.")]
 Layout = Annotated[str, typer.Option(help="As data.layout in params.yaml.")]

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from xraylab.cli import completion
 from xraylab.cli.common import Layout, Run, Split, print_lines, print_metrics, read_study, warn_of_test
 
 app = typer.Typer()
@@ -54,11 +55,21 @@ def external_test(
 @app.command(rich_help_panel=PANEL)
 def predict_images(
     run: Annotated[
-        str, typer.Argument(help="A trained run: experiment/repeat, or an experiment with all its repeats.")
+        str,
+        typer.Argument(
+            help="A trained run: experiment/repeat, or an experiment with all its repeats.",
+            autocompletion=completion.runs,
+        ),
     ],
     path: Annotated[Path, typer.Argument(help="An X-ray, or a folder of them, at any depth.", metavar="PATH")],
     others: Annotated[
-        list[str] | None, typer.Option("--with", metavar="RUN", help="Another run to average with; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="RUN",
+            help="Another run to average with; repeatable.",
+            autocompletion=completion.runs,
+        ),
     ] = None,
     csv: Annotated[Path, typer.Option(help="Where to write the table.")] = Path("classified.csv"),
     submission: Annotated[

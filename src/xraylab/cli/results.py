@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from xraylab.cli import completion
 from xraylab.cli.common import Split, print_lines, print_metrics, read_study, warn_of_test
 from xraylab.task import is_multi
 
@@ -47,7 +48,10 @@ def experiments(
 @app.command(rich_help_panel=PANEL)
 def ensemble(
     runs: Annotated[
-        list[str], typer.Argument(help="An experiment (all its repeats), or one run as experiment/repeat.")
+        list[str],
+        typer.Argument(
+            help="An experiment (all its repeats), or one run as experiment/repeat.", autocompletion=completion.runs
+        ),
     ],
     split: Split = "valid",
     checkpoint: Annotated[Literal["best", "last"], typer.Option(help="The checkpoint of each run.")] = "best",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xraylab.cli.common import Run, print_lines, read_study
+from xraylab.cli.common import ExperimentName, Run, print_lines, read_study
 
 if TYPE_CHECKING:
     from xraylab.jobs.cluster import Call
@@ -213,7 +213,7 @@ def dry_run(
 
 @app.command(rich_help_panel=PANEL)
 def fit_batch(
-    experiment: Annotated[str, typer.Argument(help="A name under `experiments` in params.yaml.")],
+    experiment: ExperimentName,
     memory: Annotated[
         float | None,
         typer.Option(min=0.1, metavar="GIB", help="By default the GPU's, or 80 % of what a processor has left."),

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from xraylab import progress
-from xraylab.cli.common import read_study
+from xraylab.cli.common import ExperimentName, read_study
 from xraylab.errors import XraylabError
 
 app = typer.Typer()
@@ -33,7 +33,6 @@ STAGES = {
 OLD_NAMES = {"plan": "configure"}  # they still work, and are left out of the help
 PER_RUN = ("train", "predict")  # the others are for the whole study
 IN_PARTS = ("index", "cache")  # many images: several processes or machines, and then the stage, which joins the parts
-Experiment = Annotated[str, typer.Argument(help="A name under `experiments` in params.yaml.")]
 PartOption = Annotated[
     str | None,
     typer.Option(
@@ -48,7 +47,7 @@ def _command(stage: str) -> Callable[..., None]:
     def of_study() -> None:
         run(stage)
 
-    def of_run(experiment: Experiment, repeat: Repeat = 0) -> None:
+    def of_run(experiment: ExperimentName, repeat: Repeat = 0) -> None:
         run(stage, experiment, repeat)
 
     def in_parts(part: PartOption = None) -> None:
