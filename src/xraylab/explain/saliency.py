@@ -104,9 +104,9 @@ def occlusion(
 
 
 def _in_batches(work: Callable[[int, int], Tensor], count: int, method: str) -> Tensor:
-    """`work(start, stop)` for all of `count`, put together, under a bar; batches that do not fit are halved."""
-    batches = memory.batches(work, count, BATCH, _phase(method))
-    return torch.cat([result for result, _ in progress.bar(batches, -(-count // BATCH), method)])
+    """`work(start, stop)` for all of `count`, put together; batches that do not fit are halved, several have a bar."""
+    batches, n_batches = memory.batches(work, count, BATCH, _phase(method)), -(-count // BATCH)
+    return torch.cat([each for each, _ in (progress.bar(batches, n_batches, method) if n_batches > 1 else batches)])
 
 
 def _phase(method: str) -> str:
