@@ -14,7 +14,7 @@ from fastai.data.transforms import CategoryMap
 from fasttransform import Transform
 from PIL import Image
 
-from xraylab.data import augment, image_cache
+from xraylab.data import augment, image_cache, sampling
 from xraylab.data.augment import Augmentation
 from xraylab.data.dataloaders import ScoringLoader, Subset, XrayDataLoaders, build_dataloaders
 from xraylab.data.image_cache import ImageCache
@@ -111,6 +111,13 @@ def test_an_epoch_holds_every_image_once_but_no_batch_of_one() -> None:
     np.testing.assert_allclose(x * 0.226 + 0.449, images()[[4, 2]][:, None] / 255, atol=1e-5)
     assert y.tolist() == [0, 0]
     assert [len(y) for _, y in loaders(STILL, size=19).train] == [19]
+
+
+@pytest.mark.parametrize("strategy", ["none", *sampling.SAMPLINGS])
+def test_every_epoch_has_an_order_of_its_own(strategy: str) -> None:
+    dls = loaders(STILL, strategy=strategy)
+    first, second, third = (torch.cat([x for x, _ in dls.train]) for _ in range(3))
+    assert not any(torch.equal(one, other) for one, other in combinations((first, second, third), 2))
 
 
 @pytest.mark.parametrize("strategy", ["none", "stratified"])

@@ -29,6 +29,27 @@ def test_cutmix_takes_one_rectangle_and_says_how_much_is_left(seed: int) -> None
     assert mixed[0, 0].sum() == rows.sum() * columns.sum()
 
 
+def test_cutmix_cuts_out_the_share_that_is_not_the_images_own() -> None:
+    """Yun et al. 2019: the rectangle has the image's proportions, and the border of the image cuts off some of it."""
+    np.random.seed(0)
+    said = [callbacks.cutmix(IMAGES, OTHERS, 0.64)[1] for _ in range(200)]
+    assert min(said) == pytest.approx(0.64)  # 12 x 18 of 20 x 30 pixels
+    assert np.mean(np.isclose(said, 0.64)) > 0.1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_larger_share_is_the_images_own(seed: int) -> None:
+    np.random.seed(seed)
+    labels = torch.zeros(4, dtype=torch.long)
+    mix = callbacks.Mix(lambda images, partners, share: (images, share), 1.0)
+    mix.learn = SimpleNamespace(xb=(IMAGES,), yb=(labels,))
+    mix.before_batch()
+    np.random.seed(seed)
+    np.random.permutation(4)
+    share = np.random.beta(1.0, 1.0)
+    assert mix.share == max(share, 1 - share)
+
+
 def test_the_loss_is_mixed_in_the_same_shares_for_every_image() -> None:
     np.random.seed(0)
     labels = torch.arange(6) % 3
