@@ -68,12 +68,22 @@ COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 LUMA = (0.299, 0.587, 0.114)
 JPEG12_BITS = 12
 
+# of the defined terms of PS3.16, annex L, those of adults' and children's radiographs
+BODY_PARTS = (
+    "CHEST", "ABDOMEN", "ABDOMENPELVIS", "ANKLE", "ARM", "BREAST", "CALCANEUS", "CHESTABDOMEN", "CHESTABDPELVIS",
+    "CLAVICLE", "COCCYX", "CSPINE", "CTSPINE", "ELBOW", "EXTREMITY", "FACIALBONES", "FEMUR", "FINGER", "FOOT",
+    "FOREARM", "HAND", "HEAD", "HEADNECK", "HIP", "HUMERUS", "JAW", "KNEE", "LEG", "LSPINE", "LSSPINE", "MANDIBLE",
+    "NECK", "ORBIT", "PATELLA", "PELVIS", "RIB", "SCAPULA", "SHOULDER", "SINUS", "SKULL", "SPINE", "SSPINE", "STERNUM",
+    "TEETH", "TIBIA", "TLSPINE", "TMJ", "TOE", "TSPINE", "WHOLEBODY", "WRIST", "ZYGOMA",
+)  # fmt: skip
+
 # fact -> the tag that holds it, and what may leave of it
 FACTS = {
     "sex": ("PatientSex", "M|F"),
     "age": ("PatientAge", r"\d{1,3}[YMWD]"),
     "view": ("ViewPosition", "PA|AP|LL|RL|LLD|RLD|LLO|RLO|LAT|LATERAL|MLO|CC|ML|LM"),
     "modality": ("Modality", "[A-Z]{2}"),
+    "body_part": ("BodyPartExamined", "|".join(BODY_PARTS)),
     "burned_in": ("BurnedInAnnotation", "YES|NO"),
 }
 UNUSED_WINDOW = {"window": "unused"}

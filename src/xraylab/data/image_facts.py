@@ -1,5 +1,6 @@
 """What one image file holds: its size, hashes and levels, what DICOM says of it, and a thumbnail."""
 
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,35 @@ THUMBNAIL = 80  # height and width
 PERSON = ("patient", "source", "manufacturer", "date")
 
 
+@dataclass(frozen=True)
+class Look:
+    """What tells copies of a picture: its hashes, contrast, and the share of its area that is border."""
+
+    perceptual_hash: str
+    inside_hash: str
+    """The hash of what lies inside the border; '' where there is none."""
+    contrast: float
+    border: float
+
+    @classmethod
+    def of(cls, gray: pixels.Gray) -> "Look":
+        top, bottom, left, right = prepare.border(gray)
+        inside = gray[top : gray.shape[0] - bottom, left : gray.shape[1] - right]
+        return cls(
+            perceptual_hash(gray),
+            perceptual_hash(inside) if inside.size < gray.size else "",
+            round(float(gray.std()) / 255, 4),
+            round(1 - inside.size / gray.size, 4),
+        )
+
+
 def read(path: Path, salt: bytes, keep_names: bool) -> tuple[dict[str, Any], NDArray[np.uint8]]:
     """The facts by name (see `index.measure`), and the thumbnail. Errors: DataError with the file's path."""
     picture = pixels.decode(path)
     levels, gray = picture.levels, pixels.gray(picture.levels)
     height, width = levels.shape
     person = _person(path, salt, keep_names) if picture.format == "DICOM" else dict.fromkeys(PERSON, "")
-    top, bottom, left, right = prepare.border(gray)
-    inside = gray[top : height - bottom, left : width - right]
+    look = Look.of(gray)
     facts = {
         "width": width,
         "height": height,
@@ -33,11 +55,11 @@ def read(path: Path, salt: bytes, keep_names: bool) -> tuple[dict[str, Any], NDA
         "bytes": path.stat().st_size,
         "file_hash": files.sha256(path),
         "pixel_hash": sha256(f"{width}x{height} {levels.dtype}".encode() + levels.tobytes()).hexdigest(),
-        "perceptual_hash": perceptual_hash(gray),
-        "inside_hash": perceptual_hash(inside) if inside.size < gray.size else "",
+        "perceptual_hash": look.perceptual_hash,
+        "inside_hash": look.inside_hash,
         "brightness": round(float(gray.mean()) / 255, 4),
-        "contrast": round(float(gray.std()) / 255, 4),
-        "border": round(1 - inside.size / gray.size, 4),
+        "contrast": look.contrast,
+        "border": look.border,
         **{name: picture.facts.get(name, "") for name in ("sex", "age", "view", "burned_in", "window")},
         **person,
     }

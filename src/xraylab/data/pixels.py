@@ -17,6 +17,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 DICOM_SUFFIXES = (".dcm", ".dicom")
 DICOM_PREAMBLE = 128
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+GRAY_MODES = ("1", "L", "LA", "La")
+COLOURED = 60  # levels of 255 between a pixel's red, green and blue
 FULL_SCALE = 65535
 TIFF_BITS, TIFF_PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
 
@@ -31,9 +33,11 @@ class Picture:
     format: str
     """Format of the content, whatever the suffix: PNG, JPEG, WEBP, TIFF, BMP or DICOM."""
     facts: dict[str, str] = field(default_factory=dict)
-    """From DICOM only, those that are known of sex, age, view, modality, burned_in and window."""
+    """From DICOM only, those that are known of sex, age, view, modality, body_part, burned_in and window."""
     padding: NDArray[np.bool_] | None = None
     """From DICOM only: (height, width), true where the file says that there is no image; `levels` are 0 there."""
+    colour: float = 0.0
+    """The share of the pixels whose colour is plainly no gray; of DICOM 0."""
 
 
 def decode(path: Path) -> Picture:
@@ -104,7 +108,7 @@ def _decode_picture(file: BinaryIO) -> Picture:
     with Image.open(file, formats=FORMATS) as image:
         _refuse(image)
         stored = "JPEG" if image.format == "MPO" else str(image.format)  # MPO: a JPEG with previews beside the picture
-        picture = Picture(_levels(image), image.mode, stored)
+        picture = Picture(_levels(image), image.mode, stored, colour=_colour(image))
     if stored == "PNG":
         _check_sums(file)
     return picture
@@ -140,6 +144,14 @@ def _levels(image: Image.Image) -> Levels:
     deep = _from_bits(levels, bits) if image.mode.startswith("I;16") else _spread(levels)
     # Pillow turns bilevel and 8-bit images of this kind itself
     return np.invert(deep) if white_is_zero else deep
+
+
+def _colour(image: Image.Image) -> float:
+    """The share of 64 x 64 pixels, evenly spread, whose red, green and blue differ by more than a tinted film's."""
+    if image.mode in (*GRAY_MODES, *DEEP_MODES):
+        return 0.0
+    few = np.asarray(image.resize((64, 64), Image.Resampling.NEAREST).convert("RGB"), np.int16)
+    return float((np.ptp(few, axis=2) > COLOURED).mean())
 
 
 def _from_bits(levels: NDArray[np.uint16], bits: int) -> NDArray[np.uint16]:

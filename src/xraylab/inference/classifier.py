@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xraylab.data import pixels, prepare
@@ -15,11 +16,23 @@ from xraylab.data.pixels import Gray, Picture
 from xraylab.data.prepare import Preparation
 from xraylab.inference import thresholds as operating
 from xraylab.inference.card import ModelCard
+from xraylab.inference.reference import Reference
 from xraylab.inference.thresholds import Bools, Floats, Thresholds
 from xraylab.model import hardware, scoring
 from xraylab.model.compiling import Forward
 from xraylab.model.hardware import Hardware
+from xraylab.model.penultimate import WithFeatures
 from xraylab.task import is_multi
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a network makes of images, in one pass."""
+
+    p: Floats
+    """The probability of each class, float64 (n, classes), before temperature scaling."""
+    features: NDArray[np.float32]
+    """(n, width): the input of the network's head, for `Reference.check`."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +50,14 @@ class Classifier:
     network: nn.Module
     """On the CPU, as its weights are stored."""
     forward: Forward
-    """The same network prepared to score: batch norm fused, on the device."""
+    """The same network prepared to score, batch norm fused, on the device: to logits, then features, side by side."""
     hardware: Hardware
     notes: tuple[str, ...]
     """Notable things about how it computes, such as a GPU that is not used."""
     card: ModelCard | None = None
     """Of a bundle; `predict.cards.of_run` makes that of a run."""
+    reference: Reference | None = None
+    """Statistics of its training images, which warnings need; None where they are not at hand."""
 
     @classmethod
     def create(
@@ -59,10 +74,9 @@ class Classifier:
         else:
             machine, notes = hardware.choose(precision), []
         hardware.deterministic_algorithms()
-        shape = (record["channels"], record["img_size"], record["img_size"])
-        forward, more = scoring.prepare(network.eval(), machine, 0, shape, record["multiply_adds"])
+        fused, more = scoring.fuse(network.eval(), machine)
         lines = [*hardware.first_lines(name, machine)[1:], *notes, *more]
-        return cls(name, record, thresholds, network, forward, machine, tuple(lines))
+        return cls(name, record, thresholds, network, WithFeatures(fused), machine, tuple(lines))
 
     @property
     def classes(self) -> list[str]:
@@ -96,10 +110,15 @@ class Classifier:
 
         Softmax over the classes, or the sigmoid of each finding, before temperature scaling.
         """
-        (p,), _ = scoring.score(
-            [self.forward], partial(self._input, images), len(images), self.hardware, "scoring images", self.multi_label
+        return self.score(images).p
+
+    def score(self, images: Gray) -> Scores:
+        """`predict_proba`, and the features that it comes from."""
+        (raw,), _ = scoring.outputs(
+            [self.forward], partial(self._input, images), len(images), self.hardware, "scoring images"
         )
-        return p.numpy().astype(np.float64)
+        p = scoring.activation(self.multi_label)(raw[:, : len(self.classes)])
+        return Scores(p.cpu().numpy().astype(np.float64), raw[:, len(self.classes) :].cpu().numpy())
 
     def calibrate(self, p: Floats) -> Floats | None:
         """Probabilities (n, classes) after temperature scaling; None where no temperature was fitted."""
