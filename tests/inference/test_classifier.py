@@ -51,6 +51,26 @@ def test_thresholds_survive_json() -> None:
     assert POINTS.named("Youden") == {"TB": 0.4}
 
 
+def test_an_operating_point_is_found_by_part_of_its_name() -> None:
+    long = [
+        "0.5",
+        "highest Youden index on validation",
+        *(f"fixed for {n} % sensitivity on validation" for n in (90, 95)),
+    ]
+    points = Thresholds([OperatingPoint(class_, name, 0.3) for class_ in "ab" for name in long])
+    assert points.names == long
+    assert [points.find(text) for text in ("0.5", "Youden", "95 % SENS", long[1])] == [
+        long[0],
+        long[1],
+        long[3],
+        long[1],
+    ]
+    for text, problem in (("sensitivity", "fits several operating points"), ("F1", "is no operating point")):
+        with pytest.raises(DataError) as caught:
+            points.find(text)
+        assert str(caught.value) == "\n".join([f"{text!r} {problem}; there are:", *(f"  - {name}" for name in long)])
+
+
 def test_calibration_divides_logits_by_the_temperature() -> None:
     p = np.random.default_rng(0).dirichlet(np.ones(3), 5)
     assert operating.calibrate(p, ["a", "b", "c"], POINTS, False) == pytest.approx(softmax(np.log(p) / 2, axis=1))

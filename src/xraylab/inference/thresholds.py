@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xraylab.errors import DataError
 from xraylab.evaluate.temperature import scale
 
 Floats = NDArray[np.float64]
@@ -35,6 +36,22 @@ class Thresholds:
     points: list[OperatingPoint] = field(default_factory=list)
     temperature: float | None = None
     temperatures: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the operating points, each once."""
+        return list(dict.fromkeys(each.point for each in self.points))
+
+    def find(self, text: str) -> str:
+        """The operating point of this name, or the only one whose name contains the text, in any case.
+
+        Errors: DataError that lists the points.
+        """
+        matching = [name for name in self.names if text.lower() in name.lower()]
+        if text in self.names or len(matching) == 1:
+            return text if text in self.names else matching[0]
+        problem = "fits several operating points" if matching else "is no operating point"
+        raise DataError(f"{text!r} {problem}; there are:", self.names)
 
     def named(self, point: str) -> dict[str, float]:
         """Class -> threshold at the operating point of this name."""
