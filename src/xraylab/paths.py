@@ -223,6 +223,11 @@ class Paths:
         return self.reports / "cards"
 
     @property
+    def paper(self) -> Path:
+        """Figures, tables and methods for a paper, made where they are asked for; no stage's output."""
+        return self.reports / "paper"
+
+    @property
     def search(self) -> Path:
         """Results of the last search, for the report."""
         return self.reports / "search"

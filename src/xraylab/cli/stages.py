@@ -10,7 +10,7 @@ import typer
 
 from xraylab import progress
 from xraylab.cli.common import ExperimentName, read_study
-from xraylab.errors import XraylabError
+from xraylab.errors import DataError, XraylabError
 
 app = typer.Typer()
 PANEL = "Stages, in the order of dvc.yaml"
@@ -40,6 +40,17 @@ PartOption = Annotated[
         help="Make this part of the shards alone, such as 2/8, and leave it in .xraylab/shards for the whole stage.",
     ),
 ]
+ForPaper = Annotated[
+    bool,
+    typer.Option(
+        "--for-paper",
+        help="Write every figure (PNG, SVG) and table (LaTeX, HTML for Word) with captions, and a methods section, in"
+        " the place of the page.",
+    ),
+]
+PaperFolder = Annotated[
+    Path | None, typer.Option("--to", metavar="DIR", help="Folder of --for-paper; by default reports/paper.")
+]
 Repeat = Annotated[int, typer.Argument(help="One of study.repeats; it is the seed.")]
 
 
@@ -53,7 +64,11 @@ def _command(stage: str) -> Callable[..., None]:
     def in_parts(part: PartOption = None) -> None:
         run(stage, part=part)
 
-    return of_run if stage in PER_RUN else in_parts if stage in IN_PARTS else of_study
+    def of_report(for_paper: ForPaper = False, to: PaperFolder = None) -> None:
+        run_report(for_paper, to)
+
+    kinds = dict.fromkeys(PER_RUN, of_run) | dict.fromkeys(IN_PARTS, in_parts) | {"report": of_report}
+    return kinds.get(stage, of_study)
 
 
 for name, text in STAGES.items():
@@ -96,3 +111,24 @@ def _announced(stage: str, *arguments: str | int, part: str | None) -> None:
         from xraylab import shards
 
         module.run_part(params, paths, shards.parse_part(part))
+
+
+def run_report(for_paper: bool, to: Path | None) -> None:
+    """The stage `report`, or in its place the report for a paper."""
+    if for_paper:
+        _write_paper(to)
+    elif to is None:
+        run("report")
+    else:
+        raise DataError("--to is the folder of --for-paper: give both, or neither")
+
+
+def _write_paper(to: Path | None) -> None:
+    from xraylab.report.paper import write
+    from xraylab.stages import report
+
+    params, paths = read_study()
+    folder = to or paths.paper
+    write.refuse_foreign(folder)
+    counts = write.write(report.read(params, paths), folder)
+    print(f"{folder}: {counts['figures']} figures, {counts['tables']} tables, and the methods (main.tex, word.html)")

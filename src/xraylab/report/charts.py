@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from xraylab.report.records import Comparison
+from xraylab.report.text import SPLIT_NAMES
 
 INK = "#010101"  # stands for the page's text colour
 # Okabe and Ito, Color Universal Design, 2008: apart for every kind of colour vision
@@ -45,6 +46,21 @@ BEFORE, AFTER = ("#0072B2", "o"), ("#D55E00", "s")  # the temperature
 MANY_SIZES = 300  # more different sizes than these are rounded to 32 pixels: the page need not hold a dot for each
 
 History = tuple[pd.DataFrame, int]  # one run's history.csv and its best epoch
+KeyEntry = tuple[int | str, dict[str, Any]]
+"""What a line, dot or bar of a chart is, and how it looks; a number stands for the experiment that has it."""
+DOTTED: dict[str, Any] = {"color": INK, "alpha": 0.5, "linewidth": 0.8, "linestyle": "dotted"}
+SELECTED: dict[str, Any] = {"color": INK, "marker": "o", "linestyle": "", "markersize": 4, "markeredgewidth": 0}
+
+
+class Chart(Markup):
+    """A chart as an <svg> element, and the figure that it was drawn from, for other sizes and formats.
+
+    `alt`: what it shows, in a sentence; `key`: what the page says beside the chart.
+    """
+
+    figure: Figure
+    alt: str
+    key: Sequence[KeyEntry]
 
 
 def line_style(number: int) -> tuple[str, str]:
@@ -64,7 +80,7 @@ def limits(histories: Iterable[pd.DataFrame], measure: str) -> tuple[float, floa
     return (0, finite.max() + margin) if measure == "loss" else (finite.min() - margin, 1 + margin / 2)
 
 
-def learning_curve(runs: list[History], measure: str, chosen_on: str, ylim: tuple[float, float], alt: str) -> Markup:
+def learning_curve(runs: list[History], measure: str, chosen_on: str, ylim: tuple[float, float], alt: str) -> Chart:
     """One measure over the epochs: a line per split and repeat, and a dot at each repeat's best epoch."""
     with matplotlib.rc_context(style(alt)):
         figure, axes = panel(2.9, 2.0)
@@ -80,7 +96,19 @@ def learning_curve(runs: list[History], measure: str, chosen_on: str, ylim: tupl
             axes.plot([best], [chosen], "o", color=SPLITS[chosen_on][0], markersize=4.5, markeredgewidth=0)
         axes.set(ylim=ylim, xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        return svg(figure, alt)
+        return svg(figure, alt, [*_splits_in(runs, measure), ("selected epoch", SELECTED)])
+
+
+def _splits_in(runs: list[History], measure: str) -> list[KeyEntry]:
+    names = dict.fromkeys(name.split("_")[0] for table, _ in runs for name in _columns(table, measure))
+    styles = {name: SPLITS[name] for name in names}
+    return [(SPLIT_NAMES[name], {"color": colour, "linestyle": dash}) for name, (colour, dash) in styles.items()]
+
+
+def experiments_key(numbers: Iterable[int], **how: Any) -> list[KeyEntry]:
+    """An entry per experiment, as its lines look; `how`: otherwise than a line."""
+    styles = {number: line_style(number) for number in numbers}
+    return [(number, {"color": colour, "linestyle": dash} | how) for number, (colour, dash) in styles.items()]
 
 
 def plot_repeats(
@@ -101,7 +129,7 @@ def plot_repeats(
             axes.plot(table[x], _numbers(table[y]), color=colour, linestyle=dash, linewidth=width, **how)
 
 
-def roc(curves: dict[int, list[pd.DataFrame]], corner: float, alt: str) -> Markup:
+def roc(curves: dict[int, list[pd.DataFrame]], corner: float, alt: str) -> Chart:
     """ROC curves (fpr, tpr), by the experiment's number, a line per repeat.
 
     `corner`: how much of both axes to show, from the upper left corner; 1 is all.
@@ -113,20 +141,20 @@ def roc(curves: dict[int, list[pd.DataFrame]], corner: float, alt: str) -> Marku
         edge = 0.015 * corner
         axes.set(xlim=(-edge, corner + edge), ylim=(1 - corner - edge, 1 + edge))
         axes.set(xlabel="false-positive rate (1 − specificity)", ylabel="true-positive rate (sensitivity)")
-        return svg(figure, alt)
+        return svg(figure, alt, [*experiments_key(curves), ("chance", DOTTED)])
 
 
-def precision_recall(curves: dict[int, list[pd.DataFrame]], share: float, alt: str) -> Markup:
+def precision_recall(curves: dict[int, list[pd.DataFrame]], share: float, alt: str) -> Chart:
     """Precision over recall, by the experiment's number, a line per repeat; `share`: of images of the class."""
     with matplotlib.rc_context(style(alt)):
         figure, axes = panel(2.9, 2.75)
         axes.axhline(share, color=INK, alpha=0.3, linewidth=0.7, linestyle="dotted")
         plot_repeats(axes, curves, "recall", "precision", drawstyle="steps-post")
         axes.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), xlabel="recall (sensitivity)", ylabel="precision (PPV)")
-        return svg(figure, alt)
+        return svg(figure, alt, [*experiments_key(curves), ("chance: share of the class", DOTTED)])
 
 
-def reliability(before: list[pd.DataFrame], after: list[pd.DataFrame], smooth: list[pd.DataFrame], alt: str) -> Markup:
+def reliability(before: list[pd.DataFrame], after: list[pd.DataFrame], smooth: list[pd.DataFrame], alt: str) -> Chart:
     """Observed share over probability: a point per bin, a smooth curve per repeat; the first one's has its band.
 
     Bars below: how the images are spread.
@@ -148,10 +176,18 @@ def reliability(before: list[pd.DataFrame], after: list[pd.DataFrame], smooth: l
                     table["probability"], table["observed"], marker, color=colour, markersize=3.6, markeredgewidth=0
                 )
         axes.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), xlabel="predicted probability", ylabel="observed share")
-        return svg(figure, alt)
+        return svg(figure, alt, _reliability_key(after, smooth))
 
 
-def net_benefit(curves: dict[int, list[pd.DataFrame]], alt: str) -> Markup:
+def _reliability_key(after: list[pd.DataFrame], smooth: list[pd.DataFrame]) -> list[KeyEntry]:
+    dot = {"linestyle": "", "markersize": 3.6, "markeredgewidth": 0}
+    key: list[KeyEntry] = [("as predicted", {"color": BEFORE[0], "marker": BEFORE[1]} | dot)]
+    key += [("smooth curve", {"color": BEFORE[0]})] if smooth else []
+    key += [("after temperature scaling", {"color": AFTER[0], "marker": AFTER[1]} | dot)] if after else []
+    return [*key, ("perfect calibration", DOTTED)]
+
+
+def net_benefit(curves: dict[int, list[pd.DataFrame]], alt: str) -> Chart:
     """Decision curves by the experiment's number, a line per repeat; dotted: acting on all; 0: on nobody."""
     with matplotlib.rc_context(style(alt)):
         figure, axes = panel(2.9, 2.75)
@@ -162,10 +198,10 @@ def net_benefit(curves: dict[int, list[pd.DataFrame]], alt: str) -> Markup:
         highest = max(table["net_benefit"].max() for tables in curves.values() for table in tables)
         axes.set(xlim=(-0.015, 1.015), ylim=(-0.35 * highest, 1.08 * highest))
         axes.set(xlabel="threshold probability", ylabel="net benefit")
-        return svg(figure, alt)
+        return svg(figure, alt, [*experiments_key(curves), ("acting on all", DOTTED)])
 
 
-def differences(rows: list[Comparison], confidence: float, alt: str) -> Markup:
+def differences(rows: list[Comparison], confidence: float, alt: str) -> Chart:
     """One metric's differences from the baseline with their intervals; a diamond where shown to differ."""
     with matplotlib.rc_context(style(alt)):
         figure, axes = panel(2.9, 0.5 + 0.19 * len(rows))
@@ -174,10 +210,11 @@ def differences(rows: list[Comparison], confidence: float, alt: str) -> Markup:
             if row.difference is not None:
                 _difference(axes, height, row, confidence)
         name_rows(axes, [row.first for row in rows])
-        return svg(figure, alt)
+        shown = SELECTED | {"color": "#D55E00", "marker": "D"}
+        return svg(figure, alt, [("shown to differ", shown), ("not shown to differ", SELECTED)])
 
 
-def repeats(values: dict[str, list[float | None]], name: str) -> Markup:
+def repeats(values: dict[str, list[float | None]], name: str) -> Chart:
     """A metric of every repeat as a point, and each experiment's mean as a line."""
     defined = {experiment: [value for value in points if value is not None] for experiment, points in values.items()}
     alt = "; ".join(
@@ -190,7 +227,7 @@ def repeats(values: dict[str, list[float | None]], name: str) -> Markup:
             if points:
                 axes.plot([sum(points) / len(points)] * 2, [number - 0.32, number + 0.32], color=INK, linewidth=1.3)
         name_rows(axes, list(defined))
-        return svg(figure, alt)
+        return svg(figure, alt, [("one repeat", SELECTED | {"alpha": 0.55}), ("mean", {"color": INK})])
 
 
 def name_rows(axes: Axes, names: list[str]) -> None:
@@ -214,7 +251,7 @@ def _difference(axes: Axes, height: int, row: Comparison, confidence: float) -> 
     )
 
 
-def balance(counts: dict[str, dict[str, int]], alt: str) -> Markup:
+def balance(counts: dict[str, dict[str, int]], alt: str) -> Chart:
     """Bars of split -> class -> number of images, the number beside each."""
     with matplotlib.rc_context(style(alt)):
         labels = list(next(iter(counts.values())))
@@ -229,10 +266,10 @@ def balance(counts: dict[str, dict[str, int]], alt: str) -> Markup:
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.14)
         axes.set(xlabel="images")
-        return svg(figure, alt)
+        return svg(figure, alt, _class_key(labels))
 
 
-def sizes(index: pd.DataFrame, classes: list[str], alt: str) -> Markup:
+def sizes(index: pd.DataFrame, classes: list[str], alt: str) -> Chart:
     """Width and height of the images, a dot per size and class, larger where there are more images."""
     with matplotlib.rc_context(style(alt)):
         figure, axes = panel(2.9, 2.5)
@@ -245,7 +282,12 @@ def sizes(index: pd.DataFrame, classes: list[str], alt: str) -> Markup:
             colour = line_style(number)[0]
             axes.scatter(counts["width"], counts["height"], s=area, color=colour, alpha=0.5, linewidth=0)
         axes.set(xlabel="width", ylabel="height")
-        return svg(figure, alt)
+        return svg(figure, alt, _class_key(classes))
+
+
+def _class_key(labels: Iterable[str]) -> list[KeyEntry]:
+    colours = {label: line_style(number)[0] for number, label in enumerate(labels)}
+    return [(label, {"color": colour, "linewidth": 4}) for label, colour in colours.items()]
 
 
 def _columns(table: pd.DataFrame, measure: str) -> list[str]:
@@ -268,7 +310,7 @@ def panel(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot(facecolor="none")
 
 
-def svg(figure: Figure, alt: str) -> Markup:
+def svg(figure: Figure, alt: str, key: Sequence[KeyEntry] = ()) -> Chart:
     """The figure as an <svg> element: no date, no ids that another chart has too, as wide as the page lets it be."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
@@ -276,4 +318,6 @@ def svg(figure: Figure, alt: str) -> Markup:
     text = re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg") :]).replace(INK, "currentColor")
     box = f"0 0 {72 * figure.get_figwidth():g} {72 * figure.get_figheight():g}"
     opening = f'<svg viewBox="{box}" role="img" aria-label="{escape(alt)}">'
-    return Markup(opening + text[text.index(">") + 1 :])  # noqa: S704 - matplotlib escapes what it draws
+    chart = Chart(opening + text[text.index(">") + 1 :])
+    chart.figure, chart.alt, chart.key = figure, alt, key
+    return chart

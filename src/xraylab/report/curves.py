@@ -11,6 +11,7 @@ from markupsafe import Markup
 from xraylab import tables
 from xraylab.report import charts
 from xraylab.report.artefacts import Artefacts
+from xraylab.report.charts import Chart
 from xraylab.report.records import MACRO, Metric, Run, Summary, Tree, where
 from xraylab.report.text import title
 
@@ -104,7 +105,7 @@ def roc(data: Artefacts) -> Tree:
     }
 
 
-def _rocs(folder: Path, summary: Summary, shares: dict[str, float]) -> dict[str, list[Markup]]:
+def _rocs(folder: Path, summary: Summary, shares: dict[str, float]) -> dict[str, list[Chart]]:
     """Class -> ROC, its upper left corner, precision and recall."""
     panels = {}
     for label in summary.drawn_classes:
@@ -153,7 +154,7 @@ def _net_benefit(folder: Path, summary: Summary) -> Markup | None:
     return charts.net_benefit(curves, f"Net benefit of acting on {summary.positive} over the threshold probability")
 
 
-def forest(summary: Summary, metrics: list[Metric]) -> dict[str, Markup]:
+def forest(summary: Summary, metrics: list[Metric]) -> dict[str, Chart]:
     """Metric -> every experiment's differences from the baseline; empty where there is no other experiment.
 
     The primary metric first; last, where there are several repeats, each experiment's as points.
@@ -162,7 +163,7 @@ def forest(summary: Summary, metrics: list[Metric]) -> dict[str, Markup]:
     against = where(every, class_=MACRO) if summary.multi else every
     if not against:
         return {}
-    figures = {}
+    figures: dict[str, Chart] = {}
     for metric in dict.fromkeys([summary.primary, *FOREST]):
         rows = where(against, metric=metric)
         if summary.multi and not rows:

@@ -35,14 +35,15 @@ def write(folder: Path, evaluation: Path, summary: Summary, shares: dict[str, fl
     `shares`: each class's, of the test images. Curves that these do not have (a class without images) are left out.
     """
     with matplotlib.rc_context(style("xraylab")):
-        figures = _figures(evaluation, summary, shares)
-        for kind, figure in figures.items():
+        every = figures(evaluation, summary, shares)
+        for kind, figure in every.items():
             if figure is not None:
                 with files.replacing(folder / f"{kind}.svg") as temporary:
                     figure.savefig(temporary, format="svg", metadata={"Date": None})
 
 
-def _figures(evaluation: Path, summary: Summary, shares: dict[str, float]) -> dict[str, Figure | None]:
+def figures(evaluation: Path, summary: Summary, shares: dict[str, float]) -> dict[str, Figure | None]:
+    """Kind -> its picture, with a key; None where the study has no such curves."""
     if summary.multi:
         return {"loss": _loss(evaluation, summary)} | {
             name: _multiples(kind, evaluation, summary, shares)

@@ -72,25 +72,39 @@ MULTI_LABEL = {
 """Of multi-label studies; what is of their own has a template of its own, but for the data, where both share a part."""
 
 
+class RenderedSection(NamedTuple):
+    """A section, the values of its template, and its HTML."""
+
+    heading: str
+    values: Tree
+    html: Markup
+
+
+def render_sections(data: Artefacts) -> dict[str, RenderedSection]:
+    """The sections that the study has something for, by id."""
+    names = Names.of(list(data.index["id"]), data.params.report.hide_names)
+    environment, common = _environment(names), _common(data, names)
+    sections, every = {}, MULTI_LABEL if data.summary.multi else SECTIONS
+    for name, (heading, of_section) in every.items():
+        values = of_section(data)
+        if values is not None:
+            html = environment.get_template(f"{name}.html.j2").render(common, **values)
+            sections[name] = RenderedSection(heading, values, Markup(html))  # noqa: S704 - escaped
+    return sections
+
+
 def render(data: Artefacts) -> str:
     """The page as HTML. Everything that is not Markup is escaped; a value that is missing is an error.
 
     The page's own policy lets it load nothing and run nothing but its one script, which sorts tables.
     """
     names = Names.of(list(data.index["id"]), data.params.report.hide_names)
-    environment = _environment(names)
-    common = _common(data, names)
-    sections, every = {}, MULTI_LABEL if data.summary.multi else SECTIONS
-    for name, (_, values) in every.items():
-        context = values(data)
-        if context is not None:
-            template = environment.get_template(f"{name}.html.j2")
-            sections[name] = Markup(template.render(common, **context))  # noqa: S704 - escaped
+    environment, common, sections = _environment(names), _common(data, names), render_sections(data)
     script = packed("xraylab.report").joinpath("templates/sort.js").read_text(encoding="utf-8")
     return environment.get_template("page.html.j2").render(
         common,
-        sections=sections,
-        headings={name: every[name].heading for name in sections},
+        sections={name: each.html for name, each in sections.items()},
+        headings={name: each.heading for name, each in sections.items()},
         script=Markup(script),  # noqa: S704 - our own file
         script_hash=_hash(script),
         shortcut_opening=summary.OPENING,

@@ -10,6 +10,7 @@ from xraylab.params.config import ExperimentConfig, Params
 from xraylab.params.images import BATCHWISE
 from xraylab.paths import Paths
 from xraylab.report import artefacts, dvc_plots, page, seen, study_facts, summary
+from xraylab.report.artefacts import Artefacts
 from xraylab.report.records import Spread, Tree
 from xraylab.studies import comparison, presets
 
@@ -18,7 +19,7 @@ ERASED = 0.449  # the level that a network takes for 0
 
 
 def run(params: Params, paths: Paths) -> None:
-    data = artefacts.read(params, paths, built_by, _augmented, _published(params, paths))
+    data = read(params, paths)
     html, cards = page.render(data), study_facts.cards(data)["cards"]
     with files.replacing_folder(paths.cards) as folder:
         for experiment, card in cards.items():
@@ -33,6 +34,11 @@ def run(params: Params, paths: Paths) -> None:
         print(f"warning: {seen.OPENING} {warning}")
     print(f"the report is {paths.report.relative_to(paths.root).as_posix()}: open it in a browser")
     print("to keep this state: git add --all && git commit")
+
+
+def read(params: Params, paths: Paths) -> Artefacts:
+    """Everything that the report shows. Errors: MissingError."""
+    return artefacts.read(params, paths, built_by, _augmented, _published(params, paths))
 
 
 def _published(params: Params, paths: Paths) -> Tree | None:

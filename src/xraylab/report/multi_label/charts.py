@@ -122,4 +122,5 @@ def aurocs(data: Artefacts) -> Markup:
         axes.axvline(0.5, color=INK, alpha=0.4, linewidth=0.7, linestyle="dotted")
         charts.name_rows(axes, findings)
         axes.set(xlabel="AUROC")
-        return svg(figure, alt)
+        dots = charts.experiments_key((numbers[name] for name in names), linestyle="", marker="o", markersize=3)
+        return svg(figure, alt, [*dots, ("chance", charts.DOTTED)])
