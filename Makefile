@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: study test test-slow test-cluster check format bench bench-gpu
+.PHONY: study test test-slow test-cluster check format docs bench bench-gpu
 
 study: $(INSTALLED)
 	dvc repro
@@ -35,6 +35,11 @@ check: $(INSTALLED)
 format: $(INSTALLED)
 	ruff check --fix
 	ruff format
+
+# the documentation site, in site/html; `zensical serve` shows it in a browser
+docs: $(INSTALLED)
+	python docs/site_pages.py
+	zensical build --strict
 
 # what docs/performance.md says of a processor; 35 minutes on two quiet cores
 bench: export CUDA_VISIBLE_DEVICES :=
