@@ -116,7 +116,9 @@ def test_the_table_of_parameters_names_every_choice_and_bound() -> None:
     missing = []
     for row in site_pages.ROW.finditer(TABLE):
         for key in site_pages.parameter_names(row["keys"]):
-            missing += [(key, value) for value in choices_and_bounds(key) if value not in row["rest"].replace("10,000", "10000")]
+            missing += [
+                (key, value) for value in choices_and_bounds(key) if value not in row["rest"].replace("10,000", "10000")
+            ]
     assert missing == []
 
 
