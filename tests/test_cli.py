@@ -86,7 +86,7 @@ def test_help_is_grouped_in_the_order_of_work(tmp_path: Path, run: Run) -> None:
     panels = [line.strip("╭╮─ ") for line in run(tmp_path, "--help")[1].splitlines() if line.startswith("╭")]
     assert panels == [
         "Options", "Start a study", "Stages, in the order of dvc.yaml", "Run and search", "Results",
-        "Use trained models",
+        "Use trained models", "Share models",
     ]  # fmt: skip
 
 
