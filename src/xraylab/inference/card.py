@@ -176,6 +176,27 @@ class ModelCard:
         return Thresholds(points, self.temperature, dict(self.temperatures))
 
     @property
+    def record(self) -> dict[str, Any]:
+        """The keys of model.json that `Classifier` needs."""
+        network, experiment = self.network, self.name.partition("/")
+        return {
+            "experiment": experiment[0],
+            "repeat": int(experiment[2]),
+            "arch": network.arch,
+            "channels": network.channels,
+            "img_size": network.img_size,
+            "head": dict(network.head),
+            "dropout": network.dropout,
+            "multiply_adds": network.multiply_adds,
+            "normalise": {"mean": list(self.preprocessing.mean), "std": list(self.preprocessing.std)},
+            "images": dict(self.preprocessing.images),
+            "task": self.task,
+            "classes": list(self.classes),
+            "positive": self.positive,
+            "hardware": {"precision": network.precision},
+        }
+
+    @property
     def multi_label(self) -> bool:
         """Whether an image can have several findings."""
         return self.task == MULTI_LABEL

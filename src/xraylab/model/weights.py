@@ -20,10 +20,18 @@ CLASSES = "xraylab.classes"  # the key of our files' metadata
 
 def save(network: nn.Module, path: Path, classes: Sequence[str] | None = None) -> None:
     """Write the network's state, whole or not at all, and the classes of its outputs where they are known."""
-    metadata = {CLASSES: json.dumps(list(classes))} if classes else None
     with files.replacing(path) as temporary:
-        state = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
-        save_file(state, temporary, metadata)
+        save_file(tensors(network), temporary, classes_metadata(classes) if classes else None)
+
+
+def tensors(network: nn.Module) -> State:
+    """The network's state as files hold it."""
+    return {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
+
+
+def classes_metadata(classes: Sequence[str]) -> dict[str, str]:
+    """The classes of the outputs as a file's metadata, which `classes_of` reads."""
+    return {CLASSES: json.dumps(list(classes))}
 
 
 def restore(network: nn.Module, path: Path) -> None:
