@@ -117,6 +117,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 
 @pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """A study of drawn radiographs that was run to the report: baseline alone, for one epoch."""
+
+    def change(tree: small.Tree) -> None:
+        tree["experiments"] = {"baseline": tree["experiments"]["baseline"]}
+        tree["train"]["epochs"] = 1
+        tree["explain"]["experiments"] = []
+
+    return to_the_report(small.study(tmp_path_factory.mktemp("finished") / "study", change))
+
+
+@pytest.fixture(scope="session")
 def trained_findings(several_findings: Path, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     """The multi-label study with a run of random weights."""
     study = shutil.copytree(several_findings, tmp_path_factory.mktemp("trained_findings") / "study")

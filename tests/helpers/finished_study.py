@@ -128,7 +128,7 @@ def write_run(paths: Paths, given: Params, experiment: str, repeat: int) -> None
         "positive": given.data.positive,
         "channels": resolved.model.channels,
         "img_size": resolved.model.img_size,
-        "head": resolved.model.head,
+        "head": {"kind": resolved.model.head, "width": None, "batch_norm": None},
         "dropout": resolved.model.dropout,
         "normalise": {"mean": [0.449], "std": [0.226]},
         "images": given.images.model_dump(),

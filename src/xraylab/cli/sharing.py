@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from xraylab.cli.common import Run, print_lines
+from xraylab.cli import completion
+from xraylab.cli.common import print_lines
 
 app = typer.Typer()
 PANEL = "Share models"
@@ -13,13 +14,34 @@ PANEL = "Share models"
 
 @app.command(rich_help_panel=PANEL)
 def bundle(
-    run: Run,
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="EXPERIMENT[/REPEAT]", help="A run, such as baseline/0.", autocompletion=completion.runs
+        ),
+    ] = None,
     to: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to write it; by default <experiment>-<repeat>.zip.")
+    ] = None,
+    training_hashes: Annotated[
+        bool,
+        typer.Option(
+            "--training-hashes",
+            help="Include the perceptual hashes of the training images, so that users are warned of copies of them.",
+        ),
+    ] = False,
+    check: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Check a bundle here instead: its hashes, and its expected outputs."),
     ] = None,
 ) -> None:
     """Write a trained run as one file that others can check and run, with its model card."""
     from xraylab.paths import Paths
     from xraylab.predict import cards
 
-    print_lines(cards.bundle(Paths.here(), run, to))
+    if (run is None) == (check is None):
+        raise typer.BadParameter("name either a run, or a bundle with --check")
+    if check:
+        print_lines(cards.check(check))
+    elif run:
+        print_lines(cards.bundle(Paths.here(), run, to, training_hashes))

@@ -72,17 +72,29 @@ def of_run(paths: Paths, name: str) -> ModelCard:
     )
 
 
-def bundle(paths: Paths, name: str, target: Path | None = None) -> Iterator[str]:
-    """Write a run's bundle to `target`, by default <experiment>-<repeat>.zip in the current folder."""
+def bundle(paths: Paths, name: str, target: Path | None = None, hashes: bool = False) -> Iterator[str]:
+    """Write a run's bundle to `target`, by default <experiment>-<repeat>.zip in the current folder.
+
+    `hashes`: with the perceptual hashes of the training images, by which copies of them are told.
+    """
     card = of_run(paths, name)
     target = target or Path(bundles.file_name(card.name))
-    bundles.write(target, replace(classifiers.of_run(paths, name), card=card))
+    classifier = classifiers.of_run(paths, name, reference=True)
+    reference = classifier.reference if hashes or not classifier.reference else classifier.reference.without_hashes()
+    bundles.write(target, replace(classifier, card=card, reference=reference))
     yield f"{target}: {card.name}, {target.stat().st_size / 1e6:.1f} MB, sha256 {files.sha256(target)}"
     if card.selection.on_test:
         yield "warning: its epoch was selected on the test images, so its metrics are too optimistic; card.json says so"
     if not card.operating_points:
         yield "it has no operating points: the study has no validation images (split.valid_pct is 0)"
     yield f'to use it: `xraylab predict-images {target} FOLDER`, or xraylab.load("{target}") in Python'
+
+
+def check(path: Path) -> Iterator[str]:
+    """Check a bundle: its hashes, and that it reproduces its expected outputs here. Errors: as `bundles.load`."""
+    card = bundles.load(path, check=True).card
+    if card:
+        yield f"{path}: {card.name} of “{card.study}” is whole, and reproduces its expected outputs here"
 
 
 def _experiment(data: Artefacts, run: TrainedModel) -> Experiment:
