@@ -85,7 +85,13 @@ def test_each_finding_has_points_a_temperature_and_metrics_of_its_own(tmp_path: 
 
 
 def test_named_weights_bring_their_licence(tmp_path: Path) -> None:
-    paths = evaluated(finished_study.make(tmp_path, {"model": {"pretrained": "txrv-densenet121-all", "img_size": 224}, "images": {"size": 224}}, keep=("baseline",)))
+    paths = evaluated(
+        finished_study.make(
+            tmp_path,
+            {"model": {"pretrained": "txrv-densenet121-all", "img_size": 224}, "images": {"size": 224}},
+            keep=("baseline",),
+        )
+    )
     weights = cards.of_run(paths, "baseline").starting_weights
     assert weights.licence == registry.read()["txrv-densenet121-all"].licence == "Apache-2.0"
 
