@@ -1,7 +1,7 @@
 """Hand a trained model to others: as a bundle, in a registry, in other formats."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -45,3 +45,22 @@ def bundle(
         print_lines(cards.check(check))
     elif run:
         print_lines(cards.bundle(Paths.here(), run, to, training_hashes))
+
+
+@app.command(rich_help_panel=PANEL)
+def export(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|BUNDLE", help="A run, such as baseline/0, or a bundle's file.", autocompletion=completion.runs
+        ),
+    ],
+    to: Annotated[Literal["onnx", "pt2"], typer.Option(help="ONNX, or the format of torch.export.")],
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write it; by default <experiment>-<repeat>.onnx.")
+    ] = None,
+) -> None:
+    """Write a trained network for other runtimes, with its preprocessing; refused unless it gives the same there."""
+    from xraylab.export import command
+
+    print_lines(command.run(source, to, output))
