@@ -57,14 +57,14 @@ def test_a_resume_state_reaches_another_node_whole(s3: S3Server, clone: Path, tm
     for epoch in (1, 2, 3):
         (here / RUN / f"epoch-{epoch}.safetensors").write_bytes(bytes([epoch]) * 100_000)
         (here / RUN / "new").write_bytes(b"state %d" % epoch)
-        (here / RUN / "new").replace(here / RUN / "state.pt")
+        (here / RUN / "new").replace(here / RUN / "state.json")
         assert sender.send() == [RUN]
         assert sender.send() == []
     assert ResumeState(Channel.open(clone, "study"), there, "l2-0").fetch() == []
     receiver = ResumeState(Channel.open(clone, "study"), there, "baseline-0")
     assert receiver.fetch() == [RUN]
     assert sorted(path.name for path in (there / RUN).iterdir()) == [
-        "epoch-1.safetensors", "epoch-2.safetensors", "epoch-3.safetensors", "state.pt",
+        "epoch-1.safetensors", "epoch-2.safetensors", "epoch-3.safetensors", "state.json",
     ]  # fmt: skip
     assert all((there / RUN / path.name).read_bytes() == path.read_bytes() for path in (here / RUN).iterdir())
     # the newest state is torn: the one before it is taken up
@@ -72,7 +72,7 @@ def test_a_resume_state_reaches_another_node_whole(s3: S3Server, clone: Path, tm
     assert manifests == ["2.json", "3.json"]
     Channel.open(clone, "study").write("{", f"runs/{RUN}/3.json")
     assert receiver.fetch() == [RUN]
-    assert (there / RUN / "state.pt").read_bytes() == b"state 2"
+    assert (there / RUN / "state.json").read_bytes() == b"state 2"
     sender.remove()
     assert s3.keys(clone.name) == []
 

@@ -57,7 +57,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
         train.run(*loaded, "baseline", 0)
     assert outcome(loaded) == whole  # the finished run still stands
     (resumable,) = (path for path in (loaded[1].state / "runs").iterdir() if path.is_dir())
-    assert len(torch.load(resumable / state.STATE, weights_only=True)["rows"]) == epoch + 1
+    assert len(torch.load(resumable / f"state-{epoch:03d}.pt", weights_only=True)["rows"]) == epoch + 1
     train.run(*loaded, "baseline", 0)
     assert outcome(loaded) == whole
     assert not [path for path in (loaded[1].state / "runs").iterdir() if path.is_dir()]
@@ -76,7 +76,7 @@ def test_a_stopped_run_does_not_go_on_under_other_parameters(
     train.run(*changed, "baseline", 0)
     resumed = outcome(changed)
     for folder in (changed[1].state / "runs").iterdir():
-        assert folder.suffix == ".lock" or (folder / state.STATE).exists()
+        assert folder.suffix == ".lock" or (folder / state.MANIFEST).exists()
     train.run(*changed, "baseline", 0)
     assert outcome(changed) == resumed
 

@@ -222,7 +222,7 @@ def test_the_head_alone_trains_in_a_frozen_phase(study: Loaded) -> None:
     with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):
         kill_after(1, patched)
         train.run(*study, "head_first", 0)
-    (resumable,) = (study[1].state / "runs").glob("head_first-0-*/state.pt")
+    (resumable,) = (study[1].state / "runs").glob("head_first-0-*/state-001.pt")
     state = torch.load(resumable, weights_only=True)["model"]
     start = load_file(study[1].root.parent / "start.safetensors")
     moved = {

@@ -16,7 +16,8 @@ from xraylab import files
 from xraylab.jobs.channel import Channel
 
 FOLDER = "runs"
-SAVED = "state.pt"  # replaced at the end of each epoch, after its weights
+SAVED = "state.json"  # the files of the last epochs; replaced at the end of each one
+FILES = ("epoch-*.safetensors", "state-*.pt", "lr_find.csv")
 KEPT = 2  # manifests
 Manifest = dict[str, str]  # name of a file -> its SHA-256
 
@@ -27,7 +28,7 @@ class ResumeState:
     def __init__(self, channel: Channel, runs: Path, name: str) -> None:
         self.channel, self.runs = channel, runs
         self.pattern = re.compile(rf"{re.escape(name)}-[0-9a-f]{{16}}")
-        self.sent: dict[str, tuple[int, int]] = {}  # folder -> which state.pt was sent
+        self.sent: dict[str, tuple[int, int]] = {}  # folder -> which state.json was sent
 
     def fetch(self) -> list[str]:
         """Bring down every state of this run, each by its newest manifest that is whole, and return their names.
@@ -95,7 +96,7 @@ class ResumeState:
 def _snapshot(folder: Path, target: Path) -> tuple[int, int] | None:
     """Link the files as they stand after one and the same epoch, and say which; None where there is none yet.
 
-    The trainer replaces state.pt after it has written an epoch's weights, and before it removes those of others.
+    The trainer replaces state.json after it has written an epoch's files, and before it removes those of others.
     """
     for _ in range(3):
         try:
@@ -104,7 +105,7 @@ def _snapshot(folder: Path, target: Path) -> tuple[int, int] | None:
             return None
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
-        for path in [folder / SAVED, *folder.glob("epoch-*.safetensors")]:
+        for path in [folder / SAVED, *(path for pattern in FILES for path in folder.glob(pattern))]:
             with suppress(FileNotFoundError):
                 files.link(path, target / path.name)
         with suppress(FileNotFoundError):

@@ -23,15 +23,14 @@ from xraylab.train.averaging import EMA
 from xraylab.train.history import Checkpoint, EpochBar, History
 from xraylab.train.learner import XrayLearner, all_but_the_head
 from xraylab.train.run import TrainingRun
-from xraylab.train.state import TrainingState
-
-LR_CURVE = "lr_find.csv"  # the learning rate finder's curve
+from xraylab.train.state import LR_CURVE, TrainingState
 
 # fastai carries no types, so to mypy each callback subclasses Any: hence the ignores below
 
 
 def fit(learn: XrayLearner, run: TrainingRun, state: TrainingState) -> None:
     """Train from the last finished epoch to the end of the last phase; then average what the configuration asks for."""
+    state.discard_damaged()
     watching = trackers.callbacks(state.rows, run.paths.state, run.name) if distributed.is_main() else []
     with computing(learn, run):
         phases = create_phases(run.cfg.train, _suggested_lr(learn, run, state))

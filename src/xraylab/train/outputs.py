@@ -10,10 +10,9 @@ import pandas as pd
 from xraylab import files, plugins, tables
 from xraylab.model import create, weights
 from xraylab.train import lr_find
-from xraylab.train.fit import LR_CURVE
 from xraylab.train.learner import XrayLearner
 from xraylab.train.run import TrainingRun
-from xraylab.train.state import TrainingState
+from xraylab.train.state import LR_CURVE, TrainingState
 
 DECIMALS = 6  # of the metric that DVC shows
 

@@ -16,14 +16,16 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from xraylab import files
+from xraylab import files, progress
 from xraylab.data.image_cache import SCORING_BATCH
-from xraylab.errors import TrainingError
+from xraylab.errors import DataError, TrainingError
 from xraylab.model import distributed, weights
+from xraylab.train import generations
+from xraylab.train.generations import DEVICES, MANIFEST
 
 Row = dict[str, Any]
 """An epoch of the history: column -> value."""
-STATE, DEVICES = "state.pt", "devices.json"
+LR_CURVE = "lr_find.csv"  # the learning rate finder's curve
 AVERAGES = ("soup", "swa")  # phases of one epoch each, in which the weights of other epochs are averaged
 
 
@@ -152,8 +154,8 @@ class TrainingState:
         """Errors: TrainingError where epochs of this very run were trained on another number of devices."""
         title = self.folder.name.rpartition("-")[0]
         for record in sorted(self.folder.parent.glob(f"{title}-*/{DEVICES}")):
-            other = files.read_json(record)
-            finished = other["run"] == self.on_any_number and (record.parent / STATE).is_file()
+            other = _read_devices(record)
+            finished = other.get("run") == self.on_any_number and (record.parent / MANIFEST).is_file()
             if finished and other["devices"] != self.devices:
                 raise TrainingError(
                     f"{title} was interrupted on {_devices(other['devices'])}, and would go on to other bits on "
@@ -167,27 +169,41 @@ class TrainingState:
         return self.folder / f"epoch-{epoch:03d}.safetensors"
 
     def save(self, scored: nn.Module, **states: Any) -> None:
-        """Keep this epoch: the scored network's weights first, then the state that says that the epoch is finished."""
-        weights.save(scored, self.weights(len(self.rows) - 1))
-        with files.replacing(self.folder / STATE) as temporary:
-            progress = {"rows": self.rows, "seconds": self.seconds, "scoring_batch": self.scoring_batch}
-            torch.save({**progress, **states}, temporary)
-        needed = {*self.kept_epochs, len(self.rows) - 1}.union(
-            *(self.averaged_from(average) for average in self.averages)
-        )
-        for epoch in set(range(len(self.rows))) - needed:
-            self.weights(epoch).unlink(missing_ok=True)
+        """Save this epoch: the scored network's weights, the state, then their SHA-256: with them it is finished."""
+        epoch = len(self.rows) - 1
+        weights.save(scored, self.weights(epoch))
+        with files.replacing(self.folder / _state(epoch)) as temporary:
+            so_far = {"rows": self.rows, "seconds": self.seconds, "scoring_batch": self.scoring_batch}
+            torch.save({**so_far, **states}, temporary)
+        needed = {*self.kept_epochs, epoch}.union(*(self.averaged_from(average) for average in self.averages))
+        curve = [LR_CURVE] if (self.folder / LR_CURVE).is_file() else []
+        names = [_state(epoch), *(self.weights(each).name for each in sorted(needed)), *curve]
+        generations.commit(self.folder, epoch, names)
+
+    def discard_damaged(self) -> None:
+        """Leave only epochs whose files are what was saved, and say so where others were there."""
+        if distributed.is_main() and (lost := generations.discard_damaged(self.folder)):
+            progress.say(f"warning: {lost}")
+        distributed.barrier()
 
     def load(self) -> dict[str, Any] | None:
-        """Take over the epochs that are finished; returns what else was saved, or None before the first.
-
-        Temporary files that were left over are removed.
-        """
-        for leftover in self.folder.glob(".*") if distributed.is_main() else ():
-            leftover.unlink()
-        path = self.folder / STATE
-        if not path.exists():
+        """Take over the epochs that are finished; returns what else was saved, or None before the first."""
+        newest = generations.newest(self.folder)
+        if newest is None:
             return None
-        saved: dict[str, Any] = torch.load(path, weights_only=True)
+        saved: dict[str, Any] = torch.load(self.folder / _state(newest.epoch), weights_only=True)
         self.rows[:], self.seconds, self.scoring_batch = (saved[key] for key in ("rows", "seconds", "scoring_batch"))
         return saved
+
+
+def _state(epoch: int) -> str:
+    return f"state-{epoch:03d}.pt"
+
+
+def _read_devices(path: Path) -> dict[str, Any]:
+    """What `refuse_other_devices` wrote; empty where it is damaged, which must not stop a run for ever."""
+    try:
+        record = files.read_json(path)
+    except DataError:
+        return {}
+    return record if isinstance(record, dict) and {"run", "devices"} <= set(record) else {}
