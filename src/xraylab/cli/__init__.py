@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from xraylab.cli import models, results, running, shards, sharing, stages, start, weights
+from xraylab.cli import models, results, running, serving, shards, sharing, stages, start, weights
 from xraylab.errors import XraylabError
 
 app = typer.Typer(
@@ -19,7 +19,17 @@ app = typer.Typer(
     help="Rapid, honest and versioned experiments with X-ray classifiers. "
     "`dvc repro` runs the stages; each can also be run alone in a study's top folder.",
 )
-for part in (start.app, stages.app, running.app, shards.app, results.app, models.app, sharing.app, weights.app):
+for part in (
+    start.app,
+    stages.app,
+    running.app,
+    shards.app,
+    results.app,
+    models.app,
+    serving.app,
+    sharing.app,
+    weights.app,
+):
     app.add_typer(part)
 
 

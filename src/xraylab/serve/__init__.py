@@ -1,1 +1,1 @@
-"""The web page and the HTTP API of a trained classifier."""
+"""A web server for trained classifiers: a page, an HTTP API, and processes apart that decode what is uploaded."""

@@ -1,0 +1,91 @@
+"""Serve models until a signal ends it."""
+
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import closing
+
+import uvicorn
+
+from xraylab.errors import ParamsError
+from xraylab.inference.classifier import Classifier
+from xraylab.serve import app, models
+from xraylab.serve.app import Service
+from xraylab.serve.guard import Guard
+from xraylab.serve.limits import Limits
+from xraylab.serve.models import Batching
+
+CONNECTIONS = 512
+
+
+def run(
+    classifiers: Sequence[Classifier],
+    guard: Guard,
+    port: int,
+    point: str | None,
+    limits: Limits,
+    workers: int,
+    batching: Batching,
+    tell: Callable[[str], object],
+) -> None:
+    """Answer requests until SIGTERM or SIGINT, then finish those that are being answered.
+
+    Errors: ParamsError for an address that is in use, DataError for an unknown operating point.
+    """
+    service = Service(models.served(classifiers, point), guard, limits, workers, batching)
+    with closing(_bound(guard.host, port)) as listening:
+        config = uvicorn.Config(
+            app.create(service),
+            http="h11",  # the same everywhere, and with a limit on the size of headers
+            ws="none",
+            loop="asyncio",
+            lifespan="on",
+            access_log=False,  # addresses and queries are nobody's business
+            log_level="warning",
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=int(limits.seconds),
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again at its end, which is a good one
+            signal.signal(number, lambda *_: None)
+        server = _Server(config, lambda: _say(service, listening, tell))
+        server.run(sockets=[listening])
+    if not server.started:
+        raise ParamsError("the server did not start; the lines above say why")
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], object]) -> None:
+        super().__init__(config)
+        self.ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say where it listens, once it does."""
+        await super().startup(sockets)
+        if self.started:
+            self.ready()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host.strip("[]"), port))
+    except (OSError, OverflowError) as error:
+        listening.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ParamsError(
+            f"cannot listen at {host}, port {port}: {reason}; choose others with --host and --port"
+        ) from None
+    return listening
+
+
+def _say(service: Service, listening: socket.socket, tell: Callable[[str], object]) -> None:
+    host, port = listening.getsockname()[:2]
+    for model in service.models:
+        tell(f"{model.name}: {', '.join(model.classifier.classes)}; operating point: {model.point or 'none'}")
+        for note in model.classifier.notes:
+            tell(note)
+    tell(f"http://{f'[{host}]' if ':' in host else host}:{port}  {app.RESEARCH}")
