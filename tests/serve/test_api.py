@@ -189,7 +189,7 @@ def test_a_full_queue_sends_clients_away_for_a_moment(classifier: Classifier, li
 
 
 def test_workers_are_confined_and_replaced(classifier: Classifier) -> None:
-    served = serving.service(classifier, limits=Limits(rate=0, memory=150, decoding=1.5))
+    served = serving.service(classifier, limits=Limits(rate=0, memory=100, decoding=1.0))
     with serving.client(served) as client:
         assert served.pool is not None
         first = served.pool.workers()
@@ -197,7 +197,9 @@ def test_workers_are_confined_and_replaced(classifier: Classifier) -> None:
             limits = Path(f"/proc/{first[0]}/limits").read_text().splitlines()
             rows = {line[:25].strip(): line[25:].split()[1] for line in limits}
             assert (rows["Max file size"], rows["Max core file size"]) == ("0", "0")
-            large = client.post("/predict", files=serving.files(("a.png", serving.png(size=(6000, 6000)))))
+            large = client.post(
+                "/predict", files=serving.files(("a.png", serving.encoded(np.zeros((6000, 6000), np.uint8))))
+            )
             assert large.json()["files"][0]["error"]["code"] == "too_large"
         os.kill(first[0], signal.SIGKILL)
         while psutil.Process(first[0]).status() != psutil.STATUS_ZOMBIE:
@@ -208,7 +210,7 @@ def test_workers_are_confined_and_replaced(classifier: Classifier) -> None:
         stuck = client.post("/predict", files=serving.files(("a.png", serving.png())))
         assert (stuck.status_code, stuck.json()["files"][0]["error"]) == (
             422,
-            {"code": "decoding_timeout", "message": "takes longer to decode than the 1.5 s that the server allows"},
+            {"code": "decoding_timeout", "message": "takes longer to decode than the 1 s that the server allows"},
         )
         assert client.post("/predict", files=serving.files(("a.png", serving.png()))).status_code == 200
         assert "xraylab_worker_restarts_total 2.0" in client.get("/metrics").text
@@ -248,7 +250,7 @@ def test_an_error_of_the_server_tells_its_place_and_no_text(
     served = serving.service(classifier)
     with serving.client(served) as client:
         with monkeypatch.context() as patched:
-            patched.setattr(Classifier, "predict_proba", fail)
+            patched.setattr(Classifier, "score", fail)
             answer = client.post("/predict", files=serving.files(("a.png", serving.png())))
         after = client.post("/predict", files=serving.files(("a.png", serving.png())))
     assert (answer.status_code, answer.json()["error"]["code"], after.status_code) == (500, "internal", 200)
