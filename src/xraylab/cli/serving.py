@@ -47,19 +47,17 @@ def serve(
     from xraylab.errors import MissingError, ParamsError
 
     try:
-        from xraylab.serve import server
+        from xraylab.serve import models, server
         from xraylab.serve.guard import Guard
         from xraylab.serve.limits import Limits
-        from xraylab.serve.models import Batching
     except ModuleNotFoundError as error:
         if error.name not in ("prometheus_client", "python_multipart", "starlette", "uvicorn"):
             raise
         raise MissingError(f"serve needs {error.name}, which is not installed: pip install 'xraylab[serve]'") from None
-    from xraylab.predict import classifiers
 
     if len(sources) > 2:
         raise ParamsError(f"serve takes one model, or two to compare, and not {len(sources)}")
     limits = Limits(body=body, megapixels=megapixels, files=files, rate=rate, seconds=seconds, queue=queue)
     guard = Guard(host, token, rate)
-    models = [classifiers.find(source, precision, reference=True) for source in sources]
-    server.run(models, guard, port, point, limits, workers, Batching(batch, wait / 1000), print)
+    each = [models.find(source, precision) for source in sources]
+    server.run(each, guard, port, point, limits, workers, models.Batching(batch, wait / 1000), print)

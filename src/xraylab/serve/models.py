@@ -5,19 +5,21 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from xraylab import targets
 from xraylab.data.pixels import Gray
-from xraylab.errors import speaking_of
+from xraylab.errors import XraylabError, speaking_of
 from xraylab.evaluate.multi_label.samples import DEFAULT_THRESHOLD
 from xraylab.inference import card
 from xraylab.inference.classifier import Classifier
 from xraylab.inference.thresholds import Floats
 from xraylab.inference.warnings import ImageFacts, ImageWarning
+from xraylab.paths import Paths
+from xraylab.predict import cards, classifiers
 
 YOUDEN = "Youden"
 
@@ -72,11 +74,25 @@ class ServedModel:
         }
 
 
-def served(classifiers: Sequence[Classifier], point: str | None) -> list[ServedModel]:
+def find(source: str, precision: str | None) -> Classifier:
+    """A run or a bundle with its reference, for warnings, and its card; without one, `notes` say why.
+
+    Errors: as `classifiers.find`.
+    """
+    classifier = classifiers.find(source, precision, reference=True)
+    if classifier.card is not None:
+        return classifier
+    try:
+        return replace(classifier, card=cards.of_run(Paths.here(), source))
+    except XraylabError as error:
+        return replace(classifier, notes=(*classifier.notes, f"no model card: {error.headline}"))
+
+
+def served(each: Sequence[Classifier], point: str | None) -> list[ServedModel]:
     """The models under names of their own. Errors: DataError for an operating point that one does not have."""
     models: list[ServedModel] = []
-    for classifier in classifiers:
-        name = _unused(classifier.name, [each.name for each in models])
+    for classifier in each:
+        name = _unused(classifier.name, [model.name for model in models])
         models.append(
             ServedModel(name, classifier, _default_point(classifier) if point is None else _find(classifier, point))
         )
