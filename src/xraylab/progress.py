@@ -19,10 +19,10 @@ EVERY = 30.0  # seconds between two lines
 class Pace:
     """Progress of some work, and the time of its next line where no bar shows it.
 
-    `completed` of `total` are done already, and say nothing about the speed.
+    `completed` of `total` are done already, and say nothing about the speed. `total` may not be known: None.
     """
 
-    def __init__(self, total: int, completed: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, total: int | None, completed: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
         self.total, self.completed, self.initial, self.clock = total, completed, completed, clock
         self.started = self.last_line = clock()
 
@@ -45,7 +45,9 @@ class Pace:
 
     def remaining(self) -> str:
         """The time that the rest takes at the speed so far, such as 1:40."""
-        return duration((self.total - self.completed) / self.per_second()) if self.completed > self.initial else "?"
+        if self.total is None or self.completed == self.initial:
+            return "?"
+        return duration((self.total - self.completed) / self.per_second())
 
 
 def duration(seconds: float) -> str:
@@ -59,7 +61,7 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201 - one of the two places that print while work goes on
 
 
-def bar(items: Iterable[T], total: int, text: str, clock: Callable[[], float] = time.monotonic) -> Iterable[T]:
+def bar(items: Iterable[T], total: int | None, text: str, clock: Callable[[], float] = time.monotonic) -> Iterable[T]:
     """Yield `items` under a bar with the time left; without a terminal, a line every half minute."""
     from rich.console import Console  # noqa: PLC0415 - a stage that has nothing to wait for does not wait for this
     from rich.progress import track  # noqa: PLC0415
@@ -80,7 +82,7 @@ def tick(pace: Pace, text: str) -> None:
     """Count one more, and print a line if it is due."""
     pace.advance()
     if pace.due():
-        say(f"{text}  {pace.completed}/{pace.total}  {pace.remaining()} left")
+        say(f"{text}  {pace.completed}/{pace.total or '?'}  {pace.remaining()} left")
 
 
 def thread_map(work: Callable[[T], R], items: Sequence[T], text: str) -> Iterator[R]:

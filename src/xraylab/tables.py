@@ -18,15 +18,20 @@ TEXT = (
 
 def write(table: pd.DataFrame, path: Path) -> None:
     """Write a CSV whose floats read back exactly; refuse cells that a spreadsheet would run as formulas."""
+    refuse_formulas(table, path.name)
+    with files.replacing(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def refuse_formulas(table: pd.DataFrame, name: str) -> None:
+    """Errors: DataError for the first cell that a spreadsheet would run as a formula; `name` is the file's."""
     for column in table.select_dtypes(include=["object", "string"]):
         texts = table[column].dropna().astype(str)
         for text in texts[texts.str.startswith(FORMULA_STARTS)]:
             raise DataError(
-                f"{path.name}: {text!r} in column {column} would run as a formula in a spreadsheet: "
+                f"{name}: {text!r} in column {column} would run as a formula in a spreadsheet: "
                 f"rename it so that it does not begin with one of {' '.join(FORMULA_STARTS)}"
             )
-    with files.replacing(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def read(path: Path, text_columns: tuple[str, ...] = TEXT) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from xraylab.errors import DataError, MissingError
 from xraylab.model import hardware, weights
 from xraylab.predict import checkpoints, classify, external
 from xraylab.predict.checkpoints import TrainedModel
+from xraylab.predict.classify import Output
 from xraylab.stages import predict
 
 NAMES = ["test_10.png", "test_2.png", "test_1.png"]
@@ -44,7 +45,7 @@ def two(trained: Loaded, tmp_path: Path) -> Loaded:
 
 def run(loaded: Loaded, place: Path, *names: str, submission: str | None = None, numbers: bool = False) -> Path:
     target = loaded[1].root / "classified.csv"
-    list(classify.run(*loaded, list(names), place, target, submission, numbers))
+    classify.run(loaded, names, [str(place)], Output(str(target), submission=submission, numbers=numbers))
     return target
 
 
@@ -138,12 +139,17 @@ def test_one_image_is_enough(trained: Loaded, unlabelled: Path, numbered: dict[s
     assert list(rows["predicted"]) == [numbered["test_2.png"]]
 
 
-def test_an_image_that_cannot_be_read_stops_it_before_anything_is_written(trained: Loaded, tmp_path: Path) -> None:
-    small.pictures(tmp_path, ["a.png"], seed=5)
+def test_images_that_cannot_be_read_are_told_and_left_out(
+    trained: Loaded, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    small.pictures(tmp_path, ["a.png", "c.png"], seed=5)
     (tmp_path / "b.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"b\.png: cannot identify image file"):
-        list(classify.run(*trained, ["baseline"], tmp_path, tmp_path / "out.csv", None, False))
-    assert not (tmp_path / "out.csv").exists()
+    summary = classify.run(trained, ["baseline"], [str(tmp_path)], Output(str(tmp_path / "out.csv")))
+    assert capfd.readouterr().err == "b.png: cannot identify image file\n"
+    assert summary.n_skipped == 1
+    assert summary.lines[0] == "baseline/0: 2 images"
+    assert summary.lines[-2] == "1 files could not be read and are left out"
+    assert list(tables.read(tmp_path / "out.csv")["id"]) == ["a.png", "c.png"]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +169,7 @@ def test_what_does_not_fit_is_an_error(
 
 
 def test_places_and_runs_that_are_not_there_are_named(trained: Loaded, unlabelled: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^.*nowhere is neither an image nor a folder of images$"):
+    with pytest.raises(DataError, match=r"^.*nowhere does not exist: name X-rays, folders of them or archives$"):
         run(trained, tmp_path / "nowhere", "baseline")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"^.*empty holds no images$"):
@@ -185,6 +191,6 @@ def test_the_command(trained: Loaded, unlabelled: Path, monkeypatch: pytest.Monk
     arguments = ["predict-images", "baseline", str(unlabelled), "--with", "baseline/0", "--csv", "mine.csv"]
     done = CliRunner().invoke(cli.app, arguments)
     assert done.output.splitlines()[0] == "baseline/0: 3 images"
-    assert done.output.splitlines()[-2] == f"baseline-0: {hardware.choose('float32')}"
+    assert done.output.splitlines()[-2] == f"baseline/0: {hardware.choose('float32')}"
     assert done.output.splitlines()[-1] == "written to mine.csv"
     assert len(tables.read(paths.root / "mine.csv")) == 3

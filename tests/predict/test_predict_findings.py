@@ -15,6 +15,7 @@ from xraylab.evaluate.multi_label import ensemble
 from xraylab.model import weights
 from xraylab.predict import checkpoints, classify
 from xraylab.predict.checkpoints import TrainedModel
+from xraylab.predict.classify import Output
 from xraylab.stages import predict
 
 FINDINGS = ["Cardiomegaly", "Edema", "Effusion"]
@@ -37,7 +38,8 @@ def two(trained_findings: Loaded, tmp_path_factory: pytest.TempPathFactory) -> L
 
 def run(loaded: Loaded, place: Path, *names: str, submission: str | None = None, numbers: bool = False) -> list[str]:
     target = loaded[1].root / "classified.csv"
-    return list(classify.run(*loaded, list(names), place, target, submission, numbers))
+    output = Output(str(target), submission=submission, numbers=numbers)
+    return classify.run(loaded, names, [str(place)], output).lines
 
 
 @pytest.mark.parametrize("names", [["baseline/0"], ["baseline"]])
@@ -68,17 +70,22 @@ def test_the_studys_own_images_get_the_mean_probabilities_and_youdens_decision(t
         "|".join(name for name in FINDINGS if row[f"has_{name}"]) or targets.NO_FINDING for _, row in rows.iterrows()
     ]
     assert list(rows["predicted"]) == joined
-    assert f"thresholds: highest Youden index on {(best[0]['split'] == 'valid').sum()} validation images" in lines
+    n_valid = (best[0]["split"] == "valid").sum()
+    assert f"thresholds: highest Youden index on validation, fitted on {n_valid} validation images" in lines
     assert given.data.classes == FINDINGS
 
 
 def test_runs_without_predictions_of_validation_images_use_a_half(trained_findings: Loaded, tmp_path: Path) -> None:
     small.pictures(tmp_path, ["a.png", "b.png"], seed=3)
     lines = run(trained_findings, tmp_path, "baseline")
-    assert "thresholds: 0.5, since there are no predictions of validation images" in lines
+    assert (
+        "thresholds: 0.5 for what is predicted, and no column has_<class>, since there are no predictions of "
+        "validation images"
+    ) in lines
     rows = tables.read(trained_findings[1].root / "classified.csv")
-    for name in FINDINGS:
-        assert (rows[f"has_{name}"] == (rows[f"p_{name}"] >= 0.5)).all()
+    reached = [targets.joined(row, FINDINGS) for row in (rows[[f"p_{name}" for name in FINDINGS]] >= 0.5).to_numpy()]
+    assert list(rows["predicted"]) == reached
+    assert not [name for name in rows if name.startswith(("has_", "calibrated_"))]
 
 
 def test_a_finished_run_predicts_each_finding_of_one_file(two: Loaded) -> None:

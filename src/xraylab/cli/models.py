@@ -10,6 +10,8 @@ from xraylab.cli.common import Layout, Run, Split, print_lines, print_metrics, r
 
 app = typer.Typer()
 PANEL = "Use trained models"
+SOME_SKIPPED = 3
+"""The exit code where some of the images could not be read."""
 
 
 @app.command("score", hidden=True)
@@ -54,24 +56,46 @@ def external_test(
 @app.command("classify", hidden=True)
 @app.command(rich_help_panel=PANEL)
 def predict_images(
-    run: Annotated[
+    source: Annotated[
         str,
         typer.Argument(
-            help="A trained run: experiment/repeat, or an experiment with all its repeats.",
+            metavar="RUN|BUNDLE",
+            help="A trained run: experiment/repeat, or an experiment with all its repeats; or the path of a bundle.",
             autocompletion=completion.runs,
         ),
     ],
-    path: Annotated[Path, typer.Argument(help="An X-ray, or a folder of them, at any depth.", metavar="PATH")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="X-rays, folders of them at any depth, archives, or patterns."),
+    ],
     others: Annotated[
         list[str] | None,
         typer.Option(
             "--with",
-            metavar="RUN",
-            help="Another run to average with; repeatable.",
+            metavar="RUN|BUNDLE",
+            help="Another classifier to average with; repeatable.",
             autocompletion=completion.runs,
         ),
     ] = None,
-    csv: Annotated[Path, typer.Option(help="Where to write the table.")] = Path("classified.csv"),
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            "--csv",
+            metavar="FILE",
+            help="Where to write the table: .csv, .jsonl, .parquet, or - for the screen.",
+        ),
+    ] = "classified.csv",
+    point: Annotated[
+        str | None, typer.Option(help="The operating point of the decisions, or part of its name; else Youden's.")
+    ] = None,
+    explain: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write each image with its Grad-CAM to this new folder.")
+    ] = None,
+    dicom_sr: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a structured report of each DICOM image to this new folder."),
+    ] = None,
     submission: Annotated[
         str | None,
         typer.Option(
@@ -84,10 +108,19 @@ def predict_images(
         bool, typer.Option("--numbers", help="Write each class as its index in data.classes, from 0.")
     ] = False,
 ) -> None:
-    """Classify X-rays without labels, by the mean probabilities of trained runs; also called `classify`.
+    """Predict X-rays without labels, by trained runs or bundles; also called `classify`.
 
-    With several findings per image: the probability of each, and whether it reaches the threshold from validation.
+    Writes probabilities, decisions and warnings. Files that cannot be read are named and left out, and the exit code is
+    3.
     """
     from xraylab.predict import classify
+    from xraylab.predict.ensemble import is_bundle
 
-    print_lines(classify.run(*read_study(), [run, *(others or [])], path, csv, submission, numbers))
+    names = [source, *(others or [])]
+    study = None if all(map(is_bundle, names)) else read_study()
+    output = classify.Output(to, point, submission, numbers, explain, dicom_sr)
+    summary = classify.run(study, names, paths, output)
+    for line in summary.lines:
+        typer.echo(line, err=to == "-")  # the table alone is on the standard output
+    if summary.n_skipped:
+        raise typer.Exit(SOME_SKIPPED)

@@ -50,7 +50,7 @@ def decode(path: Path) -> Picture:
         with path.open("rb") as file:
             return _decode(file, path)
     except Exception as error:  # decoders raise whatever they like at a damaged file
-        raise DataError(f"{path}: {_reason(error)}") from None
+        raise DataError(f"{path}: {reason(error)}") from None
 
 
 def decode_stream(file: BinaryIO, name: str) -> Picture:
@@ -58,7 +58,7 @@ def decode_stream(file: BinaryIO, name: str) -> Picture:
     try:
         return _decode(file, Path(name))
     except Exception as error:
-        raise DataError(f"{name}: {_reason(error)}") from None
+        raise DataError(f"{name}: {reason(error)}") from None
 
 
 def _decode(file: BinaryIO, path: Path) -> Picture:
@@ -171,7 +171,8 @@ def _spread(levels: NDArray[np.generic]) -> NDArray[np.uint16]:
     return np.round((numbers - low) / (high - low or 1.0) * FULL_SCALE).astype(np.uint16)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Why a file cannot be decoded, of whatever its decoder raised."""
     if isinstance(error, UnidentifiedImageError):
         return "cannot identify image file"
     if isinstance(error, OSError) and error.strerror:

@@ -1,166 +1,201 @@
-"""Classify unlabelled images by trained runs, into a full table or a competition's submission.
+"""Classify images without labels, however many, into a table, overlays and DICOM reports."""
 
-With several findings per image a table has the probability of each, and whether it reaches the finding's threshold.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
 
-from xraylab import tables, targets
-from xraylab.data.layouts.listing import is_image, walk
+from xraylab import files, progress, tables
+from xraylab.data.image_cache import SCORING_BATCH
 from xraylab.errors import DataError
-from xraylab.evaluate.confusion import Floats
-from xraylab.evaluate.multi_label import samples
 from xraylab.evaluate.multi_label.samples import DEFAULT_THRESHOLD
-from xraylab.params.config import Params
-from xraylab.paths import Paths
-from xraylab.predict import checkpoints
-from xraylab.predict.checkpoints import TrainedModel
-from xraylab.task import is_multi
+from xraylab.explain import overlays
+from xraylab.inference.warnings import CODES
+from xraylab.predict import decoding, ensemble, image_files, predictions, writers
+from xraylab.predict.decoding import Prepared, Result, Unreadable
+from xraylab.predict.ensemble import Ensemble, Study
+from xraylab.predict.image_files import ImageFile, Input
+from xraylab.predict.predictions import Predictions, Predictor, Submission
+
+Table = Callable[[Predictions], pd.DataFrame]
+Extra = Callable[[int, Predictions], None]
+"""Writes further files of a batch, from the number of rows before it."""
 
 
-def run(
-    cfg: Params, paths: Paths, names: list[str], path: Path, target: Path, submission: str | None, numbers: bool
-) -> Iterator[str]:
-    """Classify the image or the folder of images `path` by the mean probabilities of runs, and write a CSV.
+@dataclass(frozen=True)
+class Output:
+    """What is written, and where."""
 
-    Each name is experiment/repeat, or an experiment with all its repeats. `submission` is the header of a table of two
-    columns, file and class, instead of the whole one, or of files and the probabilities of findings; `numbers`: classes
-    are written as their place in data.classes, from 0. Errors: DataError for a name, path or header that does not fit,
-    or an image that cannot be read, MissingError for a run that was not trained.
+    table: str
+    """A path, or `-` for the standard output."""
+    point: str | None = None
+    """The operating point, as `Thresholds.find` knows it; None: Youden's."""
+    submission: str | None = None
+    """The header of a table of two columns, file and class, or of files and the probabilities of findings."""
+    numbers: bool = False
+    """Classes are written as their place in data.classes, from 0."""
+    overlays: Path | None = None
+    """A folder to create for a picture of each image with its Grad-CAM."""
+    dicom_sr: Path | None = None
+    """A folder to create for a DICOM structured report of each DICOM image."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was done."""
+
+    lines: list[str]
+    n_skipped: int
+    """Files that could not be read."""
+
+
+def run(study: Study | None, names: Sequence[str], paths: Sequence[str], output: Output) -> Summary:
+    """Predict the images that `paths` name by the mean probabilities of classifiers, and write what `output` asks for.
+
+    `names`: runs of the study, or bundles. A file that cannot be read is told on the standard error, and left out.
+    Errors: DataError for a name, path or option that does not fit, before anything is written; MissingError for a run
+    that was not trained.
     """
-    runs = checkpoints.find_runs(paths, names)
-    several = is_multi(runs[0].task)
-    header: tuple[str, ...] | None = None
-    if submission is not None:
-        header = _columns(submission, runs[0].classes) if several else _header(submission)
-    if several and numbers:
+    writers.check(output.table)
+    inputs = image_files.find(paths)
+    members = ensemble.load(names, study, warn=output.submission is None)
+    predictor = Predictor.at(members, output.point)
+    table = _table(members, output)
+    counts = _Counts()
+    with ExitStack() as stack:
+        extras = list(_extras(predictor, output, stack))
+        write = stack.enter_context(writers.open_table(output.table))
+        write(table(predictor.predict([])))
+        for batch in _batches(_decoded(inputs, predictor, output), counts):
+            of_batch = predictor.predict(batch)
+            write(table(of_batch))
+            for extra in extras:
+                extra(counts.images, of_batch)
+            counts.add(of_batch, members.classes)
+    return Summary(list(_lines(predictor, output, counts)), counts.skipped)
+
+
+@dataclass
+class _Counts:
+    images: int = 0
+    skipped: int = 0
+    called: Counter[str] = field(default_factory=Counter)
+    """Images of each class, or with each finding."""
+    warnings: Counter[str] = field(default_factory=Counter)
+
+    def add(self, batch: Predictions, classes: list[str]) -> None:
+        self.images += len(batch.images)
+        self.called.update(dict(zip(classes, batch.called.sum(axis=0).tolist(), strict=True)))
+        self.warnings.update(warning.code for warnings in batch.warnings or [] for warning in warnings)
+
+
+def _table(members: Ensemble, output: Output) -> Table:
+    """The function that makes the rows. Errors: DataError for options that do not fit the classifiers."""
+    classes, multi_label, numbers = members.classes, members.multi_label, output.numbers
+    submission = None
+    if output.submission is not None:
+        submission = Submission.parse(output.submission, classes, multi_label, numbers)
+    if multi_label and numbers:
         raise DataError("--numbers writes one class per image, and these runs tell several findings: leave it out")
-    raw, images = _images(path)
-    per_run, notes = checkpoints.predict_files(runs, images, raw, cfg.predict.tta)
-    p: Floats = np.mean(per_run, axis=0)
-    if several:
-        table, lines = _of_findings(paths, runs, images, p, header)
-    else:
-        table, lines = _of_classes(runs[0].classes, images, p, header, numbers)
-    tables.write(table, target)
-    yield f"{', '.join(run.name for run in runs)}: {len(images)} images"
-    yield from lines
-    yield from notes
-    yield f"written to {target}"
+    if submission is not None:
+        return submission.table
+    return partial(predictions.full_table, classes=classes, multi_label=multi_label, numbers=numbers)
 
 
-def _of_classes(
-    classes: list[str], images: pd.DataFrame, p: Floats, header: tuple[str, ...] | None, numbers: bool
-) -> tuple[pd.DataFrame, list[str]]:
-    """The table, and how many images were predicted as which class."""
-    highest = p.argmax(axis=1)
-    predicted = pd.Series(highest if numbers else [classes[number] for number in highest])
-    lines = [f"{label:24} {(highest == number).sum():6}" for number, label in enumerate(classes)]
-    if header is None:
-        return _full_table(images, predicted, p, classes), lines
-    return pd.DataFrame({header[0]: _short_names(images), header[1]: predicted}), lines
+def _extras(predictor: Predictor, output: Output, stack: ExitStack) -> Iterator[Extra]:
+    """Writers of overlays and reports, whose folders are there when all is written, and not before."""
+    if output.overlays is not None:
+        folder = stack.enter_context(_new_folder(output.overlays, "--explain"))
+        yield partial(_write_overlays, predictor.ensemble, folder)
+    if output.dicom_sr is not None:
+        from xraylab.predict import dicom_sr  # noqa: PLC0415 - an extra
+
+        folder = stack.enter_context(_new_folder(output.dicom_sr, "--dicom-sr"))
+        yield partial(dicom_sr.Reporter(predictor).write, folder)
 
 
-def _of_findings(
-    paths: Paths, runs: Sequence[TrainedModel], images: pd.DataFrame, p: Floats, header: tuple[str, ...] | None
-) -> tuple[pd.DataFrame, list[str]]:
-    """The table, and in how many images each finding reaches which threshold."""
-    findings = runs[0].classes
-    thresholds, why = fit_thresholds(paths, runs)
-    called = p >= thresholds
-    lines = [
-        f"{name:24} {count:6}  from {threshold:.4f} on"
-        for name, count, threshold in zip(findings, called.sum(axis=0), thresholds, strict=True)
-    ]
-    lines.append(f"thresholds: {why}")
-    if header is not None:
-        columns = {name: p[:, findings.index(name)] for name in header[1:]}
-        return pd.DataFrame({header[0]: _short_names(images), **columns}), lines
-    predicted = pd.Series([targets.joined(row, findings) for row in called.astype(float)])
-    decisions = {f"has_{name}": called[:, number].astype(int) for number, name in enumerate(findings)}
-    return _full_table(images, predicted, p, findings).assign(**decisions), lines
+def _new_folder(path: Path, option: str) -> AbstractContextManager[Path]:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise DataError(f"{option} {path} is there already: name a new folder")
+    return files.replacing_folder(path)
 
 
-def fit_thresholds(paths: Paths, runs: Sequence[TrainedModel]) -> tuple[Floats, str]:
-    """The threshold of each finding for the mean probabilities of these runs, and where it comes from.
-
-    It has the highest Youden index on the validation images that all of them have, so of one run it is its own.
-    """
-    findings = runs[0].classes
-    valid = [_valid_predictions(paths, run) for run in runs]
-    shared = sorted(set.intersection(*(set(table.index) for table in valid)))
-    if not shared:
-        return np.full(len(findings), DEFAULT_THRESHOLD), f"{DEFAULT_THRESHOLD}, since {_why_none(runs)}"
-    mean: Floats = np.mean([table.loc[shared].to_numpy(float) for table in valid], axis=0)
-    labels = targets.values(tables.read(paths.index).set_index("id").loc[shared], findings)
-    known = np.where(targets.known(labels), labels, np.nan)
-    return samples.fit_thresholds(known, mean), f"highest Youden index on {len(shared)} validation images"
+def _write_overlays(members: Ensemble, folder: Path, before: int, batch: Predictions) -> None:
+    """A PNG of each image: the evidence that the first network has for the class that is the most probable."""
+    labels = [members.classes[number] for number in batch.p.argmax(axis=1)]
+    images = np.stack([each.image for each in batch.images])
+    maps = overlays.heatmaps(members.first, images, labels)
+    for number, (each, heatmap) in enumerate(zip(batch.images, maps, strict=True), before + 1):
+        (folder / f"{writers.file_name(number, each.id)}.png").write_bytes(overlays.blend(each.image, heatmap))
 
 
-def _valid_predictions(paths: Paths, run: TrainedModel) -> pd.DataFrame:
-    """The probabilities of the run's best epoch for its validation images, by id; none where there is no table."""
-    columns, path = (
-        [f"p_{name}" for name in run.classes],
-        paths.prediction(run.record["experiment"], run.record["repeat"]),
-    )
-    if not path.is_file():
-        return pd.DataFrame(columns=columns)
-    table = tables.read(path)
-    return table[(table["checkpoint"] == "best") & (table["split"] == "valid")].set_index("id")[columns]
+def _decoded(inputs: Sequence[Input], predictor: Predictor, output: Output) -> Iterable[Result]:
+    """Everything that can be decoded, and what cannot, under a bar."""
+    first = predictor.ensemble.first
+    with_facts = first.reference is not None
+    work = partial(decoding.prepare, classifier=first, with_facts=with_facts, with_header=output.dicom_sr is not None)
+    every = image_files.read_all(inputs)
+    each = map(_refuse_formula, every) if writers.is_csv(output.table) else every
+    sizes = [part.n_files for part in inputs]
+    total = None if None in sizes else sum(size for size in sizes if size is not None)
+    return progress.bar(decoding.in_threads(work, each), total, "predicting images")
 
 
-def _why_none(runs: Sequence[TrainedModel]) -> str:
-    if len(runs) > 1:
-        return "the runs have no validation images in common"
-    return "there are no predictions of validation images"
+def _refuse_formula(file: ImageFile) -> ImageFile:
+    """A file that is not read, if a spreadsheet would run its name as a formula."""
+
+    def fail() -> BinaryIO:
+        raise ValueError(f"begins with {file.id[0]}, as formulas of spreadsheets do: rename it, or write .jsonl")
+
+    return replace(file, open=fail) if file.id.startswith(tables.FORMULA_STARTS) else file
 
 
-def _images(path: Path) -> tuple[Path, pd.DataFrame]:
-    """The folder, and its images as the columns id and path, in the natural order of their names."""
-    if path.is_file() and is_image(path.name):
-        folder, names = path.parent, [path.name]
-    elif path.is_dir():
-        folder, names = path, walk(path).images
-    else:
-        raise DataError(f"{path} is neither an image nor a folder of images")
-    if not names:
-        raise DataError(f"{path} holds no images")
-    return folder, pd.DataFrame({"id": names, "path": names})
+def _batches(results: Iterable[Result], counts: _Counts) -> Iterator[list[Prepared]]:
+    """The images that could be read, 64 at a time; the others are told at once."""
+    batch: list[Prepared] = []
+    for each in results:
+        if isinstance(each, Unreadable):
+            counts.skipped += 1
+            progress.say(f"{each.id}: {each.reason}")
+            continue
+        batch.append(each)
+        if len(batch) == SCORING_BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
-def _header(text: str) -> tuple[str, str]:
-    """Two names of columns."""
-    first, comma, second = (part.strip() for part in text.partition(","))
-    if not (first and comma and second) or "," in second or first == second:
-        raise DataError(f"--submission {text!r}: write the names of its two columns, such as Id,Label")
-    return first, second
+def _lines(predictor: Predictor, output: Output, counts: _Counts) -> Iterator[str]:
+    members = predictor.ensemble
+    yield f"{members.name}: {counts.images} images"
+    for name, limit in zip(members.classes, predictor.limits, strict=True):
+        yield f"{name:24} {counts.called[name]:6}" + (f"  from {limit:.4f} on" if members.multi_label else "")
+    yield f"thresholds: {_origin(predictor)}"
+    if members.first.reference is not None:
+        counted = [f"{code} {n}" for code in CODES if (n := counts.warnings[code])]
+        yield f"warnings: {', '.join(counted) or 'none'}"
+    elif output.submission is None:
+        yield f"warnings: not looked for, since the training images of {members.first.name} are not at hand"
+    for each in members.classifiers:
+        yield "; ".join([f"{each.name}: {each.hardware}", *each.notes])
+    if counts.skipped:
+        yield f"{counts.skipped} files could not be read and are left out"
+    if output.table != writers.STDOUT:
+        yield f"written to {output.table}"
 
 
-def _columns(text: str, findings: list[str]) -> tuple[str, ...]:
-    """The name of the column of files, and findings."""
-    parts = tuple(part.strip() for part in text.split(","))
-    unknown = [name for name in parts[1:] if name not in findings]
-    if len(parts) < 2 or not parts[0] or unknown or len(set(parts)) < len(parts):
-        raise DataError(
-            f"--submission {text!r}: write the name of the column of files and then findings, whose probabilities are "
-            f"written: {','.join(['Id', *findings])}"
-        )
-    return parts
-
-
-def _full_table(images: pd.DataFrame, predicted: pd.Series, p: Floats, classes: list[str]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {"id": images["id"], "predicted": predicted, **{f"p_{label}": p[:, n] for n, label in enumerate(classes)}}
-    )
-
-
-def _short_names(images: pd.DataFrame) -> list[str]:
-    """Competitions know an image by its file's name without the suffix."""
-    names = [Path(name).stem for name in images["id"]]
-    if len(set(names)) < len(names):
-        raise DataError("two images have one name, in different folders or with different suffixes: name one folder")
-    return names
+def _origin(predictor: Predictor) -> str:
+    """Where the thresholds come from, or why there are none."""
+    members, why = predictor.ensemble, predictor.ensemble.fixed_on
+    if predictor.point is not None:
+        return f"{predictor.point}{f', {why}' if why else ''}"
+    left_out = "no column has_<class>"
+    fallback = f"{DEFAULT_THRESHOLD} for what is predicted, and {left_out}" if members.multi_label else left_out
+    return f"{fallback}, since {why or 'no validation images fixed any'}"

@@ -87,21 +87,21 @@ def unpack(what: str, file: Path, target: Path, source: Path | str, sample: int 
 def _unpack_zip(file: Path, target: Path, source: Path | str, sample: int | None) -> None:
     with zipfile.ZipFile(file) as archive:
         members = [
-            Member(entry.filename, entry.file_size, _plain(entry), partial(archive.open, entry))
+            Member(entry.filename, entry.file_size, is_plain(entry), partial(archive.open, entry))
             for entry in archive.infolist()
             if not entry.is_dir()
         ]
         _write_all(members, file, target, source, sample)
 
 
-def _plain(entry: zipfile.ZipInfo) -> bool:
+def is_plain(entry: zipfile.ZipInfo) -> bool:
     """Return whether a zip's entry is a file: the upper half of its attributes is a Unix mode, or 0."""
     return stat.S_IFMT(entry.external_attr >> 16) in (0, stat.S_IFREG)
 
 
 def _unpack_tar(file: Path, target: Path, source: Path | str, sample: int | None) -> None:
     members: list[Member] = []
-    size, allowed = 0, _allowed(file)
+    size, allowed = 0, allowed_size(file)
     with tarfile.open(file) as archive:
         for entry in archive:  # read as far as the limits, since a tar has no table of contents
             size += entry.size
@@ -123,7 +123,7 @@ OPENERS = {"zip": _unpack_zip, "tar": _unpack_tar}
 
 def _write_all(members: list[Member], file: Path, target: Path, source: Path | str, sample: int | None) -> None:
     """Check everything that the archive says of itself, then write, counting what really comes."""
-    allowed = _allowed(file)
+    allowed = allowed_size(file)
     _refuse_bomb(source, len(members), sum(member.size for member in members), allowed)
     paths = safe_paths(source, [member.name for member in members])
     refuse_members("are neither files nor folders", source, [member.name for member in members if not member.plain])
@@ -152,7 +152,8 @@ def _sampled(paths: list[PurePosixPath], sample: int | None) -> set[PurePosixPat
     return {*spread, *(path for path in paths if path.name.lower().endswith(TEXTS))}
 
 
-def _allowed(file: Path) -> int:
+def allowed_size(file: Path) -> int:
+    """How many bytes an archive may unpack to."""
     return max(FLOOR, RATIO * file.stat().st_size)
 
 
@@ -180,10 +181,10 @@ def refuse_overfull(source: Path | str, size: int, folder: Path) -> None:
 def safe_paths(source: Path | str, names: Sequence[str]) -> list[PurePosixPath]:
     """The relative path of each file. Errors: DataError if any would leave the folder or overwrite another."""
     refuse_members(
-        "have names that are not UTF-8", source, [_printable(name) for name in names if _printable(name) != name]
+        "have names that are not UTF-8", source, [printable(name) for name in names if printable(name) != name]
     )
     paths = [PurePosixPath(name.replace("\\", "/")) for name in names]
-    refuse_members("would be written outside the study", source, [str(path) for path in paths if _escapes(path)])
+    refuse_members("would be written outside the study", source, [str(path) for path in paths if escapes(path)])
     _refuse_collisions(source, [path for path in paths if not is_hidden(path)])
     return paths
 
@@ -200,11 +201,13 @@ def refuse_members(what: str, source: Path | str, members: Sequence[str]) -> Non
         raise DataError(f"data.source: {source} is refused, since members of it {what}:", [*members[:MAX_NAMED], *more])
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
+    """The name, with escapes for what is not UTF-8."""
     return name.encode(errors="backslashreplace").decode()
 
 
-def _escapes(path: PurePosixPath) -> bool:
+def escapes(path: PurePosixPath) -> bool:
+    """Return whether the path leads out of the folder that it is below."""
     return not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
 
 
