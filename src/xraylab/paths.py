@@ -214,6 +214,11 @@ class Paths:
         return self.reports / "index.html"
 
     @property
+    def gallery(self) -> Path:
+        """Every test image, in a page of its own."""
+        return self.reports / "gallery"
+
+    @property
     def plots(self) -> Path:
         return self.root / "reports/plots"
 

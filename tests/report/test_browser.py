@@ -59,7 +59,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _made_hostile(given: Params, paths: Paths) -> Params:
     """Rename TB and every test image; params.yaml itself would refuse such a class."""
     table = {"TB": HOSTILE, "/test": f"/{HOSTILE}"}
-    places = [paths.index, paths.audit, paths.cache / "rows.csv", paths.split, paths.evaluation]
+    places = [paths.index, paths.audit, paths.cache / "rows.csv", paths.split, paths.evaluation, paths.predictions]
     found = [file for place in places for file in ([place] if place.is_file() else place.rglob("*"))]
     for file in found:
         if file.suffix in {".csv", ".json"}:

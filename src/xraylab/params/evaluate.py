@@ -92,6 +92,7 @@ class Explain(Section):
     occlusion_patch: Annotated[float, Field(gt=0, le=1)]
     occlusion_stride: Annotated[float, Field(gt=0, le=1)]
     masked_images: Annotated[int, Field(ge=2)]
+    overlays: NonNegativeInt | Literal["all"]
     feature_maps: PositiveInt
     centre: Annotated[float, Field(gt=0, lt=1)]
     shortcut_ratio: Annotated[float, Field(gt=0, le=1)]

@@ -83,12 +83,12 @@ class RenderedSection(NamedTuple):
 def render_sections(data: Artefacts) -> dict[str, RenderedSection]:
     """The sections that the study has something for, by id."""
     names = Names.of(list(data.index["id"]), data.params.report.hide_names)
-    environment, common = _environment(names), _common(data, names)
+    templates, common = environment(names), _common(data, names)
     sections, every = {}, MULTI_LABEL if data.summary.multi else SECTIONS
     for name, (heading, of_section) in every.items():
         values = of_section(data)
         if values is not None:
-            html = environment.get_template(f"{name}.html.j2").render(common, **values)
+            html = templates.get_template(f"{name}.html.j2").render(common, **values)
             sections[name] = RenderedSection(heading, values, Markup(html))  # noqa: S704 - escaped
     return sections
 
@@ -99,14 +99,14 @@ def render(data: Artefacts) -> str:
     The page's own policy lets it load nothing and run nothing but its one script, which sorts tables.
     """
     names = Names.of(list(data.index["id"]), data.params.report.hide_names)
-    environment, common, sections = _environment(names), _common(data, names), render_sections(data)
+    templates, common, sections = environment(names), _common(data, names), render_sections(data)
     script = packed("xraylab.report").joinpath("templates/sort.js").read_text(encoding="utf-8")
-    return environment.get_template("page.html.j2").render(
+    return templates.get_template("page.html.j2").render(
         common,
         sections={name: each.html for name, each in sections.items()},
         headings={name: each.heading for name, each in sections.items()},
         script=Markup(script),  # noqa: S704 - our own file
-        script_hash=_hash(script),
+        script_hash=script_hash(script),
         shortcut_opening=summary.OPENING,
         shortcut=summary.shortcut_warning(data.audit, data.explained),
         seen_opening=seen.OPENING,
@@ -138,8 +138,9 @@ def _common(data: Artefacts, names: Names) -> Tree:
     }
 
 
-def _environment(names: Names) -> Environment:
-    environment = Environment(
+def environment(names: Names) -> Environment:
+    """Templates that escape everything, with the filters of numbers, metrics and names."""
+    templates = Environment(
         loader=PackageLoader("xraylab.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -149,8 +150,8 @@ def _environment(names: Names) -> Environment:
     )
     numbers = (text.percent, text.decimal, text.grouped, text.duration, text.listed, text.plural, text.p_value)
     metrics = (text.minus, text.signed, text.title, text.metric_name, text.unit, text.interval)
-    environment.filters.update({function.__name__: function for function in (*numbers, *metrics)})
-    environment.filters.update(
+    templates.filters.update({function.__name__: function for function in (*numbers, *metrics)})
+    templates.filters.update(
         zip=zip,
         metric=text.format_metric,
         colour=charts.css_colour,
@@ -160,7 +161,7 @@ def _environment(names: Names) -> Environment:
         split_name=text.SPLIT_NAMES.__getitem__,
         code=_code,
     )
-    return environment
+    return templates
 
 
 def _code(sentence: str) -> Markup:
@@ -168,6 +169,6 @@ def _code(sentence: str) -> Markup:
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(sentence))))  # noqa: S704 - escaped
 
 
-def _hash(script: str) -> str:
+def script_hash(script: str) -> str:
     """As a content security policy names it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")

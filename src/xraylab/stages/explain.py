@@ -5,7 +5,7 @@ from typing import Any
 
 from xraylab import files, tables
 from xraylab.data.prepare import Preparation
-from xraylab.explain import feature_maps, gallery, localization, probes, saliency
+from xraylab.explain import feature_maps, gallery, gallery_maps, localization, probes, saliency
 from xraylab.explain.target import Target
 from xraylab.model import hardware
 from xraylab.params.config import Params
@@ -54,6 +54,7 @@ def _explained(
     methods = saliency.methods(cfg.methods, target.size, *shares, target.hardware, several)
     facts = {"experiment": target.name, "repeat": repeat, "epoch": target.record["best_epoch"]}
     pictures = gallery.write(target, methods, cfg.images, masks, folder)
+    pictures["maps"] = gallery_maps.write(target, cfg.overlays, folder)
     if target.findings is None:
         masked = {name: mask for each in masks.values() for name, mask in each.items()}
         return {

@@ -11,6 +11,7 @@ from xraylab.params.images import BATCHWISE
 from xraylab.paths import Paths
 from xraylab.report import artefacts, dvc_plots, page, seen, study_facts, summary
 from xraylab.report.artefacts import Artefacts
+from xraylab.report.gallery import page as gallery
 from xraylab.report.records import Spread, Tree
 from xraylab.studies import comparison, presets
 
@@ -27,6 +28,8 @@ def run(params: Params, paths: Paths) -> None:
             files.write_text(text, folder / f"{experiment}.md")
     with files.replacing_folder(paths.plots) as folder:
         dvc_plots.write(folder, paths.evaluation, data.summary, data.test_shares)
+    with files.replacing_folder(paths.gallery) as folder:
+        gallery.write(data, folder)
     files.write_text(html, paths.report)
     if shortcut := summary.shortcut_warning(data.audit, data.explained):
         print(f"warning: {summary.OPENING} {shortcut}")
