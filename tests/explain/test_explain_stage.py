@@ -4,6 +4,7 @@ import contextlib
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import finished_study
 import numpy as np
 import pytest
@@ -16,8 +17,9 @@ from xraylab.data import prepare
 from xraylab.data.prepare import Preparation
 from xraylab.demo import radiograph
 from xraylab.errors import DataError, ParamsError
-from xraylab.explain import localization
+from xraylab.explain import gallery_maps, localization, saliency
 from xraylab.explain.localization import Mask
+from xraylab.explain.target import Target
 from xraylab.model import weights
 from xraylab.paths import Paths
 from xraylab.predict.checkpoints import TrainedModel
@@ -71,6 +73,41 @@ def explained(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     with (paths.root / "log").open("w") as log, contextlib.redirect_stdout(log):
         explain.run(given, paths)
     return given, paths
+
+
+def test_the_gallery_has_maps_of_all_test_images_the_greatest_loss_first(explained: Loaded) -> None:
+    given, paths = explained
+    for record in files.read_json(paths.explanation / "summary.json")["experiments"]:
+        target = Target.load(paths, record["experiment"], 0, 1, print)
+        table = tables.read(paths.explanation / f"{record['maps']['name']}.csv")
+        maps = np.load(paths.explanation / f"{record['maps']['name']}.npy")
+        p = target.predictions.set_index("id").loc[table["id"], [f"p_{label}" for label in given.data.classes]]
+        assert len(table) == len(target.predictions) == record["maps"]["images"]
+        assert list(table["evidence"]) == [given.data.classes[number] for number in p.to_numpy(float).argmax(axis=1)]
+        of_actual = p.to_numpy(float)[
+            range(len(p)), [given.data.classes.index(name.split("/")[0]) for name in table["id"]]
+        ]
+        assert (np.diff(of_actual) >= 0).all()
+        methods = saliency.methods(["grad-cam"], target.size, 1, 1, target.hardware)
+        at = int(maps.any(axis=(1, 2)).argmax())  # random weights may have no evidence for an image's class
+        one = target.saliency(methods, [table["id"][at]], [table["evidence"][at]])["grad-cam"][0]
+        enlarged = cv2.resize(one, (32, 32), interpolation=cv2.INTER_AREA)
+        assert maps[at] == pytest.approx(np.round(255 * enlarged / max(enlarged.max(), 1e-9)), abs=1)
+
+
+@pytest.mark.parametrize(("count", "images"), [(3, 3), (0, None)])
+def test_the_gallery_has_maps_of_as_many_images_as_params_say(
+    explained: Loaded, count: int, images: int | None, tmp_path: Path
+) -> None:
+    target = Target.load(explained[1], "baseline", 0, 1, print)
+    record = gallery_maps.write(target, count, tmp_path)
+    assert (record and record["images"]) == images
+    assert len(list(tmp_path.rglob("maps.*"))) == (2 if images else 0)
+
+
+def test_a_map_without_saliency_stays_zero() -> None:
+    maps = np.stack([np.zeros((64, 64)), np.full((64, 64), 0.5)]).astype(np.float32)
+    assert gallery_maps.coarse(maps).reshape(2, -1).max(axis=1).tolist() == [0, 255]
 
 
 def test_the_top_two_are_explained_with_every_picture_that_is_named(explained: Loaded) -> None:
