@@ -1,5 +1,6 @@
 """The command line answers, and a user's mistake is no traceback."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -218,3 +219,42 @@ def test_a_wrong_audit_is_an_error_without_a_traceback(
 def test_flags_of_a_cluster_are_refused_without_one(flag: str, tmp_path: Path, run: Run) -> None:
     code, _, err = run(small.study(tmp_path), "repro", flag)
     assert (code, f"{flag.partition('=')[0]} is for a cluster: add --on slurm or --on ray" in err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left", "raw"),
+            "raw: No space left: free some room there",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "models"),
+            "models: Permission denied: change its",
+        ),
+        (OSError("1000 requested and 262 written"), "1000 requested and 262 written"),
+        (MemoryError("Unable to allocate 9 GiB"), "memory ran out: Unable to allocate 9 GiB: close other programs"),
+        (EOFError(), "a file ends early"),
+        (RecursionError("maximum recursion depth exceeded"), "a file is nested too deeply"),
+    ],
+)
+def test_a_failure_of_the_system_is_a_sentence(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("xraylab.paths.Paths.here", fail)
+    status, _, said = run(tmp_path, "evaluate")
+    assert (status, said.startswith(f"error: {message}")) == (1, True)
+    monkeypatch.setenv("XRAYLAB_TRACEBACK", "1")
+    monkeypatch.setattr(sys, "argv", ["xraylab", "evaluate"])
+    with pytest.raises((type(error), SystemExit)):
+        cli.main()
+
+
+def test_a_fault_of_ours_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xraylab.paths.Paths.here", lambda: {}["no such key"])
+    monkeypatch.setattr(sys, "argv", ["xraylab", "evaluate"])
+    with pytest.raises(KeyError):
+        cli.main()

@@ -1,12 +1,15 @@
 """Files are written whole or not at all."""
 
+import errno
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from xraylab import files, tables
-from xraylab.errors import DataError, MissingError
+from xraylab.errors import DataError, DiskError, MissingError
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -84,6 +87,35 @@ def test_what_is_large_is_announced_and_needs_room(tmp_path: Path, capsys: pytes
     files.require_room(tmp_path, 2_500_000, "the cache of 9 images")
     assert capsys.readouterr().out == "the cache of 9 images takes 2 MB\n"
     with pytest.raises(
-        DataError, match=r"the cache of 9 images needs 1000000000.00 GB, and .* GB free: make room there"
+        DiskError, match=r"the cache of 9 images needs 1000000000.00 GB, and .* GB free: make room there"
     ):
         files.require_room(tmp_path, 10**18, "the cache of 9 images")
+
+
+def test_a_full_disk_is_named_with_the_file_that_did_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the writer says something else, as torch's does."""
+    target = tmp_path / "state.pt"
+    target.write_text("as it was")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    with pytest.raises(DiskError, match=rf"^no room is left on the disk to write {target}: "), files.replacing(target):
+        raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 576 vs 534")
+    assert target.read_text() == "as it was"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_write_that_fails_names_its_file_and_other_errors_stay(tmp_path: Path) -> None:
+    with pytest.raises(DiskError, match=rf"^{tmp_path / 'a'} cannot be written: Input/output error$"):  # noqa: SIM117
+        with files.replacing_folder(tmp_path / "a"):
+            raise OSError(errno.EIO, "Input/output error")
+    with pytest.raises(FileNotFoundError, match=r"b\.png"), files.replacing(tmp_path / "a"):
+        (tmp_path / "b.png").read_bytes()
+    with pytest.raises(RuntimeError, match="of ours"), files.replacing(tmp_path / "a"):
+        raise RuntimeError("of ours")
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    files.require_writable(tmp_path / "models/baseline")
+    assert list((tmp_path / "models/baseline").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DiskError, match=rf"^{tmp_path / 'file' / 'models'} cannot be written \(Not a directory\)"):
+        files.require_writable(tmp_path / "file/models")

@@ -43,6 +43,10 @@ class WeightsError(XraylabError):
     """Pretrained or kept weights are absent, damaged or of another network."""
 
 
+class DiskError(XraylabError):
+    """A disk is full, or a file or folder cannot be written."""
+
+
 class TrainingError(XraylabError):
     """A training run cannot start or cannot go on."""
 

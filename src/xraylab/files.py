@@ -16,9 +16,10 @@ from typing import IO, Any, TypeVar
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from xraylab.errors import DataError, MissingError
+from xraylab.errors import DataError, DiskError, MissingError, XraylabError
 
 T = TypeVar("T")
+FULL = 1 << 16  # bytes: with less left a disk is full
 
 
 @contextmanager
@@ -29,9 +30,10 @@ def replacing(path: Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        with temporary.open("r+b") as written:  # Windows flushes only what is open for writing
-            os.fsync(written.fileno())
+        with _naming(path):
+            yield temporary
+            with temporary.open("r+b") as written:  # Windows flushes only what is open for writing
+                os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:
@@ -44,12 +46,43 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
-        yield temporary
+        with _naming(path):
+            yield temporary
         temporary.chmod(0o777 & ~_umask())
         shutil.rmtree(path, ignore_errors=True)
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say which file could not be written: most writers name none, and torch's says nothing of a full disk."""
+    try:
+        yield
+    except XraylabError:
+        raise
+    except Exception as error:
+        if shutil.disk_usage(path.parent).free < FULL:
+            raise DiskError(
+                f"no room is left on the disk to write {path}: free some and run this again; nothing half-written stays"
+            ) from error
+        if isinstance(error, OSError) and error.filename is None:
+            raise DiskError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise
+
+
+def require_writable(folder: Path) -> None:
+    """Errors: DiskError where no file can be written in the folder, which is made where it is absent."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DiskError(
+            f"{folder} cannot be written ({error.strerror or error}): change its permissions or owner, or move what "
+            "stands there"
+        ) from None
 
 
 def link(source: Path, target: Path) -> None:
@@ -77,11 +110,16 @@ def _umask() -> int:
 
 
 def require_room(folder: Path, size: int, what: str) -> None:
-    """Say how large `what` will be. Errors: DataError where the disk of `folder` has no room for `size` bytes."""
+    """Say how large `what` will be. Errors: as `refuse_full`."""
+    refuse_full(folder, size, what)
+    print(f"{what} takes {size / 1e6:,.0f} MB")  # noqa: T201 - before the wait that it announces
+
+
+def refuse_full(folder: Path, size: int, what: str) -> None:
+    """Errors: DiskError where the disk of `folder` has no room for the `size` bytes of `what`."""
     free = shutil.disk_usage(folder).free
     if size > free:
-        raise DataError(f"{what} needs {size / 1e9:.2f} GB, and {folder} has {free / 1e9:.2f} GB free: make room there")
-    print(f"{what} takes {size / 1e6:,.0f} MB")  # noqa: T201 - before the wait that it announces
+        raise DiskError(f"{what} needs {size / 1e9:.2f} GB, and {folder} has {free / 1e9:.2f} GB free: make room there")
 
 
 def write_text(text: str, path: Path) -> None:

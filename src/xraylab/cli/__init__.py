@@ -6,14 +6,30 @@ A command imports the libraries that it needs when it runs, so that `--help` ans
 import sys
 import warnings
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from xraylab.cli import models, results, running, serving, shards, sharing, stages, start, weights
+from xraylab.cli import failures, models, results, running, serving, shards, sharing, stages, start, weights
 from xraylab.errors import XraylabError
 
+
+class Commands(TyperGroup):
+    """The commands, whose failures for reasons of the system are sentences."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; click itself would call the end of a damaged file an abort."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if reason := failures.describe(error):
+                raise XraylabError(reason) from error
+            raise
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Rapid, honest and versioned experiments with X-ray classifiers. "

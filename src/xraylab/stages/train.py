@@ -42,6 +42,7 @@ def train(params: Params, paths: Paths, experiment: str, repeat: int) -> None:
         return
     with locked(state.folder):
         state.refuse_other_devices()
+        outputs.require_room(learn, cfg, state)
         fit(learn, cfg, state)
         outputs.write(learn, cfg, state)
         shutil.rmtree(state.folder)

@@ -6,15 +6,34 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import nn
 
 from xraylab import files, plugins, tables
 from xraylab.model import create, weights
 from xraylab.train import lr_find
+from xraylab.train.generations import KEPT
 from xraylab.train.learner import XrayLearner
 from xraylab.train.run import TrainingRun
 from xraylab.train.state import LR_CURVE, TrainingState
 
 DECIMALS = 6  # of the metric that DVC shows
+
+
+def require_room(learn: XrayLearner, run: TrainingRun, state: TrainingState) -> None:
+    """Refuse before training what could not be written in the end; sizes are lower bounds, without the optimizer's.
+
+    Errors: DiskError.
+    """
+    folder, start = run.paths.model(run.experiment, run.repeat).parent, learn.starting_model
+    files.require_writable(folder)
+    # of each generation the weights to resume from and those that are scored; in the end those of best and last
+    files.refuse_full(state.folder, KEPT * 2 * _size(start.trainable), f"the state of {run.name}")
+    files.refuse_full(folder, 2 * _size(start.model), f"models/{run.name}")
+
+
+def _size(module: nn.Module) -> int:
+    """Bytes of its parameters and buffers."""
+    return sum(each.nbytes for each in module.state_dict().values())
 
 
 def write(learn: XrayLearner, run: TrainingRun, state: TrainingState) -> None:
