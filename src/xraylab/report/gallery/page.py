@@ -70,7 +70,7 @@ def _pictures(radiographs: Radiographs, ids: list[str], overlays: dict[str, Over
 def _write_pictures(radiographs: Radiographs, ids: list[str], overlays: dict[str, Overlays], folder: Path) -> None:
     """images/<number>.webp, and overlays/<experiment>/<number>.webp with the same number."""
     number_of = {name: number for number, name in enumerate(ids)}
-    (folder / "images").mkdir()
+    (folder / "images").mkdir(parents=True)
     for number, picture in enumerate(thumbnails.encoded(radiographs, ids, SIDE)):
         (folder / f"images/{number}.webp").write_bytes(picture)
     for experiment, each in overlays.items():
