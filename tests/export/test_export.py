@@ -1,6 +1,7 @@
 """An exported file gives the classifier's probabilities without xraylab, or is not written."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,21 +10,24 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import pandas as pd
 import pytest
 import small
 import torch
 from conftest import Loaded
+from sklearn.metrics import roc_auc_score
 
 from xraylab import files, shards
 from xraylab.data import augment
 from xraylab.errors import DataError, MissingError
-from xraylab.export import command, graph, metadata, onnx_file, parity, pt2_file, samples
+from xraylab.export import command, graph, int8, metadata, onnx_file, parity, pt2_file, samples
 from xraylab.export.graph import ClassifierGraph
+from xraylab.export.samples import Samples
 from xraylab.inference.classifier import Classifier
 from xraylab.inference.thresholds import OperatingPoint, Thresholds
 from xraylab.predict import classifiers
 
-POINTS = Thresholds([OperatingPoint("b", "Youden", 0.4)], temperature=1.7)
+POINTS = Thresholds([OperatingPoint("TB", "Youden", 0.4)], temperature=1.7)
 PER_FINDING = Thresholds(temperatures={"a": 0.5, "b": 1.0, "c": 3.0})
 IMAGES = files.read_yaml(small.REPOSITORY / "params.yaml")["images"]
 RANDOM = np.random.default_rng(0)
@@ -44,9 +48,10 @@ class Pooled(torch.nn.Module):
 def classifier(
     size: int, img_size: int, channels: int = 1, thresholds: Thresholds = POINTS, task: str = "single-label"
 ) -> Classifier:
-    classes = ["a", "b", "c"] if task == "multi-label" else ["a", "b"]
+    classes = ["a", "b", "c"] if task == "multi-label" else ["Healthy", "TB"]
     record = {
-        "classes": classes, "positive": "b", "task": task, "arch": "pooled", "channels": channels, "img_size": img_size,
+        "classes": classes, "positive": "TB", "task": task, "arch": "pooled", "channels": channels,
+        "img_size": img_size,
         "normalise": {"mean": [0.485, 0.456, 0.406][:channels], "std": [0.229, 0.224, 0.225][:channels]},
         "images": IMAGES | {"size": size}, "multiply_adds": 1, "hardware": {"precision": "bfloat16"},
     }  # fmt: skip
@@ -149,7 +154,7 @@ def test_a_pt2_file_needs_torch_alone(export: Export, tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     classes, p = json.loads(done.stdout)
-    assert classes == ["a", "b"]
+    assert classes == ["Healthy", "TB"]
     films = (np.arange(3 * 32 * 32) % 251).reshape(3, 32, 32).astype(np.uint8)
     assert np.array(p) == pytest.approx(classifier(32, 32).predict_proba(films), abs=1e-5)
 
@@ -174,7 +179,7 @@ def test_the_runtimes_calibration_is_checked_too() -> None:
 
 def test_a_network_that_gives_no_number_is_refused() -> None:
     one = classifier(16, 16, thresholds=Thresholds())
-    every = command.Samples(images(3, 16), "3 films", None)
+    every = Samples(images(3, 16), "3 films", None)
     with pytest.raises(DataError, match="differ by up to nan on 3 films"):
         parity.check(lambda part: [np.full((len(part), 2), np.nan)], one, every, "a runtime")
 
@@ -182,7 +187,7 @@ def test_a_network_that_gives_no_number_is_refused() -> None:
 def test_metadata_says_how_to_prepare_and_to_decide() -> None:
     said = metadata.of(classifier(64, 32, 3))
     assert all(isinstance(text, str) for text in said.values())
-    assert json.loads(said["operating_points"]) == [{"class": "b", "point": "Youden", "threshold": 0.4}]
+    assert json.loads(said["operating_points"]) == [{"class": "TB", "point": "Youden", "threshold": 0.4}]
     assert (json.loads(said["temperature"]), said["task"]) == (1.7, "single-label")
     assert json.loads(said["inside"]) == {
         "img_size": 32, "channels": 3, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
@@ -211,3 +216,61 @@ def test_generated_radiographs_stand_in_where_there_is_no_study() -> None:
     assert (films.images.shape, films.images.dtype, films.what) == ((16, 32, 32), np.uint8, "16 generated radiographs")
     assert films.images.std(axis=(1, 2)).min() > 20
     assert len({image.tobytes() for image in films.images}) == 16
+
+
+def test_int8_is_measured_beside_float32(export: Export, trained: Loaded, tmp_path: Path) -> None:
+    target = tmp_path / "model.onnx"
+    checked, valid, test, speed, written = (line for line in export("onnx", target, True) if "warning" not in line)
+    assert checked.endswith("(0.0001 is allowed), before quantization")
+    assert re.match(r"\d+ validation images: AUROC 0\.\d{4} in float32, 0\.\d{4} in int8 \([+-]0\.\d{4}\); prob", valid)
+    assert test.startswith("6 test images: AUROC 0.")
+    assert re.match(r"\d+\.\d\d ms an image in float32, .* times as fast \(medians of 9 alternating rounds", speed)
+    assert re.match(rf"{target}: int8 \(static, calibrated on \d+ training images\), opset 20, ", written)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    pixels, _ = shards.load(trained[1].cache)
+    session = onnxruntime.InferenceSession(target)
+    p, exact = session.run(None, {"images": pixels[:7]})[0], classifier(32, 32).predict_proba(pixels[:7])
+    assert 0 < np.abs(p - exact).max() < 0.05
+    assert {node.op_type for node in onnx.load(target).graph.node} >= {"QuantizeLinear", "DequantizeLinear"}
+    said = session.get_modelmeta().custom_metadata_map
+    assert said == metadata.of(classifier(32, 32)) | {"precision": '"int8"', "quantization": said["quantization"]}
+
+
+def test_auroc_of_a_quantized_file_is_scikit_learns() -> None:
+    one, p = classifier(16, 16), RANDOM.uniform(size=(9, 2))
+    rows = pd.DataFrame({"label": np.array(["Healthy", "TB"])[[0, 1, 0, 1, 0, 1, 1, 1, 0]]})
+    assert int8.auroc(one, Samples(images(9, 16), "", rows), p) == pytest.approx(
+        roc_auc_score(rows["label"] == "TB", p[:, 1])
+    )
+    assert int8.auroc(one, Samples(images(2, 16), "", rows[:1]), p[:1]) is None
+    findings = classifier(16, 16, task="multi-label")
+    labels, q = RANDOM.integers(0, 2, (9, 3)), RANDOM.uniform(size=(9, 3))
+    table = pd.DataFrame(labels, columns=["y_a", "y_b", "y_c"])
+    assert int8.auroc(findings, Samples(images(9, 16), "", table), q) == pytest.approx(roc_auc_score(labels, q))
+
+
+def test_a_loss_of_auroc_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = pd.DataFrame({"label": ["Healthy", "TB"] * 2})
+    outputs = {"exact": [0.1, 0.9, 0.2, 0.8], "int8": [0.1, 0.9, 0.85, 0.8]}
+    monkeypatch.setattr(
+        onnx_file, "runner", lambda path: lambda films: [np.array([[1 - p, p] for p in outputs[path]])[: len(films)]]
+    )
+    monkeypatch.setattr(parity, "BATCHES", (4, 7))
+    lines = list(int8.measure("exact", "int8", classifier(16, 16), [Samples(images(4, 16), "4 films", rows)]))
+    assert lines[0] == (
+        "4 films: AUROC 1.0000 in float32, 0.7500 in int8 (-0.2500); probabilities change by up to 0.650"
+    )
+    assert lines[2] == "warning: int8 loses 0.250 of AUROC: prefer the file in float32, without --int8"
+
+
+@pytest.mark.parametrize(
+    ("source", "to", "message"),
+    [
+        ("baseline", "pt2", "--int8 quantizes ONNX files: use --to onnx"),
+        ("a.zip", "onnx", "--int8 needs training images, which a.zip does not hold: name the run, in its study"),
+    ],
+)
+def test_int8_is_refused_where_it_cannot_be(source: str, to: str, message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        list(command.run(source, to, None, True))
+    assert str(caught.value) == message

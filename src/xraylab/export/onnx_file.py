@@ -40,8 +40,8 @@ def newest_opset() -> int:
     return OLDEST_OPSET
 
 
-def write(graph: ClassifierGraph, size: int, metadata: Metadata, target: Path) -> str:
-    """Export the graph with a dynamic batch, and say in which opset.
+def write(graph: ClassifierGraph, size: int, metadata: Metadata, target: Path, opset: int | None = None) -> str:
+    """Export the graph with a dynamic batch, and say in which opset: the newest by default.
 
     Errors: DataError where the network is too large for one file or cannot be exported.
     """
@@ -50,7 +50,7 @@ def write(graph: ClassifierGraph, size: int, metadata: Metadata, target: Path) -
     weights = sum(p.numel() * p.element_size() for p in graph.parameters())
     if weights > MOST_BYTES:
         raise DataError(f"the weights take {weights / 1e9:.1f} GB, and an ONNX file holds 2 GB: use --to pt2")
-    opset = newest_opset()
+    opset = opset or newest_opset()
     model = _export(graph, size, opset)
     if (actual := _opset(model)) != opset:
         raise DataError(

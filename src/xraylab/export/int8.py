@@ -1,0 +1,148 @@
+"""Quantization of ONNX files to int8 by onnxruntime, with what it costs in AUROC and gains in speed.
+
+Convolutional networks are quantized statically, with ranges from training images; those with attention dynamically
+(https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html).
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from xraylab import targets
+from xraylab.data.pixels import Gray
+from xraylab.evaluate import macro, metrics
+from xraylab.export import onnx_file, parity
+from xraylab.export.graph import INPUT
+from xraylab.export.parity import Run
+from xraylab.export.quiet import quiet
+from xraylab.export.samples import Samples
+from xraylab.inference.classifier import Classifier
+from xraylab.inference.thresholds import Floats
+
+OPSET = 20
+"""onnxruntime's quantizer writes files of newer ones that it cannot read, or that are not faster."""
+N_CALIBRATED, N_MEASURED = 128, 1000
+BATCH, ROUNDS = 8, 9
+WEAK = 0.01
+"""A loss of AUROC that is worth a warning."""
+PRODUCTS = ["MatMul", "Gemm"]
+
+
+@dataclass
+class Batches:
+    """Training images as the quantizer asks for them."""
+
+    images: Gray
+    start: int = 0
+
+    def get_next(self) -> dict[str, Gray] | None:
+        """The next batch; None after the last."""
+        part = self.images[self.start : self.start + BATCH]
+        self.start += BATCH
+        return {INPUT: part} if len(part) else None
+
+
+def write(source: Path, target: Path, training: Samples) -> str:
+    """Quantize the network in a file of opset `OPSET`, but not its preprocessing; say how."""
+    import onnx  # noqa: PLC0415 - of the extra, as in onnx_file
+    from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static  # noqa: PLC0415
+    from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415
+
+    fused = source.with_suffix(".fused")
+    options: dict[str, Any] = {"per_channel": True, "weight_type": QuantType.QInt8}
+    try:
+        with quiet():
+            quant_pre_process(str(source), str(fused), skip_symbolic_shape=True)
+            model = onnx.load(fused)
+            del model.graph.value_info[:]  # shapes that the quantizer would contradict
+            options["nodes_to_exclude"] = _preprocessing(model)
+            if dynamic := _has_attention(model):
+                quantize_dynamic(model, target, PRODUCTS, **options)
+            else:
+                operators = ["Conv", *PRODUCTS]
+                batches: Any = Batches(training.images)
+                quantize_static(model, target, batches, op_types_to_quantize=operators,
+                                activation_type=QuantType.QUInt8, **options)  # fmt: skip
+    finally:
+        fused.unlink(missing_ok=True)
+    how = "dynamic: convolutions stay in float32" if dynamic else f"static, calibrated on {training.what}"
+    _describe(source, target, how)
+    return f"int8 ({how})"
+
+
+def measure(exact: Path, quantized: Path, classifier: Classifier, splits: list[Samples]) -> Iterator[str]:
+    """Lines that compare the two files: AUROC on each split, and speed."""
+    runs = [onnx_file.runner(path) for path in (exact, quantized)]
+    losses = []
+    for split in splits:
+        if not len(split):
+            continue
+        p, q = (parity.outputs(run, split.images)[0] for run in runs)
+        before, after = auroc(classifier, split, p), auroc(classifier, split, q)
+        change = f"; probabilities change by up to {np.abs(p - q).max():.3f}"
+        if before is None or after is None:
+            yield f"{split.what}: no AUROC, since a class has no images{change}"
+            continue
+        losses.append(before - after)
+        yield f"{split.what}: AUROC {before:.4f} in float32, {after:.4f} in int8 ({after - before:+.4f}){change}"
+    yield from _speed(runs, next(split.images for split in splits if len(split)))
+    if max(losses, default=0.0) > WEAK:
+        yield f"warning: int8 loses {max(losses):.3f} of AUROC: prefer the file in float32, without --int8"
+
+
+def auroc(classifier: Classifier, samples: Samples, p: Floats) -> float | None:
+    """The AUROC of the positive class, or the mean over classes or findings; None where a class has no images."""
+    rows, classes = samples.rows, classifier.classes
+    if classifier.multi_label:
+        labels = targets.values(rows, classes)
+        value = macro.scores(np.where(targets.known(labels), labels, np.nan), p)["auroc"]
+        return None if np.isnan(value) else value
+    actual = np.array([classes.index(label) for label in rows["label"]], np.int64)
+    positive = classifier.record["positive"]
+    return metrics.auroc(actual, p, classes.index(positive) if positive else None)
+
+
+def _speed(runs: list[Run], images: Gray) -> Iterator[str]:
+    """Compare medians of rounds that alternate, after one that does not count."""
+    batch, seconds = images[:16], np.empty((ROUNDS, 2))
+    for number in range(-1, ROUNDS):
+        for column, run in enumerate(runs):
+            started = time.perf_counter()
+            run(batch)
+            seconds[number, column] = time.perf_counter() - started
+    exact, quantized = np.median(seconds, axis=0) * 1000 / len(batch)
+    yield (
+        f"{exact:.2f} ms an image in float32, {quantized:.2f} in int8: {exact / quantized:.2f} times as fast (medians "
+        f"of {ROUNDS} alternating rounds of {len(batch)} images, onnxruntime, {torch.get_num_threads()} threads)"
+    )
+
+
+def _preprocessing(model: Any) -> list[str]:
+    """The nodes before the network's first convolution: resizing and normalisation keep their precision."""
+    operators = [node.op_type for node in model.graph.node]
+    first = operators.index("Conv") if "Conv" in operators else 0
+    return [node.name for node in list(model.graph.node)[:first]]
+
+
+def _has_attention(model: Any) -> bool:
+    """Whether there is a product of two activations."""
+    weights = {each.name for each in model.graph.initializer}
+    inside = [node for node in model.graph.node if node.op_type == "MatMul"]
+    return any(not weights.intersection(node.input) for node in inside)
+
+
+def _describe(source: Path, target: Path, how: str) -> None:
+    """Give the quantized file the exact one's metadata, with its precision."""
+    import onnx  # noqa: PLC0415 - as above
+
+    metadata = {each.key: each.value for each in onnx.load(source, load_external_data=False).metadata_props}
+    model = onnx.load(target)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {**metadata, "precision": json.dumps("int8"), "quantization": how})
+    onnx.save(model, str(target))
