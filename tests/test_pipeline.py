@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE, STDOUT
+from typing import Any
 
 import pytest
 import small
 from under_dvc import committed, dvc, environment, only, ran, succeed, wait_for
 
-from xraylab import files, tables, template
+from xraylab import files, running, tables, template
 from xraylab.params import config
 from xraylab.studies import watch
 
@@ -23,10 +25,32 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two experiments of the shipped study on the demo data, shrunk, run and committed; the tag is from before that."""
     study = committed(tmp_path_factory.mktemp("finished"), only("baseline", "dropout"))
     small.git(study, "tag", "begun")
-    output = succeed(study, "repro")
+    output, watched = _repro_watched(study)
     assert len(ran(output)) == len(set(ran(output))) == 8 + 2 + 2 + 3
+    (study / ".xraylab/watched.txt").write_text(watched, encoding="utf-8")
     small.commit(study)
     return study
+
+
+def _repro_watched(study: Path) -> tuple[str, str]:
+    """What `dvc repro` prints, and what `xraylab watch` prints that begins after it, once both have ended well."""
+    how: dict[str, Any] = {"cwd": study, "env": environment(), "text": True, "stdout": PIPE, "stderr": STDOUT}
+    with subprocess.Popen([sys.executable, "-m", "dvc", "repro"], **how) as repro:
+        wait_for(lambda: running.read(study / ".xraylab/running"))
+        with subprocess.Popen([sys.executable, "src", "watch"], **how) as watching:
+            output, watched = repro.communicate()[0], watching.communicate()[0]
+    assert (repro.returncode, watching.returncode) == (0, 0), output + watched
+    return output, watched
+
+
+@pytest.mark.slow
+def test_the_study_is_watched_from_another_terminal(finished: Path) -> None:
+    lines = (finished / ".xraylab/watched.txt").read_text(encoding="utf-8").splitlines()
+    assert lines[-1] == "the study is finished: 15 stages are up to date"
+    for run in ("baseline-0", "dropout-0"):
+        epoch = re.compile(rf"\[train@{run}\] epoch [12]/2, train_loss \d.\d{{4}}, valid_f1 \d.\d{{4}}")
+        assert any(epoch.fullmatch(line) for line in lines), lines
+    assert "[evaluate] finished" in lines
 
 
 @pytest.mark.slow

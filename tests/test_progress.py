@@ -120,10 +120,10 @@ def test_what_a_stage_prints_is_not_held_back(monkeypatch: pytest.MonkeyPatch, c
 
 
 def test_a_stage_is_announced_before_its_libraries_are_imported(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     events: list[object] = []
-    study = ("params", SimpleNamespace(has_code=True, code=Path("no/code")))
+    study = ("params", SimpleNamespace(has_code=True, code=Path("no/code"), running=tmp_path))
 
     def imported(name: str) -> SimpleNamespace:
         events.append((name, capsys.readouterr().err))

@@ -186,6 +186,11 @@ class Paths:
         return self.state / "predictions"
 
     @property
+    def running(self) -> Path:
+        """A file for each stage that runs now."""
+        return self.state / "running"
+
+    @property
     def reports(self) -> Path:
         return self.root / "reports"
 

@@ -43,11 +43,16 @@ class Pace:
     def per_second(self) -> float:
         return (self.completed - self.initial) / max(self.clock() - self.started, 1e-9)
 
-    def remaining(self) -> str:
-        """The time that the rest takes at the speed so far, such as 1:40."""
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at the speed so far; None where there is none yet, or no known end."""
         if self.total is None or self.completed == self.initial:
-            return "?"
-        return duration((self.total - self.completed) / self.per_second())
+            return None
+        return (self.total - self.completed) / self.per_second()
+
+    def remaining(self) -> str:
+        """The same as text, such as 1:40."""
+        seconds = self.seconds_left()
+        return "?" if seconds is None else duration(seconds)
 
 
 def duration(seconds: float) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import finished_study
 import pytest
+from dvc_render import ImageRenderer
 
 from xraylab import files
 from xraylab.paths import Paths
@@ -79,6 +80,12 @@ def test_what_a_class_is_called_is_text_and_nothing_is_loaded(tmp_path: Path) ->
         links = [value for each in elements for name, value in each.items() if name.endswith("href")]
         assert all(link.startswith(("#", "data:image/png;base64,")) for link in links)
     assert HOSTILE in texts((paths.plots / "confusion.svg").read_text(encoding="utf-8"))
+
+
+def test_dvc_takes_them_for_images_and_needs_no_template(tmp_path: Path) -> None:
+    drawn(tmp_path)
+    assert {path.suffix for path in Paths(tmp_path).plots.iterdir()} <= ImageRenderer.EXTENSIONS
+    assert files.read_yaml(Path(__file__).parents[2] / "dvc.yaml")["plots"] == ["reports/plots"]
 
 
 def test_pictures_are_the_same_bytes_each_time(pictures: dict[str, str], tmp_path: Path) -> None:

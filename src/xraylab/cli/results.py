@@ -46,6 +46,17 @@ def experiments(
 
 
 @app.command(rich_help_panel=PANEL)
+def watch() -> None:
+    """Follow the stages that run in this study, from another terminal; Ctrl-C ends the watching alone."""
+    from rich.console import Console
+
+    from xraylab.jobs import follow
+    from xraylab.paths import Paths
+
+    follow.run(Paths.here(), Console())
+
+
+@app.command(rich_help_panel=PANEL)
 def ensemble(
     runs: Annotated[
         list[str],

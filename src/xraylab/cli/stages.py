@@ -97,20 +97,21 @@ def _touch_params() -> None:
 
 
 def _announced(stage: str, *arguments: str | int, part: str | None) -> None:
-    from xraylab import code
+    from xraylab import code, running
 
     params, paths = read_study()
     code.check(stage, paths.code, in_repository=paths.has_code)
     run = "-".join(map(str, arguments)) or part or ""
     if "XRAYLAB_LAUNCHER" not in os.environ:  # of several processes for one training, the one that starts them says it
         progress.say(f"{stage} {run}".rstrip() + ": starting")
-    module = import_module(f"xraylab.stages.{stage}")
-    if part is None:
-        module.run(params, paths, *arguments)
-    else:
-        from xraylab import shards
+    with running.recorded(paths.running, f"{stage}@{run}" if run else stage):
+        module = import_module(f"xraylab.stages.{stage}")
+        if part is None:
+            module.run(params, paths, *arguments)
+        else:
+            from xraylab import shards
 
-        module.run_part(params, paths, shards.parse_part(part))
+            module.run_part(params, paths, shards.parse_part(part))
 
 
 def run_report(for_paper: bool, to: Path | None) -> None:

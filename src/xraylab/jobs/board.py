@@ -46,12 +46,12 @@ class Board:
         report = self.reports.get(name)
         node = job.node or (report.node if report else "")
         if report is None or job.state == State.PENDING:
-            return (name, _state(job), node if job.state != State.PENDING else "", "", _epoch(job.epoch, 0), "", "")
+            return (name, _state(job), node if job.state != State.PENDING else "", "", epoch_text(job.epoch, 0), "", "")
         doing = report.doing if job.state == State.RUNNING else _state(job)
         left = report.seconds_left if job.state == State.RUNNING else None
         return (
-            name, doing, node, report.device, _epoch(report.epoch, report.epochs),
-            _metric(report.metrics, self.monitors(name)), "" if left is None else f"{duration(left)} left",
+            name, doing, node, report.device, epoch_text(report.epoch, report.epochs),
+            metric_text(report.metrics, self.monitors(name)), "" if left is None else f"{duration(left)} left",
         )  # fmt: skip
 
     def picture(self) -> Group:
@@ -76,12 +76,14 @@ def _state(job: Submitted) -> str:
     return f"{job.state}{f' ({job.reason})' if waits else ''}{again}"
 
 
-def _epoch(epoch: int, epochs: int) -> str:
+def epoch_text(epoch: int, epochs: int) -> str:
+    """`epoch 2/5`: finished ones; empty where nothing is known."""
     if not epochs:
         return f"epoch {epoch}" if epoch else ""
     return f"epoch {epoch}/{epochs}"
 
 
-def _metric(metrics: dict[str, float], monitor: str | None) -> str:
+def metric_text(metrics: dict[str, float], monitor: str | None) -> str:
+    """The monitored metric, or else the last one; empty where there is none."""
     name = monitor if monitor in metrics else next(reversed(metrics), None)
     return "" if name is None else f"{name} {metrics[name]:.4f}"

@@ -13,7 +13,7 @@ from fastai.learner import AvgSmoothLoss, Metric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xraylab import progress
+from xraylab import progress, running
 from xraylab.errors import TrainingError
 from xraylab.evaluate import macro
 from xraylab.evaluate.confusion import accuracy, confusion_matrix, f1
@@ -232,6 +232,7 @@ class EpochBar(Callback):  # type: ignore[misc]
     def start(self, epochs_done: int) -> None:
         batches = len(self.dls.train)
         self.pace = progress.Pace(self.epochs * batches, epochs_done * batches, self.clock)
+        self.told = self.clock()
         self.display.start()
         self.task = self.display.add_task(self.title, total=self.pace.total, completed=self.pace.completed)
 
@@ -239,13 +240,22 @@ class EpochBar(Callback):  # type: ignore[misc]
         if self.training:
             self.pace.advance()
             self.display.advance(self.task)
+            self._tell_watchers({}, running.EVERY)
         if self.display.disable and self.pace.due():
             progress.say(self._so_far())
 
     def after_validate(self) -> None:
         line = epoch_line(self.title, self.epochs, self.history.rows[-1], self.monitor)
         self.display.console.print(line, highlight=False, soft_wrap=True)
+        self._tell_watchers({name: value for name, value in self.history.rows[-1].items() if "_" in name}, 0)
         self.pace.restart()
+
+    def _tell_watchers(self, metrics: dict[str, float], pause: float) -> None:
+        """Tell `xraylab watch`, not oftener than every `pause` seconds."""
+        now = self.clock()
+        if now - self.told >= pause:
+            self.told = now
+            running.epoch(len(self.history.rows), self.epochs, metrics, self.monitor, self.pace.seconds_left())
 
     def stop(self) -> None:
         self.display.stop()
