@@ -64,10 +64,13 @@ def run(study: Study | None, names: Sequence[str], paths: Sequence[str], output:
     """
     writers.check(output.table)
     inputs = image_files.find(paths)
-    members = ensemble.load(names, study, warn=output.submission is None)
+    return stream(ensemble.load(names, study, warn=output.submission is None), inputs, output)
+
+
+def stream(members: Ensemble, inputs: Sequence[Input], output: Output) -> Summary:
+    """`run` with classifiers that are loaded: images are decoded while the network computes, and rows are appended."""
     predictor = Predictor.at(members, output.point)
-    table = _table(members, output)
-    counts = _Counts()
+    table, counts = _table(members, output), _Counts()
     with ExitStack() as stack:
         extras = list(_extras(predictor, output, stack))
         write = stack.enter_context(writers.open_table(output.table))
