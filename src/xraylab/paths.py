@@ -169,6 +169,11 @@ class Paths:
         return self.run_metrics / experiment / f"{repeat}.json"
 
     @property
+    def bundles(self) -> Path:
+        """Runs as files for others: outside git and DVC."""
+        return self.root / "bundles"
+
+    @property
     def predictions(self) -> Path:
         return self.root / "predictions"
 

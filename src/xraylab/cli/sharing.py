@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from xraylab.cli import completion
-from xraylab.cli.common import print_lines
+from xraylab.cli.common import Run, print_lines
 
 app = typer.Typer()
 PANEL = "Share models"
@@ -21,7 +21,8 @@ def bundle(
         ),
     ] = None,
     to: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to write it; by default <experiment>-<repeat>.zip.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to write it; by default bundles/<experiment>-<repeat>.zip."),
     ] = None,
     training_hashes: Annotated[
         bool,
@@ -68,3 +69,43 @@ def export(
     from xraylab.export import command
 
     print_lines(command.run(source, to, output, int8))
+
+
+registry = typer.Typer(no_args_is_help=True)
+app.add_typer(registry, name="registry", rich_help_panel=PANEL, help="List, register or promote versions of models.")
+Version = Annotated[str | None, typer.Option(metavar="VERSION", help="Such as v3 or v3.1.")]
+
+
+@registry.command("list")
+def list_versions() -> None:
+    """List the registered versions, and the stages that they are in."""
+    from xraylab.paths import Paths
+    from xraylab.studies import model_registry
+
+    print_lines(model_registry.show(Paths.here().root))
+
+
+@registry.command()
+def register(
+    run: Run,
+    name: Annotated[str | None, typer.Option(help="Of the model; by default <experiment>-<repeat>.")] = None,
+    version: Version = None,
+) -> None:
+    """Make a run's bundle the next version of a model: tracked by DVC, named in dvc.yaml, committed and tagged."""
+    from xraylab.paths import Paths
+    from xraylab.studies import model_registry
+
+    print_lines(model_registry.register(Paths.here(), run, name, version))
+
+
+@registry.command()
+def promote(
+    model: Annotated[str, typer.Argument(metavar="NAME|RUN", help="A registered model, or the run that it is.")],
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="Such as production.")],
+    version: Version = None,
+) -> None:
+    """Put a version of a model, by default the newest, into a stage."""
+    from xraylab.paths import Paths
+    from xraylab.studies import model_registry
+
+    print_lines(model_registry.promote(Paths.here().root, model, stage, version))

@@ -73,21 +73,31 @@ def of_run(paths: Paths, name: str) -> ModelCard:
 
 
 def bundle(paths: Paths, name: str, target: Path | None = None, hashes: bool = False) -> Iterator[str]:
-    """Write a run's bundle to `target`, by default <experiment>-<repeat>.zip in the current folder.
+    """Write a run's bundle to `target`, by default bundles/<experiment>-<repeat>.zip of the study, and describe it.
 
-    `hashes`: with the perceptual hashes of the training images, by which copies of them are told.
+    `hashes` as for `write_bundle`.
     """
-    card = of_run(paths, name)
-    target = target or Path(bundles.file_name(card.name))
-    classifier = classifiers.of_run(paths, name, reference=True)
-    reference = classifier.reference if hashes or not classifier.reference else classifier.reference.without_hashes()
-    bundles.write(target, replace(classifier, card=card, reference=reference))
-    yield f"{target}: {card.name}, {target.stat().st_size / 1e6:.1f} MB, sha256 {files.sha256(target)}"
+    if target is None:
+        target = paths.bundles / bundles.file_name(checkpoints.find_run(paths, name).name)
+    card = write_bundle(paths, name, target, hashes)
+    shown = target.relative_to(paths.root) if target.is_relative_to(paths.root) else target
+    yield f"{shown}: {card.name}, {target.stat().st_size / 1e6:.1f} MB, sha256 {files.sha256(target)}"
     if card.selection.on_test:
         yield "warning: its epoch was selected on the test images, so its metrics are too optimistic; card.json says so"
     if not card.operating_points:
         yield "it has no operating points: the study has no validation images (split.valid_pct is 0)"
-    yield f'to use it: `xraylab predict-images {target} FOLDER`, or xraylab.load("{target}") in Python'
+    yield f'to use it: `xraylab predict-images {shown} FOLDER`, or xraylab.load("{shown}") in Python'
+
+
+def write_bundle(paths: Paths, name: str, target: Path, hashes: bool = False) -> ModelCard:
+    """Write a run's bundle, and return its card. Errors: as `of_run`.
+
+    `hashes`: with the perceptual hashes of the training images, by which copies of them are recognised.
+    """
+    card, classifier = of_run(paths, name), classifiers.of_run(paths, name, reference=True)
+    reference = classifier.reference if hashes or not classifier.reference else classifier.reference.without_hashes()
+    bundles.write(target, replace(classifier, card=card, reference=reference))
+    return card
 
 
 def check(path: Path) -> Iterator[str]:
