@@ -1,35 +1,46 @@
 """Models with versions: dvc.yaml keeps its form, versions are commits, and what others get is what was registered."""
 
+import contextlib
+import io
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import small
-import under_dvc
 from conftest import Loaded
+from dvc.api import artifacts_show
+from dvc.cli import main as dvc
+from dvc.repo import Repo
 from gto import api
 from ruamel.yaml import YAML
 
 from xraylab import files, template
+from xraylab.cli import app
 from xraylab.errors import DataError, MissingError
 from xraylab.paths import Paths
+from xraylab.stages import code
 from xraylab.studies import artifacts, model_registry
 from xraylab.studies.artifacts import Artifact
 
 DVC_YAML = small.REPOSITORY / "dvc.yaml"
 DOCS = (small.REPOSITORY / "docs/sharing.md").read_text(encoding="utf-8")
 TB = Artifact("tb", "registry/tb.zip", "resnet18 of baseline/0", ["single-label", "resnet18"], "baseline/0")
-IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@example.org")
 
 
 @pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A git repository with a committed study of two files."""
+def identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who commits."""
     for name in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{name}_NAME", "t")
         monkeypatch.setenv(f"GIT_{name}_EMAIL", "t@example.org")
+
+
+@pytest.fixture
+def repository(tmp_path: Path, identity: None) -> Path:
+    """A git repository with a committed study of two files."""
     (tmp_path / "dvc.yaml").write_bytes(DVC_YAML.read_bytes())
     (tmp_path / "dvc.lock").write_text("schema: '2.0'\n")
     small.commit(tmp_path)
@@ -75,7 +86,7 @@ def test_without_a_repository_a_lock_or_with_changes_nothing_is_registered(
     (repository / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     assert refusal(repository) == ("a version is a commit, without the changes in dvc.lock: git commit --all")
     small.git(repository, "rm", "--quiet", "--force", "dvc.lock")
-    small.git(repository, *IDENTITY, "commit", "--quiet", "--message", "no lock")
+    small.git(repository, "commit", "--quiet", "--message", "no lock")
     assert refusal(repository).endswith("none has dvc.lock: dvc repro && git add --all && git commit")
     assert not (repository / "registry").exists()
 
@@ -83,7 +94,7 @@ def test_without_a_repository_a_lock_or_with_changes_nothing_is_registered(
 def test_versions_are_listed_newest_first_with_their_stages(repository: Path) -> None:
     assert list(model_registry.show(repository)) == ["no model is registered yet: xraylab registry register RUN"]
     for number, run in ((9, "a/0"), (10, "b/1")):
-        small.git(repository, *IDENTITY, "commit", "--quiet", "--allow-empty", "--message", run)
+        small.git(repository, "commit", "--quiet", "--allow-empty", "--message", run)
         api.register(str(repository), "tb", "HEAD", f"v{number}.0.0", message=run)
     api.assign(str(repository), "tb", "production", "v9.0.0")
     rows = model_registry.versions(repository)
@@ -123,59 +134,69 @@ def commands(heading: str) -> list[str]:
     return re.findall(r"^    ((?:xraylab|dvc|git) .*)$", section, re.MULTILINE)
 
 
-def sh(folder: Path, command: str) -> str:
-    """What a command of the docs prints."""
-    done = subprocess.run(
-        command.split(), cwd=folder, env=under_dvc.environment(), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    return done.stdout + done.stderr
+def sh(command: str) -> str:
+    """What a command of the docs prints in the current folder, run in this process, where it starts at once."""
+    program, *arguments = shlex.split(command)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        if program == "git":
+            status = subprocess.run(["git", *arguments], check=False).returncode
+        elif program == "dvc":
+            status = dvc(arguments)
+        else:
+            status = app(arguments, standalone_mode=False) or 0
+    assert status == 0, command
+    return printed.getvalue()
 
 
 @pytest.mark.slow
-def test_the_way_of_the_docs_leads_from_a_study_to_the_model_in_production(finished: Loaded, tmp_path: Path) -> None:
+def test_the_way_of_the_docs_leads_from_a_study_to_the_model_in_production(
+    finished: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, identity: None
+) -> None:
     study, elsewhere, origin = tmp_path / "study", tmp_path / "elsewhere", tmp_path / "origin.git"
     shutil.copytree(finished[1].root, study)
     elsewhere.mkdir()
     subprocess.run(["git", "init", "--quiet", "--bare", str(origin)], check=True)
     small.git(study, "init", "--quiet")
     small.git(study, "remote", "add", "origin", str(origin))
-    sh(study, "python src code")
-    under_dvc.succeed(study, "commit", "--quiet", "--force")
+    code.run(finished[0], Paths(study))
+    monkeypatch.chdir(study)
+    sh("dvc commit --quiet --force")
     for command in commands("A bundle"):
-        assert "baseline/0" in sh(study, command)
-    setup, first, later, get = _parts(commands("Versions and stages"))
+        assert "baseline/0" in sh(command)
+    setup, (register, push, publish, promote, publish_stage), later, get = _parts(commands("Versions and stages"))
     for command in setup:
-        sh(study, command.replace("/srv/dvc", str(tmp_path / "storage")).replace('"The study"', "study"))
-    register, push, *rest = first
-    assert "tb v1.0.0 is baseline/0: the tag tb@v1.0.0 of the commit" in sh(study, register)
-    refused = subprocess.run(
-        rest[1].split(), cwd=study, env=under_dvc.environment(), capture_output=True, text=True, check=False
-    )
-    assert (refused.returncode, refused.stderr) == (
-        1,
-        "error: tb v1.0.0 is not on the DVC remote, so nobody could get it: dvc push registry/tb.zip.dvc\n",
-    )
-    for command in (push, *rest):
-        sh(study, command)
-    small.git(study, *IDENTITY, "commit", "--quiet", "--allow-empty", "--message", "another training")
-    lines = [sh(study, command) for command in later]
+        sh(command.replace("/srv/dvc", str(tmp_path / "storage")))
+    table = Paths(study).prediction("baseline", 0)
+    text = table.read_bytes()
+    table.write_bytes(text + b"\n")
+    with pytest.raises(
+        DataError, match=r"baseline/0 is not what dvc\.lock records \(predict@baseline-0 changed\): dvc"
+    ):
+        sh(register)
+    table.write_bytes(text)
+    assert sh(register).startswith("tb v1.0.0 is baseline/0: the tag tb@v1.0.0 of the commit ")
+    with pytest.raises(DataError, match=r"tb v1\.0\.0 is not on the DVC remote, so nobody could get it: " + push):
+        sh(promote)
+    for command in (push, publish, promote, publish_stage):
+        sh(command)
+    small.git(study, "commit", "--quiet", "--allow-empty", "--message", "another training")
+    lines = [sh(command) for command in later]
+    assert "(baseline/0) is in production now; before it was v1.0.0\n" in lines[2]
     assert [re.split(" {2,}", line)[:4] for line in lines[-1].splitlines()] == [
         ["tb", "v3.0.0", "production", "baseline/0"],
         ["tb", "v1.0.0", "-", "baseline/0"],
     ]
-    assert "it was v1.0.0" in lines[2]
+    assert Repo(str(study)).status() == {}
+    monkeypatch.chdir(elsewhere)
     for command in get:
-        sh(elsewhere, command.replace("REPOSITORY", str(origin)))
+        sh(command.replace("REPOSITORY", str(origin)))
     assert (elsewhere / "tb.zip").read_bytes() == (study / "registry/tb.zip").read_bytes()
-    shown = "import dvc.api; print(dvc.api.artifacts_show('tb', stage='production', repo='../origin.git'))"
-    done = subprocess.run(
-        ["python", "-c", shown], cwd=elsewhere, env=under_dvc.environment(), capture_output=True, text=True, check=True
-    )
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=study, capture_output=True, text=True, check=True)
-    assert done.stdout == f"{{'rev': '{head.stdout.strip()}', 'path': 'registry/tb.zip'}}\n"
-    assert "up to date" in under_dvc.succeed(study, "status")
-    assert under_dvc.ran(under_dvc.succeed(study, "repro", "--dry")) == []
+    assert artifacts_show("tb", stage="production", repo=str(origin)) == {
+        "rev": head.stdout.strip(),
+        "path": "registry/tb.zip",
+    }
 
 
 def _parts(lines: list[str]) -> tuple[list[str], list[str], list[str], list[str]]:
