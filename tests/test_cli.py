@@ -83,6 +83,17 @@ def test_a_command_answers_to_its_old_name_which_the_help_leaves_out(
     assert (name in commands, old in commands) == (True, False)
 
 
+def test_no_command_takes_the_name_of_another() -> None:
+    every = [
+        command
+        for group in cli.app.registered_groups
+        for command in (group.typer_instance or cli.app).registered_commands
+    ]
+    names = [each.name or each.callback.__name__.replace("_", "-") for each in every if each.callback]
+    assert len(names) > 30
+    assert sorted(names) == sorted(set(names))
+
+
 def test_help_is_grouped_in_the_order_of_work(tmp_path: Path, run: Run) -> None:
     panels = [line.strip("╭╮─ ") for line in run(tmp_path, "--help")[1].splitlines() if line.startswith("╭")]
     assert panels == [

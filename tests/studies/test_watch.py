@@ -86,7 +86,8 @@ def test_the_source_says_that_it_is_not_watched(tmp_path: Path, capsys: pytest.C
     given, paths = load(small.study(tmp_path / "study", small.use(images, ["Healthy", "TB"], "TB")))
     source.run(given, paths)
     assert capsys.readouterr().out == (
-        "warning: DVC does not watch ${data.source} of params.yaml: run `xraylab watch`, or a change goes unnoticed\n"
+        "warning: DVC does not watch ${data.source} of params.yaml: run `xraylab track-source`, or a change goes "
+        "unnoticed\n"
     )
     watch.write(given, paths.root)
     source.run(given, paths)

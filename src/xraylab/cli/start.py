@@ -60,7 +60,7 @@ def init(
 
 
 @app.command(rich_help_panel=PANEL)
-def watch() -> None:
+def track_source() -> None:
     """Make DVC watch the local folders and files that params.yaml names, and no others (dvc.yaml)."""
     from xraylab.studies import watch
 

@@ -24,7 +24,8 @@ def run(params: Params, paths: Paths) -> None:
     _record_lists(params.split.files, paths, locations)
     for unwatched in watch.missing(params, paths.root, paths.home):
         print(
-            f"warning: DVC does not watch {unwatched} of params.yaml: run `xraylab watch`, or a change goes unnoticed"
+            f"warning: DVC does not watch {unwatched} of params.yaml: run `xraylab track-source`, or a change goes "
+            "unnoticed"
         )
 
 
