@@ -44,10 +44,12 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 
 def _write_maps(folder: Path, experiment: str, ids: list[str]) -> None:
-    """What `explain` leaves of one experiment, as far as the gallery reads it."""
+    """What `explain` leaves of one experiment, as far as the gallery reads it; the last map has no evidence."""
     name = f"{experiment}/maps"
     (folder / experiment).mkdir(parents=True)
-    np.save(folder / f"{name}.npy", np.random.default_rng(0).integers(0, 256, (len(ids), 32, 32), np.uint8))
+    maps = np.random.default_rng(0).integers(0, 256, (len(ids), 32, 32), np.uint8)
+    maps[-1] = 0
+    np.save(folder / f"{name}.npy", maps)
     (folder / f"{name}.csv").write_text("id,evidence\n" + "".join(f"{each},TB\n" for each in ids))
     record = {"experiment": experiment, "maps": {"name": name, "images": len(ids)}}
     files.write_json(finished_study.NOT_EXPLAINED | {"experiments": [record]}, folder / "gallery.json")
@@ -110,7 +112,7 @@ def test_many_images_are_files_beside_the_page(loaded: Loaded, tmp_path: Path) -
     assert len(list((tmp_path / "images").glob("*.webp"))) == 16
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {f"{run.name}.js" for run in data.summary.runs}
     numbers = [facts["names"].index(name) for name in ("TB/test2.png", "Healthy/test0.png")]
-    assert facts["evidence"]["baseline"] == [[number, "TB"] for number in numbers]
+    assert facts["evidence"]["baseline"] == [[numbers[0], "TB", True], [numbers[1], "TB", False]]
     assert {path.stem for path in (tmp_path / "overlays/baseline").iterdir()} == set(map(str, numbers))
 
 

@@ -28,7 +28,7 @@ STAGES = {
     "evaluate": "Compute metrics from the predictions (reports/metrics.json, comparison.csv, evaluation).",
     "explain": "Show where chosen experiments look, and what they recognize with parts of the image hidden "
     "(reports/explain).",
-    "report": "Write the report, one self-contained page (reports/index.html).",
+    "report": "Write the report, one self-contained page (reports/index.html), and the gallery of test images.",
 }
 OLD_NAMES = {"plan": "configure"}  # they still work, and are left out of the help
 PER_RUN = ("train", "predict")  # the others are for the whole study

@@ -1,1 +1,1 @@
-"""From artefacts to one self-contained page."""
+"""From artefacts to one self-contained page, and the gallery of test images."""

@@ -53,10 +53,13 @@ def _overlays(data: Artefacts, shown: Contents) -> dict[str, Overlays]:
     return {each["experiment"]: Overlays.read(data.paths.explanation, each["maps"]["name"]) for each in explained}
 
 
-def _evidence(overlays: Overlays, shown: Contents) -> list[tuple[int, str]]:
-    """Of each map the number of the image, and the class or finding that it explains."""
+def _evidence(overlays: Overlays, shown: Contents) -> list[tuple[int, str, bool]]:
+    """Of each map the number of the image, the class or finding that it explains, and whether there is evidence."""
     number_of = {name: number for number, name in enumerate(shown.images["id"])}
-    return [(number_of[name], label) for name, label in zip(overlays.ids, overlays.evidence, strict=True)]
+    return [
+        (number_of[name], label, bool(each.any()))
+        for name, label, each in zip(overlays.ids, overlays.evidence, overlays.maps, strict=True)
+    ]
 
 
 def _pictures(radiographs: Radiographs, ids: list[str], overlays: dict[str, Overlays], budget: int) -> Tree:

@@ -40,12 +40,14 @@ function labelsOf(image) {
   const labels = facts.columns.filter((_, column) => truth[column][image] === 1);
   return labels.length ? labels.join(", ") : "none of the findings";
 }
-function picture(image, experiment) {
+/* In the list an overlay of another finding than the one that is judged would mislead. */
+const isOfColumn = (overlay) => !facts.multi || overlay.label === columnName();
+function picture(image, experiment, wanted) {
   const radiograph = made("img");
   [radiograph.src, radiograph.alt, radiograph.loading, radiograph.decoding] = [pictureOf(image), "", "lazy", "async"];
   const box = made("span", "picture", radiograph);
   const overlay = overlayOf(experiment, image);
-  if (overlay) {
+  if (overlay && wanted(overlay)) {
     const layer = made("img", "overlay");
     [layer.src, layer.alt, layer.loading] = [overlay.source, "", "lazy"];
     box.append(layer);
@@ -65,7 +67,7 @@ function card(image, at) {
   const wrong = WRONG.has(state.panels[0].outcome(image));
   button.classList.toggle("wrong", wrong);
   button.append(
-    made("span", "pictures", ...state.panels.map((panel) => picture(image, panel.experiment))),
+    made("span", "pictures", ...state.panels.map((panel) => picture(image, panel.experiment, isOfColumn))),
     made("span", "name", facts.names[image]), made("span", "actual", labelsOf(image)),
     ...state.panels.map((panel) => verdict(panel, image)));
   button.addEventListener("click", () => enlarge(at));
@@ -101,8 +103,8 @@ function enlarge(at) {
   element("enlarged-facts").textContent = `Label: ${labelsOf(image)}${source}`;
   element("enlarged-pictures").replaceChildren(...state.panels.map((panel) => {
     const overlay = overlayOf(panel.experiment, image);
-    const said = overlay ? `overlay: evidence for ${overlay.label}` : "no overlay";
-    return made("figure", "", picture(image, panel.experiment), made("figcaption", "", made("b", "", panel.experiment), ` ${said}`));
+    const said = overlay ? `overlay: ${overlay.any ? "" : "no "}evidence for ${overlay.label}` : "no overlay";
+    return made("figure", "", picture(image, panel.experiment, () => true), made("figcaption", "", made("b", "", panel.experiment), ` ${said}`));
   }));
   const heads = ["", "Label", ...state.panels.map((panel) => `p, ${panel.experiment}`)].map((text) => made("th", "", text));
   const labels = { 1: "yes", 0: "no", "-1": "unknown" };

@@ -14,7 +14,7 @@ const facts = parsed("facts");
 const truth = columnsOf(new Int8Array(bytes(facts.truth)));
 const thumbnails = facts.folder ? [] : parsed("thumbnails");
 const evidence = new Map(Object.entries(facts.evidence).map(([experiment, rows]) =>
-  [experiment, new Map(rows.map(([image, label], at) => [image, { at, label }]))]));
+  [experiment, new Map(rows.map(([image, label, any], at) => [image, { at, label, any }]))]));
 const layers = new Map([...evidence.keys()].map((name) => [name, facts.folder ? [] : parsed(`overlays-${name}`)]));
 const runs = new Map();
 const waiting = new Map();
@@ -41,5 +41,5 @@ function overlayOf(experiment, image) {
   const known = state.repeat === facts.repeats[0] ? evidence.get(experiment)?.get(image) : undefined;
   if (!known) return undefined;
   const source = facts.folder ? `overlays/${experiment}/${image}.webp` : inline + layers.get(experiment)[known.at];
-  return { source, label: known.label };
+  return { source, label: known.label, any: known.any };
 }
