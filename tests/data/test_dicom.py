@@ -130,12 +130,16 @@ def test_a_file_is_dicom_by_its_content_or_its_suffix(tmp_path: Path) -> None:
 
 def test_facts_are_what_the_standard_allows_and_no_more(tmp_path: Path) -> None:
     tags = {"PatientSex": "F", "ViewPosition": "PA", "Modality": "DX", "BurnedInAnnotation": "NO"}
-    plain = {"sex": "F", "view": "PA", "modality": "DX", "burned_in": "NO"}
+    tags |= {"BodyPartExamined": "CHEST"}
+    plain = {"sex": "F", "view": "PA", "modality": "DX", "body_part": "CHEST", "burned_in": "NO"}
     ages = {"045Y": "45", "089Y": "89", "090Y": "90", "101Y": "90", "030M": "2", "020D": "0", "030W": "0"}
     for stored, told in ages.items():
         made = dataset(levels(), PatientAge=stored, **tags)
         assert decode(made, tmp_path / "x.dcm").facts == plain | {"age": told}
+        with (tmp_path / "x.dcm").open("rb") as file:
+            assert dicom.read_facts(file) == plain | {"age": told}
     other = {"PatientSex": "O", "ViewPosition": "DOE JANE", "Modality": "SMITH", "BurnedInAnnotation": "JANE"}
+    other |= {"BodyPartExamined": "JANE DOE"}
     assert decode(dataset(levels(), **other), tmp_path / "x.dcm").facts == {}
 
 

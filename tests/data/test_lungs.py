@@ -86,3 +86,11 @@ def test_the_atlas_is_the_mean_of_the_demos_healthy_lungs() -> None:
     expected = 9 * air[np.ix_(rows.clip(0, size - 1), columns.clip(0, size - 1))] / air.max()
     atlas = np.array([[int(digit) for digit in row] for row in lungs.ATLAS])
     assert np.corrcoef(atlas.ravel(), expected.ravel())[0, 1] > 0.97
+
+
+def test_a_film_looks_more_like_lungs_than_its_negative_or_noise() -> None:
+    rng = np.random.default_rng(0)
+    for number in range(FILMS):
+        gray, _ = exposed(number)
+        others = [255 - gray, np.rot90(gray).copy(), rng.integers(0, 256, gray.shape, dtype=np.uint8)]
+        assert lungs.plausibility(gray) > max(map(lungs.plausibility, others)) + 0.05

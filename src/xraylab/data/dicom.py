@@ -140,6 +140,14 @@ def read(file: BinaryIO, most_pixels: int | None) -> Radiograph:
     return Radiograph(levels, mode, facts | ({} if windowed else UNUSED_WINDOW), padding)
 
 
+def read_facts(file: BinaryIO) -> dict[str, str]:
+    """The facts of `Radiograph.facts`, but for `window`, without decoding the pixels. Errors: ValueError."""
+    silence_pydicom()
+    tags = [tag for tag, _ in FACTS.values()]
+    problem = "is not a complete DICOM file"
+    return _facts(_or(problem, lambda: dcmread(file, force=True, stop_before_pixels=True, specific_tags=tags)))
+
+
 def silence_pydicom() -> None:
     """Silence pydicom, whose warnings and logs quote values; filters and loggers are global, so this stays in force."""
     for name in LOGGERS:

@@ -48,6 +48,7 @@ ATLAS_MARGIN = 1 / 8  # around the lungs in the atlas, in shares of their width 
 MARGIN = 0.08  # around the lungs in what is cropped
 THUMBNAIL = 64  # pixels of the film's longer side: lungs are large
 SMALLEST, LARGEST, STEP = 24, 60, 6  # pixels of the thumbnail that lungs may be wide and high
+FEW_SIZES = (30, 42, 54)
 PROPORTIONS = (0.72, 1.5)  # of height to width
 REACH = 16  # pixels that lungs may lie outside the film
 RIBS, SURROUNDINGS, FLAT = 1.2, 12.8, 6.0  # pixels, pixels, gray levels: what is smoothed away, and contrast evened out
@@ -65,10 +66,8 @@ def borders(gray: Gray) -> Borders | None:
     None where nothing looks like two lungs that fill a good part of the film.
     """
     height, width = gray.shape
-    scale = THUMBNAIL / max(height, width)
-    shape = max(round(width * scale), 1), max(round(height * scale), 1)
-    thumbnail = np.asarray(cv2.resize(gray, shape, interpolation=cv2.INTER_AREA), np.uint8)
-    score, left, top, wide, high = _search(_normalize(thumbnail), shape)
+    normalized, shape = _thumbnail(gray)
+    score, left, top, wide, high = _search(normalized, shape)
     if score < PLAUSIBLE:
         return None
     across, down = width / shape[0], height / shape[1]
@@ -80,6 +79,21 @@ def borders(gray: Gray) -> Borders | None:
     )
     above, below, leading, trailing = (max(round(edge), 0) for edge in edges)
     return above, below, leading, trailing
+
+
+def plausibility(gray: Gray) -> float:
+    """How much the image looks like two lungs, up to about 0.8: the score of a quick search, of few sizes."""
+    normalized, shape = _thumbnail(gray)
+    return max(_correlate(normalized, shape, wide, high)[0] for wide in FEW_SIZES for high in FEW_SIZES)
+
+
+def _thumbnail(gray: Gray) -> tuple[Floats, tuple[int, int]]:
+    """The thumbnail, normalized, and its width and height."""
+    height, width = gray.shape
+    scale = THUMBNAIL / max(height, width)
+    shape = max(round(width * scale), 1), max(round(height * scale), 1)
+    thumbnail = np.asarray(cv2.resize(gray, shape, interpolation=cv2.INTER_AREA), np.uint8)
+    return _normalize(thumbnail), shape
 
 
 def _normalize(thumbnail: Gray) -> Floats:

@@ -1,39 +1,105 @@
 """Statistics of the training images, and the warnings about an image that they give."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xraylab.data.pixels import Gray
-from xraylab.inference.warnings import ImageFacts, ImageWarning
+from xraylab.errors import DataError
+from xraylab.inference import warnings
+from xraylab.inference.appearance import Appearance, LungLimits
+from xraylab.inference.copies import Copy, SeenHashes
+from xraylab.inference.distances import Gaussian
+from xraylab.inference.warnings import COPY_OF_TRAINING, Expected, ImageFacts, ImageWarning
 
 Floats = NDArray[np.float32]
 Tensors = dict[str, NDArray[Any]]
+
+VERSION = 1
+GAUSSIANS = ("features", "layout")
+SPLITS = {"train": "a training image", "valid": "a validation image, which chose the epoch and the thresholds"}
 
 
 @dataclass(frozen=True)
 class Reference:
     """What the training and validation images of a run have in common."""
 
+    appearance: Appearance | None
+    """None where there are too few validation images to fix limits."""
+    expected: Expected
+    hashes: SeenHashes | None
+    """None where copies are not looked for."""
+
     def check(self, images: Gray, features: Floats, facts: Sequence[ImageFacts]) -> list[list[ImageWarning]]:
         """The warnings about each image, in the order of `warnings.CODES`.
 
         `images` (n, size, size) are prepared by the run's classifier, `features` (n, width) are `Scores.features`.
         """
-        return [[] for _ in facts]
+        looks = self.appearance.check(images, features) if self.appearance and len(images) else [[] for _ in images]
+        return [
+            warnings.in_order(
+                [
+                    *warnings.of_dicom(each.dicom, self.expected),
+                    *warnings.of_pixels(image, each),
+                    *look,
+                    *self._copy(each),
+                ]
+            )
+            for image, each, look in zip(images, facts, looks, strict=True)
+        ]
 
     def without_hashes(self) -> "Reference":
         """The same without hashes of images, so that copies are not looked for."""
-        return self
+        return replace(self, hashes=None)
 
     def to_tensors(self) -> tuple[Tensors, dict[str, Any]]:
         """Arrays, and all else as JSON has it."""
-        return {}, {}
+        tensors: Tensors = {}
+        record: dict[str, Any] = {"version": VERSION, "expected": asdict(self.expected), "appearance": None}
+        if self.appearance:
+            gaussians = {name: getattr(self.appearance, name) for name in GAUSSIANS}
+            for name, gaussian in gaussians.items():
+                tensors |= {f"{name}.{key}": getattr(gaussian, key) for key in ("mean", "components", "variances")}
+            numbers = {key: getattr(self.appearance, key) for key in ("limits", "n_valid")}
+            rest = {name: gaussian.rest for name, gaussian in gaussians.items()}
+            lungs = asdict(self.appearance.lungs) if self.appearance.lungs else None
+            record["appearance"] = {**numbers, "rest": rest, "lungs": lungs}
+        if self.hashes:  # as bytes: not every reader of safetensors knows unsigned integers of 64 bits
+            tensors |= {f"hashes.{key}": getattr(self.hashes, key).view(np.uint8) for key in ("whole", "inside")}
+        record["n_train"] = self.hashes.n_train if self.hashes else None
+        return tensors, record
 
     @classmethod
     def from_tensors(cls, tensors: Tensors, record: dict[str, Any]) -> "Reference":
-        """As `to_tensors` has made them."""
-        return cls()
+        """As `to_tensors` has made them. Errors: DataError where a newer version of xraylab has."""
+        if record["version"] != VERSION:
+            raise DataError("the statistics of the training images are of another version of xraylab: install that one")
+        said = record["expected"]
+        modalities, views, body_parts = (tuple(said[key]) for key in ("modalities", "views", "body_parts"))
+        expected = Expected(modalities, views, body_parts, said["chest"])
+        appearance = _appearance(tensors, record["appearance"]) if record["appearance"] else None
+        if record["n_train"] is None:
+            return cls(appearance, expected, None)
+        whole, inside = (np.ascontiguousarray(tensors[f"hashes.{key}"]).view(np.uint64) for key in ("whole", "inside"))
+        return cls(appearance, expected, SeenHashes(whole, inside, record["n_train"]))
+
+    def _copy(self, facts: ImageFacts) -> list[ImageWarning]:
+        copy: Copy | None = self.hashes.find(facts.look) if self.hashes else None
+        if copy is None:
+            return []
+        text = f"has the picture of {SPLITS[copy.split]}: {copy.bits} of 256 bits of their hashes differ"
+        return [ImageWarning(COPY_OF_TRAINING, text)]
+
+
+def _appearance(tensors: Tensors, record: dict[str, Any]) -> Appearance:
+    features, layout = (
+        Gaussian(
+            tensors[f"{name}.mean"], tensors[f"{name}.components"], tensors[f"{name}.variances"], record["rest"][name]
+        )
+        for name in GAUSSIANS
+    )
+    lungs = LungLimits(**record["lungs"]) if record["lungs"] else None
+    return Appearance(features, layout, record["limits"], record["n_valid"], lungs)
