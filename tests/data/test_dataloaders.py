@@ -197,6 +197,8 @@ def test_show_batch_draws_each_image_with_its_class(figures: Callable[[], list[A
     dls.show_batch(max_n=4)
     assert all(axes.get_title() in CLASSES for axes in figures())
     assert len(figures()) == 4
+    shown = [axes.images[0] for axes in figures()]  # black is black, and white is white
+    assert {(image.get_cmap().name, *image.get_clim()) for image in shown} == {("gray", 0.0, 1.0)}
 
 
 def test_show_batch_of_one_image_shows_augmentations_of_it(figures: Callable[[], list[Any]]) -> None:

@@ -42,6 +42,12 @@ class Inputs(Protocol):
     def of(self, rows: Rows) -> Tensor: ...
 
 
+class Radiograph(TensorImageBW):
+    """Gray levels from 0 to 1 that fastai shows as they are: its own type shows them as a negative."""
+
+    _show_args: ClassVar = {"cmap": "gray", "vmin": 0.0, "vmax": 1.0}
+
+
 @dataclass(frozen=True)
 class Subset:
     """Images of a study: the `dataset` of a DataLoader.
@@ -138,7 +144,7 @@ class Subset:
         if not isinstance(self.inputs, ImageCache):
             raise DataError(FEATURES)
         return (
-            TensorImageBW(self.inputs.gray(images)),
+            Radiograph(self.inputs.gray(images)),
             *map(TensorMultiCategory if self.uncertain else TensorCategory, labels),
         )
 
