@@ -20,6 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"
 PAGES = REPOSITORY / "site/pages"
 ROW = re.compile(r"^\| (?P<keys>`[a-z].*?) \| (?P<rest>.*\|.*) \|$", re.MULTILINE)
+LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")  # those of old entries may lead nowhere
 LINK_OUT = re.compile(r"\[(?P<text>[^]]+)\]\(\.\./(?P<path>[^)#]+)(?P<anchor>#[^)]*)?\)")
 TOP = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "README.md": "index.md"}
 API = {
@@ -47,9 +48,8 @@ def main() -> None:
     shutil.rmtree(PAGES, ignore_errors=True)
     for path in sorted(path for path in DOCS.rglob("*") if path.suffix in (".md", ".png", ".svg", ".css")):
         _copy(path)
-    for name, page in TOP.items():
-        if page != "index.md":
-            _write(page, re.sub(r"\]\(docs/", "](", (REPOSITORY / name).read_text(encoding="utf-8")))
+    _write("contributing.md", (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    _write("changelog.md", LINK.sub(r"\1", (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")))
     _write("parameters.md", with_defaults((DOCS / "parameters.md").read_text(encoding="utf-8")))
     _write("decisions/index.md", decisions())
     _write("commands.md", commands())

@@ -42,7 +42,7 @@ class Inputs(Protocol):
     def of(self, rows: Rows) -> Tensor: ...
 
 
-class Radiograph(TensorImageBW):
+class Radiograph(TensorImageBW):  # type: ignore[misc]
     """Gray levels from 0 to 1 that fastai shows as they are: its own type shows them as a negative."""
 
     _show_args: ClassVar = {"cmap": "gray", "vmin": 0.0, "vmax": 1.0}
