@@ -22,7 +22,8 @@ from xraylab import cli, files, tables
 from xraylab.errors import DataError
 from xraylab.evaluate.temperature import scale
 from xraylab.explain import overlays
-from xraylab.predict import classifiers, classify, decoding, ensemble
+from xraylab.inference.warnings import ImageFacts, ImageWarning
+from xraylab.predict import classifiers, classify, decoding, ensemble, references
 from xraylab.predict.classify import Output, Summary
 from xraylab.predict.decoding import Unreadable
 from xraylab.predict.image_files import ImageFile
@@ -155,6 +156,31 @@ def test_overlays_are_of_the_most_probable_class(fixed: Loaded, films: Path, tmp
         run(fixed, tmp_path / "t.csv", films, overlays=tmp_path / "new")
 
 
+class Suspicious:
+    """A reference that finds fault with every DICOM image."""
+
+    def check(self, images: np.ndarray, features: np.ndarray, facts: list[ImageFacts]) -> list[list[ImageWarning]]:
+        assert len(images) == len(features) == len(facts)
+        both = [ImageWarning("lateral", "It looks lateral."), ImageWarning("far_from_training", "It is far.")]
+        return [both if each.dicom else [] for each in facts]
+
+
+def test_warnings_are_in_the_table_the_report_and_the_summary(
+    fixed: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(references, "of_run", lambda paths, name, classifier: Suspicious())
+    folder = tmp_path / "films"
+    small.pictures(folder, ["b.png", "c.png"], seed=5)
+    film(folder, "a.dcm", StudyInstanceUID="1.2.4", SeriesInstanceUID="1.2.5", ViewPosition="LL")
+    summary = run(fixed, tmp_path / "t.csv", folder, dicom_sr=tmp_path / "sr")
+    assert tables.read(tmp_path / "t.csv", ("warnings",))["warnings"].tolist() == ["lateral; far_from_training", "", ""]
+    assert "warnings: lateral 1, far_from_training 1" in summary.lines
+    (path,) = (tmp_path / "sr").iterdir()
+    for group in highdicom.sr.srread(path).content.get_image_measurement_groups():
+        evaluations = [(each.name.meaning, each.value.meaning) for each in group.get_qualitative_evaluations()]
+        assert evaluations[-2:] == [("Warning", "lateral"), ("Warning", "far_from_training")]
+
+
 def test_an_image_is_augmented_alike_in_any_company(fixed: Loaded, films: Path, tmp_path: Path) -> None:
     given, paths = fixed
     record = paths.model("baseline", 0) / "model.json"
@@ -233,6 +259,7 @@ def test_a_dicom_image_has_a_report_of_its_patient_and_study(fixed: Loaded, tmp_
     assert decision.value.meaning == ("Present" if rows["has_TB"][0] else "Absent")
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 def test_a_header_that_is_not_valid_has_no_report_and_is_not_quoted(
     fixed: Loaded, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
