@@ -15,16 +15,18 @@ from zipfile import ZipFile, ZipInfo
 import dicom_files
 import numpy as np
 import pytest
-import small
+import typer
 from conftest import Loaded
 from PIL import Image
 
 import xraylab
 from xraylab import plugins
+from xraylab.cli import app
 from xraylab.errors import DataError, PluginError, WeightsError
 from xraylab.inference import archive, bundle, card, monai, samples
-from xraylab.inference.card import ModelCard, Plugin
+from xraylab.inference.card import Head, ModelCard, Plugin
 from xraylab.inference.classifier import Classifier
+from xraylab.inference.reference import Reference
 from xraylab.model.create import create_recorded_model
 from xraylab.predict import cards, classifiers
 from xraylab.study import Study
@@ -40,7 +42,7 @@ import xraylab
 classifier = xraylab.load(sys.argv[1], check=True)
 print(classifier.predict(sys.argv[2])[0]["TB"])
 """
-HEAD = {"kind": "concat", "width": 8, "batch_norm": True}
+HEAD = Head("concat", 8, True)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +120,8 @@ def rgb(facts: ModelCard) -> ModelCard:
 
 
 def findings(facts: ModelCard) -> ModelCard:
-    return replace(facts, task="multi-label", classes=("Mass", "Effusion", "Hernia"), positive=None)
+    facts = replace(facts, task="multi-label", classes=("Mass", "Effusion", "Hernia"), positive=None)
+    return replace(no_points(facts), temperatures={"Mass": 2.0})
 
 
 def no_points(facts: ModelCard) -> ModelCard:
@@ -163,6 +166,42 @@ def test_the_card_is_strict_and_round_trips(written: Path) -> None:
     assert [each.split(":")[0] for each in caught.value.problems] == [
         "study", "network.channels", "network.depth", "temperature",
     ]  # fmt: skip
+
+
+def test_a_card_that_contradicts_itself_is_refused(written: Path) -> None:
+    tree = json.loads(card.to_json(xraylab.load(written).card))
+    tree["preprocessing"]["std"] = [0.2, 0.2, 0.2]
+    tree["operating_points"][0]["class"] = "COVID"
+    tree["temperature"] = 0.0
+    tree["name"] = "../../etc"
+    with pytest.raises(DataError) as caught:
+        card.from_json(json.dumps(tree))
+    assert list(caught.value.problems) == [
+        "preprocessing.mean, preprocessing.std: one number for each of 1 channels, std above 0",
+        "classes: lacks COVID, which other keys name",
+        "temperature, temperatures: above 0",
+        "name: experiment/repeat, got ../../etc",
+    ]
+
+
+@pytest.mark.parametrize("text", ["[]", "7", "null", '{"format": 1', "[" * 100_000])
+def test_what_is_no_card_is_an_error(text: str) -> None:
+    with pytest.raises(DataError, match=r"^card\.json is not"):
+        card.from_json(text)
+
+
+def test_a_reference_comes_with_it(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays, record = {"mean": np.arange(4, dtype=np.float32)}, {"k": 5}
+    monkeypatch.setattr(Reference, "to_tensors", lambda self: (arrays, record))
+    back: list[Any] = []
+    monkeypatch.setattr(Reference, "from_tensors", lambda *parts: back.append(parts) or "reference")
+    target = tmp_path / "with.zip"
+    bundle.write(target, replace(xraylab.load(written), reference=object.__new__(Reference)))
+    assert xraylab.load(target).reference == "reference"
+    assert (back[0][0]["mean"].tolist(), back[0][1]) == ([0, 1, 2, 3], record)
+    broken = rewritten(target, tmp_path / "broken.zip", lambda members: members.pop("reference.json"))
+    with pytest.raises(DataError, match=r"reference\.safetensors is not a reference"):
+        xraylab.load(broken)
 
 
 def test_a_newer_format_is_refused_in_a_sentence(written: Path, tmp_path: Path) -> None:
@@ -319,8 +358,5 @@ def test_the_command_writes_and_checks_and_find_takes_its_path(
         f"{written}: baseline/0 of “{finished[0].study.title}” is whole, and reproduces its expected outputs here"
     ]
     assert classifiers.find(str(written)).card == cards.of_run(finished[1], "baseline/0")
-    done = subprocess.run(
-        [sys.executable, small.REPOSITORY / "src", "bundle"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert "name either a run, or a bundle with --check" in done.stderr
+    with pytest.raises(typer.BadParameter, match="name either a run, or a bundle with --check"):
+        app(["bundle"], standalone_mode=False)

@@ -3,7 +3,6 @@
 import hashlib
 import re
 import stat
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
@@ -79,8 +78,3 @@ def _check_sums(path: Path, members: Mapping[str, bytes]) -> None:
     for name, expected in sums.items():
         if hashlib.sha256(members[name]).hexdigest() != expected:
             raise DataError(f"{path} is damaged: {name} is not the file that its {MANIFEST} lists")
-
-
-def is_zip(path: Path) -> bool:
-    """Whether a file is a zip, whatever it is called."""
-    return zipfile.is_zipfile(path)

@@ -4,6 +4,8 @@ After Mitchell et al., Model Cards for Model Reporting, 2019.
 """
 
 import json
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -12,6 +14,8 @@ from pydantic.dataclasses import dataclass
 from xraylab.errors import DataError
 from xraylab.inference.thresholds import OperatingPoint, Thresholds
 from xraylab.params.images import Images
+from xraylab.params.model import HeadName
+from xraylab.params.section import Fraction
 from xraylab.task import MULTI_LABEL
 
 FORMAT = 1
@@ -62,6 +66,15 @@ class Plugin:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Head:
+    """The layers after the backbone: see `model.heads.Head`."""
+
+    kind: HeadName
+    width: Annotated[int, Field(ge=1, le=65536)] | None
+    batch_norm: bool | None
+
+
+@dataclass(frozen=True, config=STRICT)
 class Network:
     """The network, as `model.create.create_recorded_model` builds it."""
 
@@ -69,11 +82,11 @@ class Network:
     plugin: Plugin | None
     channels: Literal[1, 3]
     img_size: Annotated[int, Field(ge=16, le=4096)]
-    head: dict[str, str | int | bool | None]
-    dropout: float
+    head: Head
+    dropout: Fraction
     parameters: int
     multiply_adds: int
-    precision: str
+    precision: Literal["float32", "tf32", "bfloat16", "float16"]
     """In which it was trained."""
 
 
@@ -185,7 +198,7 @@ class ModelCard:
             "arch": network.arch,
             "channels": network.channels,
             "img_size": network.img_size,
-            "head": dict(network.head),
+            "head": asdict(network.head),
             "dropout": network.dropout,
             "multiply_adds": network.multiply_adds,
             "normalise": {"mean": list(self.preprocessing.mean), "std": list(self.preprocessing.std)},
@@ -231,9 +244,29 @@ def from_json(text: str | bytes, name: str = "card.json") -> ModelCard:
             )
         card = CARD.validate_json(text)
         Images.model_validate(card.preprocessing.images)
+        problems = list(_contradictions(card))
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-        raise DataError(f"{name} is not a model card:", problems) from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{name} is not JSON: {error}") from None
+    if problems:
+        raise DataError(f"{name} is not a model card:", problems)
     return card
+
+
+def _contradictions(card: ModelCard) -> Iterator[str]:
+    """What no single key can tell to be wrong."""
+    channels, steps = card.network.channels, card.preprocessing
+    if not channels == len(steps.mean) == len(steps.std) or min(steps.std) <= 0:
+        yield f"preprocessing.mean, preprocessing.std: one number for each of {channels} channels, std above 0"
+    if not card.classes or len(set(card.classes)) < len(card.classes):
+        yield "classes: names, each once"
+    points = [each.class_ for each in card.operating_points]
+    named = {*points, *card.temperatures, *([card.positive] if card.positive is not None else [])}
+    if unknown := sorted(named - set(card.classes)):
+        yield f"classes: lacks {', '.join(unknown)}, which other keys name"
+    temperatures = [*([card.temperature] if card.temperature is not None else []), *card.temperatures.values()]
+    if any(each <= 0 for each in temperatures):
+        yield "temperature, temperatures: above 0"
+    if not card.name.partition("/")[2].isdecimal():
+        yield f"name: experiment/repeat, got {card.name}"

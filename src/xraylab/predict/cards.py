@@ -123,7 +123,7 @@ def _network(run: TrainedModel) -> cards.Network:
         plugin=cards.Plugin(plugin.distribution, plugin.version) if plugin else None,
         channels=record["channels"],
         img_size=record["img_size"],
-        head=record["head"],
+        head=cards.Head(**record["head"]),
         dropout=float(record["dropout"]),
         parameters=record["parameters"],
         multiply_adds=record["multiply_adds"],
