@@ -132,6 +132,8 @@ def test_a_reference_of_another_version_is_refused(classifier: Classifier) -> No
     tensors, record = classifier.reference.to_tensors()
     with pytest.raises(DataError, match="of another version of xraylab"):
         Reference.from_tensors(tensors, record | {"version": 0})
+    with pytest.raises(ValueError, match="components of another width"):
+        Reference.from_tensors(tensors | {"layout.mean": np.zeros(3, np.float32)}, record)
 
 
 def test_without_the_images_there_is_none(films: Loaded, classifier: Classifier, tmp_path: Path) -> None:

@@ -95,6 +95,11 @@ class Reference:
 
 
 def _appearance(tensors: Tensors, record: dict[str, Any]) -> Appearance:
+    """Errors: ValueError where the arrays do not fit together."""
+    for name in GAUSSIANS:
+        mean, components, variances = (tensors[f"{name}.{key}"] for key in ("mean", "components", "variances"))
+        if components.shape != (len(variances), len(mean)):
+            raise ValueError(f"{name} has components of another width than its mean")
     features, layout = (
         Gaussian(
             tensors[f"{name}.mean"], tensors[f"{name}.components"], tensors[f"{name}.variances"], record["rest"][name]
