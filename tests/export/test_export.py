@@ -1,5 +1,6 @@
 """An exported file gives the classifier's probabilities without xraylab, or is not written."""
 
+import ast
 import json
 import re
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 import small
 import torch
 from conftest import Loaded
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from xraylab import files, shards
@@ -274,3 +276,15 @@ def test_int8_is_refused_where_it_cannot_be(source: str, to: str, message: str) 
     with pytest.raises(DataError) as caught:
         list(command.run(source, to, None, True))
     assert str(caught.value) == message
+
+
+def test_the_documented_example_prepares_a_png_without_xraylab(export: Export, tmp_path: Path) -> None:
+    export("onnx", tmp_path / "baseline-0.onnx")
+    film = tmp_path / "film.png"
+    Image.fromarray(images(1, 97)[0][:80]).save(film)
+    document = (small.REPOSITORY / "docs/export.md").read_text(encoding="utf-8")
+    example = document.split("```python\n")[1].split("```")[0]
+    code = f"import sys; sys.modules['xraylab'] = None\n{example}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    (expected,) = classifier(32, 32).predict(film)
+    assert ast.literal_eval(done.stdout) == pytest.approx(expected, abs=1e-5)
