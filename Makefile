@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: study test test-slow test-cluster check format docs bench bench-gpu
+.PHONY: study test test-slow test-cluster check format docs notebooks bench bench-gpu
 
 study: $(INSTALLED)
 	dvc repro
@@ -40,6 +40,10 @@ format: $(INSTALLED)
 docs: $(INSTALLED)
 	python docs/site_pages.py
 	zensical build --strict
+
+# runs the tutorial's notebooks and keeps their outputs in them; a few minutes
+notebooks: $(INSTALLED)
+	python docs/run_notebooks.py
 
 # what docs/performance.md says of a processor; 35 minutes on two quiet cores
 bench: export CUDA_VISIBLE_DEVICES :=

@@ -206,9 +206,11 @@ def notebook(path: Path) -> None:
     text, resources = MarkdownExporter().from_notebook_node(
         nbformat.read(path, as_version=4), {"unique_key": path.stem}
     )
-    _write(f"notebooks/{path.stem}.md", text)
+    folder = PAGES / "notebooks"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{path.stem}.md").write_text(re.sub(r"\.ipynb\)", ".md)", text), encoding="utf-8")
     for name, content in resources["outputs"].items():
-        (PAGES / "notebooks" / name).write_bytes(content)
+        (folder / name).write_bytes(content)
 
 
 if __name__ == "__main__":
