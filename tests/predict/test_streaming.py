@@ -59,9 +59,10 @@ def run(study: Loaded, target: Path | str, *paths: Path, **output: object) -> Su
 def test_every_format_has_the_same_rows(fixed: Loaded, films: Path, tmp_path: Path) -> None:
     for suffix in (".csv", ".jsonl", ".parquet"):
         run(fixed, tmp_path / f"t{suffix}", films)
-    rows = tables.read(tmp_path / "t.csv", (*tables.TEXT, "sop_instance_uid"))
+    rows = tables.read(tmp_path / "t.csv", (*tables.TEXT, "warnings", "sop_instance_uid"))
     assert list(rows.columns) == [
-        "id", "predicted", "p_Healthy", "p_TB", "calibrated_Healthy", "calibrated_TB", "has_TB", "sop_instance_uid",
+        "id", "predicted", "p_Healthy", "p_TB", "calibrated_Healthy", "calibrated_TB", "has_TB", "warnings",
+        "sop_instance_uid",
     ]  # fmt: skip
     assert list(rows["id"]) == ["b.png", "a/2.png", "a/10.png"]
     as_json = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
