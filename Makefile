@@ -48,7 +48,7 @@ notebooks: $(INSTALLED)
 # what docs/performance.md says of a processor; 35 minutes on two quiet cores
 bench: export CUDA_VISIBLE_DEVICES :=
 bench: $(INSTALLED)
-	@failed=; for each in data training overhead checkpointing inference features figures inference_level predict_images report study; do python bench/$$each.py || failed=1; done; test -z "$$failed"
+	@failed=; for each in data training overhead checkpointing inference features figures inference_level predict_images report serve study; do python bench/$$each.py || failed=1; done; test -z "$$failed"
 
 # what it says of a GPU, in under ten minutes
 bench-gpu: $(INSTALLED)

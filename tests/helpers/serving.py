@@ -2,6 +2,8 @@
 
 import io
 import struct
+import threading
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -10,6 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import ports
+import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -47,6 +51,21 @@ def service(
 def client(served: Service) -> Iterator[TestClient]:
     with TestClient(app.create(served), base_url="http://localhost:8000", client=HERE) as each:
         yield each
+
+
+@contextmanager
+def listening(served: Service) -> Iterator[int]:
+    """The port of this machine at which a service answers, from a thread."""
+    (port,) = ports.free(1)
+    config = uvicorn.Config(app.create(served), port=port, http="h11", ws="none", log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.05)
+    yield port
+    server.should_exit = True
+    thread.join()
 
 
 def png(seed: int = 0, size: tuple[int, int] = (64, 48)) -> bytes:

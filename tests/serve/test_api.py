@@ -91,7 +91,7 @@ def test_answers_are_the_classifiers_own(client: TestClient, classifier: Classif
 
 
 def test_a_request_may_name_an_operating_point(client: TestClient) -> None:
-    answer = client.post("/predict", params={"point": "90 %"}, files=serving.files(("a.png", serving.png(1))))
+    answer = client.post("/predict", params={"point": SENSITIVE}, files=serving.files(("a.png", serving.png(1))))
     (result, _) = answer.json()["files"][0]["results"]
     assert (result["point"], result["has_TB"]) == (SENSITIVE, 1)  # its threshold is 0
 
@@ -232,8 +232,10 @@ def test_nothing_of_an_upload_is_written_or_logged(
     name, large = "Doe_Jane_1950.png", serving.png(3, (1400, 1400))  # more than a form parser keeps in memory
     assert client.post("/predict?explain=TB", files=serving.files((name, large))).status_code == 200
     assert client.post("/predict", files=serving.files((name, large[:1000]))).status_code == 422
+    assert client.post("/predict", content=b"Doe", headers={"Content-Type": X}).status_code == 400
     assert [each for each in WRITTEN if each != os.devnull] == []
     assert capfd.readouterr() == ("", "")
+    assert not [record for record in caplog.records if record.name.startswith(("xraylab", "python_multipart"))]
     assert "Doe" not in "".join(record.getMessage() for record in caplog.records if record.name != "httpx")
     assert "Doe" not in client.get("/metrics").text
 
@@ -292,9 +294,11 @@ def test_an_operating_point_that_no_model_has_is_refused(classifier: Classifier)
 def test_the_description_names_every_route_and_field(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     assert set(document["paths"]) == {"/predict", "/model", "/health", "/metrics", "/openapi.json"}
+    parameters = {each["name"]: each["schema"] for each in document["paths"]["/predict"]["post"]["parameters"]}
+    assert (set(parameters), parameters["point"]["enum"]) == ({"explain", "point", "preview"}, [YOUDEN, SENSITIVE])
     text = json.dumps(document)
     names = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
-    assert names == set(document["components"]["schemas"]) - {"Problem"} | {"Problem"}
+    assert names == set(document["components"]["schemas"])
     described = set(document["components"]["schemas"]["File"]["properties"])
     film = client.post("/predict?preview=16", files=serving.files(("a.png", serving.png()))).json()["files"][0]
     assert set(film) == described

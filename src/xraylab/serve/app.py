@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from importlib import resources
 from typing import Any
@@ -21,14 +21,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xraylab.data.pixels import Gray
-from xraylab.errors import DataError
 from xraylab.explain import overlays
 from xraylab.inference.classifier import Classifier
 from xraylab.serve import openapi, uploads
 from xraylab.serve.guard import HEADERS, Guard
 from xraylab.serve.limits import ApiError, FileError, Limits
 from xraylab.serve.metrics import Metrics
-from xraylab.serve.models import Batcher, Batching, ServedModel
+from xraylab.serve.models import Batcher, Batching, ServedModel, class_names, point_names
 from xraylab.serve.pool import Decoded, Pool
 from xraylab.serve.uploads import Admission, Upload
 
@@ -113,7 +112,7 @@ class Query:
         if unknown or len(request.query_params.multi_items()) > len(request.query_params):
             raise _invalid("the query may hold explain, point and preview, each once")
         self.explain = request.query_params.get("explain")
-        classes = list(dict.fromkeys(name for model in models for name in model.classifier.classes))
+        classes = class_names(models)
         if self.explain is not None and self.explain not in classes:
             raise _invalid(f"explain must be one of: {', '.join(classes)}")
         self.points = _points(request.query_params.get("point"), models)
@@ -124,16 +123,10 @@ def _points(text: str | None, models: Sequence[ServedModel]) -> list[str | None]
     """The operating point of each model: its own where it has none of the name that the request has."""
     if text is None:
         return [model.point for model in models]
-    named: list[str | None] = []
-    for model in models:
-        with suppress(DataError):
-            named.append(model.classifier.thresholds.find(text))
-            continue
-        named.append(None)
-    if not any(named):
-        names = list(dict.fromkeys(name for model in models for name in model.classifier.thresholds.names))
+    names = point_names(models)
+    if text not in names:
         raise _invalid(f"point must be one of: {', '.join(names)}" if names else "no model has operating points")
-    return [name or model.point for name, model in zip(named, models, strict=True)]
+    return [text if text in model.classifier.thresholds.names else model.point for model in models]
 
 
 def _number(text: str) -> int:
@@ -187,7 +180,9 @@ async def model(request: Request) -> Response:
 async def description(request: Request) -> Response:
     """GET /openapi.json."""
     service: Service = request.app.state.service
-    return JSONResponse(openapi.document(service.limits, LARGEST_PREVIEW, service.guard.token is not None))
+    explain, point = class_names(service.models), point_names(service.models)
+    token = service.guard.token is not None
+    return JSONResponse(openapi.document(service.limits, explain, point, LARGEST_PREVIEW, token))
 
 
 async def log_in(request: Request) -> Response:

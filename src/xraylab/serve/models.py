@@ -99,6 +99,16 @@ def served(each: Sequence[Classifier], point: str | None) -> list[ServedModel]:
     return models
 
 
+def class_names(models: Sequence[ServedModel]) -> list[str]:
+    """The classes or findings of all models, each once."""
+    return list(dict.fromkeys(name for model in models for name in model.classifier.classes))
+
+
+def point_names(models: Sequence[ServedModel]) -> list[str]:
+    """The operating points of all models, each once."""
+    return list(dict.fromkeys(name for model in models for name in model.classifier.thresholds.names))
+
+
 def _default_point(classifier: Classifier) -> str | None:
     """The one of the highest Youden index; None without validation images."""
     names = classifier.thresholds.names

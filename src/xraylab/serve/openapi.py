@@ -22,8 +22,17 @@ ERRORS = {
 EVERYWHERE = (400, 401, 403, 421, 429, 500)
 
 
-def document(limits: Limits, largest_preview: int, needs_token: bool) -> Schema:
-    """The whole description, with the limits of this server."""
+def document(limits: Limits, classes: list[str], points: list[str], largest_preview: int, needs_token: bool) -> Schema:
+    """The whole description, with the limits of this server and the classes and operating points of its models."""
+    choices = [
+        _parameter("explain", {"enum": classes}, "The answer holds where the evidence for this class is."),
+        *([_parameter("point", {"enum": points}, "The operating point of has_<class>.")] if points else []),
+        _parameter(
+            "preview",
+            {"type": "integer", "minimum": 0, "maximum": largest_preview, "default": 0},
+            "Pixels: the answer holds each image in 8 bits, at most so large.",
+        ),
+    ]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -34,7 +43,7 @@ def document(limits: Limits, largest_preview: int, needs_token: bool) -> Schema:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": {
-            "/predict": {"post": _predict(limits, largest_preview)},
+            "/predict": {"post": _predict(limits, choices)},
             "/model": {"get": _get("getModel", "The models that are served", "application/json", _ref("Models"))},
             "/health": {"get": _get("getHealth", "Whether the server works", "application/json", _ref("Health"))},
             "/metrics": {"get": _get("getMetrics", "Counters for Prometheus", "text/plain", {"type": "string"})},
@@ -60,7 +69,7 @@ def _get(operation: str, summary: str, media_type: str, schema: Schema) -> Schem
     return {"operationId": operation, "summary": summary, "responses": good | _errors(*EVERYWHERE) | failing}
 
 
-def _predict(limits: Limits, largest_preview: int) -> Schema:
+def _predict(limits: Limits, parameters: list[Schema]) -> Schema:
     file = {"type": "string", "format": "binary", "description": "PNG, JPEG, WebP, TIFF, BMP or DICOM."}
     files = {"type": "array", "items": file, "minItems": 1, "maxItems": limits.files}
     body = {"type": "object", "required": [FIELD], "properties": {FIELD: files}, "additionalProperties": False}
@@ -70,15 +79,7 @@ def _predict(limits: Limits, largest_preview: int) -> Schema:
         "operationId": "predict",
         "summary": "Classify images",
         "description": f"At most {limits.body} MiB, {limits.files} files, {limits.megapixels} million pixels each.",
-        "parameters": [
-            _parameter("explain", {"type": "string"}, "A class: the answer holds where the evidence for it is."),
-            _parameter("point", {"type": "string"}, "The operating point, by its name in /model."),
-            _parameter(
-                "preview",
-                {"type": "integer", "minimum": 0, "maximum": largest_preview, "default": 0},
-                "Pixels: the answer holds each image in 8 bits, at most so large.",
-            ),
-        ],
+        "parameters": parameters,
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": body}}},
         "responses": {
             "200": {"description": "At least one image was classified; the others have an error.", "content": answer},

@@ -1,5 +1,6 @@
 """Read the body of a request into memory, within its limits; nothing is ever written to disk."""
 
+import logging
 from dataclasses import dataclass, field
 
 from python_multipart.exceptions import FormParserError
@@ -10,6 +11,7 @@ from xraylab.serve.limits import MEGABYTE, ApiError, Limits
 
 FIELD = "files"
 LONGEST_NAME = 255
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL + 1)  # it quotes what it cannot parse
 
 
 @dataclass

@@ -16,7 +16,7 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
-const percent = (p) => `${(100 * p).toFixed(1)} %`;
+const percent = (p) => `${(100 * p).toFixed(1)}\u00a0%`;
 const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
 const dataUrl = (png) => `data:image/png;base64,${png}`;
 
@@ -98,7 +98,10 @@ function row(film) {
   const name = element("button", { type: "button", className: "name" });
   const made = element("tr", {}, element("th", { scope: "row", className: "left" }, name));
   for (const _ of models) made.append(element("td", { className: "said" }));
-  made.addEventListener("click", () => select(film, false));
+  made.addEventListener("click", () => {
+    select(film, false);
+    if (window.matchMedia("(max-width: 62rem)").matches) at("film").scrollIntoView();
+  });
   label(name, film, "waits");
   return made;
 }
@@ -130,7 +133,7 @@ function summary(number, result) {
   const decided = classes.filter((name) => `has_${name}` in result);
   const shown = (decided.length ? decided : classes).reduce((best, name) => (result[`p_${name}`] > result[`p_${best}`] ? name : best));
   const limit = threshold(models[number], result, shown);
-  const beside = limit === null ? "" : result[`has_${shown}`] ? ` ≥ ${percent(limit)}` : ` < ${percent(limit)}`;
+  const beside = limit === null ? "" : result[`has_${shown}`] ? ` ≥\u00a0${percent(limit)}` : ` <\u00a0${percent(limit)}`;
   return element("small", { textContent: `${shown} ${percent(result[`p_${shown}`])}${beside}`, className: result[`has_${shown}`] ? "reached" : "" });
 }
 
@@ -267,28 +270,62 @@ function quoted(value) {
 /* The models */
 
 function card(model) {
-  const facts = element("dl", { className: "facts-list" });
-  const fact = (name, value) => facts.append(element("dt", { textContent: name }), element("dd", {}, value));
-  fact("Task", model.task);
-  fact("Classes", model.classes.join(", "));
+  const facts = element("dl", { className: "facts-list" }), known = model.card;
+  const fact = (name, value) => {
+    if (value === null || value === undefined || value.length === 0) return;
+    facts.append(element("dt", { textContent: name }), element("dd", {}, Array.isArray(value) ? list(value) : value));
+  };
+  if (known) {
+    fact("Study", known.study);
+    fact("Intended use", known.intended_use);
+    fact("Limits", known.limits);
+  }
+  fact(model.task === "multi-label" ? "Findings" : "Classes", model.classes.join(", "));
+  if (known) {
+    fact("Data", known.data.description);
+    fact("Training", known.training);
+    fact("Selection", known.selection.description);
+    fact("Starting weights", `${known.starting_weights.description} Licence: ${known.starting_weights.licence || "unknown"}.`);
+    fact("Preprocessing", known.preprocessing.description);
+  } else {
+    const steps = Object.entries(model.preprocessing).filter(([, value]) => value !== null && value !== false && value !== 0);
+    fact("Preprocessing", steps.map(([name, value]) => `${name}: ${value}`).join("; "));
+  }
   fact("Architecture", model.arch);
   fact("Computes on", model.hardware);
-  const points = model.operating_points.map((each) => element("li", { textContent: `${each.class}, ${each.point}: ${percent(each.threshold)}` }));
-  if (points.length) fact("Thresholds", element("ul", {}, ...points));
-  const steps = Object.entries(model.preprocessing).filter(([, value]) => value !== null && value !== false && value !== 0);
-  fact("Preprocessing", steps.map(([name, value]) => `${name}: ${value}`).join("; "));
-  if (model.notes.length) fact("Notes", model.notes.join("; "));
-  if (model.card) for (const [name, value] of Object.entries(model.card)) fact(name.replaceAll("_", " "), plain(value));
-  return element("section", {}, element("h3", { textContent: model.name }), facts);
+  fact("Notes", model.notes);
+  const section = element("section", {}, element("h3", { textContent: model.name }), facts);
+  section.append(...[pointTable(model), known ? metricTable(known) : null].filter(Boolean));
+  return section;
 }
 
-function plain(value) {
-  if (value === null || value === undefined || value === "") return "unknown";
-  if (typeof value !== "object") return String(value);
-  const entries = Array.isArray(value) ? value.map((each) => ["", each]) : Object.entries(value);
-  if (!entries.length) return "none";
-  if (Array.isArray(value) && value.every((each) => typeof each !== "object")) return value.join(", ");
-  return element("ul", {}, ...entries.map(([name, each]) => element("li", {}, name ? `${name.replaceAll("_", " ")}: ` : "", plain(each))));
+const list = (texts) => element("ul", {}, ...texts.map((text) => element("li", { textContent: text })));
+
+/* A value between 0 and 1 with its interval */
+function estimate({ value, ci_low: low, ci_high: high }) {
+  if (value === null) return "";
+  return low === null || high === null ? value.toFixed(3) : `${value.toFixed(3)} (${low.toFixed(3)} to ${high.toFixed(3)})`;
+}
+
+function pointTable(model) {
+  if (!model.operating_points.length) return null;
+  const same = (a, b) => a.class === b.class && a.point === b.point;
+  const rows = model.operating_points.map((each) => {
+    const tested = model.card && model.card.operating_points.find((other) => same(each, other));
+    return [each.class, each.point, each.threshold.toPrecision(3), ...(tested ? [estimate(tested.sensitivity), estimate(tested.specificity)] : [])];
+  });
+  return tableOf("Operating points, chosen on validation images", ["Class", "Point", "Threshold", ...(model.card ? ["Sensitivity", "Specificity"] : [])], rows);
+}
+
+function metricTable({ metrics, confidence }) {
+  const rows = metrics.map((each) => [each.class, each.metric, estimate(each.estimate), each.n ?? ""]);
+  return rows.length ? tableOf(`Test images, ${100 * confidence} % intervals`, ["Class", "Metric", "Value", "Images"], rows) : null;
+}
+
+function tableOf(title, heads, rows) {
+  const head = element("tr", {}, ...heads.map((text, number) => element("th", { scope: "col", textContent: text, className: number < 2 ? "left" : "" })));
+  const body = rows.map((row) => element("tr", {}, ...row.map((text, number) => element("td", { textContent: text, className: number < 2 ? "left" : "" }))));
+  return element("div", { className: "wide" }, element("table", { className: "plain" }, element("caption", { textContent: title }), element("thead", {}, head), element("tbody", {}, ...body)));
 }
 
 function options(id, values, selected) {
