@@ -256,7 +256,7 @@ def test_a_dicom_image_has_a_report_of_its_patient_and_study(fixed: Loaded, tmp_
             "Probability after temperature scaling": rows[f"calibrated_{name}"][0],
         })  # fmt: skip
         assert [image.referenced_sop_instance_uid for image in group.source_images] == ["1.2.3.1"]
-    (decision,) = groups[1].get_qualitative_evaluations()
+    decision, *_ = groups[1].get_qualitative_evaluations()
     assert decision.value.meaning == ("Present" if rows["has_TB"][0] else "Absent")
 
 
