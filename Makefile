@@ -45,7 +45,7 @@ docs: $(INSTALLED)
 notebooks: $(INSTALLED)
 	python docs/run_notebooks.py
 
-# what docs/performance.md says of a processor; 35 minutes on two quiet cores
+# what docs/performance.md says of a processor; 40 minutes on two quiet cores
 bench: export CUDA_VISIBLE_DEVICES :=
 bench: $(INSTALLED)
 	@failed=; for each in data training overhead checkpointing inference features figures inference_level predict_images report serve study; do python bench/$$each.py || failed=1; done; test -z "$$failed"

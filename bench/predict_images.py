@@ -1,6 +1,6 @@
 """What `predict-images` costs beside the bare network, and whether its memory grows with the number of images.
 
-Part of `make bench`, 10 min; a number after the command takes other than 500 films.
+Part of `make bench`, 5 min; a number after the command takes other than 500 films.
 In turns: the network on prepared arrays, and the whole from PNG films of 512 pixels to the table. Memory: the highest
 that a process of its own needs for so many films of 64 pixels. Writes bench/results/predict_images.json.
 """

@@ -15,7 +15,7 @@ from xraylab import code, files, shards, tables
 from xraylab.data import cache as data_cache
 from xraylab.data import index as data_index
 from xraylab.data import prepare, shard_store
-from xraylab.errors import DataError
+from xraylab.errors import DataError, DiskError
 from xraylab.stages import cache
 from xraylab.train import learner
 from xraylab.train.run import TrainingRun
@@ -144,7 +144,7 @@ def test_no_room_is_said_before_anything_is_decoded(study: Loaded, monkeypatch: 
     cache.run_part(given, paths, (1, 3))
     decoded = count_decoded(monkeypatch)
     monkeypatch.setattr(files.shutil, "disk_usage", lambda folder: SimpleNamespace(free=20_000))
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DiskError) as caught:
         cache.run(given, paths)
     size = given.images.size
     assert str(caught.value) == (
