@@ -16,6 +16,7 @@ from xraylab import cli
 DOCUMENTS = [small.REPOSITORY / "README.md", small.REPOSITORY / "CONTRIBUTING.md", *small.REPOSITORY.glob("docs/*.md")]
 NOTEBOOKS = sorted(small.REPOSITORY.glob("docs/notebooks/*.ipynb"))
 PROGRAMS = ("xraylab", "dvc", "make", "python")
+AT_ONCE = (["--install-completion"], ["--show-completion"])
 TARGETS = re.findall(r"^([\w.-]+):", (small.REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
@@ -81,6 +82,8 @@ def _problem_of_dvc(arguments: list[str]) -> str | None:
 def _problem_of_xraylab(arguments: list[str]) -> str | None:
     """Read the arguments as the command line does, without running anything."""
     command: Any = get_command(cli.app)
+    if arguments in AT_ONCE:  # reading them would change the shell's own files
+        return None if {*arguments} <= {name for each in command.params for name in each.opts} else "No such option"
     context, rest = None, arguments
     try:
         while hasattr(command, "commands"):

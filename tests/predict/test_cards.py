@@ -107,3 +107,13 @@ def test_results_of_another_training_are_refused(tmp_path: Path) -> None:
 def test_a_study_that_is_not_evaluated_is_an_error_that_says_what_to_do(trained: Loaded) -> None:
     with pytest.raises(MissingError, match=r"summary\.json does not exist: `dvc repro` makes it"):
         cards.of_run(trained[1], "baseline")
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"), [("/home/mueller/films", "films"), ("~/films", "films"), ("kaggle:a/films", "kaggle:a/films")]
+)
+def test_it_does_not_say_where_on_a_machine_the_images_lay(tmp_path: Path, source: str, shown: str) -> None:
+    paths = evaluated(finished_study.make(tmp_path, {"data": {"source": source}}))
+    data = cards.of_run(paths, "baseline").data
+    assert data.source == shown
+    assert data.description.startswith(f"{shown}; ")

@@ -162,12 +162,21 @@ def _data(data: Artefacts, run: TrainedModel, sentences: list[str]) -> cards.Dat
     folder, index = data.paths.split_of(run.record["repeat"]), data.index.set_index("id")
     splits = {split: index.loc[tables.read(folder / f"{split}_data.csv")["id"]] for split in SPLITS}
     return cards.Data(
-        source=data.params.data.source_text,
+        source=_without_folders(data.params.data.source_text, data),
         sources=tuple(data.sources) if len(data.sources) > 1 else (),
         splits={split: _size(images) for split, images in splits.items()},
         training_sha256=_hash(splits["train"]),
-        description=" ".join(sentences),
+        description=_without_folders(" ".join(sentences), data),
     )
+
+
+def _without_folders(text: str, data: Artefacts) -> str:
+    """Name local sources by their last part: a bundle is passed on, and folders above say who made it."""
+    source = data.params.data.source
+    for path in [source] if isinstance(source, str) else [each.path for each in source]:
+        if Path(path).is_absolute() or path.startswith("~"):
+            text = text.replace(path, Path(path).name)
+    return text
 
 
 def _size(images: pd.DataFrame) -> cards.SplitSize:
