@@ -107,9 +107,9 @@ def no_chest(data: Path) -> dict[str, list[Picture]]:
 
 
 def crop(image: Gray, rng: np.random.Generator) -> Gray:
-    side = int(min(image.shape) * rng.uniform(0.4, 0.9))
-    top, left = (int(rng.integers(0, length - side + 1)) for length in image.shape)
-    return image[top : top + side, left : left + side]
+    length = int(min(image.shape) * rng.uniform(0.4, 0.9))
+    top, left = (int(rng.integers(0, whole - length + 1)) for whole in image.shape)
+    return image[top : top + length, left : left + length]
 
 
 def slices() -> list[Picture]:

@@ -16,11 +16,11 @@ __all__ = ["Study", "load"]
 def __getattr__(name: str) -> Any:
     """Import `Study` and `load` where they are used: the command line does without."""
     if name == "load":
-        from xraylab.inference.bundle import load  # noqa: PLC0415
+        from xraylab.inference.bundle import load  # noqa: PLC0415 - torch takes seconds to import
 
         return load
     if name != "Study":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from xraylab.study import Study  # noqa: PLC0415
+    from xraylab.study import Study  # noqa: PLC0415 - pandas and pydantic take half a second
 
     return Study

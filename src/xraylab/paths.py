@@ -239,7 +239,7 @@ class Paths:
 
     @property
     def paper(self) -> Path:
-        """Figures, tables and methods for a paper, made where they are asked for; no stage's output."""
+        """Figures, tables and methods for a paper, written by `xraylab report --for-paper`; no stage's output."""
         return self.reports / "paper"
 
     @property

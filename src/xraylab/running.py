@@ -1,4 +1,4 @@
-"""What runs now: each stage keeps a small file in .xraylab/running while it works, which `xraylab watch` reads.
+"""Stages that run now: each keeps a small file in .xraylab/running while it works, which `xraylab watch` reads.
 
 It changes nothing of a result, and where it cannot be written the stage goes on without it.
 """
@@ -36,7 +36,7 @@ class Running:
 
     @property
     def alive(self) -> bool:
-        """Whether its process lives; one of another machine is taken to."""
+        """Return whether its process lives; one of another machine is taken to."""
         if self.node != platform.node():
             return True
         try:

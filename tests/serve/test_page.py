@@ -1,18 +1,17 @@
 """The page in headless Chromium: drop, read, slide, keys, two models, a phone, the dark."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import browsers
 import dicom_files
 import numpy as np
 import pytest
 import serving
+from browsers import Browser
 from conftest import Loaded
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -20,8 +19,6 @@ from selenium.webdriver.support.ui import WebDriverWait
 from xraylab.inference.classifier import Classifier
 from xraylab.predict import classifiers
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 DROP = """
 const data = new DataTransfer();
 data.items.add(new File([new Uint8Array(arguments[0])], arguments[1]));
@@ -33,25 +30,13 @@ const canvas = document.querySelectorAll("canvas")[arguments[0]];
 return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data].reduce((a, b) => a + b, 0);
 """
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        CHROMIUM is None or DRIVER is None,
-        reason="chromium and chromedriver are not installed: apt-get install chromium chromium-driver",
-    ),
-]
+pytestmark = [pytest.mark.slow, browsers.needs_browser]
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    yield driver
-    driver.quit()
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browsers.opened(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +51,11 @@ def url(models: tuple[Classifier, Classifier]) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/"
 
 
-def until(browser: webdriver.Chrome, script: str) -> Any:
+def until(browser: Browser, script: str) -> Any:
     return WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(f"return {script}"))
 
 
-def settled(browser: webdriver.Chrome, films: int) -> None:
+def settled(browser: Browser, films: int) -> None:
     shown = "!document.querySelector('.wait') && document.querySelectorAll('canvas').length === 2"
     until(browser, f"films.length === {films} && films.every((film) => film.answer || film.error) && {shown}")
 
@@ -80,7 +65,7 @@ def number(text: str) -> float:
 
 
 def test_films_are_dropped_and_read(
-    browser: webdriver.Chrome, url: str, models: tuple[Classifier, Classifier], tmp_path: Path
+    browser: Browser, url: str, models: tuple[Classifier, Classifier], tmp_path: Path
 ) -> None:
     # a film by the file dialog, a DICOM among others, one that is none, and one dropped
     pixels = np.add.outer(np.arange(60), np.arange(80)).astype(np.uint8)
@@ -107,7 +92,7 @@ def test_films_are_dropped_and_read(
     _fits_a_phone_in_the_dark(browser)
 
 
-def _reads(browser: webdriver.Chrome, models: tuple[Classifier, Classifier], film: Path) -> None:
+def _reads(browser: Browser, models: tuple[Classifier, Classifier], film: Path) -> None:
     """Both models' own probabilities, the threshold's mark and the calibrated probability."""
     assert [title.text for title in browser.find_elements(By.CSS_SELECTOR, ".pane h3")] == [
         "baseline/0",
@@ -131,7 +116,7 @@ def _reads(browser: webdriver.Chrome, models: tuple[Classifier, Classifier], fil
     assert (mark.rect["x"] + 1 - bar.rect["x"]) / bar.rect["width"] == pytest.approx(0.3, abs=0.01)
 
 
-def _changes_the_display(browser: webdriver.Chrome) -> None:
+def _changes_the_display(browser: Browser) -> None:
     """Overlay, its opacity, window and level, zoom: by key and by slider."""
     body = browser.find_element(By.TAG_NAME, "body")
     plain = browser.execute_script(SUM, 0)
@@ -158,7 +143,7 @@ def _changes_the_display(browser: webdriver.Chrome) -> None:
     assert brightness.get_attribute("value") == "0"
 
 
-def _goes_by_key(browser: webdriver.Chrome) -> None:
+def _goes_by_key(browser: Browser) -> None:
     """Through the films and the dialogs, with a visible focus."""
     body = browser.find_element(By.TAG_NAME, "body")
     body.send_keys(Keys.ARROW_DOWN)
@@ -176,7 +161,7 @@ def _goes_by_key(browser: webdriver.Chrome) -> None:
     browser.switch_to.active_element.send_keys(Keys.ESCAPE)
 
 
-def _asks_nobody_else(browser: webdriver.Chrome, url: str) -> None:
+def _asks_nobody_else(browser: Browser, url: str) -> None:
     """Nothing but this server was asked, and nothing was against the policy."""
     expected = ("422", "willReadFrequently")  # the film that is none, and what SUM does
     said = [entry["message"] for entry in browser.get_log("browser")]
@@ -188,7 +173,7 @@ def _asks_nobody_else(browser: webdriver.Chrome, url: str) -> None:
     }
 
 
-def _fits_a_phone_in_the_dark(browser: webdriver.Chrome) -> None:
+def _fits_a_phone_in_the_dark(browser: Browser) -> None:
     size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     features = [{"name": "prefers-color-scheme", "value": "dark"}]

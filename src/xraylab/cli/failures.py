@@ -19,7 +19,7 @@ TRACEBACK = "XRAYLAB_TRACEBACK"
 
 
 def describe(error: BaseException) -> str | None:
-    """What happened, where, and what to do; None where it is no such failure, or where tracebacks are wanted."""
+    """Describe what failed, where, and what to do; None for other errors, and where XRAYLAB_TRACEBACK is set."""
     if os.environ.get(TRACEBACK) or isinstance(error, BrokenPipeError):  # the latter is click's: `xraylab show | head`
         return None
     if isinstance(error, OSError):

@@ -20,7 +20,7 @@ PERSON = ("patient", "source", "manufacturer", "date")
 
 @dataclass(frozen=True)
 class Look:
-    """What tells copies of a picture: its hashes, contrast, and the share of its area that is border."""
+    """Properties that tell copies of a picture: its hashes, contrast, and the share of its area that is border."""
 
     perceptual_hash: str
     inside_hash: str

@@ -54,7 +54,7 @@ class Normalisation(nn.Module):
 def resizing(size: int, target: int) -> nn.Module:
     """Resizing of gray levels (n, size, size) as `augment.resize` does it, rounded to whole levels.
 
-    Sums that end in one half are frequent, and another order of adding rounds some to the other side: shrinking adds
+    Sums that end in one half are frequent, and another order of adding rounds some the other way: shrinking adds
     as OpenCV does, to the last bit; of an enlarged image the matrix library decides a few pixels in 10,000.
     """
     if target == size:

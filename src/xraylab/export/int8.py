@@ -51,8 +51,8 @@ class Batches:
 def write(source: Path, target: Path, training: Samples) -> str:
     """Quantize the network in a file of opset `OPSET`, but not its preprocessing; say how."""
     import onnx  # noqa: PLC0415 - of the extra, as in onnx_file
-    from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static  # noqa: PLC0415
-    from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415
+    from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static  # noqa: PLC0415 - likewise
+    from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415 - likewise
 
     fused = source.with_suffix(".fused")
     options: dict[str, Any] = {"per_channel": True, "weight_type": QuantType.QInt8}
@@ -131,7 +131,7 @@ def _preprocessing(model: Any) -> list[str]:
 
 
 def _has_attention(model: Any) -> bool:
-    """Whether there is a product of two activations."""
+    """Return whether there is a product of two activations."""
     weights = {each.name for each in model.graph.initializer}
     inside = [node for node in model.graph.node if node.op_type == "MatMul"]
     return any(not weights.intersection(node.input) for node in inside)

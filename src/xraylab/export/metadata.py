@@ -1,4 +1,4 @@
-"""What an exported file says of itself: everything that its user needs to prepare an image and to read the output."""
+"""Metadata of an exported file: everything that its user needs to prepare an image and to read the output."""
 
 import json
 from importlib.metadata import version

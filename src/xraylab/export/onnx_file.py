@@ -17,7 +17,7 @@ from xraylab.export.quiet import quiet
 NEWEST_OPSET, OLDEST_OPSET = 25, 18
 """The newest that onnxscript converts to, and the oldest that torch exports."""
 MOST_BYTES = 2**31 - 2**24
-"""What one file of protocol buffers holds, less some for all but the weights."""
+"""Bytes that one file of protocol buffers holds, less some for all but the weights."""
 
 
 def require() -> None:
@@ -113,7 +113,7 @@ def _opset(model: Any) -> int:
 
 
 def _takes(opset: int) -> bool:
-    """Whether onnxruntime takes a file of this opset: it is asked, since it says so nowhere else."""
+    """Return whether onnxruntime takes a file of this opset, by trying one: it says so nowhere else."""
     import onnxruntime  # noqa: PLC0415 - as above
     from onnx import TensorProto, helper  # noqa: PLC0415
 

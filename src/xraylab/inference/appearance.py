@@ -34,7 +34,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Measurements:
-    """What distances are computed from, a row per image."""
+    """Values that distances are computed from, a row per image."""
 
     features: Floats
     """(n, width), each of length 1 (Mueller and Hein 2025)."""

@@ -143,7 +143,7 @@ def _network(path: Path, facts: ModelCard, data: bytes) -> nn.Module:
 
 
 def _other_plugin(path: Path, facts: ModelCard) -> bool:
-    """Whether the architecture is of another version of its plugin here. Errors: PluginError where it is of none."""
+    """Return whether its plugin has another version here. Errors: PluginError where the plugin is not installed."""
     plugin = facts.network.plugin
     if plugin is None:
         return False

@@ -131,7 +131,7 @@ class Selection:
     """Counted from 0."""
     monitor: str
     on_test: bool
-    """Whether it was selected on the test images, as some published studies do: its metrics are then too optimistic."""
+    """True where it was selected on the test images, as some published studies do: its metrics are too optimistic."""
     description: str
 
 
@@ -149,7 +149,7 @@ class StartingWeights:
 
 @dataclass(frozen=True, config=STRICT)
 class ModelCard:
-    """What a trained network is, how it was trained and tested, and what it must not be used for."""
+    """A trained network: how it was trained and tested, and what it must not be used for."""
 
     format: int
     name: str
@@ -211,7 +211,7 @@ class ModelCard:
 
     @property
     def multi_label(self) -> bool:
-        """Whether an image can have several findings."""
+        """Return whether an image can have several findings."""
         return self.task == MULTI_LABEL
 
     def metric(self, name: str, class_: str | None = None) -> Metric | None:

@@ -27,7 +27,7 @@ from xraylab.task import is_multi
 
 @dataclass(frozen=True)
 class Scores:
-    """What a network makes of images, in one pass."""
+    """Probabilities and features of images, from one pass of a network."""
 
     p: Floats
     """The probability of each class, float64 (n, classes), before temperature scaling."""

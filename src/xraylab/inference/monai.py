@@ -1,4 +1,4 @@
-"""What a MONAI bundle says too, under MONAI's names: configs/metadata.json and configs/inference.json.
+"""Facts of a card that a MONAI bundle has too, under MONAI's names: configs/metadata.json and configs/inference.json.
 
 The keys are those of MONAI's bundle specification. Its models/model.pt, a pickle, is not written.
 """

@@ -25,7 +25,7 @@ SPLITS = {"train": "a training image", "valid": "a validation image, which chose
 
 @dataclass(frozen=True)
 class Reference:
-    """What the training and validation images of a run have in common."""
+    """Statistics of the training and validation images of a run."""
 
     appearance: Appearance | None
     """None where there are too few validation images to fix limits."""

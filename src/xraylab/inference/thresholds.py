@@ -42,6 +42,11 @@ class Thresholds:
         """The names of the operating points, each once."""
         return list(dict.fromkeys(each.point for each in self.points))
 
+    @property
+    def youden(self) -> str | None:
+        """The operating point of the highest Youden index; None where it was not fixed."""
+        return next((name for name in self.names if "Youden" in name), None)
+
     def find(self, text: str) -> str:
         """The operating point of this name, or the only one whose name contains the text, in any case.
 

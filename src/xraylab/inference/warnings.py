@@ -35,7 +35,7 @@ class ImageWarning:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What warnings need of a decoded image besides its prepared form."""
+    """Facts of a decoded image that warnings need besides its prepared form."""
 
     dicom: dict[str, str]
     """`Picture.facts`: empty but for DICOM."""
@@ -51,7 +51,7 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class Expected:
-    """What is said of the training images; where nothing is, a study of chest films expects frontal ones."""
+    """Facts of the training images; where none is known, a study of chest films expects frontal ones."""
 
     modalities: tuple[str, ...]
     views: tuple[str, ...]
@@ -60,7 +60,7 @@ class Expected:
 
 
 def of_dicom(facts: dict[str, str], expected: Expected) -> Iterator[ImageWarning]:
-    """What DICOM says of an image and of no training image: certain, if the file is right."""
+    """Warnings for DICOM tags of an image that no training image has: certain, if the file is right."""
     modality, view, part = (facts.get(name, "") for name in ("modality", "view", "body_part"))
     known = expected.chest or bool(expected.body_parts)
     if modality in NOT_RADIOGRAPHS and modality not in expected.modalities:
@@ -75,7 +75,7 @@ def of_dicom(facts: dict[str, str], expected: Expected) -> Iterator[ImageWarning
 
 
 def of_pixels(image: Gray, facts: ImageFacts) -> Iterator[ImageWarning]:
-    """What no radiograph looks like, whatever the study; `image` is prepared."""
+    """Warnings for pixels that no radiograph has, whatever the study; `image` is prepared."""
     if facts.look.contrast == 0:
         yield ImageWarning(NO_RADIOGRAPH, "is one gray level everywhere: no radiograph")
     elif facts.colour >= COLOURED:

@@ -106,7 +106,7 @@ class Follower:
                 self.print(f"[{name}] {line}")
 
     def cells(self, record: Running) -> tuple[str, ...]:
-        """What the table shows of a stage that runs."""
+        """The table's cells for a stage that runs."""
         loss = record.metrics.get("train_loss")
         left = "" if record.seconds_left is None else f"{duration(record.seconds_left)} left"
         return (
@@ -115,7 +115,7 @@ class Follower:
         )  # fmt: skip
 
     def picture(self) -> Group:
-        """What runs, one line each; then what failed, and the sum of it."""
+        """A line for each stage that runs; then those that failed, and a summary."""
         table = Table(*HEADS, box=None)
         for record in self.view.at_work:
             table.add_row(*map(Text, self.cells(record)))
@@ -144,7 +144,7 @@ class Follower:
 
 
 def commands_in(root: Path) -> bool:
-    """Whether a dvc or xraylab of this user runs a study's stages in that folder, other than this process."""
+    """Return whether a dvc or xraylab of this user runs a study's stages in that folder, other than this process."""
     return any(_runs_stages(process, root.resolve()) for process in psutil.process_iter() if process.pid != os.getpid())
 
 

@@ -128,7 +128,7 @@ def _text(text: str, known: Tree) -> str:
 
 
 def _value(tree: Tree, key: str) -> Any:
-    """What stands at a dotted key; None where nothing does."""
+    """The value at a dotted key; None where there is none."""
     branch: Any = tree
     for name in key.split("."):
         branch = branch.get(name) if isinstance(branch, dict) else None

@@ -30,7 +30,7 @@ Extra = Callable[[int, Predictions], None]
 
 @dataclass(frozen=True)
 class Output:
-    """What is written, and where."""
+    """The files to write, and where."""
 
     table: str
     """A path, or `-` for the standard output."""
@@ -48,7 +48,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Summary:
-    """What was done."""
+    """The outcome, for people."""
 
     lines: list[str]
     n_skipped: int

@@ -29,7 +29,7 @@ class Prepared:
     image: Gray
     """uint8 (size, size)."""
     facts: ImageFacts | None
-    """What warnings need; None where nobody asks for them."""
+    """For warnings; None where they are not looked for."""
     sop_instance_uid: str
     """Of DICOM; else ''."""
     header: Dataset | None

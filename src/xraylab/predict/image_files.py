@@ -43,7 +43,7 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class Input:
-    """What one path names."""
+    """The images that one path names."""
 
     path: str
     files: Callable[[], Iterator[ImageFile]]
@@ -52,7 +52,7 @@ class Input:
 
 
 def find(patterns: Sequence[str]) -> list[Input]:
-    """What the paths and patterns name, in their order; what a pattern names in natural order.
+    """The images that paths and patterns name, in their order; what a pattern names in natural order.
 
     Ids are the paths of files below a folder or in an archive, or a file's name; with several paths they begin with the
     path as it is written. Errors: DataError for what does not exist, names no image, or is no whole archive.

@@ -1,4 +1,4 @@
-"""What is predicted of images, and its rows in a table."""
+"""Predictions of images, and their rows in a table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,8 +15,6 @@ from xraylab.inference.thresholds import Bools
 from xraylab.inference.warnings import ImageWarning
 from xraylab.predict.decoding import Prepared
 from xraylab.predict.ensemble import Ensemble
-
-YOUDEN = "Youden"
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Predictor:
         """At the point that `text` names, or at Youden's where it is there. Errors: DataError as `Thresholds.find`."""
         names = ensemble.thresholds.names
         if text is None:
-            return cls(ensemble, next((name for name in names if YOUDEN in name), None))
+            return cls(ensemble, ensemble.thresholds.youden)
         if not names:
             raise DataError(f"--point {text!r}: there are no operating points, since {ensemble.fixed_on}")
         return cls(ensemble, ensemble.thresholds.find(text))

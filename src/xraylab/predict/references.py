@@ -106,7 +106,7 @@ def _measure(images: Images, classifier: Classifier, search_lungs: bool) -> Meas
 
 
 def _expected(raw: Path, train: pd.DataFrame, chest: bool) -> Expected:
-    """What the table and the headers of some DICOM files say of the training images."""
+    """Read the training images' modalities, views and body parts from the table and some DICOM headers."""
     names = [train["path"][name] for name in train.index[train["format"] == "DICOM"]]
     facts = [_header(raw / name) for name in _spread(names, MOST_HEADERS)]
     common = {fact: _common([each.get(fact, "") for each in facts]) for fact in ("modality", "body_part")}

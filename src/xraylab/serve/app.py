@@ -38,7 +38,7 @@ RESEARCH = "For research, not for diagnosis."
 
 
 class Service:
-    """What requests share: the models, the workers, the counters."""
+    """Shared by all requests: the models, the workers, the counters."""
 
     def __init__(
         self, models: Sequence[ServedModel], guard: Guard, limits: Limits, workers: int, batching: Batching
@@ -88,7 +88,7 @@ class Service:
         return answer | ({"preview": decoded.preview} if decoded.preview is not None else {})
 
     async def _result(self, number: int, decoded: Decoded, query: "Query") -> dict[str, Any]:
-        """What one model says of a decoded file."""
+        """One model's answer for a decoded file."""
         model, image = self.models[number], decoded.images[number]
         row = await self.batchers[number].score(image, decoded.facts)
         result = model.answer(row.p, row.warnings, query.points[number])

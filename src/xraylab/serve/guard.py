@@ -1,4 +1,4 @@
-"""Who may ask: the Host and Origin headers, the token, and how many requests a client may send in a minute."""
+"""Access to the server: the Host and Origin headers, the token, and how many requests a client may send in a minute."""
 
 import hashlib
 import hmac
@@ -34,7 +34,7 @@ HEADERS = {
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address."""
+    """Return whether only this machine reaches the address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -97,13 +97,13 @@ class Guard:
             self._check_token(request, client)
 
     def may_enter(self, request: Request) -> bool:
-        """Whether a request carries the session's cookie, or no token is needed."""
+        """Return whether a request carries the session's cookie, or no token is needed."""
         return self.token is None or hmac.compare_digest(
             request.cookies.get(COOKIE, "").encode(), self._session.encode()
         )
 
     def log_in(self, request: Request, token: str, response: Response) -> bool:
-        """Whether this is the token; then the response sets the session's cookie. Errors: ApiError 429."""
+        """Return whether this is the token; then the response sets the session's cookie. Errors: ApiError 429."""
         client = request.client.host if request.client else ""
         self._check_rate(self.failures, client)
         if not self._is_token(token):

@@ -25,7 +25,7 @@ class Limits:
     queue: int = 64
     """Requests at once, the waiting ones among them."""
     memory: int = 2048
-    """What a worker may take besides its libraries."""
+    """Memory that a worker may take besides its libraries."""
     bodies: int = 512
     """Of all requests that are being read or answered."""
 

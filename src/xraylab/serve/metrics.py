@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus: numbers alone, never a name."""
+"""Counters of the server, for Prometheus: numbers alone, never a name."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 

@@ -21,8 +21,6 @@ from xraylab.inference.warnings import ImageFacts, ImageWarning
 from xraylab.paths import Paths
 from xraylab.predict import cards, classifiers
 
-YOUDEN = "Youden"
-
 
 @dataclass(frozen=True)
 class ServedModel:
@@ -55,7 +53,7 @@ class ServedModel:
         return targets.joined(np.array([present[name] for name in classes], float), classes)
 
     def describe(self) -> dict[str, Any]:
-        """What GET /model tells of it."""
+        """Its part of the answer to GET /model."""
         classifier = self.classifier
         points = classifier.thresholds.points
         return {
@@ -85,7 +83,7 @@ def find(source: str, precision: str | None) -> Classifier:
     try:
         return replace(classifier, card=cards.of_run(Paths.here(), source))
     except XraylabError as error:
-        return replace(classifier, notes=(*classifier.notes, f"no model card: {error.headline}"))
+        return replace(classifier, notes=(*classifier.notes, f"no model card: {' '.join(str(error).split())}"))
 
 
 def served(each: Sequence[Classifier], point: str | None) -> list[ServedModel]:
@@ -110,9 +108,9 @@ def point_names(models: Sequence[ServedModel]) -> list[str]:
 
 
 def _default_point(classifier: Classifier) -> str | None:
-    """The one of the highest Youden index; None without validation images."""
-    names = classifier.thresholds.names
-    return next((name for name in names if YOUDEN in name), next(iter(names), None))
+    """The one of the highest Youden index, else the first; None without any."""
+    thresholds = classifier.thresholds
+    return thresholds.youden or next(iter(thresholds.names), None)
 
 
 def _find(classifier: Classifier, point: str) -> str:
@@ -134,7 +132,7 @@ class Batching:
 
 @dataclass(frozen=True)
 class Row:
-    """What a model says of one image."""
+    """A model's probabilities and warnings for one image."""
 
     p: Floats
     """(classes,)."""

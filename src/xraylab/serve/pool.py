@@ -42,7 +42,7 @@ class Decoded:
     facts: ImageFacts | None
     """Where a model has a reference, whose warnings need them."""
     boxes: list[list[float]]
-    """For each model where they were wanted: left, top, width and height of its image within the picture."""
+    """For each model, if the request has an overlay: left, top, width and height of its image within the picture."""
     preview: str | None
     """The picture as a PNG in base64."""
 
@@ -124,11 +124,11 @@ class _Worker:
     def __init__(self, each: list[Images], facts: bool, limits: Limits) -> None:
         context = multiprocessing.get_context("spawn")
         self.sizes, self.limits = [int(images["size"]) for images in each], limits
-        self.connection, theirs = context.Pipe()
-        arguments = (theirs, os.getpid(), each, limits.megapixels, limits.memory, facts)
+        self.connection, worker_end = context.Pipe()
+        arguments = (worker_end, os.getpid(), each, limits.megapixels, limits.memory, facts)
         self.process: BaseProcess = context.Process(target=worker.run, args=arguments, daemon=True)
         self.process.start()
-        theirs.close()
+        worker_end.close()
         self.ready = False
 
     def wait_until_ready(self) -> None:

@@ -78,7 +78,7 @@ def _confine(parent: int, memory: int) -> None:
 def _answer(
     content: bytes, each: list[Images], facts: bool, suffix: str, preview: int, boxes: bool
 ) -> tuple[dict[str, Any], list[bytes]]:
-    """What is known of a file, and an array for each model; or the reason why there is none."""
+    """The facts of a file, and an array for each model; or the reason why there is none."""
     try:
         picture = pixels.decode_stream(BytesIO(content), NAME + suffix)
         images = [_prepared(picture, images) for images in each]

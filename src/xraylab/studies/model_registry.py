@@ -262,7 +262,7 @@ def _commit(root: Path, tracked: list[str], message: str) -> None:
 
 
 def _is_pushed(root: Path, version: ModelVersion) -> bool | None:
-    """Whether the DVC remote has the version's bundle; None without a remote."""
+    """Return whether the DVC remote has the version's bundle; None without a remote."""
     from dvc.config import NoRemoteError  # type: ignore[import-untyped] # noqa: PLC0415 - as above
     from dvc.repo import Repo  # noqa: PLC0415
 
@@ -282,7 +282,7 @@ def _in_tag(prefix: str) -> str:
 
 @contextmanager
 def _gto_errors() -> Iterator[None]:
-    """What gto refuses is a user's mistake."""
+    """Turn what gto refuses into a user's error."""
     from gto.exceptions import GTOException  # noqa: PLC0415 - as above
 
     try:
@@ -292,7 +292,7 @@ def _gto_errors() -> Iterator[None]:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    """What git prints. Errors: DataError with what it says where it fails."""
+    """Run git; returns its output. Errors: DataError with what it says where it fails."""
     done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, encoding="utf-8", check=False)  # noqa: S603, S607
     if done.returncode != 0:
         raise DataError(f"git {arguments[0]} failed: {done.stderr.strip()}")

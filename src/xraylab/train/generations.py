@@ -21,7 +21,7 @@ KEPT = 2
 
 @dataclass(frozen=True)
 class Generation:
-    """What a run consists of after an epoch, counted from 0."""
+    """The files of a run after an epoch, counted from 0."""
 
     epoch: int
     files: dict[str, str]

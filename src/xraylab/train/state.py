@@ -201,7 +201,7 @@ def _state(epoch: int) -> str:
 
 
 def _read_devices(path: Path) -> dict[str, Any]:
-    """What `refuse_other_devices` wrote; empty where it is damaged, which must not stop a run for ever."""
+    """Read what `refuse_other_devices` wrote; empty where it is damaged, which must not stop a run for ever."""
     try:
         record = files.read_json(path)
     except DataError:

@@ -1,4 +1,4 @@
-"""What the gallery holds of each test image: its name, its labels, and the probabilities of every run, as arrays."""
+"""Contents of the gallery for each test image: its name, its labels, and the probabilities of every run, as arrays."""
 
 import base64
 from dataclasses import dataclass

@@ -114,7 +114,7 @@ def _software(data: Artefacts) -> list[str]:
 
 
 def todo() -> list[str]:
-    """What the checklists ask of methods and declarations, and the pipeline does not know."""
+    """Items of the checklists on methods and declarations that the pipeline does not know."""
     items = [item for items in CHECKLISTS.values() for item in items if item.part in (*PARTS, *OTHERS)]
     return list({item.missing: f"{item.asks}: {item.missing}" for item in items if item.fact is None}.values())
 

@@ -81,7 +81,7 @@ def _unique(name: str, names: dict[str, str]) -> str:
 
 
 def caption(data: Artefacts, section: str, said: list[str]) -> str:
-    """What a figure or table shows, of which images, by which intervals, and on what epochs were chosen."""
+    """The caption of a figure or table: its content, images and intervals, and on what epochs were chosen."""
     facts = [] if section in WITHOUT_FACTS else [images(data, section in ALL_IMAGES)]
     if section not in (*WITHOUT_FACTS, *ALL_IMAGES):
         facts += [intervals(data), chosen(data)]
