@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import finished_study
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,9 +18,10 @@ from conftest import Loaded, load
 from dicom_files import dataset, levels
 
 import xraylab
-from xraylab import Study, tables
+from xraylab import Study, files, tables
 from xraylab.errors import MissingError
 from xraylab.model import networks
+from xraylab.predict import cards
 from xraylab.stages import configure, evaluate, predict, split, train
 
 REPEATS = [0, 1]
@@ -27,7 +29,7 @@ REPEATS = [0, 1]
 
 @pytest.fixture(scope="module")
 def finished(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    """A study of one experiment with two repeats, up to the stage `evaluate`, and a film that is not its own."""
+    """A study of one experiment with two repeats, up to the stage `evaluate`, a bundle of it, and films of others."""
     root = shutil.copytree(noise, tmp_path_factory.mktemp("python") / "study")
 
     def change(tree: small.Tree) -> None:
@@ -46,6 +48,9 @@ def finished(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
             for repeat in REPEATS:
                 stage.run(*loaded, "baseline", repeat)
         evaluate.run(*loaded)
+        files.write_json(finished_study.NOT_EXPLAINED, loaded[1].explanation / "summary.json")
+        cards.write_bundle(loaded[1], "baseline/0", loaded[1].bundles / "baseline-0.zip")
+    small.pictures(root, ["film.png"], seed=1)
     dataset(levels()).save_as(root / "film.dcm", enforce_file_format=True)
     return loaded
 
