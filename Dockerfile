@@ -20,6 +20,7 @@ RUN if [ -n "$TORCH_INDEX" ]; then \
 
 COPY pyproject.toml README.md LICENSE params.yaml dvc.yaml .gitignore .dvcignore ./
 COPY .dvc/config .dvc/.gitignore .dvc/
+COPY .dvc/plots .dvc/plots
 COPY src src
 ARG EXTRAS=serve,onnx,parquet,dicom,search,notebooks
 RUN pip install --no-cache-dir --constraint constraints.txt ".[${EXTRAS}]"

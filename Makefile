@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: study test test-slow test-cluster check format docs notebooks bench bench-gpu
+.PHONY: study test test-slow test-cluster check audit sbom format docs notebooks bench bench-gpu
 
 study: $(INSTALLED)
 	dvc repro
@@ -36,6 +36,15 @@ format: $(INSTALLED)
 	ruff check --fix
 	ruff format
 
+# the pinned versions against known vulnerabilities, where PyPI can be reached
+audit: $(INSTALLED)
+	python .ci/audit.py
+
+# the bill of materials of a release, in CycloneDX: every package of the environment that CI tests
+sbom: $(INSTALLED)
+	cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --mc-type application \
+	    --output-reproducible --output-file sbom.cdx.json
+
 # the documentation site, in site/html; `zensical serve` shows it in a browser
 docs: $(INSTALLED)
 	python docs/site_pages.py
@@ -48,7 +57,7 @@ notebooks: $(INSTALLED)
 # what docs/performance.md says of a processor; 40 minutes on two quiet cores
 bench: export CUDA_VISIBLE_DEVICES :=
 bench: $(INSTALLED)
-	@failed=; for each in data training overhead checkpointing inference features figures inference_level predict_images report serve study; do python bench/$$each.py || failed=1; done; test -z "$$failed"
+	@failed=; for each in data training overhead checkpointing exports inference features figures inference_level predict_images report serve study; do python bench/$$each.py || failed=1; done; test -z "$$failed"
 
 # what it says of a GPU, in under ten minutes
 bench-gpu: $(INSTALLED)

@@ -1,13 +1,16 @@
 """What an engine and DVC add to each job: 10, 100 and 1,000 jobs that sleep, on a real Ray and a real SLURM.
 
-`python bench/engines.py [ray] [slurm] [dvc]`, at most 10 minutes on two quiet cores; not part of `make bench`. Each
-engine has two nodes of one core on this machine; where 1,000 jobs take too long, the rate at which they end while all
-wait is measured. DVC: what a job's clone, `dvc repro --pull` and `dvc push --run-cache` take beside its stage, as the
-study and what others have pushed grow, and what several dvc in one repository wait for one another. Writes
-bench/results/engines.json.
+`python bench/engines.py [ray] [slurm] [dvc] [--whole]`, at most 10 minutes on two quiet cores; not part of `make
+bench`. Each engine has two nodes of one core on this machine. Without --whole, 100 s are watched of each size, and the
+rate at which jobs end while all wait is measured; with it all jobs run to their end. At the rates measured so far
+(docs/scaling.md) 1,000 jobs take Ray 18 minutes and SLURM 34, and with 10 and 100 of them both engines one hour. DVC:
+what a job's clone, `dvc repro --pull` and `dvc push --run-cache` take beside its stage, as the study and what others
+have pushed grow, and what several dvc in one repository wait for one another. Writes bench/results/engines.json.
 """
 
+import argparse
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -31,7 +34,7 @@ import small
 SIZES = (10, 100, 1000)
 SLOTS = 2  # jobs at once
 SLEEP = 0.1
-CAP = 100.0  # seconds for one size
+CAP = 100.0  # seconds for one size, unless all are waited for
 POLL = 1.0
 SIDE_BY_SIDE = 8
 WAITING, SETTLED, WATCHED = (0, 100, 400), 5.0, 10.0
@@ -76,20 +79,20 @@ def slurm_cluster() -> Iterator[Resources]:
             cluster.stop()
 
 
-def engine_rows(name: str, cluster: Callable[[], Any]) -> list[Row]:
-    """One row per size."""
+def engine_rows(name: str, cluster: Callable[[], Any], seconds: float) -> list[Row]:
+    """One row per size, none of which is watched for longer."""
     with cluster() as resources, tempfile.TemporaryDirectory() as folder:
-        return [engine_row(name, resources, size, Path(folder)) for size in SIZES]
+        return [engine_row(name, resources, size, Path(folder), seconds) for size in SIZES]
 
 
-def engine_row(name: str, resources: Resources, size: int, folder: Path) -> Row:
+def engine_row(name: str, resources: Resources, size: int, folder: Path, longest: float) -> Row:
     """Submit `size` jobs, and wait until all have ended or the time is over."""
     engine = ENGINES[name]()
     start = time.monotonic()
     ids = engine.submit([Command(f"sleep-{n}", ("sleep", str(SLEEP))) for n in range(size)], resources, folder)
     submitted = time.monotonic() - start
     done, query_seconds = 0, list[float]()
-    while done < size and time.monotonic() - start < CAP:
+    while done < size and time.monotonic() - start < longest:
         time.sleep(POLL)
         begin = time.monotonic()
         states = [status.state for status in engine.status(ids).values()]
@@ -245,13 +248,13 @@ def project(folder: Path, size: int, s3: Any = None) -> Path:
     return root
 
 
-PARTS: dict[str, Callable[[], measure.Tables]] = {
-    "ray": lambda: {
-        f"Ray: {JOBS}": engine_rows("ray", ray_cluster),
+PARTS: dict[str, Callable[[float], measure.Tables]] = {
+    "ray": lambda seconds: {
+        f"Ray: {JOBS}": engine_rows("ray", ray_cluster, seconds),
         "Cores that the processes of Ray's head keep busy": waiting_rows(),
     },
-    "slurm": lambda: {f"SLURM: {JOBS}": engine_rows("slurm", slurm_cluster)},
-    "dvc": lambda: {
+    "slurm": lambda seconds: {f"SLURM: {JOBS}": engine_rows("slurm", slurm_cluster, seconds)},
+    "dvc": lambda seconds: {
         "DVC for one job in a clone of its own, a second of work included": dvc_rows(),
         "Several dvc at once, each on a stage of one second": lock_rows(),
     },
@@ -259,7 +262,14 @@ PARTS: dict[str, Callable[[], measure.Tables]] = {
 
 
 def main() -> None:
-    tables = {title: rows for part in sys.argv[1:] or PARTS for title, rows in PARTS[part]().items()}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="*", help=f"{', '.join(PARTS)}; by default all")
+    parser.add_argument("--whole", action="store_true", help="until every job has ended")
+    given = parser.parse_intermixed_args()
+    if unknown := [name for name in given.part if name not in PARTS]:
+        parser.error(f"{unknown[0]} is no part; there are {', '.join(PARTS)}")
+    seconds = math.inf if given.whole else CAP
+    tables = {title: rows for part in given.part or PARTS for title, rows in PARTS[part](seconds).items()}
     sys.exit(0 if measure.write("engines", tables, {}) else 1)
 
 

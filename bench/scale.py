@@ -3,12 +3,18 @@
 Draws films of 96 px (one in a hundred also as a re-encoded copy), and runs the stages `source`, `fetch`, `index`,
 `split` and `cache` by `dvc repro`, with all that DVC hashes and copies between them; then again with nothing changed.
 Measures how fast rows are read from shards and from one file, in turns, and how fast films of 1024 px are decoded, and
-computes from that what 500,000 of them would take. Writes bench/results/scale.json. FOLDER is where all of it goes,
-4 GB:
+computes from that what 500,000 of them would take. FOLDER is where all of it goes, 4 GB:
 
-    python bench/scale.py FOLDER
+    python bench/scale.py FOLDER [--count N] [--to FOLDER] [part ...]
+
+A part (drawn, reading, large, a stage, or again) that has been measured is kept in FOLDER/measured, so that the whole
+may be measured a few parts at a time, in that order, by default all that are missing: with 100,000 films on two quiet
+cores some 20 minutes in all, half of them `index` (from the processor times of an earlier run). Once none is missing,
+bench/results/scale.json is written.
 """
 
+import argparse
+import json
 import os
 import re
 import shutil
@@ -33,23 +39,26 @@ from xraylab.data.cache import Decoding
 from xraylab.data.prepare import Preparation
 from xraylab.shards import Shards
 
-COUNT, PIXELS, COPIES, SIZE = 100_000, 96, 100, 64
+PIXELS, COPIES, SIZE = 96, 100, 64
 STAGES = ("code", "source", "fetch", "index", "split", "cache")
 MANY, LARGE, SAMPLE = 500_000, 1024, 24
 BATCH, BATCHES, ROUNDS = 64, 200, 9
 EVERY = 0.25  # seconds
 
 
-def draw(folder: Path) -> None:
-    """The films, in folders by class."""
+def drawn(folder: Path, count: int) -> list[dict[str, Any]]:
+    """The films, in folders by class, and how long that takes."""
+    start = time.monotonic()
+    shutil.rmtree(folder, ignore_errors=True)
     for label in ("Healthy", "TB"):
         (folder / label).mkdir(parents=True)
-    for number in range(COUNT):
+    for number in range(count):
         image = films.film(number, PIXELS)
         cv2.imwrite(str(folder / ("TB" if number % 5 == 0 else "Healthy") / f"{number:06}.png"), image)
         if number % COPIES == 1:
             copy = folder / f"Healthy/copy{number:06}.jpg"
             cv2.imwrite(str(copy), image, [cv2.IMWRITE_JPEG_QUALITY, 60])
+    return [{"films": count, "s": round(time.monotonic() - start, 1)}]
 
 
 class Memory(threading.Thread):
@@ -98,23 +107,26 @@ def _descendants(top: int) -> list[dict[str, str]]:
         below |= more
 
 
-def pipeline(study: Path) -> list[dict[str, Any]]:
-    """A row for each stage under DVC: seconds, DVC's part of them, the stage's own processor time and memory."""
-    rows, log = [], study / ".xraylab/seconds"
+def staged(study: Path, name: str) -> list[dict[str, Any]]:
+    """A stage under DVC: seconds, DVC's part of them, the stage's own processor time and memory."""
+    shutil.rmtree(study / ".xraylab/shards" / name, ignore_errors=True)  # of an attempt that was stopped
     watch = Memory()
     watch.start()
-    for name in STAGES:
-        start = time.monotonic()
-        studies.repro(study, "--single-item", name)
-        seconds = time.monotonic() - start
-        own, processor = map(float, log.read_text().split())
-        rows.append(_row(name, seconds, seconds - own, processor, watch.highest[name]))
-        measure.say(f"{name}: {rows[-1]}")
-    again = studies.repro(study, *STAGES)
+    start = time.monotonic()
+    studies.repro(study, "--single-item", name)
+    seconds = time.monotonic() - start
     watch.running = False
-    rows.append(_row("all, nothing changed", again, again, 0.0, watch.highest["dvc"]))
-    measure.say(f"again: {rows[-1]}")
-    return rows
+    own, processor = map(float, (study / ".xraylab/seconds").read_text().split())
+    return [_row(name, seconds, seconds - own, processor, watch.highest[name])]
+
+
+def again(study: Path) -> list[dict[str, Any]]:
+    """All stages once more, with nothing changed."""
+    watch = Memory()
+    watch.start()
+    seconds = studies.repro(study, *STAGES)
+    watch.running = False
+    return [_row("all, nothing changed", seconds, seconds, 0.0, watch.highest["dvc"])]
 
 
 def _row(stage: str, seconds: float, dvc: float, processor: float, peak: dict[str, float]) -> dict[str, Any]:
@@ -140,12 +152,13 @@ def timed(study: Path) -> None:
     main.write_text(re.sub(r'(?s)\A(""".*?"""\n)', lambda found: found.group(1) + clock, text))
 
 
-def reading(folder: Path) -> list[dict[str, Any]]:
+def reading(folder: Path, films_in_all: int) -> list[dict[str, Any]]:
     """Batches from one file, from one of shards, and from 25: images a second, medians of turns, and their ratios."""
-    folder.mkdir(exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     rows = []
     for size in (64, 224):
-        count = COUNT if size == SIZE else COUNT // 5
+        count = films_in_all if size == SIZE else films_in_all // 5
         whole = np.lib.format.open_memmap(folder / "whole.npy", "w+", np.uint8, (count, size, size))
         for start in range(0, count, shards.SHARD):
             whole[start : start + shards.SHARD] = np.random.default_rng(0).integers(
@@ -156,7 +169,8 @@ def reading(folder: Path) -> list[dict[str, Any]]:
         for number, each in enumerate(shards.ranges(count)):
             np.save(folder / f"{number:03}.npy", one[each.start : each.stop])
         several = Shards([np.load(path, mmap_mode="r") for path in sorted(folder.glob("[0-9]*.npy"))])
-        order = np.random.default_rng(1).permutation(count)[: BATCH * BATCHES].reshape(-1, BATCH)
+        order = np.random.default_rng(1).permutation(count)[: min(BATCH * BATCHES, count // BATCH * BATCH)]
+        order = order.reshape(-1, BATCH)
 
         def batches(images: Any, order: Any = order) -> int:
             for rows in order:
@@ -214,40 +228,74 @@ def per_film(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def main() -> None:
-    top = Path(sys.argv[1])
-    images, study = top / "images", top / "study"
-    if not images.is_dir():
-        measure.say(f"{COUNT:,} films are drawn")
-        draw(images)
-    readings = reading(top / "reading")
-    each = per_film(top / "large")
-    shutil.rmtree(study, ignore_errors=True)
+def begun(top: Path) -> Path:
+    """The study whose stages are measured, as far as it has come."""
 
     def change(tree: dict[str, Any]) -> None:
-        tree["data"]["source"] = str(images)
+        tree["data"]["source"] = str(top / "images")
         tree["split"]["on_leakage"] = "accept"
         tree["images"]["size"] = SIZE
 
-    timed(studies.begun(study, change))
-    (study / ".xraylab").mkdir()
-    stages = pipeline(study)
+    if not (top / "study/.xraylab").is_dir():
+        shutil.rmtree(top / "study", ignore_errors=True)
+        timed(studies.begun(top / "study", change))
+        (top / "study/.xraylab").mkdir()
+    return top / "study"
+
+
+def parts(top: Path, count: int) -> dict[str, Callable[[], list[dict[str, Any]]]]:
+    """What is measured, in order: each makes its rows."""
+    return {
+        "drawn": lambda: drawn(top / "images", count),
+        "reading": lambda: reading(top / "reading", count),
+        "large": lambda: per_film(top / "large"),
+        **{name: lambda name=name: staged(begun(top), name) for name in STAGES},  # type: ignore[misc]
+        "again": lambda: again(top / "study"),
+    }
+
+
+def copies(study: Path, count: int) -> Gate:
+    """How many of the re-encoded copies the index has not found."""
     pairs = tables.read(study / "data/near_duplicates.csv")
-    planted = len(range(1, COUNT, COPIES))
     found = sum(
         Path(name).stem.removeprefix("copy") == Path(other).stem.removeprefix("copy")
         for name, other in zip(pairs["id"], pairs["other"], strict=True)
     )
-    highest = {row["stage"]: row["of it not files, MiB"] for row in stages}
+    return Gate(len(range(1, count, COPIES)) - found, most=0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("part", nargs="*")
+    parser.add_argument("--count", type=int, default=100_000, help="films; the same for all parts")
+    parser.add_argument("--to", type=Path, help="where scale.json is written")
+    given = parser.parse_intermixed_args()
+    top, work = given.folder.resolve(), parts(given.folder.resolve(), given.count)
+    if unknown := [name for name in given.part if name not in work]:
+        parser.error(f"{unknown[0]} is no part; there are {', '.join(work)}")
+    results = {name: top / f"measured/{given.count}-{name}.json" for name in work}
+    (top / "measured").mkdir(parents=True, exist_ok=True)
+    for name in given.part or [name for name in work if not results[name].exists()]:
+        start = time.monotonic()
+        results[name].write_text(json.dumps(work[name]()))
+        measure.say(f"{name}: {time.monotonic() - start:.0f} s, {results[name].read_text()}")
+    if left := [name for name in work if not results[name].exists()]:
+        measure.say(f"left: {', '.join(left)}")
+        return
+    rows = {name: json.loads(path.read_text()) for name, path in results.items()}
+    stages = [row for name in (*STAGES, "again") for row in rows[name]]
+    [cached] = rows["cache"]
     gates = {
-        "copies planted that were not found": Gate(planted - found, most=0),
-        "highest memory of cache that is not files, MiB": Gate(highest["cache"], most=1024),
+        "copies planted that were not found": copies(top / "study", given.count),
+        "highest memory of cache that is not files, MiB": Gate(cached["of it not files, MiB"], most=1024),
         "images of 224 px from shards in batches, 1/s": Gate(
-            next(row["shards"] for row in readings if row["read"] == "batches of 224 px"), least=100_000
+            next(row["shards"] for row in rows["reading"] if row["read"] == "batches of 224 px"), least=100_000
         ),
     }
-    written = {f"{COUNT:,} films of {PIXELS} px under DVC": stages, "Reading, images/s": readings, "A large film": each}
-    sys.exit(0 if measure.write("scale", written, gates) else 1)
+    title = f"{given.count:,} films of {PIXELS} px under DVC"
+    written = {title: stages, "Reading, images/s": rows["reading"], "A large film": rows["large"]}
+    sys.exit(0 if measure.write("scale", written, gates, to=given.to) else 1)
 
 
 if __name__ == "__main__":

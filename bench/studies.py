@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 
 from xraylab import template
 from xraylab.jobs import pool
+from xraylab.jobs.engines.engine import Resources
 from xraylab.params import config
 from xraylab.paths import Paths
 from xraylab.stages import predict, train
@@ -96,7 +97,7 @@ def experiments(folder: Path) -> list[str]:
 
 def trained_at_once(folder: Path, jobs: int) -> float:
     """Seconds of stage `train` for every experiment in processes of their own, so many at a time: without DVC."""
-    shares = pool.shares(jobs, pool.gpus())
+    shares = pool.shares(jobs, pool.gpus(), Resources())
     start = time.monotonic()
     with ThreadPoolExecutor(jobs) as executor:
         numbered = enumerate(experiments(folder))

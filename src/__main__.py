@@ -6,6 +6,10 @@ whichever checkout it was installed from, also inside the separate checkout of a
 
 import sys
 
+from xraylab import processes
+
+processes.begin()  # before the imports, which take a while, in which dvc may be killed
+
 try:
     from xraylab.cli import main
 except ModuleNotFoundError as error:

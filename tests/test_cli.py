@@ -98,7 +98,7 @@ def test_help_is_grouped_in_the_order_of_work(tmp_path: Path, run: Run) -> None:
     panels = [line.strip("╭╮─ ") for line in run(tmp_path, "--help")[1].splitlines() if line.startswith("╭")]
     assert panels == [
         "Options", "Start a study", "Stages, in the order of dvc.yaml", "Run and search", "Results",
-        "Use trained models", "Share models",
+        "Use trained models", "Share models", "Health",
     ]  # fmt: skip
 
 
@@ -211,8 +211,7 @@ def test_any_folder_is_audited_without_a_study(tmp_path: Path, run: Run) -> None
     ("arguments", "message"),
     [
         (["nowhere"], "nowhere is not a folder: name the folder that holds the images"),
-        (["images", "--patient", "(x"], "--patient '(x' not a regular expression: missing ), "
-            "unterminated subpattern at position 0"),
+        (["images", "--patient", "(x"], "--patient '(x' not a regular expression: missing ) at position 2"),
         (["images", "--patient", "x"], "--patient 'x' has no group (?P<patient>...)"),
         (["images", "--layout", "nhi"], "there is no layout 'nhi': there is auto, tbx11k, covid-radiography, "
             "covidx, kermany, acse4, nih, chexpert, "
@@ -226,7 +225,7 @@ def test_a_wrong_audit_is_an_error_without_a_traceback(
     assert run(tmp_path, "audit", *arguments) == (1, "", f"error: {message}\n")
 
 
-@pytest.mark.parametrize("flag", ["--attach", "--commit", "--gpus-per-job=0"])
+@pytest.mark.parametrize("flag", ["--attach", "--commit", "--time=9"])
 def test_flags_of_a_cluster_are_refused_without_one(flag: str, tmp_path: Path, run: Run) -> None:
     code, _, err = run(small.study(tmp_path), "repro", flag)
     assert (code, f"{flag.partition('=')[0]} is for a cluster: add --on slurm or --on ray" in err) == (1, True)
@@ -247,6 +246,11 @@ def test_flags_of_a_cluster_are_refused_without_one(flag: str, tmp_path: Path, r
         (MemoryError("Unable to allocate 9 GiB"), "memory ran out: Unable to allocate 9 GiB: close other programs"),
         (EOFError(), "a file ends early"),
         (RecursionError("maximum recursion depth exceeded"), "a file is nested too deeply"),
+        (
+            RuntimeError("CUDA error: unspecified launch failure\nCompile with"),
+            "the GPU failed: CUDA error: unspecified",
+        ),
+        (RuntimeError("No CUDA GPUs are available"), "the GPU failed: No CUDA GPUs are available: see `nvidia-smi`"),
     ],
 )
 def test_a_failure_of_the_system_is_a_sentence(

@@ -1,6 +1,8 @@
 """Files are written whole or not at all."""
 
+import copy
 import errno
+import pickle
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,7 +50,7 @@ def test_a_cell_that_a_spreadsheet_would_run_is_refused(cell: str, tmp_path: Pat
         tables.write(pd.DataFrame({"patient": [cell]}), tmp_path / "t.csv")
     assert str(caught.value) == (
         f"t.csv: '{cell}' in column patient would run as a formula in a spreadsheet: "
-        "rename it so that it does not begin with one of = + - @"
+        "rename it so that it does not begin with one of = + - @, or with a tab"
     )
     assert not list(tmp_path.iterdir())
 
@@ -119,3 +121,30 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DiskError, match=rf"^{tmp_path / 'file' / 'models'} cannot be written \(Not a directory\)"):
         files.require_writable(tmp_path / "file/models")
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"a": 1', "[1,", "\x00", "nul", '{"a": ' + "9" * 5000 + "}", "[" * 100_000])
+def test_a_damaged_record_is_named(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"model\.json cannot be read: "):
+        files.read_json(path)
+
+
+@pytest.mark.parametrize(("text", "what"), [("null", "nothing"), ("3", "a single value"), ('"x"', "a single value")])
+def test_a_record_of_no_object_is_named(text: str, what: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=rf"model\.json holds {what}: it was edited by hand"):
+        files.read_json(path)
+
+
+def test_a_record_of_another_version_says_what_it_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    path.write_text('{"classes": ["a"], "network": {"arch": "x"}}')
+    record = files.read_json(path)
+    assert record == {"classes": ["a"], "network": {"arch": "x"}}
+    for tree in (record, record["network"], copy.deepcopy(record), pickle.loads(pickle.dumps(record))):
+        assert tree.get("size") is None
+        with pytest.raises(DataError, match=r"model\.json has no 'size': it was edited by hand, or another version"):
+            tree["size"]

@@ -123,7 +123,10 @@ def test_a_stage_is_announced_before_its_libraries_are_imported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     events: list[object] = []
-    study = ("params", SimpleNamespace(has_code=True, code=Path("no/code"), running=tmp_path))
+    study = (
+        "params",
+        SimpleNamespace(has_code=True, code=Path("no/code"), running=tmp_path, root=tmp_path, home=tmp_path),
+    )
 
     def imported(name: str) -> SimpleNamespace:
         events.append((name, capsys.readouterr().err))

@@ -21,7 +21,7 @@ def test_tb(tmp_path: Path, real_data: Path) -> None:
     splits = files.read_json(study / "data/split/summary.json")["splits"]
     assert {label: part["images"] for label, part in splits["test"].items()} == {"Normal": 380, "TB": 80}
     assert files.read_json(study / "data/split/audit.json") == []
-    metrics = files.read_json(study / "reports/metrics.json")
+    metrics = files.read_json(study / "reports/evaluation/test_metrics.json")
     assert metrics["baseline"]["test"]["auroc"] > 0.8
     assert (study / "reports/index.html").stat().st_size > 50_000
 
@@ -47,7 +47,7 @@ def test_covid3_whose_patients_are_in_two_classes(tmp_path: Path, real_data: Pat
     (leak,) = files.read_json(study / "data/split/audit.json")
     assert (leak["kind"], leak["severity"]) == ("patients_across_splits", "accepted")
     assert all("test" in example for example in leak["examples"])
-    metrics = files.read_json(study / "reports/metrics.json")
+    metrics = files.read_json(study / "reports/evaluation/test_metrics.json")
     assert metrics["baseline"]["test"]["auroc"] > 0.6
     summary = files.read_json(study / "reports/explain/summary.json")
     probes = {each["experiment"]: each["probes"] for each in summary["experiments"]}["baseline"]

@@ -48,7 +48,8 @@ for command in (["--help"], ["repro", "--help"], ["source"], ["fetch"], ["index"
     except SystemExit as ended:
         assert not ended.code, command
 from xraylab.jobs import pool
-assert pool.shares(2, [])[0].get("OMP_NUM_THREADS") == str(max(1, os.cpu_count() // 2))
+from xraylab.jobs.engines.engine import Resources
+assert pool.shares(2, [], Resources())[0].get("OMP_NUM_THREADS") == str(max(1, os.cpu_count() // 2))
 """
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from xraylab.text import printable
+
 
 class XraylabError(Exception):
     """A headline and all problems of its kind; the command line prints it and exits with 1."""
@@ -14,7 +16,7 @@ class XraylabError(Exception):
 
     def __str__(self) -> str:
         """Made from the parts: fastai rewrites the arguments of exceptions that pass through it."""
-        return "\n".join([self.headline, *(f"  - {problem}" for problem in self.problems)])
+        return "\n".join([printable(self.headline), *(f"  - {printable(problem)}" for problem in self.problems)])
 
 
 @contextmanager

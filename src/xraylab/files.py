@@ -5,17 +5,20 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from xraylab import documents, leftovers
 from xraylab.errors import DataError, DiskError, MissingError, XraylabError
 
 T = TypeVar("T")
@@ -26,7 +29,7 @@ FULL = 1 << 16  # bytes: with less left a disk is full
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends well, flush it to disk and rename it over `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=leftovers.prefix(path.name))
     os.close(handle)
     temporary = Path(name)
     try:
@@ -44,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """The same for a folder: nothing stands at `path` until everything in it is written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=leftovers.prefix(path.name)))
     try:
         with _naming(path):
             yield temporary
@@ -83,6 +86,12 @@ def require_writable(folder: Path) -> None:
             f"{folder} cannot be written ({error.strerror or error}): change its permissions or owner, or move what "
             "stands there"
         ) from None
+
+
+def require_regular(path: Path) -> None:
+    """Errors: DataError for what is there and is no file, such as a pipe: opening that would wait for ever."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise DataError(f"{path} is neither a file nor a folder, but a pipe, a socket or a device: remove it")
 
 
 def link(source: Path, target: Path) -> None:
@@ -131,8 +140,33 @@ def write_json(value: Any, path: Path) -> None:
     write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
 
 
+class AbsentKeyError(DataError, KeyError):
+    """A key that a record lacks; templates and `except KeyError` know it as one."""
+
+
+class Record(dict[str, Any]):
+    """An object of a JSON file, which says what it lacks."""
+
+    file = "a record"
+
+    def __missing__(self, key: str) -> Any:
+        raise AbsentKeyError(
+            f"{self.file} has no {key!r}: it was edited by hand, or another version of xraylab wrote it"
+        )
+
+
 def read_json(path: Path) -> Any:
-    return read(path, json.load)
+    """Read an object or a list. Errors: as `read`; DataError also for anything else, and where a key is absent."""
+
+    def record(tree: dict[str, Any]) -> Record:
+        result = Record(tree)
+        result.file = str(path)
+        return result
+
+    tree = read(path, partial(json.load, object_hook=record))
+    if not isinstance(tree, dict | list):
+        raise DataError(f"{path} holds {'nothing' if tree is None else 'a single value'}: it was edited by hand")
+    return tree
 
 
 def write_yaml(value: Any, path: Path) -> None:
@@ -144,7 +178,7 @@ def write_yaml(value: Any, path: Path) -> None:
 
 def read_yaml(path: Path) -> Any:
     """YAML 1.2, as DVC reads it: `1e-3` is a number."""
-    return read(path, YAML(typ="safe").load)
+    return read(path, documents.load_yaml)
 
 
 def read(path: Path, parse: Callable[[IO[str]], T]) -> T:
@@ -154,6 +188,8 @@ def read(path: Path, parse: Callable[[IO[str]], T]) -> T:
             return parse(file)
     except FileNotFoundError:
         raise MissingError(f"{path} does not exist: `dvc repro` makes it") from None
+    except RecursionError:
+        raise DataError(f"{path} cannot be read: it is nested too deeply") from None
     except (ValueError, YAMLError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
 

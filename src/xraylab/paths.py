@@ -165,7 +165,7 @@ class Paths:
         return self.root / "metrics"
 
     def run_metric(self, experiment: str, repeat: int) -> Path:
-        """The metric that chose a run's best epoch, which `dvc exp show` and `dvc metrics diff` read."""
+        """The metric that chose a run's best epoch, as experiments are compared by."""
         return self.run_metrics / experiment / f"{repeat}.json"
 
     @property
@@ -201,7 +201,13 @@ class Paths:
 
     @property
     def metrics(self) -> Path:
+        """The few metrics that DVC lists and compares."""
         return self.reports / "metrics.json"
+
+    @property
+    def test_metrics(self) -> Path:
+        """The test metrics of every experiment."""
+        return self.evaluation / "test_metrics.json"
 
     @property
     def comparison(self) -> Path:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
+from xraylab.text import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -63,13 +65,14 @@ def duration(seconds: float) -> str:
 
 def say(line: str) -> None:
     """Print a line of progress at once."""
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 - one of the two places that print while work goes on
+    print(printable(line), file=sys.stderr, flush=True)  # noqa: T201 - one of the two places that print while work goes on
 
 
 def bar(items: Iterable[T], total: int | None, text: str, clock: Callable[[], float] = time.monotonic) -> Iterable[T]:
     """Yield `items` under a bar with the time left; without a terminal, a line every half minute."""
-    from rich.console import Console  # noqa: PLC0415 - a stage that has nothing to wait for does not wait for this
-    from rich.progress import track  # noqa: PLC0415
+    from rich.progress import track  # noqa: PLC0415 - a stage that has nothing to wait for does not wait for this
+
+    from xraylab.terminal import Console  # noqa: PLC0415 - as above
 
     console = Console(stderr=True)
     if console.is_terminal:
@@ -108,8 +111,9 @@ def _in_threads(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
 
 def display() -> "Progress":
     """A bar that the caller moves: what, how far, time left."""
-    from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    from xraylab.terminal import Console  # noqa: PLC0415
 
     console = Console(stderr=True)
     return Progress(

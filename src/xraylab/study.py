@@ -9,6 +9,7 @@ import pandas as pd
 
 from xraylab import tables
 from xraylab.errors import MissingError
+from xraylab.integrity.check import require_outputs, require_run
 from xraylab.params import config
 from xraylab.params.config import Params
 from xraylab.paths import Paths
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 class Study:
     """The study in `folder`, which holds params.yaml.
 
-    Every method says which stage to run where the study has not been run that far (MissingError).
+    Every method says which stage to run where the study has not been run that far (MissingError), and refuses what
+    is not as its stage wrote it (DataError).
     """
 
     def __init__(self, folder: Path | str = ".") -> None:
@@ -65,6 +67,7 @@ class Study:
         from xraylab.predict.checkpoints import load_run  # noqa: PLC0415 - as above
 
         self._check(experiment, repeat)
+        require_run(self.paths, f"{experiment}/{repeat}")
         return load_run(self.paths, experiment, repeat)
 
     def metrics(self) -> pd.DataFrame:
@@ -88,10 +91,13 @@ class Study:
             ("cache", self.paths.cache / "rows.csv"),
         ):
             self._refuse_missing(path, stage)
+        read = [self.paths.config(experiment), self.paths.split, self.paths.cache, self.paths.feature(experiment)]
+        require_outputs(self.paths, read)
         return TrainingRun.load(self.params, self.paths, experiment, repeat)
 
     def _table(self, path: Path, stage: str) -> pd.DataFrame:
         self._refuse_missing(path, stage)
+        require_outputs(self.paths, [path])
         return tables.read(path)
 
     def _refuse_missing(self, path: Path, stage: str) -> None:

@@ -8,7 +8,16 @@ from xraylab import files
 PACKAGE = Path(__file__).parent
 PACKED = PACKAGE / "template"  # in a wheel alone
 CHECKOUT = PACKAGE.parents[1]
-FILES = ("params.yaml", "dvc.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
+FILES = (
+    "params.yaml",
+    "dvc.yaml",
+    ".gitignore",
+    ".dvcignore",
+    ".dvc/config",
+    ".dvc/.gitignore",
+    ".dvc/plots/epochs.json",
+    ".dvc/plots/unit_square.json",
+)
 
 
 def file(name: str) -> Path:

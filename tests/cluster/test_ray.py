@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -14,21 +15,23 @@ pytest.importorskip("ray")
 pytest.importorskip("moto.server")
 pytest.importorskip("dvc_s3")
 
+import shards_on
 import small
 import under_dvc
-from cluster_study import PATIENCE, results, with_git_remote
-from conftest import load, run
+from cluster_study import PATIENCE, finish, results, with_git_remote
 from ray_cluster import RayCluster
 from s3_server import S3Server
 
-from xraylab import cli, shards
+from xraylab import tables
 from xraylab.errors import DataError, XraylabError
 from xraylab.jobs.engines import ENGINES, ray
 from xraylab.jobs.engines.engine import FINAL, Command, Engine, Resources, State, Status
-from xraylab.stages import fetch, index, source
+from xraylab.jobs.experiments import rows
+from xraylab.jobs.session import Session
 
 pytestmark = pytest.mark.cluster
 EPOCHS = 12  # long enough to be killed within
+ENDLESS = 10_000  # more than anybody waits for
 
 
 @pytest.fixture
@@ -201,31 +204,7 @@ def test_the_address_given_wins_over_that_of_the_environment(
 def test_two_nodes_share_the_shards_of_an_index(
     cluster: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    images = small.two_classes(tmp_path / "images")
-    study = small.study(tmp_path / "study", small.use(images, ["Healthy", "TB"], "TB"))
-    code, size = study / "src/xraylab/shards.py", f"SHARD = {shards.SHARD}\n"
-    assert size in code.read_text()
-    code.write_text(code.read_text().replace(size, "SHARD = 40\n"))  # of 60 images: two shards, also for the jobs
-    monkeypatch.setattr(shards, "SHARD", 40)
-    loaded = _, paths = run(load(study), source, fetch)
-    monkeypatch.chdir(study)
-    command = ["xraylab", "shards", "index", "--on", "ray", "--parts", "2", "--option", f"address={cluster.address}"]
-    monkeypatch.setattr(sys, "argv", command)
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 0
-    assert {line.partition(" on ")[0] for line in capsys.readouterr().out.splitlines()} == {
-        "index-1-of-2: done", "index-2-of-2: done", "all shards are finished: `dvc repro index` puts them together",
-    }  # fmt: skip
-    made = [path.stat().st_mtime_ns for path in sorted((paths.shards / "index").iterdir())]
-    assert len(made) == 4
-    run(loaded, index)
-    assert [path.stat().st_mtime_ns for path in sorted((paths.shards / "index").iterdir())] == made
-    joined = paths.index.read_bytes()
-    monkeypatch.setattr(shards, "SHARD", 10_000)
-    run(loaded, index)
-    assert paths.index.read_bytes() == joined
+    shards_on.two_nodes("ray", ["--option", f"address={cluster.address}"], tmp_path, monkeypatch, capsys)
 
 
 @pytest.fixture
@@ -235,6 +214,15 @@ def study(two_experiments: Path, s3: S3Server, tmp_path: Path) -> Path:
     small.edit(study, lambda tree: tree["train"].update(epochs=EPOCHS))
     (study / ".dvc/config").write_text(s3.config("study"))
     return with_git_remote(study)
+
+
+def call(cluster: RayCluster, s3: S3Server, study: Path, command: str, *flags: str) -> "subprocess.Popen[str]":
+    """`xraylab COMMAND --on ray` on its way."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "xraylab", command, "--on", "ray", "--ray", f"address={cluster.address}", *flags],
+        cwd=study, env=under_dvc.environment(OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1", **s3.environment), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
 
 
 def _sent_from(node: str, study: Path, s3: S3Server) -> bool:
@@ -248,21 +236,15 @@ def test_a_run_whose_node_is_killed_goes_on_elsewhere_to_the_same_bits(
     cluster: RayCluster, s3: S3Server, study: Path, tmp_path: Path
 ) -> None:
     local = shutil.copytree(study, tmp_path / "local")
-    with (tmp_path / "printed").open("w") as printed:
-        caller = subprocess.Popen(
-            [sys.executable, "-m", "xraylab", "repro", "--on", "ray", "--ray", f"address={cluster.address}"],
-            cwd=study, env=under_dvc.environment(OMP_NUM_THREADS="1", **s3.environment),
-            stdout=printed, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+    caller = call(cluster, s3, study, "repro")
     try:
         # one run on each node; that of n2 has sent a state
         under_dvc.wait_for(lambda: caller.poll() is not None or _sent_from("n2", study, s3), seconds=300)
         cluster.kill("n2")
         under_dvc.succeed(local, "repro", "predict", OMP_NUM_THREADS="1", **s3.environment)
-        assert caller.wait(240) == 0, (tmp_path / "printed").read_text()
+        output = finish(caller)
     finally:
         caller.kill()
-    output = (tmp_path / "printed").read_text()
     assert under_dvc.ran(output) == ["configure", "features", "evaluate", "explain", "report"]
     assert results(study) == results(local)
     assert len(results(local)) == 8
@@ -271,3 +253,59 @@ def test_a_run_whose_node_is_killed_goes_on_elsewhere_to_the_same_bits(
     [again] = [log for log in logs if "where its last finished epoch ended" in log]
     assert f" epoch 1/{EPOCHS}" not in again
     assert not s3.keys("study/xraylab")  # nothing of the session stays on the remote
+
+
+def test_jobs_whose_caller_has_ended_are_watched_again_and_cancelled(
+    cluster: RayCluster, s3: S3Server, study: Path, engine: Engine
+) -> None:
+    small.edit(study, lambda tree: tree["train"].update(epochs=ENDLESS))
+    small.commit(study)
+    caller = call(cluster, s3, study, "repro")
+    under_dvc.wait_for(lambda: caller.poll() is not None or len(_ids(study, "running")) == 2, seconds=300)
+    caller.send_signal(signal.SIGTERM)  # Ctrl-C may be ignored where tests run in the background
+    way_back = "`xraylab repro --on ray --attach` watches them, --cancel ends them"
+    assert way_back in finish(caller, 128 + signal.SIGTERM)
+    assert way_back in finish(call(cluster, s3, study, "repro"), 1)
+    ids = _ids(study, "running")
+    assert all(running(status) for status in engine.status(ids).values())
+
+    again = call(cluster, s3, study, "repro", "--attach")
+    assert again.stdout is not None
+    lines = (line for line in again.stdout if " epoch " in line)
+    assert f"/{ENDLESS}" in next(lines)  # what the node told the channel, in the table's plain lines
+    again.send_signal(signal.SIGTERM)
+    assert way_back in finish(again, 128 + signal.SIGTERM)
+    assert "cancelled 2 jobs of session" in finish(call(cluster, s3, study, "repro", "--cancel"))
+    assert {status.state for status in until(engine, ids, final)} == {State.CANCELLED}
+    assert "no jobs of this study are under way" in finish(call(cluster, s3, study, "repro", "--attach"), 1)
+
+
+def _ids(study: Path, state: str) -> list[str]:
+    """The jobs of all sessions, as the engine calls them, that the caller has seen in a state."""
+    sessions = [json.loads(path.read_text()) for path in study.glob(".xraylab/jobs/*/session.json")]
+    return [job["id"] for session in sessions for job in session["jobs"].values() if job["state"] == state]
+
+
+def test_the_trials_of_a_search_are_jobs_of_both_nodes(cluster: RayCluster, s3: S3Server, study: Path) -> None:
+    pytest.importorskip("optuna")
+
+    def change(tree: small.Tree) -> None:
+        tree["train"].update(epochs=2)
+        tree["search"].update(trials=2, sampler="random", seed=2, space={"train.lr": [0.001, 0.002]}, prune=False)
+
+    small.edit(study, change)
+    small.commit(study)
+    output = finish(call(cluster, s3, study, "search", "--jobs", "2"))
+    table = tables.read(study / "reports/search/trials.csv")
+    assert list(table["state"]) == ["finished"] * 2
+    assert "train@baseline-0" not in under_dvc.ran(output)  # nodes train, dvc here restores
+    [session] = [Session.load(path.parent) for path in study.glob(".xraylab/jobs/*/session.json")]
+    assert {name: job.attempts for name, job in session.jobs.items()} == dict.fromkeys(table["trial"], 1)
+    assert {job.node for job in session.jobs.values()} == {"n1", "n2"}
+    versions = json.loads(under_dvc.succeed(study, "exp", "show", "--json", **s3.environment).partition("\n")[0])
+    trained = {row.version: row.value for row in rows(versions) if row.version.startswith("search-")}
+    assert trained == {
+        name: pytest.approx(value, abs=1e-4)
+        for name, value in zip(table["trial"], table["value"].astype(float), strict=True)
+    }
+    assert not [key for key in s3.keys("study/xraylab") if f"/{session.name}/" in key]

@@ -5,16 +5,20 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import shards_on
 import small
 import under_dvc
 from cluster_study import call, finish, results, with_remotes
-from slurm_cluster import SlurmCluster
+from slurm_cluster import SlurmCluster, slurm_of
 
 from xraylab import files, tables
+from xraylab.jobs.engines import ENGINES
+from xraylab.jobs.engines.engine import FINAL, Command, Engine, Resources, State, Status
 from xraylab.jobs.experiments import rows
 from xraylab.jobs.session import Session
 
@@ -84,7 +88,7 @@ def _node(slurm: SlurmCluster, id_: str) -> str:
 
 
 def test_a_failed_experiment_is_named_with_its_log_and_holds_no_other_back(slurm: SlurmCluster, study: Path) -> None:
-    small.edit(study, lambda tree: tree["experiments"]["l2"].update(train={"lr": 1e30}))
+    small.edit(study, lambda tree: tree["experiments"]["l2"].update(train={"lr": 1e9, "optimizer": "adamw"}))
     small.commit(study)
     output = finish(call(slurm, study), 1)
     assert "1 of 2 jobs did not come to their end; what the others made is here" in output
@@ -101,7 +105,8 @@ def test_an_interrupted_caller_leaves_its_jobs_and_cancel_ends_them(
     caller = call(slurm, study)
     under_dvc.wait_for(lambda: caller.poll() is not None or _has_sent_a_state(study))
     refused = finish(call(slurm, study), 1)
-    assert "another `xraylab repro --on` or `search --on` looks after this study: end it, or add --wait" in refused
+    assert "another `xraylab repro --on` or `search --on` looks after this study: process " in refused
+    assert "; end it, or add --wait" in refused
     caller.send_signal(signal.SIGTERM)  # Ctrl-C may be ignored where tests run in the background
     output = finish(caller, 128 + signal.SIGTERM)
     assert "`xraylab repro --on slurm --attach` watches them, --cancel ends them" in output
@@ -153,31 +158,102 @@ def test_what_is_missing_is_said_before_any_job(slurm: SlurmCluster, study: Path
     assert not list(study.glob(".xraylab/jobs/*/session.json"))
 
 
-def test_a_job_past_its_time_limit_is_told_from_a_failed_one(slurm: SlurmCluster, tmp_path_factory: Any) -> None:
-    """Whoever is out of time is submitted again; SLURM counts in minutes."""
-    program = f"""
-import time, pathlib
-from xraylab.jobs.engines import ENGINES
-from xraylab.jobs.engines.engine import Command, Resources, FINAL
-slurm, folder = ENGINES["slurm"](), pathlib.Path({str(tmp_path_factory.mktemp("limit"))!r})
-commands = [Command("long", ("sleep", "300")), Command("bad", ("false",)), Command("good", ("true",))]
-ids = slurm.submit(commands, Resources(minutes=1, partition="short"), folder)
-states = [None]
-while not FINAL.issuperset(states):
-    time.sleep(3)
-    status = slurm.status(ids)
-    states = [status[each].state for each in ids]
-print([str(state) for state in states])
-"""
-    environment = under_dvc.environment(**slurm.environment)
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "['timeout', 'failed', 'done']", done.stderr
+@pytest.fixture(scope="module", autouse=True)
+def limited(slurm: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Jobs on the last node, of which one is past its time limit after a minute, in which other tests run."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
+        resources = Resources(minutes=1, partition="short", options={"nodelist": slurm.nodes[-1]})
+        commands = [shell("bad", "false"), shell("good", "true"), shell("long", "sleep 300")]
+        return ENGINES["slurm"]().submit(commands, resources, tmp_path_factory.mktemp("limited"))
+
+
+# the engine alone, whose jobs are shell scripts
+
+
+@pytest.fixture
+def engine(slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    for name, value in slurm.environment.items():
+        monkeypatch.setenv(name, value)
+    return ENGINES["slurm"]()
+
+
+def until(engine: Engine, ids: list[str], ended: Callable[[Status], bool], seconds: float = 240) -> list[Status]:
+    """The statuses of jobs of which all have."""
+    statuses: dict[str, Status] = {}
+    under_dvc.wait_for(lambda: all(map(ended, (statuses.update(engine.status(ids)), statuses.values())[1])), seconds)
+    return [statuses[id_] for id_ in ids]
+
+
+def final(status: Status) -> bool:
+    return status.state in FINAL
+
+
+def shell(name: str, script: str) -> Command:
+    return Command(name, ("sh", "-c", script))
+
+
+def test_a_preempted_job_waits_and_begins_again(engine: Engine, tmp_path: Path) -> None:
+    """It has time to end in good order, and is the same job: the caller has nothing to submit."""
+    script = f"""trap 'echo ended; exit 143' TERM
+        [ -e {tmp_path}/begun ] && echo again && exit
+        touch {tmp_path}/begun; while :; do sleep 0.1; done"""
+    on_one_node = {"nodelist": "n1"}
+    [job] = engine.submit([shell("preempted", script)], Resources(options=on_one_node), tmp_path)
+    under_dvc.wait_for((tmp_path / "begun").exists)
+    urgent = engine.submit([shell("urgent", "sleep 1")], Resources(partition="urgent", options=on_one_node), tmp_path)
+    [waiting] = until(engine, [job], lambda status: status.state != State.RUNNING)
+    assert waiting.state == State.PENDING
+    assert [each.state for each in until(engine, [job, *urgent], final)] == [State.DONE] * 2
+    assert engine.log(job, tmp_path).split() == ["Terminated", "ended", "again"]
+
+
+def test_jobs_that_share_a_gpu_run_at_once_and_each_has_its_log(engine: Engine, tmp_path: Path) -> None:
+    meet = "touch {here}/{a}; until [ -e {here}/{b} ]; do sleep 0.1; done; echo $CUDA_VISIBLE_DEVICES; {end}"
+    commands = [
+        shell("a", meet.format(here=tmp_path, a="a", b="b", end="exit 3")),
+        shell("b", meet.format(here=tmp_path, a="b", b="a", end="true")),
+        shell("alone", "echo $CUDA_VISIBLE_DEVICES"),
+    ]
+    resources = Resources(gpus=1, jobs_per_gpu=2, options={"cpus_per_task": "1"})  # a node has no two cores
+    engine.check(resources)
+    ids = engine.submit(commands, resources, tmp_path)
+    until(engine, ids, final)
+    assert [engine.log(id_, tmp_path) for id_ in ids] == ["0", "0", "0"]
+    states = [status.state for status in engine.status(ids).values()]
+    assert states == [State.FAILED, State.FAILED, State.DONE]  # a job of SLURM's fails as one: the nodes' reports tell
+    assert ids[0].rpartition(".")[0] == ids[1].rpartition(".")[0] != ids[2].rpartition(".")[0]
+
+
+def test_without_accounts_squeue_alone_tells_how_jobs_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no slurmdbd, submitit itself would wait for ever for a job that was cancelled."""
+    with slurm_of(nodes=2, accounting=False) as slurm:
+        for name, value in slurm.environment.items():
+            monkeypatch.setenv(name, value)
+        engine = ENGINES["slurm"]()
+        ids = engine.submit(
+            [shell("good", "true"), shell("bad", "false"), shell("long", "sleep 300")], Resources(), tmp_path
+        )
+        until(engine, ids[2:], lambda status: status.state == State.RUNNING)
+        engine.cancel(ids[2:])
+        states = [status.state for status in until(engine, ids, final)]
+        assert states == [State.DONE, State.FAILED, State.CANCELLED]
+        assert "disabled" in subprocess.run(["sacct"], capture_output=True, text=True, check=False).stderr
+        gone = f"{int(ids[0].partition('_')[0]) + 7}.0"
+        assert engine.status([gone]) == {gone: Status(State.LOST, None, "SLURM knows it no longer")}
+
+
+def test_two_nodes_share_the_shards_of_an_index(
+    slurm: SlurmCluster, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    shards_on.two_nodes("slurm", [], tmp_path, monkeypatch, capsys)
 
 
 def three_trials(tree: small.Tree) -> None:
     """The first and the third with Adam; one of all has a rate at which every training fails."""
     tree["search"].update(
-        trials=3, sampler="random", seed=2, space={"train.lr": [0.001, 1e30], "train.optimizer": ["adam", "adamw"]}
+        trials=3, sampler="random", seed=2, space={"train.lr": [0.001, 1e9], "train.optimizer": ["adam", "adamw"]}
     )
 
 
@@ -234,3 +310,9 @@ def test_a_search_whose_caller_is_killed_goes_on_with_its_jobs(slurm: SlurmClust
     # and nothing stays behind
     assert not subprocess.check_output(["git", "ls-remote", study.parent / "origin.git"])
     assert not [path for path in (study.parent / "store/xraylab").rglob("*") if path.is_file()]
+
+
+def test_a_job_past_its_time_limit_is_told_from_a_failed_one(engine: Engine, limited: list[str]) -> None:
+    """Whoever is out of time is submitted again; SLURM counts in minutes, so that this test is the last."""
+    states = [status.state for status in until(engine, limited, final)]
+    assert states == [State.FAILED, State.DONE, State.TIMEOUT]

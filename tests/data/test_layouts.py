@@ -695,7 +695,7 @@ def test_a_table_without_a_column_of_splits_has_those_of_its_folders(tmp_path: P
         ("image,label a/1.png,x,y", ", line 2: 3 cells, the header has 2"),
         ("image,label ,x", ": no file is named in line 2"),
         ("image,label,split a/1.png,x,dev", ", line 2: split is 'dev', not train, valid or test"),
-        ("image,label,label a/1.png,x,y", ": has the column label twice, in image, label, label"),
+        ("image,label,label a/1.png,x,y", ", line 2: the column label is there twice, with 'x' and 'y'"),
     ],
 )
 def test_what_is_wrong_in_a_table_is_named(lines: str, problem: str, tmp_path: Path) -> None:

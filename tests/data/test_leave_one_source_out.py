@@ -236,7 +236,7 @@ def test_metrics_are_means_over_sources_and_no_auroc_is_pooled(evaluated: tuple[
         assert shown["ci_method"] == "Newcombe, variance of DeLong within each source"
     each = own[(own["kind"] == "repeat") & (own["metric"] == "auroc")].sort_values("number")
     np.testing.assert_allclose(each["value"].astype(float), areas)
-    assert files.read_json(paths.metrics)["l2"]["test"]["auroc"] == pytest.approx(np.mean(areas), abs=1e-6)
+    assert files.read_json(paths.test_metrics)["l2"]["test"]["auroc"] == pytest.approx(np.mean(areas), abs=1e-6)
 
 
 def test_experiments_differ_by_the_mean_over_sources(evaluated: tuple[Any, Paths]) -> None:

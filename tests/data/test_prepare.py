@@ -228,7 +228,7 @@ def test_the_cache_is_the_same_whatever_the_number_of_workers(raw: Path, monkeyp
 def test_the_cache_reads_each_file_once(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Path] = []
     decode = pixels.decode
-    monkeypatch.setattr(pixels, "decode", lambda path: (decoded.append(path), decode(path))[1])
+    monkeypatch.setattr(pixels, "decode", lambda path, reserve: (decoded.append(path), decode(path))[1])
     cache.write(raw.parent, Decoding(raw, index(raw), 16, "squash", NOTHING))
     assert sorted(decoded) == sorted(raw.iterdir())
 

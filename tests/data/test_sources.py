@@ -1,6 +1,7 @@
 """A source is described by what it holds, and copied without trusting its names."""
 
 import os
+import socket
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from conftest import load
 
 from xraylab import files
 from xraylab.data import sources
+from xraylab.data.sources import archives
 from xraylab.errors import DataError
 from xraylab.paths import Paths
 from xraylab.stages import fetch, source
@@ -209,13 +211,174 @@ def test_a_source_that_the_study_itself_writes_is_refused(place: str, tmp_path: 
     assert not Paths(study).source.exists()
 
 
-def test_a_dangling_link_is_named(images: Path, tmp_path: Path) -> None:
-    (images / "A/gone.png").symlink_to(tmp_path / "nowhere.png")
-    with pytest.raises(DataError) as caught:
-        sources.describe(images, tmp_path / "hashes.json")
-    assert str(caught.value) == (
-        f"data.source: {images}/A/gone.png cannot be read (No such file or directory): mend or remove it"
+UNCOPIED = (
+    "data.source holds links, pipes or devices that cannot be copied: put files in their place, or remove them "
+    "(a table of paths as data.source can name files anywhere)"
+)
+
+
+def make_odd(path: Path) -> str:
+    """Put what is no file at the path, by its name, and say what it is."""
+    target = {
+        "link_to_pipe": path.parent / ".hidden",
+        "link_to_device": Path("/dev/zero"),
+        "gone": Path("nowhere.png"),
+        "circle": Path(path.name),
+        "secret": path.parents[2] / "secret",
+    }.get(path.stem)
+    if target:
+        path.symlink_to(target)
+    match path.stem:
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(os.path.relpath(path))
+        case "pipe" | "link_to_pipe":
+            os.mkfifo(target or path)
+        case "secret":
+            (path.parents[2] / "secret").write_text("key")
+    return {
+        "link_to_device": "a link out of the folder, to /dev/zero",
+        "gone": "a link to nowhere.png, which cannot be read (No such file or directory)",
+        "circle": f"a link to {path.name}, which cannot be read (Too many levels of symbolic links)",
+        "secret": f"a link out of the folder, to {target}",
+    }.get(path.stem, "a pipe, a socket or a device")
+
+
+@pytest.mark.parametrize("name", ["pipe", "link_to_pipe", "socket", "link_to_device", "gone", "circle", "secret"])
+def test_what_is_no_file_is_named_and_never_opened(
+    name: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the path of a socket may have 108 bytes
+    reason = make_odd(images / "A" / f"{name}.csv")
+    study = small.study(tmp_path / "study", small.use(images, ["A", "B"], "B"))
+    for call in (
+        lambda: source.run(*load(study)),
+        lambda: sources.describe(images, tmp_path / "hashes.json"),
+        lambda: sources.copy(images, tmp_path / "raw", tmp_path),
+    ):
+        with pytest.raises(DataError) as caught:
+            call()
+        assert str(caught.value) == f"{UNCOPIED}\n  - {images}/A/{name}.csv: {reason}"
+    assert not Paths(study).source.exists()
+
+
+def test_links_inside_the_folder_and_those_of_dvc_and_git_annex_are_files(images: Path, tmp_path: Path) -> None:
+    (images / "A/same.png").symlink_to("1.png")
+    content = b"checked out"
+    for number, place in enumerate(["cache/files/md5/0a/" + "b" * 30, "films/.git/annex/objects/x/MD5E-s1--a.png"]):
+        target = tmp_path / place
+        target.parent.mkdir(parents=True)
+        target.write_bytes(content)
+        (images / f"B/film{number}.png").symlink_to(target)
+    (tmp_path / "raw").mkdir()
+    copied = sources.copy(images, tmp_path / "raw", tmp_path)
+    assert copied == sources.describe(images, tmp_path / "hashes.json")
+    assert held(tmp_path / "raw") == held(images)
+    assert not any(path.is_symlink() for path in (tmp_path / "raw").rglob("*"))
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.csv", "x.png"])
+def test_a_pipe_as_source_is_refused(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(
+        DataError, match=r"is neither a file nor a folder, but a pipe, a socket or a device: remove it$"
+    ):
+        sources.describe(tmp_path / name, tmp_path / "hashes.json")
+
+
+@pytest.mark.parametrize("kind", ["folder", "table", "x.zip", "x.tar.gz"])
+def test_what_is_copied_is_described_as_it_was_recorded(kind: str, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    table = tmp_path / "mine.csv"
+    table.write_text("Datei\nimages/A/2.png\nimages/B/1.png\n")
+    origin = {"folder": images, "table": table}.get(kind) or (zipped if "zip" in kind else tarred)(
+        images, tmp_path / kind
     )
+    assert sources.copy(origin, tmp_path / "raw", tmp_path) == sources.describe(origin, tmp_path / "hashes.json")
+
+
+def flip(path: Path) -> None:
+    """Change one bit, and leave size and times as they are."""
+    content, times = bytearray(path.read_bytes()), path.stat()
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+CHANGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
+    "content": (lambda folder: small.write_images(folder, ["A/1.png"], seed=9), ["A/1.png: changed"]),
+    "one bit, and not the time": (lambda folder: flip(folder / "A/1.png"), []),
+    "added": (lambda folder: small.write_images(folder, ["A/0.png"]), ["A/0.png: not recorded"]),
+    "removed": (lambda folder: (folder / "A/2.png").unlink(), ["{folder}/A/2.png: gone"]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_source_that_changed_since_it_was_recorded_is_not_fetched(change: str, images: Path, tmp_path: Path) -> None:
+    study = small.study(tmp_path / "study", small.use(images, ["A", "B"], "B"))
+    source.run(*load(study))
+    fetch.run(*load(study))
+    before = held(Paths(study).raw)
+    edit, named = CHANGES[change]
+    edit(images)
+    with pytest.raises(DataError) as caught:
+        fetch.run(*load(study))
+    assert str(caught.value).splitlines() == [
+        f"data.source: {images} is not what data/source.json describes: it changed since the stage source, or while it "
+        "was copied; when nothing writes to it any more, run `dvc repro --force source`, then `dvc repro`",
+        *(f"  - {line.format(folder=images)}" for line in named),
+    ]
+    assert held(Paths(study).raw) == before
+    assert {path.name for path in Paths(study).raw.parent.iterdir()} == {"given_splits.csv", "raw", "source.json"}
+    source.run(*load(study))
+    fetch.run(*load(study))
+    assert held(Paths(study).raw) == held(images)
+
+
+def test_an_archive_that_changed_since_it_was_recorded_is_not_fetched(images: Path, tmp_path: Path) -> None:
+    archive = tarred(images, tmp_path / "images.tar.gz")
+    study = small.study(tmp_path / "study", small.use(archive, ["A", "B"], "B"))
+    source.run(*load(study))
+    small.write_images(images, ["A/3.png"])
+    tarred(images, archive)
+    with pytest.raises(DataError, match=r"images\.tar\.gz is not what data/source\.json describes.*\n.*gz: changed$"):
+        fetch.run(*load(study))
+    assert not Paths(study).raw.exists()
+
+
+def test_an_archive_that_changes_while_it_is_unpacked_is_refused(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tarred(images, tmp_path / "images.tar.gz")
+    (tmp_path / "raw").mkdir()
+    monkeypatch.setattr(archives, "unpack", lambda *arguments: os.utime(archive, (1, 1)))
+    with pytest.raises(DataError, match=r"changed while it was unpacked: run this again when nothing writes to it$"):
+        sources.copy(archive, tmp_path / "raw", tmp_path)
+
+
+def test_of_several_sources_the_changed_one_is_named(images: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    small.write_images(other, ["A/7.png", "B/8.png"])
+    listed = [{"name": "one", "path": str(images)}, {"name": "two", "path": str(other)}]
+    study = small.study(tmp_path / "study", small.use(images, ["A", "B"], "B"))
+    small.edit(study, lambda tree: tree["data"].update(source=listed))
+    source.run(*load(study))
+    fetch.run(*load(study))
+    small.write_images(other, ["A/7.png"], seed=9)
+    with pytest.raises(DataError) as caught:
+        fetch.run(*load(study))
+    assert str(caught.value).startswith(f"data.source.1 (two): {other} is not what data/source.json describes")
+    assert caught.value.problems == ("A/7.png: changed",)
+
+
+def test_another_demo_than_was_recorded_is_not_fetched(tmp_path: Path) -> None:
+    study = small.study(tmp_path / "study")
+    small.edit(study, lambda tree: tree["data"]["demo"].update(n_healthy=4, n_tb=4))
+    source.run(*load(study))
+    fetch.run(*load(study))
+    small.edit(study, lambda tree: tree["data"]["demo"].update(n_healthy=5))
+    with pytest.raises(DataError, match=r"^data\.source: demo is not what data/source\.json describes"):
+        fetch.run(*load(study))
 
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
@@ -286,6 +449,7 @@ def test_an_address_that_cannot_be_right_is_refused_at_once(
 
 def test_a_failed_fetch_leaves_the_old_files_and_nothing_half_written(images: Path, tmp_path: Path) -> None:
     study = small.study(tmp_path / "study", small.use(images, ["A", "B"], "B"))
+    source.run(*load(study))
     fetch.run(*load(study))
     before = held(study / "data")
     path = zipped(images, tmp_path / "cut.zip")
@@ -294,4 +458,4 @@ def test_a_failed_fetch_leaves_the_old_files_and_nothing_half_written(images: Pa
     with pytest.raises(DataError, match="is not a whole zip archive"):
         fetch.run(*load(study))
     assert held(study / "data") == before
-    assert [path.name for path in (study / "data").iterdir()] == ["raw"]
+    assert {path.name for path in (study / "data").iterdir()} == {"given_splits.csv", "raw", "source.json"}

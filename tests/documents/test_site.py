@@ -17,6 +17,7 @@ from xraylab.params.config import Params
 from xraylab.params.section import Section
 
 LOADED = re.compile(r"""<(?:script|img|iframe|link)\b[^>]*?\b(?:src|href)=["']?(?P<address>(?:https?:)?//[^"' >]+)""")
+FAR = 1000  # limits from here on are beyond any use, and the text above the table names them
 BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 TABLE = (small.REPOSITORY / "docs/parameters.md").read_text(encoding="utf-8")
 
@@ -138,7 +139,7 @@ def choices_and_bounds(key: str) -> set[str]:
         node = resolved(node)
         inner = [*node.get("anyOf", []), *([node["items"]] if "items" in node else [])]
         own = {*node.get("enum", []), *([node["const"]] if "const" in node else [])}
-        limits = {f"{node[bound]:g}" for bound in BOUNDS if bound in node} - {"0", "1"}
+        limits = {f"{node[bound]:g}" for bound in BOUNDS if abs(node.get(bound, FAR)) < FAR} - {"0", "1"}
         return limits | {value for value in own if isinstance(value, str)}.union(*map(values, inner))
 
     return values(node)

@@ -1,5 +1,6 @@
 """Metrics against scikit-learn and scipy, and what the stage makes of a study's predictions."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def test_each_run_has_its_series(tmp_path: Path) -> None:
     _, paths = _evaluated(tmp_path)
     history = paths.model("l2", 0) / "history.csv"
     assert (paths.evaluation / "curves/l2-0.csv").read_bytes() == history.read_bytes()
-    best = files.read_json(paths.metrics)["l2"]["test"]
+    best = files.read_json(paths.test_metrics)["l2"]["test"]
     roc = tables.read(paths.evaluation / "roc/l2-0/TB.csv")
     assert np.trapezoid(roc["tpr"], roc["fpr"]) == pytest.approx(best["auroc"], abs=1e-6)
     images = tables.read(paths.evaluation / "images/l2-0.csv")
@@ -170,7 +171,21 @@ def test_the_top_two_are_ranked_on_validation_though_the_test_says_otherwise(tmp
     evaluate.run(given, paths)
     summary = _summary(paths)
     assert (summary["ranked_on"], summary["top_two"]) == ("valid", ["l2", "dropout"])
-    assert [files.read_json(paths.metrics)[name]["test"]["f1"] for name in ("baseline", "l2")] == [1.0, 0.0]
+    assert [files.read_json(paths.test_metrics)[name]["test"]["f1"] for name in ("baseline", "l2")] == [1.0, 0.0]
+
+
+def test_dvc_lists_the_metric_that_ranks_each_experiment_and_the_test_metric_of_the_first(tmp_path: Path) -> None:
+    changes = {"study": {"baseline": "l2", "repeats": [0, 3]}, "evaluate": {"primary": "balanced_accuracy"}}
+    _, paths = _evaluated(tmp_path, changes, skill=1.0)
+    rows = tables.read(paths.comparison)
+    best = rows[rows["checkpoint"] == "best"].groupby(["split", "experiment"])[["f1", "balanced_accuracy"]].mean()
+    ranked = best.loc["valid"]["f1"]
+    assert files.read_json(paths.metrics) == {
+        "l2": pytest.approx(ranked["l2"], abs=1e-6),
+        "baseline": pytest.approx(ranked["baseline"], abs=1e-6),
+        "test.balanced_accuracy": pytest.approx(best.loc["test", ranked.idxmax()]["balanced_accuracy"], abs=1e-6),
+    }
+    assert list(files.read_json(paths.metrics)) == ["l2", "baseline", "test.balanced_accuracy"]
 
 
 def test_published_mode_is_marked_everywhere(tmp_path: Path) -> None:
@@ -179,7 +194,7 @@ def test_published_mode_is_marked_everywhere(tmp_path: Path) -> None:
     rows = tables.read(paths.comparison)
     assert set(rows["split"]) == {"test"}
     assert set(zip(rows["checkpoint"], rows["chosen_on"], strict=True)) == {("best", "test"), ("last", "none")}
-    for row in files.read_json(paths.metrics).values():
+    for row in files.read_json(paths.test_metrics).values():
         assert set(row) == {"chosen_on", "test"}
         assert row["chosen_on"] == "test"
     summary = _summary(paths)
@@ -188,7 +203,7 @@ def test_published_mode_is_marked_everywhere(tmp_path: Path) -> None:
 
 def test_one_experiment_that_chooses_on_test_is_marked_alone(tmp_path: Path) -> None:
     _, paths = _evaluated(tmp_path, {"experiments": {"l2": {"train": {"monitor": "test_f1"}}}})
-    shown = files.read_json(paths.metrics)
+    shown = files.read_json(paths.test_metrics)
     assert {name: row.get("chosen_on") for name, row in shown.items()} == {"baseline": None, "l2": "test"}
     assert _summary(paths)["chosen_on_test"] == ["l2"]
 
@@ -199,7 +214,7 @@ def test_metrics_are_means_over_repeats(tmp_path: Path) -> None:
     best = rows[(rows["experiment"] == "l2") & (rows["checkpoint"] == "best") & (rows["split"] == "test")]
     assert list(best["repeat"]) == [0, 3]
     assert best["f1"].nunique() == 2
-    assert files.read_json(paths.metrics)["l2"]["test"] == {
+    assert files.read_json(paths.test_metrics)["l2"]["test"] == {
         name: pytest.approx(best[name].mean(), abs=1e-6) for name in ("accuracy", "f1", "auroc")
     }
 
@@ -232,7 +247,7 @@ def test_metrics_pooled_over_folds_are_those_of_every_image_tested_once(
     apart = (
         tables.read(paths.comparison).set_index(["experiment", "checkpoint", "split", "repeat"]).sort_index()["auroc"]
     )
-    shown = files.read_json(paths.metrics)["l2"]
+    shown = files.read_json(paths.test_metrics)["l2"]
     assert shown["test"] == {name: pytest.approx(best[name], abs=1e-6) for name in ("accuracy", "f1", "auroc")}
     assert shown["test"]["auroc"] != pytest.approx(apart["l2", "best", "test"].mean(), abs=1e-6)
     assert list(shown) == ["test"]
@@ -244,7 +259,7 @@ def test_a_second_round_of_folds_is_pooled_by_itself_and_the_metrics_are_the_mea
     _, paths = _evaluated(tmp_path, FOLDS | {"study": {"repeats": [0, 1, 2, 3, 5]}}, skill=1.0)
     first, second = (_pooled(paths, experiment="l2", checkpoint="best", round=number) for number in (0, 1))
     assert (second["folds"], second["n"]) == ([0, 2], len(_of_fold(paths, 3)) + len(_of_fold(paths, 5)))
-    shown = files.read_json(paths.metrics)["l2"]["test"]
+    shown = files.read_json(paths.test_metrics)["l2"]["test"]
     assert shown["f1"] == pytest.approx((first["f1"] + second["f1"]) / 2, abs=1e-6)
     assert (
         "note: round 1 of the repeats tests fold 0, 2 of 3 alone; its metrics pool these\n" in capsys.readouterr().out
@@ -269,13 +284,13 @@ def test_without_folds_nothing_is_pooled(tmp_path: Path) -> None:
 
 def test_the_baseline_comes_first(tmp_path: Path) -> None:
     _, paths = _evaluated(tmp_path, {"study": {"baseline": "l2"}})
-    assert list(files.read_json(paths.metrics)) == ["l2", "baseline"]
+    assert list(files.read_json(paths.test_metrics)) == ["l2", "baseline"]
 
 
 def test_a_test_split_of_one_class_has_no_auroc_and_no_curve(tmp_path: Path) -> None:
     images = {"train": {"Healthy": 4, "TB": 4}, "valid": {"Healthy": 4, "TB": 4}, "test": {"Healthy": 4, "TB": 0}}
     _, paths = _evaluated(tmp_path, images=images)
-    assert files.read_json(paths.metrics)["l2"]["test"]["auroc"] is None
+    assert files.read_json(paths.test_metrics)["l2"]["test"]["auroc"] is None
     assert not (paths.evaluation / "roc").exists()
 
 
@@ -316,6 +331,31 @@ def test_an_image_predicted_twice_is_refused(tmp_path: Path) -> None:
         f"{paths.prediction('l2', 0)} does not match data/split; `dvc repro` makes it anew:\n"
         "  - best, valid: 1 image is predicted but not in the split, such as Healthy/valid0.png (Healthy)"
     )
+
+
+EDITS: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {
+    "add up": (
+        lambda table: table.assign(p_TB=table["p_TB"].where(table.index > 0, 0.9), p_Healthy=0.8),
+        "the probabilities of Healthy/valid0.png (best, valid) add up to 1.7, and not to 1: `dvc repro` makes it anew",
+    ),
+    "reversed": (lambda table: table[::-1], "best, test: the images are in another order than in the split"),
+    "cut": (lambda table: table[:-1], "last, test: 1 image has no prediction, such as TB/test"),
+    "relabelled": (
+        lambda table: table.assign(label=table["label"].where(table.index > 0, "TB")),
+        "best, valid: 1 image is predicted but not in the split, such as Healthy/valid0.png (TB)",
+    ),
+    "other rows": (
+        lambda table: pd.concat([table, table[:1].assign(split="train")]),
+        "there are rows of no checkpoint or split: best, train",
+    ),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_table_that_was_edited_by_hand_is_refused(tmp_path: Path, edit: str) -> None:
+    given, paths = finished_study.make(tmp_path)
+    change, message = EDITS[edit]
+    assert message in _refused(given, paths, change(tables.read(paths.prediction("l2", 0))))
 
 
 def test_predictions_without_a_class_are_refused(tmp_path: Path) -> None:

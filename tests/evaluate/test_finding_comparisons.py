@@ -153,7 +153,7 @@ def test_folds_are_pooled_and_tested_over_folds(tmp_path: Path) -> None:
     compared = tables.read(paths.evaluation / "comparisons.csv")
     primary = compared[compared["role"] == "primary"].iloc[0]
     assert primary["test"] == "corrected t over folds (Nadeau and Bengio)"
-    shown = files.read_json(paths.metrics)["l2"]["findings"]["Effusion"]
+    shown = files.read_json(paths.test_metrics)["l2"]["findings"]["Effusion"]
     assert shown == pytest.approx(float(row["value"]), abs=1e-6)
 
 

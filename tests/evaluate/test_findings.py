@@ -128,10 +128,16 @@ def test_a_finding_that_no_test_image_has_is_said_and_in_no_mean(study: Evaluate
 
 def test_dvc_shows_the_means_and_the_auroc_of_each_finding(study: Evaluated) -> None:
     values = study.metrics("l2", "best", "repeat", "test")["value"]
-    shown = files.read_json(study.paths.metrics)["l2"]
+    shown = files.read_json(study.paths.test_metrics)["l2"]
     assert shown["test"] == {name: pytest.approx(values[MACRO, name], abs=1e-6) for name in ("auroc", "auprc", "f1")}
     aurocs = {name: pytest.approx(values[name, "auroc"], abs=1e-6) for name in finished_findings.FINDINGS[:3]}
     assert shown["findings"] == aurocs | {"Mass": None}
+    few = files.read_json(study.paths.metrics)
+    assert list(few) == ["baseline", "l2", "test.auroc"]
+    ranking = files.read_json(study.paths.evaluation / "summary.json")["ranking"]  # at 0.5, as training monitors
+    assert [few[row["experiment"]] for row in ranking] == pytest.approx([row["f1"] for row in ranking], abs=1e-6)
+    first = "l2" if few["l2"] > few["baseline"] else "baseline"
+    assert few["test.auroc"] == files.read_json(study.paths.test_metrics)[first]["test"]["auroc"]
 
 
 def test_show_names_the_findings_that_differ_most(study: Evaluated) -> None:

@@ -19,6 +19,7 @@ from conftest import Loaded
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+import xraylab
 from xraylab import files, shards
 from xraylab.data import augment
 from xraylab.errors import DataError, MissingError
@@ -27,7 +28,7 @@ from xraylab.export.graph import ClassifierGraph
 from xraylab.export.samples import Samples
 from xraylab.inference.classifier import Classifier
 from xraylab.inference.thresholds import OperatingPoint, Thresholds
-from xraylab.predict import classifiers
+from xraylab.predict import cards, classifiers
 
 POINTS = Thresholds([OperatingPoint("TB", "Youden", 0.4)], temperature=1.7)
 PER_FINDING = Thresholds(temperatures={"a": 0.5, "b": 1.0, "c": 3.0})
@@ -288,3 +289,19 @@ def test_the_documented_example_prepares_a_png_without_xraylab(export: Export, t
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     (expected,) = classifier(32, 32).predict(film)
     assert ast.literal_eval(done.stdout) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("to", command.FORMATS)
+def test_a_bundle_is_exported_without_its_study(
+    to: str, finished: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    list(cards.bundle(finished[1], "baseline/0", tmp_path / "lung.zip"))
+    target = tmp_path / f"model.{to}"
+    checked, written = command.run("lung.zip", to, target)
+    assert "on 16 generated radiographs: probabilities differ from the network's in float32 by at most" in checked
+    assert written.startswith(f"{target}: ")
+    one = xraylab.load(tmp_path / "lung.zip")
+    films = images(3, one.size)
+    p, *_ = command.FORMATS[to].runner(target)(films)
+    assert p == pytest.approx(one.predict_proba(films), abs=1e-5)

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,18 +33,12 @@ DVC_CONFIG = """[core]
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[SlurmCluster]:
-    """Three nodes of SLURM, each of which runs one job at a time."""
+    """Four nodes of SLURM, each of which runs one job at a time."""
     if reason := slurm_cluster.missing():
         pytest.skip(reason)
     pytest.importorskip("submitit")
-    folder = Path(tempfile.mkdtemp(prefix="xraylab-slurm-"))  # munge wants every folder above to be root's
-    cluster = SlurmCluster(folder)
-    try:
-        cluster.start()
+    with slurm_cluster.slurm_of(nodes=4) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import ports
 import psutil
@@ -24,7 +26,7 @@ SlurmUser=root
 SlurmdUser=root
 SlurmctldPort={controller}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -42,11 +44,16 @@ ReturnToService=2
 SlurmdTimeout=6
 KillWait=5
 SchedulerParameters=sched_interval=5,batch_sched_delay=1
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+GresTypes=gpu
 {accounting}
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=60 State=UP
 PartitionName=short Nodes=ALL MaxTime=1 State=UP OverTimeLimit=0
+PartitionName=urgent Nodes=ALL MaxTime=60 State=UP PriorityTier=2
 """
+"""A preempted job may begin again once its credential has expired, which SLURM would let it wait for two minutes."""
 ACCOUNTS = """
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
@@ -83,7 +90,10 @@ def _program(name: str) -> str | None:
 
 
 class SlurmCluster:
-    """`start` brings it up, `stop` ends all that it started; `environment` is for those who use it."""
+    """Each node says that it has a GPU; jobs of the partition `urgent` take the place of others, which wait again.
+
+    `start` brings it up, `stop` ends all that it started; `environment` is for those who use it.
+    """
 
     def __init__(self, folder: Path, nodes: int = 3, cpus: int = 1, accounting: bool = True) -> None:
         self.folder, self.cpus = folder, cpus
@@ -97,7 +107,8 @@ class SlurmCluster:
         controller, dbd, mariadb, *node_ports = ports.free(3 + len(self.nodes))
         accounting = ACCOUNTS.format(folder=folder, dbd=dbd) if self.accounting else ""
         nodes = [
-            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={self.cpus} State=UNKNOWN"
+            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={self.cpus} Gres=gpu:1 "
+            "State=UNKNOWN"
             for name, port in zip(self.nodes, node_ports, strict=True)
         ]
         text = SLURM.format(
@@ -107,6 +118,8 @@ class SlurmCluster:
         folder.chmod(0o755)
         (folder / "state").mkdir()
         (folder / "slurm.conf").write_text(text)
+        (folder / "gpu0").symlink_to(os.devnull)  # SLURM wants a device, and no more of it
+        (folder / "gres.conf").write_text(f"Name=gpu File={folder}/gpu0\n")
         (folder / "munge.key").write_bytes(os.urandom(128))
         (folder / "munge.key").chmod(0o600)
         self._daemon(
@@ -204,6 +217,19 @@ class SlurmCluster:
                 process.kill()
                 process.wait()
         self.started.clear()
+
+
+@contextmanager
+def slurm_of(**options: Any) -> Iterator[SlurmCluster]:
+    """A cluster that runs."""
+    folder = Path(tempfile.mkdtemp(prefix="xraylab-slurm-"))  # munge wants every folder above to be root's
+    cluster = SlurmCluster(folder, **options)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _listens(port: int) -> bool:

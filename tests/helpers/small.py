@@ -24,6 +24,7 @@ PARTS = (
     ".dvcignore",
     ".dvc/config",
     ".dvc/.gitignore",
+    ".dvc/plots",
 )
 PICTURE = 128  # height and width of `pictures`
 Tree = dict[str, Any]

@@ -1,6 +1,7 @@
 """A bundle reproduces its run's probabilities elsewhere, and a damaged or hostile one is refused."""
 
 import json
+import os
 import re
 import stat
 import subprocess
@@ -262,6 +263,18 @@ def test_a_plugin_that_is_not_installed_is_named_and_another_version_is_checked(
     monkeypatch.setattr(samples, "reproduce", lambda classifier, members, name: checked.append(name))
     xraylab.load(other)
     assert checked == [str(other)]
+
+
+def test_a_pipe_and_a_zip_of_many_members_are_no_bundles(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.zip")
+    with pytest.raises(
+        DataError, match=r"is neither a file nor a folder, but a pipe, a socket or a device: remove it$"
+    ):
+        archive.read(tmp_path / "pipe.zip", bundle.ALLOWED)
+    path = zipped(tmp_path / "x.zip", [(ZipInfo(f"{number}"), b"") for number in range(archive.MOST_MEMBERS + 1)])
+    with pytest.raises(DataError) as caught:
+        archive.read(path, bundle.ALLOWED)
+    assert str(caught.value) == f"{path} is not a bundle: it has more than 64 members"
 
 
 Entries = list[tuple[ZipInfo, bytes]]

@@ -30,10 +30,10 @@ case "$3" in *l2-0*) exit 1;; esac
 
 @pytest.fixture
 def runs() -> Runs:
-    job = node.Job(
-        cluster_files.RUN, (f"train@{cluster_files.RUN}", f"predict@{cluster_files.RUN}"),
-        "https://example.org/it's/study.git", "0" * 40, "0" * 40, "5" * 16, "sky", 10 * 2**30,
-        {"python": "3.11.7", "torch": "2.15.0"}, "/tmp/xraylab",
+    job = node.NodeJob(
+        stages=(f"train@{cluster_files.RUN}", f"predict@{cluster_files.RUN}"), name=cluster_files.RUN,
+        repository="https://example.org/it's/study.git", commit="0" * 40, ref="0" * 40, study="5" * 16, session="sky",
+        size=10 * 2**30, versions={"python": "3.11.7", "torch": "2.15.0"}, scratch="/tmp/xraylab",
     )  # fmt: skip
     return Runs(
         NAMES, job, ["source", "cache", "configure"], ["cache", "configure"], "s3://bucket/study", "xraylab dvc-s3"
@@ -45,13 +45,13 @@ def documents(text: str) -> list[Any]:
 
 
 @pytest.fixture
-def script(tmp_path: Path) -> Callable[..., tuple[str, list[tuple[str, str, node.Job]]]]:
+def script(tmp_path: Path) -> Callable[..., tuple[str, list[tuple[str, str, node.NodeJob]]]]:
     """Runs a script with a python that notes what it is told to do, and returns what it printed and those notes."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python").write_text(PYTHON)
     (tmp_path / "bin/python").chmod(0o755)
 
-    def run(text: str, **environment: object) -> tuple[str, list[tuple[str, str, node.Job]]]:
+    def run(text: str, **environment: object) -> tuple[str, list[tuple[str, str, node.NodeJob]]]:
         made = tmp_path / "made"
         made.unlink(missing_ok=True)
         given = {name: str(value) for name, value in environment.items()} | {"HOME": str(tmp_path), "MADE": str(made)}
@@ -62,7 +62,7 @@ def script(tmp_path: Path) -> Callable[..., tuple[str, list[tuple[str, str, node
         )  # fmt: skip
         assert not done.stderr
         lines = [line.split(" ", 2) for line in made.read_text().splitlines()] if made.exists() else []
-        return done.stdout, [(gpu, threads, node.Job.from_json(job)) for gpu, threads, job in lines]
+        return done.stdout, [(gpu, threads, node.NodeJob.from_json(job)) for gpu, threads, job in lines]
 
     return run
 
@@ -100,7 +100,7 @@ def test_each_pod_of_kubernetes_finds_its_run_by_its_number(
     assert container["resources"]["limits"] == {"nvidia.com/gpu": "1"}
     for number, name in enumerate(NAMES):
         _, [(_, _, made)] = script(text.replace("/jobs/", f"{tmp_path}/"), JOB_COMPLETION_INDEX=number)
-        assert made == node.Job.from_json(runs.job.to_json().replace(cluster_files.RUN, name))
+        assert made == node.NodeJob.from_json(runs.job.to_json().replace(cluster_files.RUN, name))
 
 
 def test_the_file_for_kubernetes_is_as_its_api_takes_it(runs: Runs) -> None:
@@ -153,7 +153,7 @@ def test_a_study_becomes_a_file(original: Path) -> None:
     files_of, job = documents(text)
     assert files_of["data"]["runs"] == "baseline-0\nl2-0\n"
     assert job["spec"]["parallelism"] == 2
-    made = node.Job.from_json(files_of["data"]["job.json"])
+    made = node.NodeJob.from_json(files_of["data"]["job.json"])
     head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=original, text=True).strip()
     assert (made.commit, made.ref, made.repository) == (head, head, str(original.parent / "origin.git"))
     assert made.stages == ("train@@RUN@", "predict@@RUN@")

@@ -1,6 +1,7 @@
 """The table of DVC's experiments: which runs it has, in which order, and what each differs in."""
 
 import io
+from copy import deepcopy
 from typing import Any
 
 import small
@@ -19,7 +20,7 @@ def version(name: str | None, metrics: Tree, change: Tree | None = None, **other
     data = {
         "params": {"params.yaml": {"data": params}, "configs/l2.yaml": {"data": {}}},
         "metrics": {
-            "reports/metrics.json": {"data": {"baseline": {"test": {"f1": 1.0}}}},
+            "reports/metrics.json": {"data": {"baseline": 0.5, "test.auroc": 1.0}},
             **{
                 f"metrics/{run}.json": {"data": {run.replace("/", "-"): {"f1": value}}}
                 for run, value in metrics.items()
@@ -83,11 +84,26 @@ def test_what_the_workspace_trained_and_did_not_commit_is_shown() -> None:
 
 def test_of_losses_the_lowest_comes_first() -> None:
     shown = version("main", {"baseline/0": 0.8, "l2/0": 0.7}, experiments=[])
-    for content in shown["data"]["metrics"].values():
+    for content in (content for path, content in shown["data"]["metrics"].items() if path.startswith("metrics/")):
         for metrics in content["data"].values():
             if "f1" in metrics:
                 metrics["loss"] = metrics.pop("f1")
     assert [row.run for row in experiments.rows([version("workspace", {}), shown])] == ["l2/0", "baseline/0"]
+
+
+def test_metrics_that_dvc_does_not_list_are_read_from_its_cache() -> None:
+    listed, cached = ([version("main", COMMITTED, experiments=deepcopy(TRIED))] for _ in range(2))
+    contents: Tree = {}
+    for data in (each["data"] for each in [cached[0], *(row["revs"][0] for row in cached[0]["experiments"])]):
+        for path in [path for path in data["metrics"] if path.startswith("metrics/")]:
+            content = data["metrics"].pop(path)["data"]
+            data["outs"][path] = {"hash": f"md5 of {content}"}
+            contents[f"md5 of {content}"] = content
+    expected = [(row.version, row.run, row.metric, row.value) for row in experiments.rows([{"rev": ""}, *listed])]
+    assert set(experiments.hashes(cached)) == set(contents)
+    experiments.add_metrics(cached, contents)
+    shown = experiments.rows([{"rev": ""}, *cached])
+    assert [(row.version, row.run, row.metric, row.value) for row in shown] == expected
 
 
 def test_the_table_fits_a_narrow_terminal() -> None:

@@ -14,9 +14,9 @@ import under_dvc
 from dvc.repo import Repo
 from rich.console import Console
 
-from xraylab import files, running
+from xraylab import files, pipeline, running
 from xraylab.errors import XraylabError
-from xraylab.jobs import follow, stages
+from xraylab.jobs import follow
 from xraylab.jobs.follow import Follower
 from xraylab.jobs.stages import Study
 from xraylab.paths import Paths
@@ -78,7 +78,7 @@ def _entry(cmd: str, deps: dict[str, str], outs: dict[str, str], params: dict[st
 
 
 def test_stages_are_dvc_s_own() -> None:
-    ours = stages.parse(files.read_yaml(REPOSITORY / "dvc.yaml"), files.read_yaml(REPOSITORY / "params.yaml"))
+    ours = pipeline.parse(files.read_yaml(REPOSITORY / "dvc.yaml"), files.read_yaml(REPOSITORY / "params.yaml"))
     index = Repo(str(REPOSITORY)).index
     theirs = {stage.addressing: stage for stage in index.stages}
     assert {stage.name for stage in ours} == set(theirs)

@@ -19,8 +19,11 @@ from rich.console import Console
 from ruamel.yaml import YAML
 from under_dvc import processes_in, wait_for
 
+from xraylab.errors import DataError
 from xraylab.jobs import dvc, pool, repro
 from xraylab.jobs.dvc import Dvc
+from xraylab.jobs.engines.engine import Resources
+from xraylab.jobs.job import Job
 from xraylab.jobs.pool import Screen
 
 DVC_YAML = """
@@ -185,7 +188,7 @@ GRAPH = """strict digraph {
 
 
 def test_a_job_is_the_chain_of_one_experiment_and_what_waits_for_all_of_them_is_none() -> None:
-    found = repro.experiment_jobs(repro.parse_dag(GRAPH))
+    found = [job.stages for job in repro.experiment_jobs(repro.parse_dag(GRAPH))]
     assert found == [("train@a-0", "predict@a-0"), ("train@b-0", "predict@b-0")]
 
 
@@ -197,7 +200,7 @@ def test_before_the_jobs_comes_what_they_need_and_nothing_else() -> None:
 def test_experiments_that_need_one_another_are_one_job() -> None:
     graph = repro.parse_dag('"train@a";\n"train@b";\n"ensemble@ab";\n"train@a" -> "ensemble@ab";\n') | {}
     graph["ensemble@ab"].add("train@b")
-    assert repro.experiment_jobs(graph) == [("train@a", "train@b", "ensemble@ab")]
+    assert repro.experiment_jobs(graph) == [Job(("train@a", "train@b", "ensemble@ab"))]
 
 
 def test_gpus_are_named_by_identifiers_and_slices_come_before_whole_ones() -> None:
@@ -210,18 +213,50 @@ def test_gpus_are_named_by_identifiers_and_slices_come_before_whole_ones() -> No
 def test_jobs_share_the_gpus_in_turn_and_the_cores_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(pool, "cores", lambda: 8)
-    assert pool.shares(3, ["GPU-1a", "GPU-2b"]) == [
+    assert pool.shares(3, ["GPU-1a", "GPU-2b"], Resources()) == [
         {"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "GPU-1a"},
         {"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "GPU-2b"},
         {"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "GPU-1a"},
     ]
-    assert pool.shares(16, []) == [{"OMP_NUM_THREADS": "1"}] * 16
-    assert pool.shares(1, []) == [{}]
+    assert pool.shares(16, [], Resources()) == [{"OMP_NUM_THREADS": "1"}] * 16
+    assert pool.shares(1, [], Resources()) == [{}]
+
+
+def test_a_job_here_gets_the_cores_and_gpus_that_one_on_a_cluster_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    monkeypatch.setattr(pool, "cores", lambda: 8)
+    two = ["GPU-1a", "GPU-2b"]
+
+    def gpus(jobs: int | None, resources: Resources) -> list[str]:
+        return [share["CUDA_VISIBLE_DEVICES"] for share in pool.shares(jobs, two, resources)]
+
+    assert pool.shares(2, [], Resources(cpus=3)) == [Resources(cpus=3).threads] * 2 == [{"OMP_NUM_THREADS": "3"}] * 2
+    assert pool.shares(1, [], Resources(cpus=3)) == [{"OMP_NUM_THREADS": "3"}]
+    assert gpus(None, Resources()) == ["GPU-1a", "GPU-2b"]
+    assert gpus(None, Resources(jobs_per_gpu=2)) == ["GPU-1a", "GPU-2b", "GPU-1a", "GPU-2b"]
+    assert gpus(None, Resources(gpus=2)) == ["GPU-1a,GPU-2b"]
+    assert gpus(4, Resources(gpus=1)) == ["GPU-1a", "GPU-2b", "GPU-1a", "GPU-2b"]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "resources", "message"),
+    [
+        (None, Resources(gpus=3), "--gpus-per-job 3, --jobs-per-gpu 1: this machine has 2 GPUs that may be used"),
+        (2, Resources(jobs_per_gpu=2), "--jobs-per-gpu says how many jobs run at once here: leave out --jobs"),
+        (None, Resources(gpus=2, jobs_per_gpu=2), "--jobs-per-gpu shares one GPU between jobs: give --gpus-per-job 1"),
+    ],
+)
+def test_what_this_machine_cannot_give_a_job_is_refused(jobs: int | None, resources: Resources, message: str) -> None:
+    with pytest.raises(DataError) as refused:
+        pool.shares(jobs, ["GPU-1a", "GPU-2b"], resources)
+    assert str(refused.value) == message
+    with pytest.raises(DataError, match="this machine has 0 GPUs"):
+        pool.shares(None, [], Resources(jobs_per_gpu=2))
 
 
 def test_the_users_own_choice_of_threads_and_gpus_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert pool.shares(2, []) == [{}, {}]
+    assert pool.shares(2, [], Resources()) == [{}, {}]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-2b")
     assert pool.gpus() == ["2", "GPU-2b"]
     for hidden in ("", "-1"):
@@ -290,19 +325,6 @@ def test_a_line_ends_at_a_newline_or_a_carriage_return_and_letters_stay_whole() 
         return [line async for line in dvc.lines(stream)]
 
     assert asyncio.run(read(b"10%\r20%\r\n\n", b"  caf\xc3", b"\xa9 \nend")) == ["10%", "20%", "  café", "end"]
-
-
-def test_a_torn_list_of_locks_is_removed_and_a_whole_one_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    dvc.remove_torn_lock(tmp_path)
-    file = tmp_path / ".dvc/tmp/rwlock"
-    file.parent.mkdir(parents=True)
-    file.write_text('{"read": {}}')
-    dvc.remove_torn_lock(tmp_path)
-    assert file.read_text() == '{"read": {}}'
-    file.write_text('{"read": {')
-    dvc.remove_torn_lock(tmp_path)
-    assert not file.exists()
 
 
 @pytest.mark.slow
@@ -451,7 +473,7 @@ def test_a_job_that_meets_anothers_lock_is_tried_again(
         locks.unlink()
 
     threading.Thread(target=release).start()
-    job = ("train@a-0", "predict@a-0")
+    job = Job(("train@a-0", "predict@a-0"))
     failed = asyncio.run(pool.run(Dvc(study), [job], [{}], screen, tmp_path / "logs"))
     assert failed == []
     assert any("is busy, it is being blocked by" in line for line in shown(screen.console))

@@ -22,7 +22,7 @@ class Processes:
         self.cancelled: list[str] = []
 
     def check(self, resources: Resources) -> None:
-        if resources.cpus > 2:
+        if resources.cores > 2:
             raise DataError("no node has so many cores")
 
     def submit(self, commands: Sequence[Command], resources: Resources, folder: Path) -> list[str]:

@@ -81,15 +81,18 @@ def test_a_job_that_an_earlier_caller_saw_begin_has_begun(jobs: Watch) -> None:
 
 
 @pytest.fixture
-def job() -> node.Job:
-    return node.Job("vit-0", STAGES, "r", "c", "x", "study", "s", 0, {}, gpu_bytes=20 * GIB)
+def job() -> node.NodeJob:
+    return node.NodeJob(
+        stages=STAGES, gpu_bytes=20 * GIB, name="vit-0", repository="r", commit="c", ref="x", study="study",
+        session="s", size=0, versions={},
+    )  # fmt: skip
 
 
 def report(study: Path) -> Report:
     return Report(**Channel.open(study, "study/s").read_json(node.report_name("vit-0")))
 
 
-def test_a_node_with_other_versions_refuses(job: node.Job, tmp_path: Path) -> None:
+def test_a_node_with_other_versions_refuses(job: node.NodeJob, tmp_path: Path) -> None:
     study = fake_engine.study(tmp_path)
     with pytest.raises(environment.OtherVersionsError):
         node._reported(replace(job, versions={"python": "2.7"}), study)
@@ -98,7 +101,7 @@ def test_a_node_with_other_versions_refuses(job: node.Job, tmp_path: Path) -> No
 
 
 def test_a_gpu_that_is_too_small_fails_its_job_before_it_begins(
-    job: node.Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: node.NodeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = fake_engine.study(tmp_path)
     monkeypatch.setattr(gpu_memory, "visible", lambda: [Gpu("0", "GPU-a", 16 * GIB, 16 * GIB, "Tesla T4")])
@@ -112,6 +115,6 @@ def test_a_job_knows_what_its_training_takes(jobs: Watch) -> None:
     jobs.session.jobs["vit-0"].gpu_bytes = 20 * GIB
     jobs.submit(["vit-0"])
     [command] = jobs.machines.submitted  # type: ignore[attr-defined]
-    sent = node.Job.from_json(command.arguments[-1])
+    sent = node.NodeJob.from_json(command.arguments[-1])
     assert (sent.gpu_bytes, sent.jobs_per_gpu, sent.experiment) == (20 * GIB, 2, "vit")
     assert json.loads(sent.to_json()) == json.loads(json.dumps(asdict(sent)))

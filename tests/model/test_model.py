@@ -38,8 +38,9 @@ def test_every_network_takes_images_and_gives_a_logit_per_class(arch: str, chann
 
 LIGHT = """
 import sys
+from xraylab.stages import explain, predict
+print("torch" in sys.modules)
 from xraylab.model import hardware, networks
-from xraylab.stages import predict
 hardware.deterministic_algorithms()
 networks.build("resnet18", classes=2, channels=1, dropout=0.0)
 print(sorted({"fastai", "timm", "matplotlib", "sympy", "torch._dynamo", "torch._dynamo.utils"} & set(sys.modules)))
@@ -51,7 +52,28 @@ print(torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algor
 def test_prediction_imports_no_compiler() -> None:
     """Imports are most of what predicting a small study costs. In a process of its own: here, tests import more."""
     told = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True).stdout
-    assert told.splitlines() == ["[]", "True True"]
+    assert told.splitlines() == ["False", "[]", "True True"]
+
+
+TRAINING = """
+import sys
+import torch
+from xraylab.model import networks, optimizers
+from xraylab.stages import train
+network = networks.build("resnet18", classes=2, channels=1, dropout=0.0)
+optimizer = optimizers.factory("adam", 0.0, None)(list(network.parameters()), lr=1e-3)
+network(torch.zeros(2, 1, 32, 32)).square().sum().backward()
+optimizer.step()
+print(sorted({"timm", "sympy", "torch._inductor", "trio"} & set(sys.modules)))
+hidden = torch.compiler.disable(lambda x: x + (1 if torch.compiler.is_compiling() else 2))
+compiled = torch.compile(lambda x: hidden(x) + (10 if torch.compiler.is_compiling() else 20), backend="eager")
+print(compiled(torch.zeros(1)).item(), torch._dynamo.__file__ == sys.modules["torch._dynamo"].__file__)
+"""
+
+
+def test_training_imports_the_compiler_only_to_compile() -> None:
+    told = subprocess.run([sys.executable, "-c", TRAINING], capture_output=True, text=True, check=True).stdout
+    assert told.splitlines() == ["[]", "12.0 True"]
 
 
 def test_dropout_stands_before_the_last_layer_and_acts_only_in_training() -> None:

@@ -7,6 +7,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small
 
@@ -166,3 +167,34 @@ def test_files_that_cannot_be_read_have_a_reason(tmp_path: Path) -> None:
     result = read(tmp_path)
     assert result["pipe.png"] == "is not a file with content"
     assert isinstance(result["1.png"], bytes)
+
+
+@pytest.mark.parametrize("name", ["pipe.zip", "pipe.tar.gz"])
+def test_a_pipe_is_no_archive(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(
+        DataError, match=r"is neither a file nor a folder, but a pipe, a socket or a device: remove it$"
+    ):
+        read(tmp_path / name)
+
+
+def test_a_wrong_checksum_is_told_behind_the_images_of_a_tar_gz(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar.gz"
+    rng = np.random.default_rng(0)
+    with tarfile.open(path, "w:gz") as archive:
+        for name in ("1.png", "2.png"):
+            entry = tarfile.TarInfo(name)
+            entry.size = 2 << 20
+            archive.addfile(entry, io.BytesIO(rng.bytes(entry.size)))
+    damaged = bytearray(path.read_bytes())
+    damaged[-6] ^= 1  # in the CRC
+    path.write_bytes(damaged)
+    result = read(path)
+    assert list(result)[0 :: len(result) - 1] == ["1.png", "x.tar.gz"]
+    assert str(result["x.tar.gz"]).startswith("is not a whole tar archive (Error -3 while decompressing data")
+
+
+def test_ids_have_escapes_for_what_would_command_a_terminal(tmp_path: Path) -> None:
+    for name in ("a\nb.png", "a\rb.png", "\x1b[2Jb.png", "\udcff.png"):
+        (tmp_path / name).write_bytes(b"film")
+    assert sorted(read(tmp_path)) == ["\\u001b[2Jb.png", "\\udcff.png", "a\\nb.png", "a\\u000db.png"]

@@ -1,6 +1,8 @@
 """The report for a paper: nothing in it breaks LaTeX, HTML or Markdown, and every number is the page's own."""
 
 import re
+import shutil
+import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -218,3 +220,16 @@ def test_a_table_of_the_page_keeps_headings_intervals_and_notes_and_leaves_out_w
 def test_the_folder_of_a_paper_needs_a_paper() -> None:
     with pytest.raises(DataError, match="--to is the folder of --for-paper: give both, or neither"):
         commands.run_report(for_paper=False, to=Path("elsewhere"))
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_pdflatex_compiles_everything_without_an_error_and_within_the_margins(paper: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(paper, tmp_path / "paper")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
+    for _ in range(2):
+        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, errors="replace", check=False)
+        assert done.returncode == 0, done.stdout[-2000:]
+    log = (copy / "main.log").read_text(encoding="utf-8", errors="replace")
+    assert not re.findall(r"undefined|multiply|Missing character.*", log.split("(./main.aux)")[-1])
+    overfull = [float(points) for points in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log)]
+    assert max(overfull, default=0.0) < 10

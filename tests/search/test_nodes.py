@@ -1,6 +1,7 @@
 """Trials as jobs: what the caller hears of them, when one is submitted again or cancelled, and what is refused."""
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,15 +16,17 @@ from test_search import FakeDvc, open_study, searched, searching
 
 from xraylab import cli, files
 from xraylab.errors import DataError, MissingError, XraylabError
-from xraylab.jobs import cluster, node, repro, snapshot, watch
+from xraylab.jobs import cluster, gpu_memory, node, repro, snapshot, watch
 from xraylab.jobs.board import Board
 from xraylab.jobs.channel import Channel
 from xraylab.jobs.cluster import Call
 from xraylab.jobs.dvc import Log
 from xraylab.jobs.engines import ENGINES
 from xraylab.jobs.engines.engine import Resources, State
+from xraylab.jobs.job import Job
 from xraylab.jobs.session import Session, Submitted
 from xraylab.jobs.watch import Watch
+from xraylab.params import config
 from xraylab.params.search import Values
 from xraylab.paths import Paths
 from xraylab.search import experiment, nodes, trials
@@ -53,7 +56,7 @@ def on(paths: Paths, *states: tuple[State, int]) -> tuple[Nodes, Machines]:
     session = a_session(paths)
     machines = Machines(Channel.open(paths.root, "study/20260101-000000"), *states)
     board = Board(session, Console(quiet=True), lambda name: "valid_f1")
-    return Nodes(Watch(paths, session, machines, board), STAGES, "valid_f1"), machines
+    return Nodes(Watch(paths, session, machines, board), Job(STAGES), "valid_f1"), machines
 
 
 def train(trained_on: Nodes, name: str = "search-x-001", ends_at: int = 99) -> list[tuple[int, int, float]]:
@@ -85,7 +88,7 @@ def test_every_epoch_is_heard_once_also_those_between_two_looks(paths: Paths) ->
     )
     assert train(trained_on) == epochs(9)
     [command] = machines.submitted
-    job = node.Job.from_json(command.arguments[-1])
+    job = node.NodeJob.from_json(command.arguments[-1])
     assert (job.name, job.run, job.stages, job.changes) == ("search-x-001", "baseline-0", STAGES, CHANGES)
     assert Session.load(trained_on.session.folder).jobs["search-x-001"].state == State.DONE
 
@@ -94,6 +97,21 @@ def test_a_lost_job_is_submitted_again_and_no_epoch_is_heard_twice(paths: Paths)
     trained_on, machines = on(paths, (State.RUNNING, 4), (State.LOST, 4), (State.RUNNING, 3), (State.DONE, 9))
     assert train(trained_on) == epochs(9)
     assert [command.name for command in machines.submitted] == ["search-x-001"] * 2
+
+
+def test_a_trial_on_a_gpu_knows_what_its_own_settings_take(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    def by_batch(configs: list[Path], n_classes: int, devices: int) -> dict[Path, int]:
+        return {path: config.read_config(path).train.batch_size * n_classes * devices for path in configs}
+
+    monkeypatch.setattr(gpu_memory, "needs", by_batch)
+    shutil.copyfile(small.REPOSITORY / "params.yaml", paths.params)
+    before = paths.params.read_bytes()
+    trained_on, machines = on(paths, (State.DONE, 1))
+    trained_on.session.resources = Resources(gpus=3)
+    asyncio.run(trained_on.train("search-x-001", ("++experiments.baseline.train.batch_size=96",), lambda *told: None))
+    [command] = machines.submitted
+    assert node.NodeJob.from_json(command.arguments[-1]).gpu_bytes == 96 * 2 * 3
+    assert paths.params.read_bytes() == before
 
 
 def test_a_trial_that_is_ended_early_has_its_job_cancelled(paths: Paths) -> None:
@@ -235,17 +253,20 @@ def test_the_job_of_a_trial_makes_what_its_changes_reach_and_starts_from_the_res
         '"features" -> "train@baseline-0";\n"split" -> "train@baseline-0";\n'
         '"train@baseline-0" -> "predict@baseline-0";\n'
     )
-    stages = repro.chain_from(graph, "configure", "train@baseline-0")
-    assert stages == STAGES
-    assert repro.inputs(graph, [stages]) == ["cache", "code", "split"]
+    job = repro.job_from(graph, "configure", "train@baseline-0")
+    assert (job.stages, job.run, job.experiment) == (STAGES, "baseline-0", "baseline")
+    assert repro.inputs(graph, [job]) == ["cache", "code", "split"]
 
 
 def test_a_node_changes_the_parameters_as_dvc_does(tmp_path: Path) -> None:
     study = small.study(tmp_path / "study")
     values = {"train.lr": 1e-05, "train.optimizer": "it's", "model.freeze.until": None, "augment.scale": [0.9, 1.1]}
     changes = experiment.changes("l2", values)
-    job = node.Job("search-x-001", STAGES, "r", "c", "x", "study", "s", 0, {}, changes=changes)
-    node.change(node.Job.from_json(job.to_json()), study)
+    job = node.NodeJob(
+        stages=STAGES, changes=changes, name="search-x-001", repository="r", commit="c", ref="x", study="study",
+        session="s", size=0, versions={},
+    )  # fmt: skip
+    node.change(node.NodeJob.from_json(job.to_json()).changes, study / "params.yaml")
     changed = files.read_yaml(study / "params.yaml")["experiments"]
     assert changed["l2"] == {
         "loss": {"l2": 0.001}, "train": {"lr": 1e-05, "optimizer": "it's"}, "model": {"freeze": {"until": None}},
@@ -308,7 +329,7 @@ def test_flags_of_a_cluster_need_a_cluster(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for flags, message in {
-        ("--cpus", "2"): "error: --cpus is for a cluster: add --on slurm or --on ray\n",
+        ("--time", "2"): "error: --time is for a cluster: add --on slurm or --on ray\n",
         ("--on", "slurm", "--ray", "address=x"): "error: --ray is not for --on slurm\n",
         ("--on", "slurm", "--slurm", "qos"): "error: --slurm qos: write --slurm KEY=VALUE\n",
     }.items():

@@ -2,15 +2,19 @@
 
 import http.client
 import importlib
+import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import httpx
 import ports
 import psutil
 import pytest
@@ -24,6 +28,7 @@ from xraylab.serve import server
 from xraylab.serve.guard import Guard
 from xraylab.serve.limits import Limits
 from xraylab.serve.models import Batching
+from xraylab.serve.tls import Tls
 
 Start = Callable[..., tuple["subprocess.Popen[str]", int]]
 
@@ -40,7 +45,7 @@ def start(trained: Loaded) -> Iterator[Start]:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("http://127.0.0.1:"):
-                return process, int(line.split()[0].rpartition(":")[2])
+                return process, int(line.split(maxsplit=1)[0].rpartition(":")[2])
         raise AssertionError("the server has ended")
 
     yield begin
@@ -63,6 +68,59 @@ def test_a_port_in_use_is_an_error(trained: Loaded) -> None:
         server.run([classifier], Guard("127.0.0.1", None, 0), port, None, Limits(), 1, Batching(), print)
     message = f"cannot listen at 127.0.0.1, port {port}: Address already in use; choose others with --host and --port"
     assert str(error.value) == message
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that it signed itself, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=here"
+    files = ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(certificate), "-keyout", str(key)]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)
+    return certificate, key
+
+
+def test_with_a_certificate_it_speaks_https_alone(trained: Loaded, pair: tuple[Path, Path]) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    context, token = ssl.create_default_context(cafile=pair[0]), "a token of 24 characters"
+    answers: list[object] = []
+
+    def ask(port: int) -> None:
+        try:
+            with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context) as client:
+                answers.append(client.get("/health").status_code)
+                answers.append(client.post("/login", data={"token": token}).headers["set-cookie"].split("; ")[1:])
+            with pytest.raises(httpx.TransportError):
+                httpx.get(f"http://127.0.0.1:{port}/health")
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def tell(line: str) -> None:
+        if line.startswith("https://127.0.0.1:"):
+            threading.Thread(target=ask, args=[int(line.split(maxsplit=1)[0].rpartition(":")[2])]).start()
+
+    classifier, guard = classifiers.of_run(trained[1], "baseline"), Guard("127.0.0.1", token, 0)
+    server.run([classifier], guard, 0, None, Limits(), 1, Batching(), tell, Tls(*pair))
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    assert answers == [200, ["HttpOnly", "Path=/", "SameSite=strict", "Secure"]]
+
+
+def test_a_certificate_without_its_key_is_an_error(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    certificate, key = pair
+    assert Tls.checked(None, None) is None
+    assert Tls.checked(certificate, key) == Tls(certificate, key)
+    with pytest.raises(ParamsError, match=r"^--certificate and --key belong together: give both, or neither$"):
+        Tls.checked(certificate, None)
+    with pytest.raises(ParamsError, match=r"absent\.pem: there is no such file"):
+        Tls.checked(certificate, tmp_path / "absent.pem")
+    locked = tmp_path / "locked.pem"
+    command = ["openssl", "ec", "-in", key, "-aes128", "-passout", "pass:secret", "-out", locked]
+    subprocess.run(command, check=True, capture_output=True)
+    for wrong in (certificate, locked):
+        with pytest.raises(ParamsError, match=r"are no certificate in PEM with its key, without a passphrase \("):
+            Tls.checked(certificate, wrong)
 
 
 @pytest.mark.slow

@@ -128,6 +128,24 @@ def test_models_of_a_study_in_a_folder_of_the_repository_are_its_own(repository:
     assert model_registry.Repository.of(repository / "studies/tb").prefix == "studies/tb:"
 
 
+def test_promoting_says_what_of_it_the_git_remote_does_not_have(repository: Path, tmp_path: Path) -> None:
+    def said(*arguments: str) -> list[str]:
+        if arguments:
+            small.git(repository, *arguments)
+        return list(model_registry._how_to_share(repository, "tb@v1.0.0", "tb#production#1"))
+
+    everything = "to share it: git push origin HEAD 'tb@v1.0.0' 'tb#production#1'"
+    without = "the repository has no git remote, so nobody else sees it: git remote add origin ADDRESS"
+    assert said() == [without, everything]
+    origin = tmp_path / "origin.git"
+    missing = "the tag tb@v1.0.0 was not found on the git remote origin: push it too"
+    assert said("remote", "add", "origin", str(origin)) == [missing, everything]  # which cannot be asked
+    subprocess.run(["git", "init", "--quiet", "--bare", str(origin)], check=True)
+    api.register(str(repository), "tb", "HEAD", "v1.0.0", message="baseline/0")
+    assert said() == [missing, everything]
+    assert said("push", "--quiet", "origin", "tb@v1.0.0") == ["to share it: git push origin 'tb#production#1'"]
+
+
 def commands(heading: str) -> list[str]:
     """The indented commands of a section of docs/sharing.md, in their order."""
     section = DOCS.split(f"## {heading}\n")[1].split("\n## ")[0]

@@ -145,7 +145,7 @@ def test_covid4_and_its_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_radiography_and_its_pivot_table(tmp_path: Path) -> None:
     study = made(tmp_path, "radiography", "resnet18-half", "resnet18-head")
     assert files.read_json(study / "data/audit.json")["layout"] == "covid-radiography"
-    metrics = files.read_json(study / "reports/metrics.json")
+    metrics = files.read_json(study / "reports/evaluation/test_metrics.json")
     page = (study / "reports/index.html").read_text()
     table = page[page.index("Test accuracy by training and architecture") :]
     for row, experiment in (("head only", "resnet18-head"), ("half frozen", "resnet18-half")):
@@ -197,7 +197,7 @@ def test_nih14_tests_the_official_patients_and_shows_its_published_aurocs(tmp_pa
     )
     here = {row["cells"][0]: row["here"] for row in found["rows"]}
     assert {name for name, metrics in here.items() if metrics} == {*FINDINGS, "macro"}
-    metrics = files.read_json(study / "reports/metrics.json")
+    metrics = files.read_json(study / "reports/evaluation/test_metrics.json")
     auroc = [metrics[name]["test"]["auroc"] for name in ("resnet50", "densenet121")]
     assert here["macro"] == pytest.approx(auroc, abs=1e-6)
     page = (study / "reports/index.html").read_text()

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import small
 import tiny
+import torch
 from conftest import Loaded, load
 from processes import together
 from runs import kill_after
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 
 from xraylab import files, tables
 from xraylab.errors import TrainingError
-from xraylab.model import networks
+from xraylab.model import compiling, networks
 from xraylab.stages import cache, configure, fetch, index, source, split, train
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -60,6 +61,9 @@ WAYS: dict[str, dict[str, Any]] = {
         "model": {"arch": "resnet34", "pretrained": "none"},
         "train": {"grad_checkpointing": True, "epochs": 1, "batch_size": 32, "lr": 1e-3, "ema_decay": 0.5},
     },
+    "plain": {"train": {"batch_size": 13, "grad_accum": 2, "ema_decay": 0.5}},
+    "compiled": {"train": {"compile": True, "batch_size": 13, "grad_accum": 2, "ema_decay": 0.5}},
+    "compiled_apart": {"train": {"compile": True, "sync_bn": False, "epochs": 1}},
     "found": {"train": {"lr": "find", "epochs": 1, "batch_size": 16}},
 }
 SAME = {"weighted": 1e-5, "focal": 1e-5, "sources": 1e-5, "phases": 1e-5, "cached": 1e-5, "half": 1e-2}  # tolerances
@@ -93,7 +97,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 @pytest.fixture(autouse=True)
 def _tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And of torch's compiler all but the code in C++, so that it computes the same bits."""
     monkeypatch.setitem(networks.NETWORKS, "resnet18", tiny.Tiny)
+    monkeypatch.setattr(compiling, "FOR_TRAINING", {**compiling.FOR_TRAINING, "options": None, "backend": "aot_eager"})
 
 
 def alone(study: Loaded, way: str) -> Path:
@@ -143,6 +149,30 @@ def test_two_processes_find_the_learning_rate_on_the_curve_of_one(study: Loaded)
     low = one["lr"] < 1e-3  # from where on the losses leap, and rounding errors with them
     assert low.sum() > 40
     pd.testing.assert_frame_equal(curve[: len(one)][low], one[low], rtol=1e-3)
+
+
+def compiled_pieces(study: Loaded, way: str) -> list[int]:
+    """Of how many graphs each of two processes has trained the compiled network."""
+    torch._dynamo.utils.counters.clear()
+
+    def pieces() -> int:
+        train.train(*study, way, 0)
+        return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+    return together(2, pieces)
+
+
+def test_two_compiled_processes_come_to_the_same_bits_twice(study: Loaded) -> None:
+    """In one piece, or in pieces between which batch norms sum over the processes."""
+    one = weights(alone(study, "plain"))  # first, since torch allows no forks once a compiler began with autograd
+    assert min(compiled_pieces(study, "compiled")) > 1
+    folder = study[1].model("compiled", 0)
+    whole = outcome(folder)
+    compiled_pieces(study, "compiled")
+    assert outcome(folder) == whole
+    for name, tensor in weights(folder).items():
+        np.testing.assert_allclose(tensor, one[name], rtol=1e-5, atol=1e-5, err_msg=name)
+    assert compiled_pieces(study, "compiled_apart") == [1, 1]
 
 
 def test_a_killed_run_of_two_goes_on_to_the_same_bits(study: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:

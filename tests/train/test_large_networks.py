@@ -92,6 +92,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tiny network, and of torch's compiler all but the code in C++, so that it computes the same bits."""
     monkeypatch.setitem(networks.NETWORKS, "resnet18", Blocks)
     monkeypatch.setattr(compiling, "FOR_TRAINING", {**compiling.FOR_TRAINING, "options": None, "backend": "aot_eager"})
+    torch.ones(1, requires_grad=True).backward()  # else other tests' forks find autograd as a compiler began with it
 
 
 def weights(study: Loaded, experiment: str) -> dict[str, Tensor]:

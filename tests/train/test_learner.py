@@ -115,6 +115,18 @@ def test_a_fit_in_two_parts_goes_on_with_the_draws(study: Study) -> None:
     assert same(weights(learn), of_stage(study, "rough"))
 
 
+def test_first_weights_and_batches_do_not_depend_on_the_number_of_threads(study: Study) -> None:
+    threads, seen = torch.get_num_threads(), []
+    for number in (1, 2):
+        torch.set_num_threads(number)
+        learn = by_hand(study, "rough")
+        seen.append((weights(learn), [images.clone() for images, _ in learn.dls.train]))
+    torch.set_num_threads(threads)
+    assert same(seen[0][0], seen[1][0])
+    assert len(seen[0][1]) > 1
+    assert all(torch.equal(one, other) for one, other in zip(seen[0][1], seen[1][1], strict=True))
+
+
 def test_fit_one_cycle_is_the_stages_schedule(study: Study) -> None:
     learn = by_hand(study, "one_cycle")
     learn.fit_one_cycle(2)

@@ -1,5 +1,6 @@
 """A training run: what it learns, what it writes, and that stopping it changes nothing."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -221,7 +222,9 @@ def test_predictions_are_probabilities_of_every_image_that_did_not_train(prepare
 
 
 def test_a_loss_that_is_no_number_stops_the_run(prepared: Prepare) -> None:
-    loaded = prepared(lambda tree: tree["train"].update(lr=1e30, schedule="constant", optimizer="sgd", momentum=0.9))
+    loaded = prepared(
+        lambda tree: tree["train"].update(lr=1e9, weight_decay=1e9, schedule="constant", optimizer="sgd", momentum=0.9)
+    )
     with pytest.raises(TrainingError) as caught:
         train.run(*loaded, "baseline", 0)
     assert caught.value.headline == (
@@ -238,7 +241,10 @@ def test_a_loss_that_is_no_number_stops_the_run(prepared: Prepare) -> None:
 def test_two_processes_do_not_train_the_same_run(tmp_path: Path) -> None:
     with (
         state.locked(tmp_path / "run"),
-        pytest.raises(TrainingError, match=r"another process is training this very run \(run\)"),
+        pytest.raises(
+            TrainingError,
+            match=rf"another process is training this very run \(run\): process {os.getpid()} on .*; wait",
+        ),
         state.locked(tmp_path / "run"),
     ):
         pass

@@ -143,6 +143,21 @@ def test_stopped_after_any_epochs_a_run_ends_in_the_same_bits(
     assert outcome(folder) == whole
 
 
+def test_a_gpu_that_is_lost_costs_the_epoch(study: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = trained(study, "plain")
+    whole = outcome(folder)
+
+    def fail(self: callbacks.Reproducible) -> None:
+        if self.dls.train.epoch == 2:
+            raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    with monkeypatch.context() as patched, pytest.raises(torch.AcceleratorError):
+        patched.setattr(callbacks.Reproducible, "before_batch", fail, raising=False)
+        train.run(*study, "plain", 0)
+    train.run(*study, "plain", 0)
+    assert outcome(folder) == whole
+
+
 def test_a_stopped_run_goes_on_with_the_scale_of_its_loss(study: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     """It doubles with every step and so overflows again and again: where it stands decides which steps are taken."""
     scales: list[float] = []

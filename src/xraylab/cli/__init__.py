@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from xraylab.cli import failures, models, results, running, serving, shards, sharing, stages, start, weights
+from xraylab.cli import failures, health, models, results, running, serving, shards, sharing, stages, start, weights
 from xraylab.errors import XraylabError
+from xraylab.text import printable_streams
 
 
 class Commands(TyperGroup):
@@ -45,6 +46,7 @@ for part in (
     serving.app,
     sharing.app,
     weights.app,
+    health.app,
 ):
     app.add_typer(part)
 
@@ -72,8 +74,9 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a log shows each line at once, not all of them at the end
-    try:
-        app(prog_name="xraylab")
-    except XraylabError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    with printable_streams():
+        try:
+            app(prog_name="xraylab")
+        except XraylabError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)

@@ -1,4 +1,4 @@
-"""Failures of the system in a sentence: a full disk, a file that may not be written, no memory left."""
+"""Failures of the system in a sentence: a full disk, a file that may not be written, no memory left, a lost GPU."""
 
 import errno
 import os
@@ -22,17 +22,33 @@ def describe(error: BaseException) -> str | None:
     """Describe what failed, where, and what to do; None for other errors, and where XRAYLAB_TRACEBACK is set."""
     if os.environ.get(TRACEBACK) or isinstance(error, BrokenPipeError):  # the latter is click's: `xraylab show | head`
         return None
-    if isinstance(error, OSError):
-        return f"{_of_the_system(error)} ({TRACEBACK}=1 shows where)"
-    if isinstance(error, MemoryError):
-        reason = f": {error}" if str(error) else ""
-        advice = f"close other programs, or make batches or images smaller ({TRACEBACK}=1 shows where)"
-        return f"memory ran out{reason}: {advice}"
-    if isinstance(error, EOFError):
-        return f"a file ends early: it was not written or copied whole ({TRACEBACK}=1 shows which)"
-    if isinstance(error, RecursionError):
-        return f"a file is nested too deeply to be read ({TRACEBACK}=1 shows which)"
-    return None
+    match error:
+        case OSError():
+            text = _of_the_system(error)
+        case MemoryError():
+            reason = f": {error}" if str(error) else ""
+            text = f"memory ran out{reason}: close other programs, or make batches or images smaller"
+        case EOFError():
+            text = "a file ends early: it was not written or copied whole"
+        case RecursionError():
+            text = "a file is nested too deeply to be read"
+        case RuntimeError() if _is_of_a_device(error):
+            text = _of_the_device(error)
+        case _:
+            return None
+    return f"{text} ({TRACEBACK}=1 shows where)"
+
+
+def _is_of_a_device(error: RuntimeError) -> bool:
+    """Return whether torch says that a GPU is gone or cannot go on, as far as it can be told without torch."""
+    text = str(error)
+    return type(error).__name__ == "AcceleratorError" or "CUDA error" in text or "No CUDA GPUs are available" in text
+
+
+def _of_the_device(error: RuntimeError) -> str:
+    first = str(error).strip().partition("\n")[0]
+    advice = "see `nvidia-smi`, restart what uses it, and run this again: a training goes on after its last epoch"
+    return f"the GPU failed: {first}: {advice}"
 
 
 def _of_the_system(error: OSError) -> str:

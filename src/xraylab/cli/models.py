@@ -22,9 +22,11 @@ def evaluate_checkpoint(
     split: Split = "valid",
 ) -> None:
     """Score any kept epoch: accuracy, F1, precision, recall and confusion, or AUROC and AUPRC of findings."""
+    from xraylab.integrity.check import require_run
     from xraylab.predict import checkpoints
 
     params, paths = read_study()
+    require_run(paths, run, paths.split, paths.cache)
     model = checkpoints.find_run(paths, run).record
     metrics = checkpoints.evaluate_checkpoint(
         paths, model["experiment"], model["repeat"], epoch, split, params.predict.tta
@@ -48,9 +50,12 @@ def external_test(
     ] = None,
 ) -> None:
     """Test a trained run on another data set, leaving out the images that it has seen."""
+    from xraylab.integrity.check import require_run
     from xraylab.predict import external
 
-    print_lines(external.run(*read_study(), run, folder, layout, label or [], json))
+    params, paths = read_study()
+    require_run(paths, run, paths.index, paths.evaluation)
+    print_lines(external.run(params, paths, run, folder, layout, label or [], json))
 
 
 @app.command("classify", hidden=True)
@@ -113,11 +118,15 @@ def predict_images(
     Writes probabilities, decisions and warnings. Files that cannot be read are named and left out, and the exit code is
     3.
     """
+    from xraylab.integrity.check import require_runs
     from xraylab.predict import classify
     from xraylab.predict.ensemble import is_bundle
 
     names = [source, *(others or [])]
-    study = None if all(map(is_bundle, names)) else read_study()
+    runs = [name for name in names if not is_bundle(name)]
+    study = read_study() if runs else None
+    if study:
+        require_runs(study[1], runs, study[1].evaluation)
     output = classify.Output(to, point, submission, numbers, explain, dicom_sr)
     summary = classify.run(study, names, paths, output)
     for line in summary.lines:

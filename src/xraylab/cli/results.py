@@ -15,18 +15,18 @@ PANEL = "Results"
 @app.command(rich_help_panel=PANEL)
 def show() -> None:
     """Compare the experiments, with the paired tests."""
-    from rich.console import Console
-
-    from xraylab import files
+    from xraylab import files, terminal
+    from xraylab.integrity.check import require_outputs
     from xraylab.paths import Paths
     from xraylab.report import summary
     from xraylab.report.records import Summary
 
     paths = Paths.here()
+    require_outputs(paths, [paths.evaluation, paths.audit, paths.explanation])
     evaluated = Summary.of(files.read_json(paths.evaluation / "summary.json"))
     others = (paths.audit, paths.explanation / "summary.json")
     audit, explained = (files.read_json(path) if path.is_file() else None for path in others)
-    Console().print(summary.for_terminal(evaluated, summary.shortcut_warning(audit, explained)))
+    terminal.Console().print(summary.for_terminal(evaluated, summary.shortcut_warning(audit, explained)))
 
 
 @app.command(rich_help_panel=PANEL)
@@ -36,24 +36,22 @@ def experiments(
     """List the runs of the workspace, commits and DVC experiments, best first, and how they differ."""
     import asyncio
 
-    from rich.console import Console
-
+    from xraylab import terminal
     from xraylab.jobs import experiments
     from xraylab.jobs.dvc import Dvc
 
     params, paths = read_study()
-    Console().print(asyncio.run(experiments.show(Dvc(paths.root), params.study.baseline, commits)))
+    terminal.Console().print(asyncio.run(experiments.show(Dvc(paths.root), params.study.baseline, commits)))
 
 
 @app.command(rich_help_panel=PANEL)
 def watch() -> None:
     """Follow the stages that run in this study, from another terminal; Ctrl-C ends the watching alone."""
-    from rich.console import Console
-
+    from xraylab import terminal
     from xraylab.jobs import follow
     from xraylab.paths import Paths
 
-    follow.run(Paths.here(), Console())
+    follow.run(Paths.here(), terminal.Console())
 
 
 @app.command(rich_help_panel=PANEL)
@@ -71,8 +69,10 @@ def ensemble(
     from xraylab.evaluate import scores
     from xraylab.evaluate.config import EvalConfig
     from xraylab.evaluate.multi_label import ensemble as findings
+    from xraylab.integrity.check import require_outputs
 
     params, paths = read_study()
+    require_outputs(paths, [paths.split, paths.predictions])
     if is_multi(params.data.task):
         metrics = findings.score_ensemble(paths, runs, params.data.classes, checkpoint, split)
     else:
@@ -91,8 +91,10 @@ def plan_size(
     """Estimate how many test patients would show a difference, from the agreement between this study's models."""
     from xraylab import files
     from xraylab.evaluate import power as planning
+    from xraylab.integrity.check import require_outputs
 
     params, paths = read_study()
+    require_outputs(paths, [paths.evaluation])
     summary = files.read_json(paths.evaluation / "summary.json")
     margin = params.evaluate.margin if difference is None else difference
     print_lines(planning.plan(summary, margin, power))

@@ -9,20 +9,29 @@ from xraylab.cli.common import ExperimentName, Run, print_lines, read_study
 
 if TYPE_CHECKING:
     from xraylab.jobs.cluster import Call
+    from xraylab.jobs.engines.engine import Resources
 
 app = typer.Typer()
 PANEL = "Run and search"
 ON = "On a cluster (--on)"
-
+JOB = "What each job gets, here and on a cluster"
 
 Engine = Annotated[
     str | None,
     typer.Option(metavar="ENGINE", help="Run each of them as a job of a cluster: slurm or ray.", rich_help_panel=ON),
 ]
-GpusPerJob = Annotated[int, typer.Option(min=0, help="GPUs of each job.", rich_help_panel=ON)]
-JobsPerGpu = Annotated[int, typer.Option(min=1, help="Small jobs that share one GPU.", rich_help_panel=ON)]
+GpusPerJob = Annotated[
+    int, typer.Option(min=0, help="GPUs of each job; here one in turn unless this is set.", rich_help_panel=JOB)
+]
+JobsPerGpu = Annotated[int, typer.Option(min=1, help="Small jobs that share one GPU.", rich_help_panel=JOB)]
 Cpus = Annotated[
-    int, typer.Option(min=1, help="Cores of each job, and threads in which it computes.", rich_help_panel=ON)
+    int | None,
+    typer.Option(
+        min=1,
+        help="Cores of each job, and threads in which it computes; by default 1 on a cluster, and here all cores"
+        " divided by the jobs at once.",
+        rich_help_panel=JOB,
+    ),
 ]
 Minutes = Annotated[
     int | None, typer.Option(min=1, help="Minutes of each job; one that needs more goes on.", rich_help_panel=ON)
@@ -74,7 +83,7 @@ def repro(
     on: Engine = None,
     gpus_per_job: GpusPerJob = 0,
     jobs_per_gpu: JobsPerGpu = 1,
-    cpus: Cpus = 1,
+    cpus: Cpus = None,
     time: Minutes = None,
     partition: Partition = None,
     slurm: SlurmOptions = None,
@@ -96,7 +105,7 @@ def repro(
 
     call = _cluster_call(context)
     if call is None:
-        repro.run(Paths.here(), jobs)
+        repro.run(Paths.here(), jobs, _resources(context))
         return
     if jobs is not None:
         raise DataError("--jobs is of this machine alone, and --on of a cluster: give one of them")
@@ -123,22 +132,28 @@ def _cluster_call(context: typer.Context) -> "Call | None":
     """The call that the options of a cluster describe; None without --on. Errors: DataError where they do not fit."""
     from xraylab.errors import DataError
     from xraylab.jobs.cluster import Call
-    from xraylab.jobs.engines.engine import Resources
 
     given = context.params
     if given["on"] is None:
         if cluster_flags := _flags_used(context, ON):
             raise DataError(f"{cluster_flags[0]} is for a cluster: add --on slurm or --on ray")
         return None
-    flags = {name: given[name] or [] for name in ("slurm", "ray")}
-    if others := [f"--{name}" for name, pairs in flags.items() if pairs and name != given["on"]]:
-        raise DataError(f"{others[0]} is not for --on {given['on']}")
-    options = parse_options(f"--{given['on']}", flags.get(given["on"], []))
-    resources = Resources(
+    flags = {name for name in ("slurm", "ray") if given[name]}
+    if others := sorted(flags - {given["on"]}):
+        raise DataError(f"--{others[0]} is not for --on {given['on']}")
+    where = {name: given[name] for name in ("git_remote", "commit", "wait", "scratch", "folder")}
+    return Call(given["on"], _resources(context), **where)
+
+
+def _resources(context: typer.Context) -> "Resources":
+    """What each job gets. Errors: DataError for options of an engine that cannot be read."""
+    from xraylab.jobs.engines.engine import Resources
+
+    given, engine = context.params, context.params["on"]
+    options = parse_options(f"--{engine}", given.get(engine) or []) if engine else {}
+    return Resources(
         given["gpus_per_job"], given["jobs_per_gpu"], given["cpus"], given["time"], given["partition"], options
     )
-    where = {name: given[name] for name in ("git_remote", "commit", "wait", "scratch", "folder")}
-    return Call(given["on"], resources, **where)
 
 
 def _flags_used(context: typer.Context, panel: str) -> list[str]:
@@ -169,7 +184,7 @@ def search(
     on: Engine = None,
     gpus_per_job: GpusPerJob = 0,
     jobs_per_gpu: JobsPerGpu = 1,
-    cpus: Cpus = 1,
+    cpus: Cpus = None,
     time: Minutes = None,
     partition: Partition = None,
     slurm: SlurmOptions = None,
@@ -196,7 +211,8 @@ def search(
     if call and cancel:
         cluster.cancel(paths, call, "search")
         return
-    command.run(params if jobs is None else command.with_workers(params, jobs), paths, call)
+    resources = _resources(context)
+    command.run(params if jobs is None else command.with_workers(params, jobs), paths, call, resources)
 
 
 @app.command(rich_help_panel=PANEL)

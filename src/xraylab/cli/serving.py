@@ -1,5 +1,6 @@
 """Serve trained models to a browser and to other programs."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,6 +26,10 @@ def serve(
             envvar="XRAYLAB_TOKEN", help="Required of every request; other users see an option, so prefer the variable."
         ),
     ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="Certificate in PEM, with which the server speaks HTTPS; needs --key.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="Private key of the certificate, in PEM.")] = None,
     point: Annotated[
         str | None, typer.Option(help="Operating point, by a part of its name; by default the highest Youden index.")
     ] = None,
@@ -47,9 +52,13 @@ def serve(
     from xraylab.errors import MissingError, ParamsError
 
     try:
+        from xraylab.inference import bundle
+        from xraylab.integrity.check import require_run
+        from xraylab.paths import Paths
         from xraylab.serve import models, server
         from xraylab.serve.guard import Guard
         from xraylab.serve.limits import Limits
+        from xraylab.serve.tls import Tls
     except ModuleNotFoundError as error:
         if error.name not in ("prometheus_client", "python_multipart", "starlette", "uvicorn"):
             raise
@@ -57,7 +66,11 @@ def serve(
 
     if len(sources) > 2:
         raise ParamsError(f"serve takes one model, or two to compare, and not {len(sources)}")
+    for source in sources:
+        if not source.endswith(bundle.SUFFIX):
+            paths = Paths.here()
+            require_run(paths, source, paths.evaluation)
     limits = Limits(body=body, megapixels=megapixels, files=files, rate=rate, seconds=seconds, queue=queue)
-    guard = Guard(host, token, rate)
+    guard, tls = Guard(host, token, rate), Tls.checked(certificate, key)
     each = [models.find(source, precision) for source in sources]
-    server.run(each, guard, port, point, limits, workers, models.Batching(batch, wait / 1000), print)
+    server.run(each, guard, port, point, limits, workers, models.Batching(batch, wait / 1000), print, tls)

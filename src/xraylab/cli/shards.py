@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from xraylab.cli.common import print_lines
+from xraylab.cli.running import parse_options
 
 app = typer.Typer()
 PANEL = "Run and search"
@@ -31,11 +32,8 @@ def shards(
 
     if on not in ENGINES:
         raise DataError(f"--on {on} is no engine: write {' or '.join(ENGINES)}")
-    pairs = [pair.partition("=") for pair in option or []]
-    if wrong := [key for key, sign, _ in pairs if not (key and sign)]:
-        raise DataError(f"--option {wrong[0]}: write --option KEY=VALUE")
-    paths = Paths.here()
-    resources = Resources(cpus=cpus, minutes=time, partition=partition, options={key: text for key, _, text in pairs})
+    options, paths = parse_options("--option", option or []), Paths.here()
+    resources = Resources(cpus=cpus, minutes=time, partition=partition, options=options)
     commands = jobs.commands(paths, stage, parts)
     jobs.run(commands, ENGINES[on](), resources, paths.state / "jobs" / f"{stage}-shards", print)
     print_lines([f"all shards are finished: `dvc repro {stage}` puts them together"])

@@ -37,6 +37,7 @@ def bundle(
     ] = None,
 ) -> None:
     """Write a trained run as one file that others can check and run, with its model card."""
+    from xraylab.integrity.check import require_run
     from xraylab.paths import Paths
     from xraylab.predict import cards
 
@@ -45,7 +46,9 @@ def bundle(
     if check:
         print_lines(cards.check(check))
     elif run:
-        print_lines(cards.bundle(Paths.here(), run, to, training_hashes))
+        paths = Paths.here()
+        require_run(paths, run, paths.index, paths.split, paths.cache, paths.evaluation)
+        print_lines(cards.bundle(paths, run, to, training_hashes))
 
 
 @app.command(rich_help_panel=PANEL)
@@ -67,7 +70,13 @@ def export(
 ) -> None:
     """Write a trained network for other runtimes, with its preprocessing; refused unless it gives the same there."""
     from xraylab.export import command
+    from xraylab.inference import bundle as bundles
+    from xraylab.integrity.check import require_run
+    from xraylab.paths import Paths
 
+    if not source.endswith(bundles.SUFFIX):
+        paths = Paths.here()
+        require_run(paths, source, paths.split, paths.cache, paths.evaluation)
     print_lines(command.run(source, to, output, int8))
 
 
@@ -92,10 +101,13 @@ def register(
     version: Version = None,
 ) -> None:
     """Make a run's bundle the next version of a model: tracked by DVC, named in dvc.yaml, committed and tagged."""
+    from xraylab.integrity.check import require_run
     from xraylab.paths import Paths
     from xraylab.studies import model_registry
 
-    print_lines(model_registry.register(Paths.here(), run, name, version))
+    paths = Paths.here()
+    require_run(paths, run, paths.index, paths.split, paths.cache, paths.evaluation)
+    print_lines(model_registry.register(paths, run, name, version))
 
 
 @registry.command()

@@ -4,13 +4,16 @@ import os
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xraylab import progress
+from xraylab import processes, progress
 from xraylab.cli.common import ExperimentName, read_study
 from xraylab.errors import DataError, XraylabError
+
+if TYPE_CHECKING:
+    from xraylab.paths import Paths
 
 app = typer.Typer()
 PANEL = "Stages, in the order of dvc.yaml"
@@ -98,13 +101,20 @@ def _touch_params() -> None:
 
 def _announced(stage: str, *arguments: str | int, part: str | None) -> None:
     from xraylab import code, running
+    from xraylab.integrity.check import require_intact
 
     params, paths = read_study()
+    launched = processes.LAUNCHER in os.environ  # one of several for a training, whose launcher has done all this
+    if not launched:
+        _mend(paths)
     code.check(stage, paths.code, in_repository=paths.has_code)
     run = "-".join(map(str, arguments)) or part or ""
-    if "XRAYLAB_LAUNCHER" not in os.environ:  # of several processes for one training, the one that starts them says it
+    if not launched:
         progress.say(f"{stage} {run}".rstrip() + ": starting")
     with running.recorded(paths.running, f"{stage}@{run}" if run else stage):
+        if not launched:
+            require_intact(paths, stage)
+            _require_runs(paths, stage, *arguments)
         module = import_module(f"xraylab.stages.{stage}")
         if part is None:
             module.run(params, paths, *arguments)
@@ -112,6 +122,23 @@ def _announced(stage: str, *arguments: str | int, part: str | None) -> None:
             from xraylab import shards
 
             module.run_part(params, paths, shards.parse_part(part))
+
+
+def _require_runs(paths: "Paths", stage: str, *arguments: str | int) -> None:
+    """The trained networks of stages that are run by hand; of those that DVC runs, all inputs are checked already."""
+    from xraylab.integrity.check import STAGE, require_outputs
+
+    if STAGE not in os.environ and stage in ("predict", "explain"):
+        require_outputs(paths, [paths.models.joinpath(*map(str, arguments))])
+
+
+def _mend(paths: "Paths") -> None:
+    """Remove what killed stages have left, here and in the user's own checkout."""
+    from xraylab import leftovers
+
+    for root in dict.fromkeys((paths.root, paths.home)):
+        for line in leftovers.mend(root):
+            progress.say(line)
 
 
 def run_report(for_paper: bool, to: Path | None) -> None:

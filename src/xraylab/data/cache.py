@@ -15,6 +15,7 @@ from xraylab.data.shard_store import Shard, ShardStore
 
 CODE = (
     "data/cache.py",
+    "data/codestreams.py",
     "data/dicom.py",
     "data/dicom_display.py",
     "data/lungs.py",

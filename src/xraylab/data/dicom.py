@@ -8,7 +8,8 @@ import logging
 import re
 import threading
 import warnings
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.encaps import generate_frames
+from pydicom.filereader import read_dataset, read_preamble
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
@@ -40,7 +42,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from xraylab.data import dicom_display
+from xraylab.data import codestreams, dicom_display, pixels
 
 T = TypeVar("T")
 
@@ -67,6 +69,10 @@ MONOCHROME, PALETTE = ("MONOCHROME1", "MONOCHROME2"), "PALETTE COLOR"
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 LUMA = (0.299, 0.587, 0.114)
 JPEG12_BITS = 12
+META = 0x0002  # the group of the elements before the data set
+MOST_INFLATED = 192 << 20  # bytes: the largest film of 16 bits, and some more
+PIECE = 1 << 20
+RLE_FEW = 8 << 20  # bytes, which can become 64 times as many
 
 # of the defined terms of PS3.16, annex L, those of adults' and children's radiographs
 BODY_PARTS = (
@@ -109,24 +115,25 @@ LOGGERS = ("pydicom", "pylibjpeg", "openjpeg")
 class Radiograph:
     """A decoded file: displayed levels, storage mode, facts, and padding."""
 
-    levels: NDArray[Any]
-    """(height, width), white high. Those of padding are the lowest of the others: black."""
+    levels: NDArray[np.uint16]
+    """(height, width), white high, from 0 to 65535; those of padding are black."""
     mode: str
     facts: dict[str, str]
     padding: NDArray[np.bool_] | None
     """(height, width), true where the file says that there is no image; None where that is nowhere."""
 
 
-def read(file: BinaryIO, most_pixels: int | None) -> Radiograph:
-    """Read a file as a viewer displays it.
+def read(file: BinaryIO, most_pixels: int | None, reserve: pixels.Reserve = pixels.unbounded) -> Radiograph:
+    """Read a file as a viewer displays it, its levels spread from the lowest to the highest.
 
     The levels have passed the modality LUT, the first VOI LUT or window, and the inversion that the file asks for. A
-    window that leaves a single level is not used; then the fact `window` is `unused`.
+    window that leaves a single level is not used; then the fact `window` is `unused`. `reserve` is called with the
+    number of pixels before they are decoded.
     Errors: ValueError that says what is wrong, without values from the file.
     """
-    silence_pydicom()
-    dataset = _or("is not a complete DICOM file", lambda: dcmread(file, force=True, specific_tags=list(TAGS)))
+    dataset = parse(file, TAGS)
     photometric, bits = _check(dataset, most_pixels)
+    reserve(dataset.Rows * dataset.Columns)
     stored = _stored(dataset, bits)
     facts = _facts(dataset)
     mode = f"{photometric} {bits} bit"
@@ -136,16 +143,42 @@ def read(file: BinaryIO, most_pixels: int | None) -> Radiograph:
     _or(problem, lambda: _drop_empty(dataset))
     padding = _or("its padding value is not a number", lambda: dicom_display.find_padding(dataset, stored))
     little_endian = _syntax(dataset) != ExplicitVRBigEndian
-    levels, windowed = _or(problem, lambda: dicom_display.display(dataset, stored, padding, little_endian))
+    levels, windowed = _or(problem, lambda: dicom_display.display(dataset, stored, little_endian))
     return Radiograph(levels, mode, facts | ({} if windowed else UNUSED_WINDOW), padding)
 
 
 def read_facts(file: BinaryIO) -> dict[str, str]:
     """The facts of `Radiograph.facts`, but for `window`, without decoding the pixels. Errors: ValueError."""
-    silence_pydicom()
     tags = [tag for tag, _ in FACTS.values()]
+    return _facts(parse(file, tags, stop_before_pixels=True))
+
+
+def parse(file: BinaryIO, tags: Sequence[str], stop_before_pixels: bool = False) -> Dataset:
+    """Read these tags of a file. Errors: ValueError."""
+    silence_pydicom()
     problem = "is not a complete DICOM file"
-    return _facts(_or(problem, lambda: dcmread(file, force=True, stop_before_pixels=True, specific_tags=tags)))
+    start = file.tell()
+    if _or(problem, lambda: _inflates_too_much(file)):
+        raise ValueError(f"inflates to more than {MOST_INFLATED >> 20} MiB")
+    file.seek(start)
+    return _or(
+        problem,
+        lambda: dcmread(file, force=True, stop_before_pixels=stop_before_pixels, specific_tags=list(tags)),
+    )
+
+
+def _inflates_too_much(file: BinaryIO) -> bool:
+    """Inflate a deflated file piece by piece, up to the limit, and forget it: pydicom has none."""
+    if read_preamble(file, force=True) is None:
+        return False
+    meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag.group != META)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return False
+    inflate, size, packed = zlib.decompressobj(-zlib.MAX_WBITS), 0, file.read(PIECE)
+    while packed and not inflate.eof and size <= MOST_INFLATED:
+        size += len(inflate.decompress(packed, PIECE))
+        packed = inflate.unconsumed_tail or file.read(PIECE)
+    return size > MOST_INFLATED
 
 
 def silence_pydicom() -> None:
@@ -168,19 +201,28 @@ def _check(dataset: Dataset, most_pixels: int | None) -> tuple[str, int]:
     """The photometric interpretation and the bits stored, where the file is one that can be read."""
     if "PixelData" not in dataset:
         raise ValueError("holds no pixel data, or is cut off before their end")
-    photometric, bits, pixels, frames = _or("does not describe its pixels as DICOM asks", lambda: _description(dataset))
+    photometric, bits, frames = _or("does not describe its pixels as DICOM asks", lambda: _description(dataset))
     if frames > 1:
         raise ValueError("holds more than one frame; save the one to use as a file of its own")
-    if most_pixels is not None and pixels > most_pixels:
-        raise ValueError(f"Image size ({pixels} pixels) exceeds limit of {most_pixels} pixels")
+    most = most_pixels if _is_plain(dataset, photometric) else most_pixels and most_pixels // pixels.LONGER
+    pixels.refuse_size(dataset.Columns, dataset.Rows, most)
     if photometric not in (*MONOCHROME, *COLOURS, PALETTE):
         raise ValueError(f"its photometric interpretation is none of {', '.join((*MONOCHROME, *COLOURS, PALETTE))}")
+    if dataset.get("SamplesPerPixel") != (3 if photometric in COLOURS else 1):
+        raise ValueError("does not describe its pixels as DICOM asks")
     return photometric, bits
 
 
-def _description(dataset: Dataset) -> tuple[str, int, int, int]:
+def _is_plain(dataset: Dataset, photometric: str) -> bool:
+    """Return whether pixels take few bytes to decode: gray of at most 16 bits, not colours or longer numbers."""
+    return photometric in MONOCHROME and bool(dataset.get("BitsAllocated") in {8, 16})
+
+
+def _description(dataset: Dataset) -> tuple[str, int, int]:
     frames = int(dataset.get("NumberOfFrames") or 1)
-    return str(dataset.PhotometricInterpretation), int(dataset.BitsStored), dataset.Rows * dataset.Columns, frames
+    if not dataset.Rows * dataset.Columns > 0:
+        raise ValueError("no pixels")
+    return str(dataset.PhotometricInterpretation), int(dataset.BitsStored), frames
 
 
 def _stored(dataset: Dataset, bits: int) -> NDArray[Any]:
@@ -195,7 +237,25 @@ def _stored(dataset: Dataset, bits: int) -> NDArray[Any]:
             f"is compressed as {name} with {bits} bits, which cannot be decoded here; "
             "decompress it elsewhere first, for example with DCMTK's dcmdjpeg"
         )
-    return _or(problem, lambda: pixel_array(dataset, decoding_plugin=DECODERS[syntax]))
+    if syntax.is_encapsulated and _or(problem, lambda: _expands(dataset, syntax)):
+        raise ValueError("holds a compressed picture that is larger than the file says")
+    stored = _or(problem, lambda: pixel_array(dataset, decoding_plugin=DECODERS[syntax]))
+    colours = () if dataset.SamplesPerPixel == 1 else (dataset.SamplesPerPixel,)
+    if stored.shape != (
+        dataset.Rows,
+        dataset.Columns,
+        *colours,
+    ):  # more data than one frame has, which pydicom returns, too
+        raise ValueError("holds more than one frame; save the one to use as a file of its own")
+    return stored
+
+
+def _expands(dataset: Dataset, syntax: UID) -> bool:
+    """Return whether decoding takes more than the pixels that the file says it has: decoders believe the stream."""
+    stream, size = next(generate_frames(dataset.PixelData, number_of_frames=1)), dataset.Rows * dataset.Columns
+    if syntax == RLELossless:
+        return bool(len(stream) > RLE_FEW and codestreams.rle_size(stream) > size * dataset.BitsAllocated // 4)
+    return bool(codestreams.pixels(stream) > size)
 
 
 def _is_jpeg12(dataset: Dataset, bits: int) -> bool:
@@ -251,10 +311,10 @@ def _drop_empty(dataset: Dataset) -> None:
             del dataset[tag]
 
 
-def _luma(dataset: Dataset, stored: NDArray[Any], photometric: str) -> NDArray[Any]:
+def _luma(dataset: Dataset, stored: NDArray[Any], photometric: str) -> NDArray[np.uint16]:
     if photometric == PALETTE:
         stored = _or("its colour palette cannot be applied", lambda: apply_color_lut(stored, dataset))
-    return np.asarray(stored[..., :3] @ np.array(LUMA))
+    return pixels.spread(np.asarray(stored[..., :3] @ np.array(LUMA)))
 
 
 def _facts(dataset: Dataset) -> dict[str, str]:

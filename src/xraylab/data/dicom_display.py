@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.pixels.processing import apply_rescale, apply_windowing
 
+from xraylab.data import pixels
+
 INVERTED = "MONOCHROME1"
 WORD = 1 << 16
 DECIMALS = 6  # a rescaled level has no more that mean anything: 50 * 0.29 is 14.5, and floats make it less
@@ -29,10 +31,29 @@ def find_padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_] | 
     return padding if padding.any() else None
 
 
-def display(
-    dataset: Dataset, stored: NDArray[Any], padding: NDArray[np.bool_] | None, little_endian: bool
-) -> tuple[NDArray[np.float64], bool]:
-    """A monochrome image as displayed, its padding black, and whether its window could be used."""
+def display(dataset: Dataset, stored: NDArray[Any], little_endian: bool) -> tuple[NDArray[np.uint16], bool]:
+    """A monochrome image as displayed, from 0 to 65535, its padding black, and whether its window could be used.
+
+    A level depends on the stored value alone, so that each value of 8 or 16 bits is computed once, and not each pixel.
+    """
+    if stored.dtype.itemsize > 2:
+        levels, usable = _displayed(dataset, stored, little_endian)
+        return pixels.spread(levels), usable
+    codes = np.ascontiguousarray(stored.astype(stored.dtype.newbyteorder("="), copy=False))
+    codes = codes.view(f"u{stored.dtype.itemsize}")
+    present = np.zeros(1 << 8 * stored.dtype.itemsize, dtype=bool)
+    for part in pixels.row_blocks(codes):
+        present[part] = True
+    values = np.flatnonzero(present).astype(codes.dtype).view(stored.dtype.newbyteorder("="))
+    levels, usable = _displayed(dataset, values, little_endian)
+    table = np.zeros(len(present), np.uint16)
+    table[present] = pixels.spread(levels)
+    return pixels.look_up(codes, table), usable
+
+
+def _displayed(dataset: Dataset, stored: NDArray[Any], little_endian: bool) -> tuple[NDArray[np.float64], bool]:
+    """The displayed levels of stored values."""
+    padding = find_padding(dataset, stored)
     inside = np.ones(stored.shape, dtype=bool) if padding is None or padding.all() else ~padding
     levels = _modality(dataset, stored, little_endian)
     windowed = _voi(dataset, levels, little_endian)

@@ -4,10 +4,13 @@ import hmac
 import re
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 
 from xraylab.data import dicom
+from xraylab.data.pixels import reason
+from xraylab.errors import DataError
 
 TAGS = ("PatientID", "IssuerOfPatientID", "StudyDate", "Manufacturer", "InstitutionName")
 NOBODY = re.compile(rb"(?i)\W*|0+|(?:anon|unknown|none|null|n/?a|removed|deident|de-ident|xxx).*")
@@ -23,9 +26,18 @@ def read(path: Path, salt: bytes, keep_names: bool) -> dict[str, str]:
     """Patient, source (the site), manufacturer and date of a film, '' where unknown; the date is to be made a rank.
 
     Patient (ID and issuer together) and site are salted hashes, and of makers only those known here are named, unless
-    `keep_names`.
+    `keep_names`. Errors: DataError with the file's path.
     """
-    tags = _tags(path)
+    with path.open("rb") as file:
+        return read_stream(file, str(path), salt, keep_names)
+
+
+def read_stream(file: BinaryIO, name: str, salt: bytes, keep_names: bool) -> dict[str, str]:
+    """`read` of an open file. Errors: DataError with the name."""
+    try:
+        tags = _tags(file)
+    except Exception as error:  # pydicom raises whatever it likes at a damaged file
+        raise DataError(f"{name}: {reason(error)}") from None
     identity = b"" if NOBODY.fullmatch(tags["PatientID"]) else tags["PatientID"]
     issuer, date = tags["IssuerOfPatientID"], DATE.fullmatch(tags["StudyDate"])
     texts = {name: value.decode("utf-8", "replace") for name, value in tags.items()}
@@ -40,10 +52,9 @@ def read(path: Path, salt: bytes, keep_names: bool) -> dict[str, str]:
     return {"patient": patient, "source": site, "manufacturer": maker, "date": day}
 
 
-def _tags(path: Path) -> dict[str, bytes]:
+def _tags(file: BinaryIO) -> dict[str, bytes]:
     """The bytes of each of TAGS, b"" where there are none."""
-    dicom.silence_pydicom()
-    dataset = dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(TAGS))
+    dataset = dicom.parse(file, TAGS, stop_before_pixels=True)
     return {name: _bytes(dataset, name) for name in TAGS}
 
 

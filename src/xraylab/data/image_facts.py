@@ -35,14 +35,20 @@ class Look:
         return cls(
             perceptual_hash(gray),
             perceptual_hash(inside) if inside.size < gray.size else "",
-            round(float(gray.std()) / 255, 4),
+            round(_mean_and_std(gray)[1] / 255, 4),
             round(1 - inside.size / gray.size, 4),
         )
 
 
 def read(path: Path, salt: bytes, keep_names: bool) -> tuple[dict[str, Any], NDArray[np.uint8]]:
     """The facts by name (see `index.measure`), and the thumbnail. Errors: DataError with the file's path."""
-    picture = pixels.decode(path)
+    with pixels.BUDGET.lease() as reserve:
+        return _measure(path, pixels.decode(path, reserve), salt, keep_names)
+
+
+def _measure(
+    path: Path, picture: pixels.Picture, salt: bytes, keep_names: bool
+) -> tuple[dict[str, Any], NDArray[np.uint8]]:
     levels, gray = picture.levels, pixels.gray(picture.levels)
     height, width = levels.shape
     person = _person(path, salt, keep_names) if picture.format == "DICOM" else dict.fromkeys(PERSON, "")
@@ -54,16 +60,35 @@ def read(path: Path, salt: bytes, keep_names: bool) -> tuple[dict[str, Any], NDA
         "format": picture.format,
         "bytes": path.stat().st_size,
         "file_hash": files.sha256(path),
-        "pixel_hash": sha256(f"{width}x{height} {levels.dtype}".encode() + levels.tobytes()).hexdigest(),
+        "pixel_hash": _pixel_hash(levels),
         "perceptual_hash": look.perceptual_hash,
         "inside_hash": look.inside_hash,
-        "brightness": round(float(gray.mean()) / 255, 4),
+        "brightness": round(_mean_and_std(gray)[0] / 255, 4),
         "contrast": look.contrast,
         "border": look.border,
         **{name: picture.facts.get(name, "") for name in ("sex", "age", "view", "burned_in", "window")},
         **person,
     }
-    return facts, np.asarray(Image.fromarray(gray).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS))
+    return facts, thumbnail(gray)
+
+
+def _mean_and_std(gray: pixels.Gray) -> tuple[float, float]:
+    """From the histogram, which takes a twentieth of the time that numpy takes."""
+    counts, values = np.array(Image.fromarray(gray).histogram()), np.arange(256)
+    mean = (counts * values).sum() / gray.size
+    return float(mean), float(np.sqrt((counts * (values - mean) ** 2).sum() / gray.size))
+
+
+def _pixel_hash(levels: pixels.Levels) -> str:
+    height, width = levels.shape
+    digest = sha256(f"{width}x{height} {levels.dtype}".encode())
+    digest.update(np.ascontiguousarray(levels).data)
+    return digest.hexdigest()
+
+
+def thumbnail(gray: pixels.Gray) -> NDArray[np.uint8]:
+    """The picture squashed to (THUMBNAIL, THUMBNAIL)."""
+    return np.asarray(Image.fromarray(gray).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS))
 
 
 def _person(path: Path, salt: bytes, keep_names: bool) -> dict[str, str]:

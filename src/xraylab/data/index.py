@@ -27,6 +27,7 @@ MEASURED = (
 )  # fmt: skip
 
 CODE = (
+    "data/codestreams.py",
     "data/dicom.py",
     "data/dicom_display.py",
     "data/headers.py",

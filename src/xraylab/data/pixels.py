@@ -1,8 +1,13 @@
 """Decode image files to gray levels, for the index, the cache and prediction alike."""
 
+import os
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +16,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from xraylab.errors import DataError
 
 Gray = NDArray[np.uint8]
+Level = TypeVar("Level", bound=np.generic)
+Reserve = Callable[[int], None]
 Levels = NDArray[np.uint8] | NDArray[np.uint16]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
@@ -20,7 +27,13 @@ DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 GRAY_MODES = ("1", "L", "LA", "La")
 COLOURED = 60  # levels of 255 between a pixel's red, green and blue
 FULL_SCALE = 65535
+GRAY = ((np.arange(FULL_SCALE + 1, dtype=np.uint32) + 128) // 257).astype(np.uint8)  # of each level of 16 bits
+BLOCK = 1 << 18  # pixels that are converted at a time
 TIFF_BITS, TIFF_PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
+MOST_PAGES = 100  # that are counted: millions fit into a small file
+LARGEST_ASPECT_RATIO = 30  # of the longer side to the shorter one; that of a whole spine is 4
+LONG_MODES, LONGER = ("I", "F"), 8  # of 32 bits, which take so many times the memory to spread
+LEAST_IN_FLIGHT, A_CORE = 100_000_000, 16_000_000  # pixels at a time: about 1 GB of memory, and a large film a core
 
 
 @dataclass(frozen=True)
@@ -40,29 +53,66 @@ class Picture:
     """The share of the pixels whose colour is plainly no gray; of DICOM 0."""
 
 
-def decode(path: Path) -> Picture:
+class PixelBudget:
+    """Pixels that threads decode and work on at a time, so that large pictures take turns, and small ones need not."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.used, self.changed = most, 0, threading.Condition()
+
+    @contextmanager
+    def lease(self) -> Iterator[Reserve]:
+        """Yield a function that waits until so many pixels are free, which they are again when the context ends.
+
+        A picture that is alone need not wait, however large it is.
+        """
+        taken = list[int]()
+
+        def reserve(count: int) -> None:
+            with self.changed:
+                self.changed.wait_for(lambda: self.used == 0 or self.used + count <= self.most)
+                self.used += count
+                taken.append(count)
+
+        try:
+            yield reserve
+        finally:
+            with self.changed:
+                self.used -= sum(taken)
+                self.changed.notify_all()
+
+
+BUDGET = PixelBudget(max(LEAST_IN_FLIGHT, A_CORE * (os.cpu_count() or 1)))
+"""Of this process."""
+
+
+def unbounded(count: int) -> None:
+    """Reserve nothing: for one picture at a time."""
+
+
+def decode(path: Path, reserve: Reserve = unbounded) -> Picture:
     """Read one image: uint8 levels as they are stored, all deeper ones as uint16.
 
     16-bit levels are kept at full scale, 32-bit ones and those of DICOM are spread from their own minimum to
-    maximum (padding apart, which is black), colours become luma (ITU-R BT.601). Errors: DataError with the file's path.
+    maximum (padding apart, which is black), colours become luma (ITU-R BT.601). `reserve` is called with the number of
+    pixels before they are decoded. Errors: DataError with the file's path.
     """
     try:
         with path.open("rb") as file:
-            return _decode(file, path)
+            return _decode(file, path, reserve)
     except Exception as error:  # decoders raise whatever they like at a damaged file
         raise DataError(f"{path}: {reason(error)}") from None
 
 
-def decode_stream(file: BinaryIO, name: str) -> Picture:
+def decode_stream(file: BinaryIO, name: str, reserve: Reserve = unbounded) -> Picture:
     """`decode` of an open file, which can seek; `name` tells errors and the suffix. Errors: DataError with the name."""
     try:
-        return _decode(file, Path(name))
+        return _decode(file, Path(name), reserve)
     except Exception as error:
         raise DataError(f"{name}: {reason(error)}") from None
 
 
-def _decode(file: BinaryIO, path: Path) -> Picture:
-    return _decode_dicom(file, path) if _is_dicom(file, path) else _decode_picture(file)
+def _decode(file: BinaryIO, path: Path, reserve: Reserve) -> Picture:
+    return _decode_dicom(file, reserve) if _is_dicom(file, path) else _decode_picture(file, reserve)
 
 
 def read(path: Path) -> tuple[Gray, str]:
@@ -75,7 +125,7 @@ def gray(levels: Levels) -> Gray:
     """Levels in 8 bits: deeper ones are rounded to the nearest."""
     if levels.dtype == np.uint8:
         return levels.astype(np.uint8, copy=False)
-    return ((levels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return look_up(levels, GRAY)
 
 
 def fit(gray: Gray, pixels: int, how: str) -> Gray:
@@ -97,18 +147,23 @@ def _is_dicom(file: BinaryIO, path: Path) -> bool:
     return start[DICOM_PREAMBLE:] == b"DICM" or path.suffix.lower() in DICOM_SUFFIXES
 
 
-def _decode_dicom(file: BinaryIO, path: Path) -> Picture:
+def _decode_dicom(file: BinaryIO, reserve: Reserve) -> Picture:
     from xraylab.data import dicom  # noqa: PLC0415 - pydicom takes time to import, and most images are no DICOM
 
-    radiograph = dicom.read(file, Image.MAX_IMAGE_PIXELS)
-    return Picture(_spread(radiograph.levels), radiograph.mode, "DICOM", radiograph.facts, radiograph.padding)
+    radiograph = dicom.read(file, Image.MAX_IMAGE_PIXELS, reserve)
+    return Picture(radiograph.levels, radiograph.mode, "DICOM", radiograph.facts, radiograph.padding)
 
 
-def _decode_picture(file: BinaryIO) -> Picture:
+def _decode_picture(file: BinaryIO, reserve: Reserve) -> Picture:
     with Image.open(file, formats=FORMATS) as image:
-        _refuse(image)
+        _refuse(image, file)
+        reserve(image.width * image.height)
+        # Transparency is left out: the levels are what the pixels say, also where a viewer would show its background.
+        # Exported X-rays are opaque; laying them over black or white would darken or bleach one whose alpha is wrong.
+        image.info.pop("transparency", None)
+        colour = _colour(image)
         stored = "JPEG" if image.format == "MPO" else str(image.format)  # MPO: a JPEG with previews beside the picture
-        picture = Picture(_levels(image), image.mode, stored, colour=_colour(image))
+        picture = Picture(_levels(image), image.mode, stored, colour=colour)
     if stored == "PNG":
         _check_sums(file)
     return picture
@@ -121,27 +176,54 @@ def _check_sums(file: BinaryIO) -> None:
         image.verify()
 
 
-def _refuse(image: Image.Image) -> None:
-    width, height = image.size
-    if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
-        raise ValueError(f"Image size ({width * height} pixels) exceeds limit of {Image.MAX_IMAGE_PIXELS} pixels")
-    count = getattr(image, "n_frames", 1)
+def _refuse(image: Image.Image, file: BinaryIO) -> None:
+    long = image.mode in LONG_MODES
+    refuse_size(*image.size, Image.MAX_IMAGE_PIXELS and Image.MAX_IMAGE_PIXELS // (LONGER if long else 1))
+    count = _frames(image, file)
     if count > 1 and image.format != "MPO":
-        parts = "pages" if image.format == "TIFF" else "frames"
-        raise ValueError(f"holds {count} {parts}; save the one to use as a file of its own")
+        parts, more = "pages" if image.format == "TIFF" else "frames", "more than " if count > MOST_PAGES else ""
+        raise ValueError(f"holds {more}{min(count, MOST_PAGES)} {parts}; save the one to use as a file of its own")
+
+
+def refuse_size(width: int, height: int, most_pixels: int | None) -> None:
+    """Refuse a picture of too many pixels, and one that is so thin that no film is. Errors: ValueError."""
+    if most_pixels is not None and width * height > most_pixels:
+        raise ValueError(f"Image size ({width * height} pixels) exceeds limit of {most_pixels} pixels")
+    if max(width, height) > LARGEST_ASPECT_RATIO * min(width, height):
+        raise ValueError(f"is {width} x {height} pixels: no X-ray is {LARGEST_ASPECT_RATIO} times as long as wide")
+
+
+def _frames(image: Image.Image, file: BinaryIO) -> int:
+    """The number of pages or frames; of a TIFF, whose pages have to be looked for, up to one more than MOST_PAGES."""
+    return _pages(file) if image.format == "TIFF" else int(getattr(image, "n_frames", 1))
+
+
+def _pages(file: BinaryIO) -> int:
+    """Follow a TIFF's directories from one to the next, without reading them as Pillow does."""
+    file.seek(0)
+    head = file.read(16)
+    order, big = "<" if head.startswith(b"II") else ">", head[2:4] in {b"+\0", b"\0+"}
+    count, entry, offset = ("Q", 20, "Q") if big else ("H", 12, "I")
+    (at,) = struct.unpack_from(order + offset, head, 8 if big else 4)
+    seen = set[int]()
+    while at and at not in seen and len(seen) <= MOST_PAGES:
+        seen.add(at)
+        with suppress(struct.error, OSError, OverflowError):  # a page that is cut off
+            file.seek(at)
+            (entries,) = struct.unpack(order + count, file.read(struct.calcsize(count)))
+            file.seek(at + struct.calcsize(count) + entry * entries)
+            (at,) = struct.unpack(order + offset, file.read(struct.calcsize(offset)))
+    return len(seen)
 
 
 def _levels(image: Image.Image) -> Levels:
-    # Transparency is left out: the levels are what the pixels say, also where a viewer would show its own background.
-    # Exported X-rays are opaque; laying them over black or white would darken or bleach a picture whose alpha is wrong.
-    image.info.pop("transparency", None)
     tags = getattr(image, "tag_v2", {})
     bits, white_is_zero = tags.get(TIFF_BITS, (16,))[0], tags.get(TIFF_PHOTOMETRIC) == WHITE_IS_ZERO
-    upright = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode not in DEEP_MODES:
-        return np.asarray(upright.convert("L"), dtype=np.uint8)
-    levels = np.asarray(upright)
-    deep = _from_bits(levels, bits) if image.mode.startswith("I;16") else _spread(levels)
+        return np.asarray(image.convert("L"), dtype=np.uint8)
+    levels = np.asarray(image)
+    deep = _from_bits(levels, bits) if image.mode.startswith("I;16") else spread(levels)
     # Pillow turns bilevel and 8-bit images of this kind itself
     return np.invert(deep) if white_is_zero else deep
 
@@ -162,13 +244,29 @@ def _from_bits(levels: NDArray[np.uint16], bits: int) -> NDArray[np.uint16]:
     return np.round(levels * (FULL_SCALE / full)).astype(np.uint16)
 
 
-def _spread(levels: NDArray[np.generic]) -> NDArray[np.uint16]:
+def spread(levels: NDArray[np.generic]) -> NDArray[np.uint16]:
     """Any numbers as uint16, from their minimum to their maximum."""
-    numbers = levels.astype(np.float64)
-    low, high = float(numbers.min()), float(numbers.max())
+    low, high = float(levels.min()), float(levels.max())
     if not np.isfinite([low, high]).all():
         raise ValueError("holds values that are not numbers")
-    return np.round((numbers - low) / (high - low or 1.0) * FULL_SCALE).astype(np.uint16)
+    result = np.empty(levels.shape, np.uint16)
+    for part, into in zip(row_blocks(levels), row_blocks(result), strict=True):
+        into[:] = np.round((part.astype(np.float64) - low) / (high - low or 1.0) * FULL_SCALE)
+    return result
+
+
+def look_up(numbers: NDArray[np.unsignedinteger], table: NDArray[Level]) -> NDArray[Level]:
+    """The table's entry for each number."""
+    result = np.empty(numbers.shape, table.dtype)
+    for part, into in zip(row_blocks(numbers), row_blocks(result), strict=True):
+        np.take(table, part, out=into, mode="clip")  # numbers lie in the table; without a check it is faster
+    return result
+
+
+def row_blocks(array: NDArray[Level]) -> Iterator[NDArray[Level]]:
+    """Views of some rows at a time: what is computed of them takes little memory, however large the picture."""
+    size = max(BLOCK // max(array.size // max(len(array), 1), 1), 1)
+    return (array[start : start + size] for start in range(0, len(array), size))
 
 
 def reason(error: Exception) -> str:

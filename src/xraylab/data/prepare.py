@@ -14,6 +14,8 @@ from xraylab.data.pixels import Gray, Levels, Picture
 CLAHE_TILES = (8, 8)
 PYRAMID_LEVELS = 3
 BORDER_TOLERANCE = 10  # gray levels: more than the noise and the JPEG ringing of a border
+BORDER_ROWS = 64  # that are looked at together
+MOST_FRAMES = 256  # borders in one another: no film has more than a few, and stripes of a line each would take for ever
 BORDER_OUTLIERS = 0.02  # the share of an edge line that may be specks
 
 Borders = tuple[int, int, int, int]
@@ -58,7 +60,8 @@ def read(path: Path, preparation: Preparation, size: int, fit: str) -> Gray:
 
 def read_with_lungs(path: Path, preparation: Preparation, size: int, fit: str) -> tuple[Gray, bool]:
     """The image of `read`, and whether it is whole because no lungs were found in it."""
-    return from_picture(pixels.decode(path), preparation, size, fit)
+    with pixels.BUDGET.lease() as reserve:
+        return from_picture(pixels.decode(path, reserve), preparation, size, fit)
 
 
 def from_picture(picture: Picture, preparation: Preparation, size: int, fit: str) -> tuple[Gray, bool]:
@@ -117,13 +120,14 @@ def border(gray: Gray) -> Borders:
     edge to edge has no border in that direction, so that something always remains.
     """
     top, bottom, left, right = 0, 0, 0, 0
-    while True:
+    for _ in range(MOST_FRAMES):
         rest = gray[top : gray.shape[0] - bottom, left : gray.shape[1] - right]
         above, below = _sides(rest)
         leading, trailing = _sides(rest[above : rest.shape[0] - below].T)
         if not above + below + leading + trailing:
             return top, bottom, left, right
         top, bottom, left, right = top + above, bottom + below, left + leading, right + trailing
+    return top, bottom, left, right
 
 
 def stretch(levels: Levels, padding: NDArray[np.bool_], low: float, high: float) -> Gray:
@@ -133,8 +137,8 @@ def stretch(levels: Levels, padding: NDArray[np.bool_], low: float, high: float)
     """
     image = levels[~padding] if padding.any() and not padding.all() else levels
     black, white = np.percentile(image, [low, high])
-    scaled: NDArray[np.float64] = (levels.astype(np.float64) - black) / (white - black or 1.0)
-    return np.round(scaled.clip(0, 1) * 255).astype(np.uint8)
+    scaled: NDArray[np.float64] = (np.arange(np.iinfo(levels.dtype).max + 1.0) - black) / (white - black or 1.0)
+    return pixels.look_up(levels, np.round(scaled.clip(0, 1) * 255).astype(np.uint8))
 
 
 def equalise(gray: Gray, clip_limit: float) -> Gray:
@@ -158,7 +162,11 @@ def sharpen(gray: Gray, strength: float) -> Gray:
     coarse = pyramid.pop()
     for level in reversed(pyramid):
         coarse = np.asarray(cv2.pyrUp(coarse, dstsize=level.shape[::-1]), dtype=np.float32)
-    return np.round(np.clip(fine + strength * (fine - coarse), 0, 255)).astype(np.uint8)
+    sharp = np.empty_like(gray)
+    blocks = pixels.row_blocks
+    for into, one, other in zip(blocks(sharp), blocks(fine), blocks(coarse), strict=True):
+        into[:] = np.round(np.clip(one + strength * (one - other), 0, 255))
+    return sharp
 
 
 def _sides(gray: Gray) -> tuple[int, int]:
@@ -172,8 +180,11 @@ def _uniform_rows(gray: Gray) -> int:
     middle = int(np.sort(gray[0])[gray.shape[1] // 2])
     if _outlying(gray[:1], middle)[0]:
         return 0
-    uneven = _outlying(gray, middle)
-    return int(uneven.argmax()) if uneven.any() else len(gray)
+    for start in range(0, len(gray), BORDER_ROWS):  # the rows behind the border need not be looked at
+        uneven = _outlying(gray[start : start + BORDER_ROWS], middle)
+        if uneven.any():
+            return start + int(uneven.argmax())
+    return len(gray)
 
 
 def _outlying(rows: Gray, middle: int) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from xraylab import progress, tables
+from xraylab import processes, progress, tables
 from xraylab.demo import findings, multi_label
 from xraylab.demo.radiograph import DrawFindings, Patient, Radiograph, draw_patient, expose
 from xraylab.task import SINGLE_LABEL, is_multi
@@ -148,11 +148,11 @@ def _take(shot: Shot, folder: Path, pixels: int, seed: int, draw: DrawFindings) 
 
 def _shared(take: Callable[[Shot], ImageFacts], shots: list[Shot], workers: int | None) -> Iterator[ImageFacts]:
     """The results in the order of `shots`, computed by several processes where that pays."""
-    processes = workers or (min(os.cpu_count() or 1, MOST) if len(shots) >= ENOUGH else 1)
-    if processes == 1:
+    number = workers or (min(os.cpu_count() or 1, MOST) if len(shots) >= ENOUGH else 1)
+    if number == 1:
         yield from map(take, shots)
         return
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(number, get_context("spawn"), processes.end_with_creator) as pool:
         yield from pool.map(take, shots, chunksize=8)
 
 

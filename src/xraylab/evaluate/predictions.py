@@ -17,6 +17,7 @@ from xraylab.params.config import Params
 from xraylab.paths import Paths
 
 CHECKPOINTS = ("best", "last")
+OFF = 1e-3  # probabilities are float32, and tables from elsewhere may be rounded
 
 
 @dataclass(frozen=True)
@@ -98,21 +99,29 @@ def _read_run(paths: Paths, model: dict[str, Any], classes: list[str], sources: 
 
 
 def read_predictions(
-    paths: Paths, experiment: str, repeat: int, classes: list[str]
+    paths: Paths, experiment: str, repeat: int, classes: list[str], multi_label: bool = False
 ) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
     """The predictions of a run, and the images of the splits that it predicts; both are checked against each other."""
     path, folder = paths.prediction(experiment, repeat), paths.split_of(repeat)
     table = tables.read(path)
     images = {split: tables.read(folder / f"{split}_data.csv") for split in ("valid", "test")}
     images = {split: rows for split, rows in images.items() if len(rows)}
-    check(table, images, classes, path, folder.relative_to(paths.root).as_posix())
+    check(table, images, classes, path, folder.relative_to(paths.root).as_posix(), multi_label)
     return table, images
 
 
-def check(table: pd.DataFrame, images: dict[str, pd.DataFrame], classes: list[str], path: Path, folder: str) -> None:
+def check(
+    table: pd.DataFrame,
+    images: dict[str, pd.DataFrame],
+    classes: list[str],
+    path: Path,
+    folder: str,
+    multi_label: bool = False,
+) -> None:
     """Errors: DataError unless `table` has every image of every split once per checkpoint, with probabilities.
 
-    `path` and `folder` name the table and the splits in the message.
+    They add up to 1, but for those of findings (`multi_label`), and the images are in the order of their split, as the
+    stage `predict` writes them. `path` and `folder` name the table and the splits in the message.
     """
     columns = ["checkpoint", "split", "id", "label", *probability_columns(classes)]
     missing = [column for column in columns if column not in table]
@@ -124,11 +133,22 @@ def check(table: pd.DataFrame, images: dict[str, pd.DataFrame], classes: list[st
         for split, rows in images.items()
         for problem in _differences(select(table, checkpoint, split), rows)
     ]
+    others = ~(table["checkpoint"].isin(CHECKPOINTS) & table["split"].isin([*images]))
+    if others.any():
+        row = table[others].iloc[0]
+        problems.append(f"there are rows of no checkpoint or split: {row['checkpoint']}, {row['split']}")
     if problems:
         raise DataError(f"{path} does not match {folder}; `dvc repro` makes it anew:", problems)
     numbers = table[probability_columns(classes)].apply(pd.to_numeric, errors="coerce")
     if not numbers.stack(future_stack=True).between(0, 1).all():
         raise DataError(f"{path} holds a probability that is not a number from 0 to 1: `dvc repro` makes it anew")
+    off = (numbers.sum(axis=1) - 1).abs() > OFF
+    if not multi_label and off.any():
+        row = table[off].iloc[0]
+        raise DataError(
+            f"{path}: the probabilities of {row['id']} ({row['checkpoint']}, {row['split']}) add up to "
+            f"{numbers[off].iloc[0].sum():.4g}, and not to 1: `dvc repro` makes it anew"
+        )
 
 
 def select(table: pd.DataFrame, checkpoint: str, split: str) -> pd.DataFrame:
@@ -155,6 +175,8 @@ def _differences(rows: pd.DataFrame, images: pd.DataFrame) -> Iterator[str]:
     expected = Counter(zip(images["id"], images["label"], strict=True))
     yield from _count(expected - predicted, "has no prediction", "have no prediction")
     yield from _count(predicted - expected, "is predicted but not in the split", "are predicted but not in the split")
+    if predicted == expected and rows["id"].tolist() != images["id"].tolist():
+        yield "the images are in another order than in the split"
 
 
 def _count(images: Counter[tuple[str, str]], one: str, many: str) -> Iterator[str]:

@@ -142,11 +142,8 @@ def rank(means: Sequence[MeanScores], split: str, metric: str) -> list[MeanScore
     return sorted(of_split, key=lambda row: (sign * getattr(row.averages, name), row.averages.log_loss))
 
 
-def dvc_metrics(results: Sequence[RunScores], means: Sequence[MeanScores]) -> dict[str, Any]:
-    """The few test scores that `dvc metrics diff` shows, of the best epochs; those chosen on test data are marked.
-
-    The validation score of each run is in metrics/.
-    """
+def metrics_on_test(results: Sequence[RunScores], means: Sequence[MeanScores]) -> dict[str, Any]:
+    """The test scores of each experiment's best epochs; those chosen on test data are marked."""
     metrics: dict[str, Any] = {row.experiment: {} for row in results}
     for row in results:
         if (row.checkpoint, row.chosen_on) == ("best", "test"):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from xraylab.evaluate.comparisons import Comparison, compare_at_thresholds, compare_experiments
@@ -122,6 +123,18 @@ def _of_mean(runs: Sequence[Run], checkpoint: str, cfg: EvalConfig, of_repeats: 
         return [StudyMetric(*keys, row) for row in metrics_with_intervals(sample, cfg)]
     on_test = [row for row in of_repeats if row.split == "test" and row.result.metric != GAP]
     return [replace(row, kind=MEAN, number=None) for row in on_test]
+
+
+def mean_values(
+    metrics: Sequence[StudyMetric], experiment: str, checkpoint: str, split: str
+) -> dict[tuple[str, str], float | None]:
+    """(class, metric) -> its mean over repeats, or over rounds of pooled folds; None where one of these has none."""
+    rows = [row for row in metrics if (row.experiment, row.checkpoint, row.split) == (experiment, checkpoint, split)]
+    kind = ROUND if any(row.kind == ROUND for row in rows) else REPEAT
+    values: dict[tuple[str, str], list[float | None]] = {}
+    for row in (row for row in rows if row.kind == kind):
+        values.setdefault((row.result.class_, row.result.metric), []).append(row.result.value)
+    return {key: None if None in each else float(np.mean(each)) for key, each in values.items()}  # type: ignore[arg-type]
 
 
 def train_test_gap(history: pd.DataFrame, epoch: int, accuracy: Metric) -> Metric:

@@ -5,9 +5,12 @@ import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from xraylab import files
+from xraylab.data.sources import zips
+from xraylab.data.sources.archives import DAMAGED
+from xraylab.data.sources.members import TooManyError
 from xraylab.errors import DataError
 
 MANIFEST = "SHA256SUMS"
@@ -34,13 +37,16 @@ def read(path: Path, allowed: re.Pattern[str]) -> dict[str, bytes]:
     the same name twice, folders, links, compressed or encrypted members, or more bytes than the file itself.
     """
     try:
-        with ZipFile(path) as archive:
+        files.require_regular(path)
+        with zips.opened(path, MOST_MEMBERS) as archive:
             entries = archive.infolist()
             _refuse_hostile(path, entries, allowed)
             members = {entry.filename: archive.read(entry) for entry in entries}
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
-    except (BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError) as error:
+    except TooManyError:
+        raise DataError(f"{path} is not a bundle: it has more than {MOST_MEMBERS} members") from None
+    except (*DAMAGED, OSError, RuntimeError, ValueError) as error:
         raise DataError(f"{path} is not a whole bundle: {error}") from None
     _check_sums(path, members)
     return {name: data for name, data in members.items() if name != MANIFEST}
@@ -48,8 +54,6 @@ def read(path: Path, allowed: re.Pattern[str]) -> dict[str, bytes]:
 
 def _refuse_hostile(path: Path, entries: list[ZipInfo], allowed: re.Pattern[str]) -> None:
     names = [entry.filename for entry in entries]
-    if len(names) > MOST_MEMBERS:
-        raise DataError(f"{path} is not a bundle: it has {len(names)} members")
     for entry in entries:
         if problem := _problem(entry, names, allowed):
             raise DataError(f"{path} is not a bundle: its member {entry.filename!r} {problem}")

@@ -5,29 +5,29 @@ restores what they made and does the rest. DVC's remote is all that caller and n
 """
 
 import asyncio
-import json
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-from rich.console import Console
-
-from xraylab import files
+from xraylab import files, locks
 from xraylab.errors import MissingError, XraylabError
-from xraylab.jobs import gpu_memory, preflight, repro, session, snapshot
+from xraylab.jobs import gpu_memory, node, preflight, repro, session, snapshot
 from xraylab.jobs.board import Board
 from xraylab.jobs.dvc import Dvc
 from xraylab.jobs.engines import ENGINES
 from xraylab.jobs.engines.engine import Engine, Resources, State
-from xraylab.jobs.pool import Job
+from xraylab.jobs.job import Job
 from xraylab.jobs.session import Session, Submitted
 from xraylab.jobs.watch import POLL, Watch, end
 from xraylab.params import config
+from xraylab.params.config import ExperimentConfig
 from xraylab.paths import Paths
+from xraylab.terminal import Console
 
 
 @dataclass(frozen=True)
@@ -119,19 +119,9 @@ def _jobs(paths: Paths, folder: Path | None) -> Path:
 @contextmanager
 def only_caller(paths: Paths, wait: bool) -> Iterator[None]:
     """Errors: XraylabError while another process looks after this study's jobs, unless it is to be waited for."""
-    path = paths.state / "jobs/lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=-1 if wait else 0)
-    except Timeout:
-        raise XraylabError(
-            "another `xraylab repro --on` or `search --on` looks after this study: end it, or add --wait"
-        ) from None
-    try:
+    busy = "another `xraylab repro --on` or `search --on` looks after this study"
+    with locks.held(paths.state / "jobs/lock", busy, "end it, or add --wait", wait):
         yield
-    finally:
-        lock.release()
 
 
 def _until_signal(paths: Paths, name: str, work: Any) -> None:
@@ -140,18 +130,13 @@ def _until_signal(paths: Paths, name: str, work: Any) -> None:
 
 async def _submit_and_watch(dvc: Dvc, paths: Paths, call: Call, machines: Engine) -> None:
     """Make what comes first, submit what is stale, and watch it."""
-    graph = repro.parse_dag(await dvc.output("dag", "--dot"))
-    chains = repro.experiment_jobs(graph)
-    if before := repro.prerequisites(graph, chains):
-        await dvc.repro(*before)
-    stale = json.loads(await dvc.output("status", "--json"))
-    waiting = [job for job in chains if any(stage in stale for stage in job)]
+    graph, waiting = await repro.begin(dvc)
     if not waiting:
         await dvc.repro()
         return
     current = await new_session(dvc, paths, call, repro.inputs(graph, waiting), "repro")
     needs = await asyncio.to_thread(_gpu_bytes, paths, call.resources, waiting)
-    current.jobs = {name(job): Submitted(job, gpu_bytes=needs.get(name(job), 0)) for job in waiting}
+    current.jobs = {job.run: Submitted(job.stages, gpu_bytes=needs.get(job.run, 0)) for job in waiting}
     watch = _watch_of(paths, current, machines)
     watch.submit(list(current.jobs))
     await _watch(dvc, watch)
@@ -169,19 +154,28 @@ async def new_session(dvc: Dvc, paths: Paths, call: Call, inputs: list[str], com
     )  # fmt: skip
 
 
-def name(job: Job) -> str:
-    """Of a job, after its matrix stages: baseline-0 of train@baseline-0."""
-    return job[0].partition("@")[2]
-
-
 def _gpu_bytes(paths: Paths, resources: Resources, waiting: list[Job]) -> dict[str, int]:
     """What each job takes at least of a GPU's memory; nothing where jobs have none."""
-    configs = {name(job): paths.config(name(job).rpartition("-")[0]) for job in waiting}
+    configs = {job.run: paths.config(job.experiment) for job in waiting}
     if not resources.gpus or not all(path.is_file() for path in configs.values()):
         return {}
     classes = config.read(paths.params).data.classes
     needs = gpu_memory.needs(sorted(set(configs.values())), len(classes), resources.gpus)
     return {each: needs[path] for each, path in configs.items() if path in needs}
+
+
+def gpu_bytes_of_trial(paths: Paths, resources: Resources, trial: Job) -> int:
+    """What it takes at least of a GPU's memory with its changes of params.yaml; 0 as above, and without GPUs."""
+    if not resources.gpus:
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        changed, path = Path(folder, "params.yaml"), Path(folder, "config.yaml")
+        shutil.copyfile(paths.params, changed)
+        node.change(trial.changes, changed)
+        params = config.read(changed)
+        cfg = ExperimentConfig(**dict(params.experiment(trial.experiment)), pretrained_sha256=None)
+        files.write_yaml(cfg.model_dump(), path)
+        return gpu_memory.needs([path], len(params.data.classes), resources.gpus).get(path, 0)
 
 
 def _size(paths: Paths, stages: list[str]) -> int:
@@ -215,16 +209,11 @@ async def _watch(dvc: Dvc, watch: Watch) -> None:
     board.print(board.summary())
     failed = [each for each, job in current.jobs.items() if job.state != State.DONE]
     if failed:
-        await _restore(dvc, [stage for job in current.jobs.values() if job.state == State.DONE for stage in job.stages])
+        if made := [stage for job in current.jobs.values() if job.state == State.DONE for stage in job.stages]:
+            await dvc.repro("--pull", "--single-item", *made)
         headline = f"{len(failed)} of {len(current.jobs)} jobs did not come to their end; what the others made is here"
         error = XraylabError(headline, [watch.told(each) for each in failed])
         end(watch.paths, current)
         raise error
     await dvc.repro("--pull")
     end(watch.paths, current)
-
-
-async def _restore(dvc: Dvc, stages: list[str]) -> None:
-    """Bring back what has been made, and nothing else."""
-    if stages:
-        await dvc.repro("--pull", "--single-item", *stages)

@@ -16,7 +16,7 @@ from xraylab import files
 from xraylab.errors import DataError
 from xraylab.jobs import environment, node, preflight, repro, snapshot
 from xraylab.jobs.dvc import Dvc
-from xraylab.jobs.pool import Job
+from xraylab.jobs.job import Job
 from xraylab.paths import Paths
 
 RUN = "@RUN@"  # stands for the name of a run, such as baseline-0
@@ -181,7 +181,7 @@ class Runs:
     """What the machines have to do: `job` of every run, with RUN in place of its name, after `before` was made here."""
 
     names: list[str]
-    job: node.Job
+    job: node.NodeJob
     before: list[str]
     inputs: list[str]
     remote: str
@@ -217,26 +217,24 @@ def render(kind: str, runs: Runs, nodes: int, gpus: int, cpus: int) -> str:
 
 def _runs(paths: Paths, kind: str, git_remote: str) -> Runs:
     graph = repro.parse_dag(asyncio.run(Dvc(paths.root).output("dag", "--dot")))
-    chains = repro.experiment_jobs(graph)
-    names = [chain[0].partition("@")[2] for chain in chains]
-    inputs = sorted({stage for chain in chains for each in chain for stage in graph[each] if "@" not in stage})
+    jobs = repro.experiment_jobs(graph)
+    names, inputs = [job.run for job in jobs], repro.inputs(graph, jobs)
     locked = files.read_yaml(paths.lock)["stages"] if paths.lock.is_file() else {}
     if missing := [stage for stage in inputs if stage not in locked]:
         raise DataError(f"the runs start from what {', '.join(missing)} writes, which is not in dvc.lock: {REMEDY}")
     commit, repository, remote = _commit(paths.root, git_remote), *_addresses(paths.root, git_remote)
     size = sum(out.get("size", 0) for stage in inputs for out in locked[stage].get("outs", []))
-    job = node.Job(
-        RUN, _stages(chains, names), repository, commit, commit, snapshot.study_id(paths.root), kind, size,
-        environment.versions(paths.root / "constraints.txt"), KINDS[kind].scratch,
+    job = node.NodeJob(
+        stages=_stages(jobs), name=RUN, repository=repository, commit=commit, ref=commit,
+        study=snapshot.study_id(paths.root), session=kind, size=size, scratch=KINDS[kind].scratch,
+        versions=environment.versions(paths.root / "constraints.txt"),
     )  # fmt: skip
-    return Runs(names, job, repro.prerequisites(graph, chains), inputs, remote, _packages(paths.root, remote))
+    return Runs(names, job, repro.prerequisites(graph, jobs), inputs, remote, _packages(paths.root, remote))
 
 
-def _stages(chains: list[Job], names: list[str]) -> tuple[str, ...]:
+def _stages(jobs: list[Job]) -> tuple[str, ...]:
     """The stages of every run. Errors: DataError where runs differ in more than their names."""
-    stages = {
-        tuple(each.replace(f"@{name}", f"@{RUN}") for each in chain) for name, chain in zip(names, chains, strict=True)
-    }
+    stages = {tuple(each.replace(f"@{job.run}", f"@{RUN}") for each in job.stages) for job in jobs}
     if len(stages) != 1:
         raise DataError(
             "the runs of dvc.yaml have stages of different names: only `xraylab repro --on` runs such a study"

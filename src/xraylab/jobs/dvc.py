@@ -6,15 +6,14 @@ import json
 import os
 import re
 import sys
-import time
 from asyncio import StreamReader
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import psutil
 
@@ -23,6 +22,13 @@ from xraylab.jobs import guard
 
 CHUNK = 1 << 16
 READ = "import dvc.api, sys; sys.stdout.write(dvc.api.read(sys.argv[1], rev=sys.argv[2]))"
+OBJECTS = """
+import json, os, sys
+from dvc.repo import Repo
+path_of = Repo().cache.local.oid_to_path
+paths = {name: path_of(name) for name in sys.argv[1:]}
+json.dump({name: json.load(open(path)) for name, path in paths.items() if os.path.isfile(path)}, sys.stdout)
+"""
 LAST_LINES = 12  # of a failed stage, to show
 TRIES = 5
 PAUSE = 2.0
@@ -99,6 +105,12 @@ class Dvc:
         """
         async with self._guarded(["-c", READ, path, revision], {}, PIPE, PIPE) as process:
             return await _stdout(process, f"reading {path} of {revision}")
+
+    async def objects(self, hashes: Iterable[str]) -> dict[str, Any]:
+        """MD5 -> the JSON file with it, of those that DVC's cache has."""
+        async with self._guarded(["-c", OBJECTS, *hashes], {}, PIPE, PIPE) as process:
+            contents: dict[str, Any] = json.loads(await _stdout(process, "reading DVC's cache"))
+            return contents
 
     async def logged(
         self, arguments: list[str], environment: dict[str, str], log: Log, on_line: Callable[[str], None]
@@ -190,22 +202,3 @@ async def lines(stream: StreamReader) -> AsyncIterator[str]:
                 yield line.rstrip()
     if rest.strip():
         yield rest.rstrip()
-
-
-def remove_torn_lock(root: Path) -> None:
-    """Remove dvc's list of locks where it is torn: killed while it wrote it, dvc refuses every later command."""
-    file = root / ".dvc/tmp/rwlock"
-    if _torn(file):
-        time.sleep(1)  # or was it being written right now?
-        if _torn(file):
-            file.unlink()
-
-
-def _torn(file: Path) -> bool:
-    try:
-        json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return False
-    except ValueError:
-        return True
-    return False

@@ -18,6 +18,7 @@ Config = dict[str, Any]  # dotted key -> value
 SECTIONS = ("data", "split", "images", *OVERRIDABLE)
 """What can change a training."""
 TEST = "test_"
+METRICS = "metrics"  # the folder of the runs' metrics
 UNFINISHED = {"queued", "running", "failed"}
 
 
@@ -41,14 +42,45 @@ class Row:
 
 async def show(dvc: Dvc, baseline: str, commits: int) -> Table:
     """The table of the workspace, the last `commits` and the experiments that began there."""
-    listed = rows(json.loads(await dvc.output("exp", "show", "--json", "--num", str(commits))))
+    versions = json.loads(await dvc.output("exp", "show", "--json", "--num", str(commits)))
+    add_metrics(versions, await dvc.objects(hashes(versions)))
+    listed = rows(versions)
     return table(listed, reference(listed, baseline))
+
+
+def hashes(versions: list[Tree]) -> list[str]:
+    """The MD5s of the runs' metrics, metrics/<experiment>/<repeat>.json, each once."""
+    outs = (out for data in _each(versions) for out in _metric_files(data).values())
+    return list(dict.fromkeys(out["hash"] for out in outs if out["hash"]))
+
+
+def add_metrics(versions: list[Tree], contents: dict[str, Tree]) -> None:
+    """Add the contents of these files, by their MD5, to the metrics that DVC lists."""
+    for data in _each(versions):
+        files = {path: contents.get(out["hash"], {}) for path, out in _metric_files(data).items()}
+        listed = {path: {"data": content} for path, content in files.items() if content}
+        data["metrics"] = listed | (data.get("metrics") or {})
+
+
+def _each(versions: list[Tree]) -> Iterator[Tree]:
+    """The data of every commit and experiment."""
+    for version in versions:
+        experiments = [last for each in version.get("experiments") or [] for last in each["revs"]]
+        yield from (each["data"] for each in (version, *experiments) if each.get("data"))
+
+
+def _metric_files(data: Tree) -> Tree:
+    return {path: out for path, out in data.get("outs", {}).items() if _is_run_metric(path)}
+
+
+def _is_run_metric(name: str) -> bool:
+    return PurePosixPath(name.replace("\\", "/")).parts[0] == METRICS
 
 
 def rows(versions: list[Tree]) -> list[Row]:
     """The runs of every commit, and those that the workspace and the experiments trained differently; the best first.
 
-    `versions`: what `dvc exp show --json` prints.
+    `versions`: what `dvc exp show --json` prints, with `add_metrics`.
     """
     workspace, *commits = versions
     listed = [row for age, commit in enumerate(commits) for row in _commit(commit, age)]
@@ -87,7 +119,7 @@ def _metrics(data: Tree) -> dict[str, tuple[str, float | None]]:
     metrics = {}
     for name, content in data.get("metrics", {}).items():
         path = PurePosixPath(name.replace("\\", "/"))
-        if path.parts[0] == "metrics" and isinstance(content.get("data"), dict):
+        if _is_run_metric(name) and isinstance(content.get("data"), dict):
             ((metric, value),) = next(iter(content["data"].values())).items()
             metrics[f"{path.parent.name}/{path.stem}"] = (metric, value)
     return metrics

@@ -5,16 +5,18 @@ How much is free is known on a node alone, so that it is there that a job is ref
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 from xraylab.errors import TrainingError
 
 GIB = 2**30
-QUERY = ("--query-gpu=index,uuid,memory.free,memory.total,name", "--format=csv,noheader,nounits")
+SLICE = re.compile(r"Device +(\d+): \(UUID: (MIG-[^)\s]+)")  # as `nvidia-smi --list-gpus` lists those of a GPU (MIG)
 NEEDS = "xraylab.model.training_memory"  # a process of its own: torch stays where networks are
 
 
@@ -41,25 +43,54 @@ def needs(configs: list[Path], n_classes: int, devices: int) -> dict[Path, int]:
 
 
 def visible() -> list[Gpu]:
-    """The GPUs that this process may use; nothing where no NVIDIA driver tells, or GPUs are sliced."""
+    """The GPUs that this process may use, or slices of them (MIG); nothing where no NVIDIA driver tells."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
-    listing = subprocess.run([program, *QUERY], capture_output=True, encoding="utf-8", check=False)  # noqa: S603 - found on the path
-    return parse(listing.stdout, os.environ.get("CUDA_VISIBLE_DEVICES")) if listing.returncode == 0 else []
+    table, names = _said(program, "--query", "--xml-format"), _said(program, "--list-gpus")
+    return parse(table, names, os.environ.get("CUDA_VISIBLE_DEVICES")) if table else []
 
 
-def parse(listing: str, chosen: str | None) -> list[Gpu]:
-    """The chosen ones, by number or identifier, of those that nvidia-smi lists, whose unit is MiB."""
-    gpus = []
-    for line in listing.splitlines():
-        index, uuid, free, total, name = (part.strip() for part in line.split(",", 4))
-        if free.isdigit() and total.isdigit():  # elsewhere [N/A]
-            gpus.append(Gpu(index, uuid, int(free) * 2**20, int(total) * 2**20, name))
+def _said(program: str, *flags: str) -> str:
+    """What nvidia-smi prints; nothing where it fails."""
+    done = subprocess.run([program, *flags], capture_output=True, encoding="utf-8", check=False)  # noqa: S603 - found on the path
+    return done.stdout if done.returncode == 0 else ""
+
+
+def parse(table: str, names: str, chosen: str | None) -> list[Gpu]:
+    """The chosen ones, by number or identifier, of those in nvidia-smi's XML; `names`: what `--list-gpus` prints.
+
+    A sliced GPU's number means its first slice, and so does no choice, as CUDA has it.
+    """
+    tree = ElementTree.fromstring(table)  # noqa: S314 - of a program of this machine
+    gpus = [each for index, gpu in enumerate(tree.iter("gpu")) for each in _parts(str(index), gpu, names)]
     if chosen is None:
-        return gpus
-    names = [name.strip() for name in chosen.split(",")]
-    return [gpu for gpu in gpus if gpu.index in names or any(name and gpu.uuid.startswith(name) for name in names)]
+        return [gpu for gpu in gpus if gpu.uuid.startswith("MIG")][:1] or gpus
+    wanted = [name.strip() for name in chosen.split(",")]
+    return [gpu for gpu in gpus if gpu.index in wanted or any(name and gpu.uuid.startswith(name) for name in wanted)]
+
+
+def _parts(index: str, gpu: ElementTree.Element, names: str) -> list[Gpu]:
+    """A GPU, or its slices, whose identifiers are in `names` alone; nothing where the driver tells no memory."""
+    uuid, name = gpu.findtext("uuid", ""), gpu.findtext("product_name", "GPU")
+    slices = list(gpu.iter("mig_device"))
+    if not slices:
+        return _gpu(index, uuid, name, gpu)
+    identifiers = dict(SLICE.findall(names.partition(uuid)[2].partition("\nGPU ")[0]))
+    numbers = [each.findtext("index", "") for each in slices]
+    return [
+        found
+        for number, each in zip(numbers, slices, strict=True)
+        for found in _gpu(
+            index if number == "0" else f"{index}:{number}", identifiers.get(number, "MIG"), f"a slice of {name}", each
+        )
+    ]
+
+
+def _gpu(index: str, uuid: str, name: str, element: ElementTree.Element) -> list[Gpu]:
+    free, total = (element.findtext(f"fb_memory_usage/{each}", "").removesuffix(" MiB") for each in ("free", "total"))
+    known = free.isdigit() and total.isdigit()  # elsewhere N/A
+    return [Gpu(index, uuid, int(free) * 2**20, int(total) * 2**20, name)] if known else []
 
 
 def refuse_too_large(experiment: str, need: int, sharing: int, gpus: list[Gpu]) -> None:

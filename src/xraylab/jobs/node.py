@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from xraylab.jobs import environment, gpu_memory, repro
 from xraylab.jobs.channel import Channel
 from xraylab.jobs.dvc import Dvc, Log, retried
 from xraylab.jobs.environment import Versions
+from xraylab.jobs.job import Job
 from xraylab.jobs.resume_state import ResumeState
 
 GLANCE = 0.5  # seconds between two looks for a finished epoch
@@ -39,17 +41,15 @@ METRIC = re.compile(r"  (\w+) (-?\d+\.\d+|nan)")
 DEVICE = re.compile(r"\S+: (.+, (?:float32|bfloat16|float16)\b.*)")
 
 
-@dataclass(frozen=True)
-class Job:
-    """What a node has to know: which stages (in order) of which commit, and where to clone it from.
+@dataclass(kw_only=True)
+class NodeJob(Job):
+    """What a node has to know: a job, of which commit it is, and where to clone that from.
 
-    `study` and `session` name folders of the channel; `size` is what its inputs take, in bytes. `changes` of the
-    commit's params.yaml, as `dvc exp run --set-param` takes them: such a job is a trial.
-    `gpu_bytes`: what its training takes at least of a GPU, which `jobs_per_gpu` jobs share; 0 where nobody knows.
+    `study` and `session` name folders of the channel; `size` is what its inputs take, in bytes; `jobs_per_gpu`: so
+    many share a GPU.
     """
 
     name: str
-    stages: tuple[str, ...]
     repository: str
     commit: str
     ref: str
@@ -58,18 +58,7 @@ class Job:
     size: int
     versions: Versions
     scratch: str | None = None
-    changes: tuple[str, ...] = ()
-    gpu_bytes: int = 0
     jobs_per_gpu: int = 1
-
-    @property
-    def run(self) -> str:
-        """The run whose network it trains, such as baseline-0."""
-        return next(stage.partition("@")[2] for stage in self.stages if "@" in stage)
-
-    @property
-    def experiment(self) -> str:
-        return self.run.rpartition("-")[0]
 
     @property
     def states(self) -> str:
@@ -80,7 +69,7 @@ class Job:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> "Job":
+    def from_json(cls, text: str) -> "NodeJob":
         tree = json.loads(text)
         return cls(**{**tree, "stages": tuple(tree["stages"]), "changes": tuple(tree["changes"])})
 
@@ -110,7 +99,7 @@ def log_name(job: str) -> str:
 class Reporter:
     """Reads the lines that dvc prints, and tells the channel."""
 
-    def __init__(self, channel: Channel, job: Job) -> None:
+    def __init__(self, channel: Channel, job: NodeJob) -> None:
         self.channel, self.job = channel, job
         self.report = Report(os.environ.get("SLURMD_NODENAME") or platform.node())
         self.log: deque[str] = deque(maxlen=TAIL)
@@ -149,7 +138,7 @@ class Reporter:
             self.channel.write(text, report_name(self.job.name))
 
 
-def run(job: Job) -> None:
+def run(job: NodeJob) -> None:
     """Do the job in a folder of its own, which is removed at the end.
 
     Errors: XraylabError where a stage fails, or where the node cannot do the job.
@@ -171,11 +160,11 @@ def run(job: Job) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _prefix(job: Job) -> str:
+def _prefix(job: NodeJob) -> str:
     return f"xraylab-{job.session}-{job.name}-"
 
 
-def _sweep(scratch: Path, job: Job) -> None:
+def _sweep(scratch: Path, job: NodeJob) -> None:
     """Remove what an earlier attempt left when its node was cut off."""
     for folder in scratch.glob(f"{_prefix(job)}*"):
         with suppress(OSError, ValueError):
@@ -183,7 +172,7 @@ def _sweep(scratch: Path, job: Job) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _clone(job: Job, folder: Path) -> Path:
+def _clone(job: NodeJob, folder: Path) -> Path:
     """The study at the job's commit, without its history."""
     study = folder / "study"
     study.mkdir()
@@ -199,7 +188,7 @@ def _git(folder: Path, *arguments: str) -> None:
         raise XraylabError(f"`git {' '.join(arguments)}` failed on {platform.node()}", done.stderr.splitlines())
 
 
-def _reported(job: Job, study: Path) -> None:
+def _reported(job: NodeJob, study: Path) -> None:
     reporter = Reporter(Channel.open(study, f"{job.study}/{job.session}"), job)
     try:
         reporter.tell(at_once=True)
@@ -207,7 +196,7 @@ def _reported(job: Job, study: Path) -> None:
         if job.gpu_bytes:
             gpu_memory.refuse_too_large(job.experiment, job.gpu_bytes, job.jobs_per_gpu, gpu_memory.visible())
         _use_cache(job, study)
-        change(job, study)
+        change(job.changes, study / "params.yaml")
         states = ResumeState(Channel.open(study, job.states), study / ".xraylab/runs", job.run)
         if fetched := states.fetch():
             reporter.line(f"takes up {', '.join(fetched)} where its last finished epoch ended")
@@ -222,26 +211,26 @@ def _reported(job: Job, study: Path) -> None:
         reporter.tell(at_once=True)
 
 
-def _use_cache(job: Job, study: Path) -> None:
+def _use_cache(job: NodeJob, study: Path) -> None:
     """With a scratch folder of the user's, the jobs of a node share DVC's cache there."""
     if job.scratch:
         cache = Path(job.scratch).resolve() / "cache"
         (study / ".dvc/config.local").write_text(f"[cache]\n    dir = {cache}\n", encoding="utf-8")
 
 
-def change(job: Job, study: Path) -> None:
+def change(changes: Sequence[str], params: Path) -> None:
     """Change params.yaml as `dvc exp run` does, so that the caller's experiment finds what is made here."""
     from dvc.utils.hydra import apply_overrides  # type: ignore[import-untyped] # noqa: PLC0415 - slow to import
 
-    if job.changes:
-        apply_overrides(str(study / "params.yaml"), list(job.changes))
+    if changes:
+        apply_overrides(str(params), list(changes))
 
 
-async def _made(dvc: Dvc, job: Job, states: ResumeState, reporter: Reporter) -> None:
+async def _made(dvc: Dvc, job: NodeJob, states: ResumeState, reporter: Reporter) -> None:
     """Make the stages, with an eye on finished epochs; then push their outputs and what DVC knows of them."""
     agent = asyncio.create_task(_watch(states, reporter))
     try:
-        await _dvc(dvc, reporter, "repro", "--pull", "--single-item", *job.stages)
+        await _dvc(dvc, reporter, *job.repro("--pull"))
     finally:
         agent.cancel()
         with suppress(asyncio.CancelledError):
@@ -279,7 +268,7 @@ async def _dvc(dvc: Dvc, reporter: Reporter, *arguments: str) -> None:
 def main(arguments: list[str]) -> int:
     """0 where the job is done, 1 with the reason where it is not."""
     try:
-        run(Job.from_json(arguments[0]))
+        run(NodeJob.from_json(arguments[0]))
     except (XraylabError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - as the command line does
         return 1

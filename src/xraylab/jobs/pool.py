@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from xraylab.errors import XraylabError
+from xraylab.errors import DataError, XraylabError
 from xraylab.jobs.dvc import Dvc, Log, retried
+from xraylab.jobs.engines.engine import Resources
+from xraylab.jobs.job import Job
 from xraylab.progress import duration
-
-Job = tuple[str, ...]  # names of stages, in the order in which they run
 
 
 class Screen:
@@ -86,9 +87,9 @@ async def run(dvc: Dvc, jobs: Sequence[Job], shares: list[dict[str, str]], scree
     async def work(share: dict[str, str]) -> None:
         while waiting and not failed:
             job = waiting.popleft()
-            screen.started(job, job[0])
+            screen.started(job.run, job.stages[0])
             code, log = await retried(partial(_repro, dvc, job, share, screen, logs))
-            screen.ended(job, f"failed: {log.stage}" if code else f"done: {', '.join(job)}", code == 0)
+            screen.ended(job.run, f"failed: {log.stage}" if code else f"done: {', '.join(job.stages)}", code == 0)
             failed.extend([log] if code else [])
 
     async with asyncio.TaskGroup() as group:
@@ -98,9 +99,8 @@ async def run(dvc: Dvc, jobs: Sequence[Job], shares: list[dict[str, str]], scree
 
 
 async def _repro(dvc: Dvc, job: Job, share: dict[str, str], screen: Screen, logs: Path) -> tuple[int, Log]:
-    log = Log(logs, job[0])
-    command = ["repro", "--single-item", *job]
-    return await dvc.logged(command, share, log, lambda line: screen.line(job, log.stage, line)), log
+    log = Log(logs, job.stages[0])
+    return await dvc.logged(job.repro(), share, log, lambda line: screen.line(job.run, log.stage, line)), log
 
 
 def failure(failed: list[Log], total: int, root: Path) -> XraylabError:
@@ -133,11 +133,28 @@ def cores() -> int:
     return os.cpu_count() or 1 if affinity is None else len(affinity(0))
 
 
-def shares(jobs: int, devices: list[str]) -> list[dict[str, str]]:
-    """The environment of each of `jobs` jobs that run at once.
+def shares(jobs: int | None, devices: list[str], resources: Resources) -> list[dict[str, str]]:
+    """The environment of each of `jobs` jobs that run at once; None: as many as the GPUs are for, or one.
 
-    One job alone has all cores, as under `dvc repro`; an OMP_NUM_THREADS of the user's own stays.
+    One job alone has all cores, as under `dvc repro`; an OMP_NUM_THREADS of the user's own stays, unless `resources`
+    names cores. Errors: DataError where there are not so many GPUs.
     """
-    threads = {"OMP_NUM_THREADS": str(max(1, cores() // jobs))}
-    common = threads if jobs > 1 and "OMP_NUM_THREADS" not in os.environ else {}
-    return [common | ({"CUDA_VISIBLE_DEVICES": devices[job % len(devices)]} if devices else {}) for job in range(jobs)]
+    each, sharing = resources.gpus or 1, resources.jobs_per_gpu
+    if max(resources.gpus, sharing > 1) > len(devices):
+        wanted = f"--gpus-per-job {each}, --jobs-per-gpu {sharing}"
+        raise DataError(f"{wanted}: this machine has {len(devices)} GPUs that may be used")
+    if sharing > 1 and each > 1:
+        raise DataError("--jobs-per-gpu shares one GPU between jobs: give --gpus-per-job 1")
+    if sharing > 1 and jobs:
+        raise DataError("--jobs-per-gpu says how many jobs run at once here: leave out --jobs")
+    number = jobs or len(devices) // each * sharing or 1
+    equal = replace(resources, cpus=max(1, cores() // number))
+    threads = {} if number == 1 or "OMP_NUM_THREADS" in os.environ else equal.threads
+    common = threads if resources.cpus is None else resources.threads
+    return [common | _devices(range(job * each, (job + 1) * each), devices) for job in range(number)]
+
+
+def _devices(numbers: range, devices: list[str]) -> dict[str, str]:
+    """Some of the devices, in turn."""
+    names = [devices[number % len(devices)] for number in numbers if devices]
+    return {"CUDA_VISIBLE_DEVICES": ",".join(names)} if names else {}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from xraylab import files
 from xraylab.jobs.engines.engine import FINAL, Resources, State
+from xraylab.jobs.job import Job
 
 FILE = "session.json"
 WAYS_BACK = {"repro": " --attach` watches", "search": "` goes on with"}
@@ -13,17 +14,13 @@ WAYS_BACK = {"repro": " --attach` watches", "search": "` goes on with"}
 
 
 @dataclass
-class Submitted:
-    """A job: its stages, its id with the engine (None: not handed over yet), and how it stands.
+class Submitted(Job):
+    """A job with its id at the engine (None: not handed over yet), and how it stands.
 
-    `changes` of params.yaml, as `dvc exp run --set-param` takes them; `gpu_bytes`: what it takes at least of a GPU's
-    memory, 0 where nobody knows; `epoch`: the last one it was seen to finish; `epoch_before`: when its present attempt
-    began; `idle`: how many attempts in a row finished none.
+    `epoch`: the last one it was seen to finish; `epoch_before`: when its present attempt began; `idle`: how many
+    attempts in a row finished none.
     """
 
-    stages: tuple[str, ...]
-    changes: tuple[str, ...] = ()
-    gpu_bytes: int = 0
     id: str | None = None
     state: State = State.PENDING
     node: str | None = None

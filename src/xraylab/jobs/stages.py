@@ -4,32 +4,13 @@ DVC itself would take its lock to say so, and the dvc that runs the study would 
 """
 
 import hashlib
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import product
-from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from xraylab import files
-from xraylab.errors import DataError
 from xraylab.paths import Paths
-
-Tree = dict[str, Any]
-REFERENCE = re.compile(r"\$\{([^}]+)\}")
-PARAMS = "params.yaml"
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage of dvc.yaml, of a matrix one of its cells, with what ${...} stands for put in."""
-
-    name: str
-    cmd: str
-    deps: tuple[str, ...]
-    outs: tuple[str, ...]
+from xraylab.pipeline import PARAMS, Stage, Tree, below, parse, value
 
 
 class Study:
@@ -78,7 +59,7 @@ class Study:
         if set(recorded) != set(stage.deps) or any(not (self.root / out).exists() for out in stage.outs):
             return False
         values = entry.get("params", {}).get(PARAMS, {})
-        return all(_value(self.params, key) == value for key, value in values.items()) and all(
+        return all(value(self.params, key) == recorded_value for key, recorded_value in values.items()) and all(
             self._hash(path, hashes, recorded[path]) == recorded[path] for path in stage.deps
         )
 
@@ -91,59 +72,3 @@ class Study:
         if not within or not file.is_file():
             return otherwise
         return hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
-
-
-def parse(tree: Tree, params: Tree) -> list[Stage]:
-    """The stages of a dvc.yaml. Errors: DataError where it has none."""
-    if not isinstance(tree, dict) or not tree.get("stages"):
-        raise DataError("dvc.yaml has no stages: run this command in the top folder of a study")
-    return [stage for name, entry in tree["stages"].items() for stage in _cells(name, entry, params)]
-
-
-def _cells(name: str, entry: Tree, params: Tree) -> Iterator[Stage]:
-    axes = {axis: list(_resolved(values, params)) for axis, values in entry.get("matrix", {}).items()}
-    for cell in product(*axes.values()):
-        known = params | {"item": dict(zip(axes, cell, strict=True))}
-        full = f"{name}@{'-'.join(map(str, cell))}" if cell else name
-        outs = [*entry.get("outs", []), *entry.get("metrics", []), *entry.get("plots", [])]
-        yield Stage(
-            full, _text(entry["cmd"], known), tuple(_paths(entry.get("deps", []), known)), tuple(_paths(outs, known))
-        )
-
-
-def _paths(entries: Iterable[str | Tree], known: Tree) -> Iterator[str]:
-    for entry in entries:
-        yield _text(entry if isinstance(entry, str) else next(iter(entry)), known)
-
-
-def _resolved(values: Any, params: Tree) -> Iterable[Any]:
-    """A list, or what `${key}` stands for: a list, or a mapping, which stands for its keys."""
-    match = REFERENCE.fullmatch(values) if isinstance(values, str) else None
-    found: Iterable[Any] = _value(params, match[1]) if match else values
-    return found
-
-
-def _text(text: str, known: Tree) -> str:
-    return REFERENCE.sub(lambda match: str(_value(known, match[1])), text)
-
-
-def _value(tree: Tree, key: str) -> Any:
-    """The value at a dotted key; None where there is none."""
-    branch: Any = tree
-    for name in key.split("."):
-        branch = branch.get(name) if isinstance(branch, dict) else None
-    return branch
-
-
-def below(stages: list[Stage], names: set[str]) -> set[str]:
-    """The stages that depend on these, directly or not."""
-    reached, before = set(names), set[str]()
-    while reached != before:
-        before = set(reached)
-        outs = [out for stage in stages if stage.name in reached for out in stage.outs]
-        reached |= {stage.name for stage in stages if any(_touches(dep, out) for dep in stage.deps for out in outs)}
-    return reached
-
-
-def _touches(dep: str, out: str) -> bool:
-    return dep == out or dep.startswith(f"{out}/") or out.startswith(f"{dep}/")

@@ -32,8 +32,7 @@ class Watch:
         """Hand jobs over, for the first time or again."""
         session = self.session
         versions = environment.versions(self.paths.root / "constraints.txt")
-        threads = {"OMP_NUM_THREADS": str(session.resources.cpus)}
-        commands = [_command(session, each, versions, threads) for each in names]
+        commands = [_command(session, each, versions) for each in names]
         session.save()
         for each, id_ in zip(names, self.machines.submit(commands, session.resources, session.folder), strict=True):
             job = session.jobs[each]
@@ -135,13 +134,14 @@ class Watch:
         )
 
 
-def _command(session: Session, each: str, versions: dict[str, str], threads: dict[str, str]) -> Command:
-    submitted = session.jobs[each]
-    job = node.Job(
-        each, submitted.stages, session.repository, session.commit, session.ref, session.study, session.name,
-        session.size, versions, session.scratch, submitted.changes, submitted.gpu_bytes, session.resources.jobs_per_gpu,
+def _command(session: Session, each: str, versions: dict[str, str]) -> Command:
+    job, resources = session.jobs[each], session.resources
+    told = node.NodeJob(
+        stages=job.stages, changes=job.changes, gpu_bytes=job.gpu_bytes, name=each, repository=session.repository,
+        commit=session.commit, ref=session.ref, study=session.study, session=session.name, size=session.size,
+        versions=versions, scratch=session.scratch, jobs_per_gpu=resources.jobs_per_gpu,
     )  # fmt: skip
-    return Command(each, (sys.executable, "-m", "xraylab.jobs.node", job.to_json()), threads)
+    return Command(each, (sys.executable, "-m", "xraylab.jobs.node", told.to_json()), resources.threads)
 
 
 def _worth_another(job: Submitted) -> bool:

@@ -1,7 +1,6 @@
 """Backbones by name: the part of a network before its pool and head, as torchvision or timm builds it."""
 
 import difflib
-import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -15,29 +14,26 @@ from torch import nn
 from xraylab import plugins
 from xraylab.data.image_cache import IMAGENET, Normalise
 from xraylab.errors import ParamsError
-from xraylab.model import names
+from xraylab.model import lazy_compiler, names
 
 HALVES = (0.5, 0.5, 0.5)
-COMPILER = "torch._dynamo.utils"
 Backbone = Callable[[int], nn.Module]  # from the number of channels
 
 
-@cache
 def torchvision_models() -> ModuleType:
-    """torchvision.models, imported without torch's compiler: 2 of the 4 s of processor time that it would take.
+    """torchvision.models, imported when a network of it is built."""
+    return _of_torchvision("torchvision.models")
 
-    torchvision's detection operators import the compiler for one function, which none of our networks calls; the
-    stand-in's function of that name asks the compiler itself.
-    """
-    if COMPILER in sys.modules:
-        return import_module("torchvision.models")
-    stand_in: Any = ModuleType(COMPILER)
-    stand_in.is_compile_supported = lambda device: import_module(COMPILER).is_compile_supported(device)
-    sys.modules[COMPILER] = stand_in
-    try:
-        return import_module("torchvision.models")
-    finally:
-        del sys.modules[COMPILER]
+
+def torchvision_ops() -> ModuleType:
+    """torchvision.ops, imported when one of its losses is computed."""
+    return _of_torchvision("torchvision.ops")
+
+
+@cache
+def _of_torchvision(module: str) -> ModuleType:
+    with lazy_compiler.torchvision_does_without():
+        return import_module(module)
 
 
 def torchvision(name: str) -> nn.Module:

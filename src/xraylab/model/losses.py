@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import sigmoid_focal_loss
 
 from xraylab import plugins
 from xraylab.errors import TrainingError
+from xraylab.model.backbones import torchvision_ops
 
 
 def class_weights(method: str | Sequence[float], labels: NDArray[np.int64], classes: int) -> Tensor | None:
@@ -153,7 +153,7 @@ def sigmoid_focal(pos_weight: Tensor | None, gamma: float) -> OfFindings:
 
 
 def _sigmoid_focal(logits: Tensor, targets: Tensor, pos_weight: Tensor | None, gamma: float) -> Tensor:
-    losses: Tensor = sigmoid_focal_loss(logits, targets, alpha=-1, gamma=gamma)
+    losses: Tensor = torchvision_ops().sigmoid_focal_loss(logits, targets, alpha=-1, gamma=gamma)
     return losses if pos_weight is None else losses * (pos_weight * targets + 1 - targets)
 
 

@@ -6,7 +6,6 @@ from functools import partial
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from xraylab.errors import ParamsError
 from xraylab.model import backbones, heads, names
@@ -134,6 +133,8 @@ def count_multiply_adds(network: nn.Module, channels: int, pixels: int) -> int:
     """
     was_training = network.training
     network.eval()
+    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415 - imports triton
+
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         network(torch.zeros(1, channels, pixels, pixels))

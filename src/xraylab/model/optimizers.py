@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from fastai.optimizer import Lamb, OptimWrapper, ranger
 
+from xraylab.model import lazy_compiler
 from xraylab.params.train import TrainPhase
 
 Factory = Callable[..., Any]
@@ -46,6 +47,7 @@ def factory(name: str, weight_decay: float, momentum: float | None) -> Factory:
     """
     decay = {"wd" if name in OF_FASTAI else "weight_decay": weight_decay}
     options: dict[str, Any] = {} if momentum is None else {"momentum": momentum}
+    lazy_compiler.optimizers_do_without()
     return partial(OPTIMIZERS[name], **decay, **options)
 
 

@@ -6,13 +6,18 @@ imported: tensors are read from their bytes, and any other object of a known lib
 keeps its attributes. A name of anything else stops it.
 """
 
+import codecs
+import io
+import itertools
 import json
 import pickle
+import pickletools
 import sys
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -20,7 +25,9 @@ from numpy.typing import NDArray
 
 MAGIC = 0x1950A86A20F9469CFC6C  # of torch's format before 1.6
 REFUSED = 3  # the exit code of a pickle that is refused, with the reason on standard error
-SECONDS, SPARE = 600, 2 << 30  # of processor time; bytes of memory besides three times the file
+SECONDS, SPARE = 600, 1 << 29  # of processor time; bytes of memory besides the libraries and four times the file
+INFLATED, SMALL = 2, 1 << 20  # times the file, and bytes: of what is read, and of what is written
+MOST_OBJECTS = 1_000_000  # of which a file of weights consists
 HARMLESS = {"set": set, "frozenset": frozenset, "dict": dict, "list": list, "tuple": tuple, "object": object}
 LIBRARIES = ("torch.nn.", "torch.optim.", "torchvision.", "torchxrayvision.", "timm.", "numpy.", "__main__.")
 INERT = ("argparse.Namespace", "_codecs.encode")
@@ -152,42 +159,54 @@ STAND_INS: dict[str, Any] = {
 def read(file: IO[bytes]) -> dict[str, Part]:
     """Dotted name -> tensor of everything in a file that torch.save wrote. Errors: RefusedError."""
     content = _read_zip(file) if zipfile.is_zipfile(file) else _read_legacy(file)
-    tensors = dict(_tensors(content, ""))
+    tensors = dict(_tensors(content, "", itertools.count(1)))
     if not tensors:
         raise RefusedError("it holds no tensors")
     return tensors
 
 
 def _read_zip(file: IO[bytes]) -> Any:
+    size = file.seek(0, 2)
     with zipfile.ZipFile(file) as archive:
+        if sum(member.file_size for member in archive.infolist()) > INFLATED * size + SMALL:
+            raise RefusedError("it inflates to much more than its size")
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise RefusedError("it is a zip archive of something else than torch's")
         top = pickles[0].removesuffix("data.pkl")
         if f"{top}byteorder" in archive.namelist() and archive.read(f"{top}byteorder") != b"little":
             raise RefusedError("its bytes are in another order than this machine's")
-        with archive.open(pickles[0]) as stream:
-            reader = Reader(stream)
-            content = reader.load()
-        for key, storage in reader.storages.items():
+        content, storages = _unpickle(io.BytesIO(archive.read(pickles[0])), size + SMALL)
+        for key, storage in storages.items():
             _fill(storage, archive.read(f"{top}data/{key}"))
     return content
 
 
 def _read_legacy(file: IO[bytes]) -> Any:
     """torch's format before 1.6: magic number, version, machine, the pickle, then the storages one by one."""
+    size = file.seek(0, 2)
     file.seek(0)
-    if Reader(file).load() != MAGIC:
+    if _unpickle(file, size)[0] != MAGIC:
         raise RefusedError("it is no file that torch.save wrote")
-    Reader(file).load(), Reader(file).load()
-    reader = Reader(file)
-    content = reader.load()
-    for key in Reader(file).load():
-        storage = reader.storages[str(key)]
+    _unpickle(file, size), _unpickle(file, size)
+    content, storages = _unpickle(file, size)
+    for key in _unpickle(file, size)[0]:
+        storage = storages[str(key)]
         if int.from_bytes(file.read(8), "little") != storage.count:
             raise RefusedError("a storage of another size than it is said to have")
-        _fill(storage, file.read(storage.count * np.dtype(DTYPES[storage.kind][1]).itemsize))
+        _fill(storage, file.read(min(storage.count * np.dtype(DTYPES[storage.kind][1]).itemsize, size)))
     return content
+
+
+def _unpickle(file: IO[bytes], size: int) -> tuple[Any, dict[str, Storage]]:
+    """Read one pickle, and the storages that it names; none of whose memo's numbers is beyond `size`."""
+    start = file.tell()
+    for opcode, argument, _ in pickletools.genops(file):
+        if opcode.name in {"PUT", "LONG_BINPUT"} and int(argument or 0) > size:  # the memo takes memory up to there
+            raise RefusedError("it is no pickle that torch wrote")
+    file.seek(start)
+    reader = Reader(file)
+    return reader.load(), reader.storages
 
 
 def _fill(storage: Storage, data: bytes) -> None:
@@ -196,23 +215,28 @@ def _fill(storage: Storage, data: bytes) -> None:
     storage.data = data
 
 
-def _tensors(content: Any, prefix: str) -> Iterator[tuple[str, Part]]:
-    """Of mappings their tensors, of networks those of their state dict."""
+def _tensors(content: Any, prefix: str, count: Iterator[int]) -> Iterator[tuple[str, Part]]:
+    """Of mappings their tensors, of networks those of their state dict; `count` counts what is looked at."""
+    if next(count) > MOST_OBJECTS:  # one mapping in another, twice each, is many times as much as the file
+        raise RefusedError("it holds more than a network has")
     if isinstance(content, Part):
         yield prefix.removesuffix("."), content
     elif isinstance(content, Mapping):
         for key, value in content.items():
-            yield from _tensors(value, f"{prefix}{key}.")
+            yield from _tensors(value, f"{prefix}{key}.", count)
     elif isinstance(content, StandIn):
         state = vars(content)
         transient = state.get("_non_persistent_buffers_set", ())
         buffers = {key: value for key, value in state.get("_buffers", {}).items() if key not in transient}
         for part in (state.get("_parameters", {}), buffers, state.get("_modules", {})):
-            yield from _tensors(part, prefix)
+            yield from _tensors(part, prefix, count)
 
 
-def write(tensors: Mapping[str, Part], file: IO[bytes]) -> None:
-    """The safetensors format: the length of a JSON header, the header, then all numbers, in the order of the names."""
+def write(tensors: Mapping[str, Part], file: IO[bytes], most: int) -> None:
+    """The safetensors format: the length of a JSON header, the header, then all numbers, in the order of the names.
+
+    Errors: RefusedError where that is more than `most` bytes.
+    """
     header: dict[str, Any] = {}
     end = 0
     for name, part in sorted(tensors.items()):
@@ -220,6 +244,8 @@ def write(tensors: Mapping[str, Part], file: IO[bytes]) -> None:
         start, end = end, end + int(np.prod(part.size, dtype=object)) * np.dtype(numpy).itemsize
         header[name] = {"dtype": dtype, "shape": list(part.size), "data_offsets": [start, end]}
     text = json.dumps(header).encode()
+    if end + len(text) > most:  # views of one storage, each as large as it
+        raise RefusedError("its tensors are much larger than the file")
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
     for _, part in sorted(tensors.items()):
@@ -227,14 +253,33 @@ def write(tensors: Mapping[str, Part], file: IO[bytes]) -> None:
     file.flush()
 
 
+def convert(source: IO[bytes], target: IO[bytes]) -> str:
+    """Write what `source` holds to `target`; returns why that cannot be done, '' where it is. Errors: MemoryError."""
+    try:
+        write(read(source), target, INFLATED * source.seek(0, 2) + SMALL)
+    except MemoryError:
+        raise
+    except RecursionError:
+        return "it is nested without end"
+    except RefusedError as error:
+        return str(error)
+    except Exception as error:  # bytes of any kind may fail in any way
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
 def _give_up_everything_else(size: int) -> None:
     """Bound what this process may use; standard input, output and error are the last files that it has."""
     import resource  # noqa: PLC0415 - not there on Windows, where `convert` says so
 
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    statm = Path("/proc/self/statm")
+    if statm.is_file():  # on Linux, where the limit is of addresses, of which libraries take more than memory
+        used = int(statm.read_text().split()[0]) * resource.getpagesize()
     limits = {
         resource.RLIMIT_CPU: SECONDS,
-        resource.RLIMIT_AS: 4 * size + SPARE,
-        resource.RLIMIT_FSIZE: 2 * size + (1 << 20),
+        resource.RLIMIT_AS: used + 4 * size + SPARE,
+        resource.RLIMIT_FSIZE: INFLATED * size + 2 * SMALL,
         resource.RLIMIT_NPROC: 0,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NOFILE: 3,
@@ -249,22 +294,15 @@ def main() -> int:
     """Convert standard input to standard output; the exit code says whether that was possible."""
     source, target = sys.stdin.buffer, sys.stdout.buffer
     np.lib.stride_tricks.as_strided(np.zeros(2, "<u2"), (1,), (2,))  # imported before files are out of reach
+    codecs.lookup("cp437")  # of names in zip archives: likewise
     _give_up_everything_else(source.seek(0, 2))
     source.seek(0)
     try:
-        write(read(source), target)
+        problem = convert(source, target)
     except MemoryError:
-        reason = "it needs more memory than a file of its size should"
-    except RecursionError:
-        reason = "it is nested without end"
-    except RefusedError as error:
-        reason = str(error)
-    except Exception as error:  # bytes of any kind may fail in any way
-        reason = f"{type(error).__name__}: {error}"
-    else:
-        return 0
-    sys.stderr.write(f"{reason}\n")
-    return REFUSED
+        problem = "it needs more memory than a file of its size should"
+    sys.stderr.write(f"{problem}\n" if problem else "")
+    return REFUSED if problem else 0
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -38,7 +37,12 @@ class SyncBatchNorm(nn.SyncBatchNorm):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         if not self.shared or not self.training:
             return _BatchNorm.forward(self, input)
-        return self._formula(input) if input.device.type == "cpu" else super().forward(input)
+        result: Tensor = self._over_processes(input)
+        return result
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator] # sums over processes are no part of a compiled graph
+    def _over_processes(self, images: Tensor) -> Tensor:
+        return self._formula(images) if images.device.type == "cpu" else super().forward(images)
 
     def _formula(self, images: Tensor) -> Tensor:
         dims, shape = [0, *range(2, images.dim())], [1, -1, *[1] * (images.dim() - 2)]
@@ -80,12 +84,13 @@ class SyncBatchNormAct(SyncBatchNorm):
         return result
 
 
-KINDS: dict[type[nn.Module], type[SyncBatchNorm]] = {
-    nn.BatchNorm1d: SyncBatchNorm,
-    nn.BatchNorm2d: SyncBatchNorm,
-    nn.BatchNorm3d: SyncBatchNorm,
-    BatchNormAct2d: SyncBatchNormAct,
-}
+def _kinds() -> dict[type[nn.Module], type[SyncBatchNorm]]:
+    from timm.layers.norm_act import BatchNormAct2d  # noqa: PLC0415 - takes seconds, and one device needs none of this
+
+    kinds: dict[type[nn.Module], type[SyncBatchNorm]] = dict.fromkeys(
+        (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), SyncBatchNorm
+    )
+    return kinds | {BatchNormAct2d: SyncBatchNormAct}
 
 
 def convert(network: nn.Module) -> None:
@@ -94,8 +99,9 @@ def convert(network: nn.Module) -> None:
     Errors: TrainingError for a batch norm of another kind.
     """
     norms = [(name, module) for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
+    kinds = _kinds()
     for name, module in norms:
-        kind = KINDS.get(type(module))
+        kind = kinds.get(type(module))
         if kind is None:
             raise TrainingError(
                 f"train.sync_bn: {name} is a {type(module).__name__}, which cannot be computed over several devices: "

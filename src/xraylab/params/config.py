@@ -1,5 +1,6 @@
 """params.yaml as a whole: read, checked, and each experiment resolved."""
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ BAD_NAME = (
     "a name is up to 64 lower-case letters, digits, - and _, and begins with a letter or digit; it becomes a folder "
     "and part of a command"
 )
+LARGEST = 10**18  # of an integer: beyond, arithmetic in 64 bits overflows
 HEAD = "head"  # of model.freeze.until: all but the head
 Tree = dict[str, Any]
 
@@ -134,6 +136,7 @@ class Params(Experiment):
             problems = messages.problems(error, cls)
         if isinstance(tree, dict):
             problems += _of_experiments(tree)
+            problems += _beyond_numbers(tree, {key for key, _ in problems})
         problems = problems or list(params.misfits()) or list(params.search_problems())
         if problems:
             raise refusal(problems)
@@ -240,7 +243,12 @@ def validate(tree: Any, name: str) -> Params:
 
 
 def read_config(path: Path) -> ExperimentConfig:
-    return ExperimentConfig.model_validate(files.read_yaml(path))
+    """Read configs/<experiment>.yaml. Errors: ParamsError with every problem, where it was edited by hand."""
+    try:
+        return ExperimentConfig.model_validate(files.read_yaml(path))
+    except ValidationError as error:
+        problems = [f"{key}: {text}".removeprefix(": ") for key, text in messages.problems(error, ExperimentConfig)]
+        raise ParamsError(f"{path} cannot be used; `dvc repro configure` makes it anew:", problems) from None
 
 
 def unused_overrides(params: Params) -> list[str]:
@@ -287,6 +295,25 @@ def _of_experiments(tree: Tree) -> Iterator[Problem]:
             yield from (
                 each for each in _of_experiment(merge(base, overrides), f"{where}.") if each not in base_problems
             )
+
+
+def _beyond_numbers(tree: Tree, reported: set[str]) -> Iterator[Problem]:
+    """Numbers that no formula survives, also where any value may stand, such as the arguments of a plugin."""
+    for path, value in _leaves(tree):
+        beyond = (isinstance(value, float) and not math.isfinite(value)) or (
+            isinstance(value, int) and abs(value) > LARGEST
+        )
+        if beyond and path not in reported:
+            yield path, "should be a finite number of at most 18 digits"
+
+
+def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of nested mappings and lists with its dotted path."""
+    if isinstance(tree, dict | list):
+        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, tree
 
 
 def _of_experiment(tree: Tree, prefix: str) -> list[Problem]:

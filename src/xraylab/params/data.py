@@ -8,13 +8,12 @@ from pydantic import (
     AfterValidator,
     Discriminator,
     Field,
-    NonNegativeInt,
-    PositiveInt,
     Tag,
 )
 
+from xraylab import patterns
 from xraylab.params.names import LayoutName
-from xraylab.params.section import Problem, Section
+from xraylab.params.section import ImageCount, Problem, Section, Seed
 from xraylab.task import SINGLE_LABEL, is_multi
 
 SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -36,11 +35,7 @@ def _source_name(name: str) -> str:
 
 def pattern(text: str) -> str:
     """`text`, where it is a regular expression that finds a patient. Errors: ValueError."""
-    try:
-        groups = re.compile(text).groupindex
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from None
-    if "patient" not in groups:
+    if "patient" not in patterns.compiled(text).groupindex:
         raise ValueError("has no group (?P<patient>...)")
     return text
 
@@ -61,10 +56,10 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class Demo(Section):
-    n_healthy: PositiveInt
-    n_tb: PositiveInt
+    n_healthy: ImageCount
+    n_tb: ImageCount
     size: Annotated[int, Field(ge=32, le=1024)]
-    seed: NonNegativeInt
+    seed: Seed
     task: Task
 
 

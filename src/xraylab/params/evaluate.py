@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field
 
 from xraylab.params.data import Data
-from xraylab.params.section import Problem, Section
+from xraylab.params.section import MANY, Count, CountOrZero, Problem, Section, Seed
 from xraylab.task import MULTI_LABEL, is_multi
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
+Finite = Annotated[float, Field(ge=-MANY, le=MANY)]
 Goal = Literal[
     "accuracy", "balanced_accuracy", "mcc", "kappa", "brier", "log_loss", "sensitivity", "specificity", "ppv", "npv",
     "fpr", "fnr", "f1", "auroc", "auprc", "train_test_gap", "epochs_to_highest_accuracy",
@@ -18,8 +19,8 @@ NOT_OF_FINDINGS = ("kappa", "fpr", "fnr", "train_test_gap")
 
 
 class Goals(Section):
-    at_least: dict[Goal, float]
-    at_most: dict[Goal, float]
+    at_least: dict[Goal, Finite]
+    at_most: dict[Goal, Finite]
 
     def problems(self) -> Iterator[Problem]:
         for name in sorted(set(self.at_least) & set(self.at_most)):
@@ -30,15 +31,15 @@ class Evaluate(Section):
     confidence: Annotated[float, Field(ge=0.5, lt=1)]
     primary: Literal["auroc", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1"]
     margin: Annotated[float, Field(ge=0, lt=1)]
-    n_permutations: Annotated[int, Field(ge=10_000)]
-    seed: NonNegativeInt
+    n_permutations: Annotated[int, Field(ge=10_000, le=MANY)]
+    seed: Seed
     negative_class: str | None
     prevalence: Rate | list[Rate] | None
     sensitivities: list[Rate]
     specificities: list[Rate]
     ece_bins: Annotated[int, Field(ge=2, le=100)]
-    age_bands: Annotated[list[PositiveInt], Field(min_length=1)]
-    min_group_size: PositiveInt
+    age_bands: Annotated[list[Count], Field(min_length=1)]
+    min_group_size: Count
     goals: Goals
 
     def problems(self) -> Iterator[Problem]:
@@ -86,14 +87,14 @@ class Evaluate(Section):
 
 class Explain(Section):
     experiments: Literal["top-two"] | list[str]
-    findings: PositiveInt | Annotated[list[str], Field(min_length=1)]
-    images: PositiveInt
+    findings: Count | Annotated[list[str], Field(min_length=1)]
+    images: Count
     methods: Annotated[list[Literal["grad-cam", "occlusion"]], Field(min_length=1)]
     occlusion_patch: Annotated[float, Field(gt=0, le=1)]
     occlusion_stride: Annotated[float, Field(gt=0, le=1)]
-    masked_images: Annotated[int, Field(ge=2)]
-    overlays: NonNegativeInt | Literal["all"]
-    feature_maps: PositiveInt
+    masked_images: Annotated[int, Field(ge=2, le=MANY)]
+    overlays: CountOrZero | Literal["all"]
+    feature_maps: Count
     centre: Annotated[float, Field(gt=0, lt=1)]
     shortcut_ratio: Annotated[float, Field(gt=0, le=1)]
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field
 
 from xraylab.params.names import SamplerName
-from xraylab.params.section import Fraction, Problem, Section, Share
+from xraylab.params.section import Fraction, NonNegative, Positive, Problem, Section, Share
 
 STRENGTHS = {"sharpness_factor": "p_sharpness", "blur_sigma": "p_blur"}  # of what happens so often
 UNCHANGING = {"scale": [1.0, 1.0], "crop_scale": 1.0}  # every other augmentation does nothing at 0
@@ -20,8 +20,8 @@ class Images(Section):
     crop_border: bool
     crop_lungs: bool
     clip_percentiles: Annotated[list[Annotated[float, Field(ge=0, le=100)]], Field(min_length=2, max_length=2)] | None
-    clahe: PositiveFloat | None
-    pyramid_sharpening: NonNegativeFloat
+    clahe: Positive | None
+    pyramid_sharpening: NonNegative
 
     def problems(self) -> Iterator[Problem]:
         if self.clip_percentiles and self.clip_percentiles[0] >= self.clip_percentiles[1]:
@@ -37,17 +37,17 @@ class Augment(Section):
     p_vflip: Share
     crop_scale: Annotated[float, Field(gt=0, le=1)]
     brightness: Share
-    sharpness_factor: NonNegativeFloat
+    sharpness_factor: NonNegative
     p_sharpness: Share
     contrast: Share
     noise_std: Share
     p_erase: Share
-    gamma: NonNegativeFloat
+    gamma: NonNegative
     p_histogram_matching: Share
     p_blur: Share
-    blur_sigma: PositiveFloat
-    mixup_alpha: NonNegativeFloat
-    cutmix_alpha: NonNegativeFloat
+    blur_sigma: Annotated[float, Field(gt=0, le=1000)]
+    mixup_alpha: NonNegative
+    cutmix_alpha: NonNegative
 
     OFF: ClassVar = {"sharpness_factor": 1.0, "blur_sigma": 1.0}
 

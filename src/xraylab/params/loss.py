@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, NonNegativeFloat, PositiveFloat
+from pydantic import AfterValidator
 
 from xraylab.params.data import Data, UncertainPolicy, uncertain_problems
 from xraylab.params.names import BUILT_IN, LossName
-from xraylab.params.section import Fraction, Option, Problem, Section
+from xraylab.params.section import Fraction, NonNegative, Option, Positive, Problem, Section
 from xraylab.task import MULTI_LABEL, SINGLE_LABEL, is_multi
 
 
@@ -17,7 +17,7 @@ def _exponent(value: float) -> float:
     return value
 
 
-Exponent = Annotated[NonNegativeFloat, AfterValidator(_exponent)]
+Exponent = Annotated[NonNegative, AfterValidator(_exponent)]
 
 
 LOSSES_OF_TASK = {
@@ -46,17 +46,17 @@ class Loss(Section):
 
     name: LossName
     options: dict[str, Any]
-    focal_gamma: PositiveFloat | None
+    focal_gamma: Positive | None
     label_smoothing: Fraction
     gamma_pos: Exponent | None
     gamma_neg: Exponent | None
     clip: Fraction | None
-    class_weights: Literal["none", "balanced"] | list[PositiveFloat]
-    pos_weight: Literal["none", "balanced"] | list[PositiveFloat]
+    class_weights: Literal["none", "balanced"] | list[Positive]
+    pos_weight: Literal["none", "balanced"] | list[Positive]
     uncertain: UncertainPolicy | None
-    l2: NonNegativeFloat
-    group_dro_step: NonNegativeFloat
-    coral_weight: NonNegativeFloat
+    l2: NonNegative
+    group_dro_step: NonNegative
+    coral_weight: NonNegative
 
     def unused(self) -> dict[str, str]:
         needless = self.options and self.name in BUILT_IN["loss"]

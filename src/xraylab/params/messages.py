@@ -1,14 +1,17 @@
 """Error messages about params.yaml: dotted path, nearest names, valid values."""
 
 import difflib
+import sys
 from collections.abc import Iterable
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from xraylab import text
 from xraylab.params import section
 from xraylab.params.section import Problem
 
+LONGEST = 200  # characters of a value
 UNSPOKEN = ("literal[", "list[", "constrained-", "[key]")  # parts of pydantic's paths that are no keys
 
 
@@ -45,14 +48,23 @@ def _text(item: Any, keys: list[str], root: type[BaseModel], prefix: str) -> str
         case section.CONTRADICTION:
             return str(item["msg"])
         case "extra_forbidden":
-            where = prefix + "".join(f"{key}." for key in keys[:-1])
-            return f"unknown key; {nearest(keys[-1], section_at(keys[:-1], root).model_fields, where)}"
+            *parents, name = keys or [""]
+            where = prefix + "".join(f"{key}." for key in parents)
+            return f"unknown key; {nearest(name, section_at(parents, root).model_fields, where)}"
         case "missing":
             return "missing; it has no default outside params.yaml"
         case "value_error":
-            return f"{item['ctx']['error']}, got {item['input']!r}"
+            return f"{item['ctx']['error']}, got {_shown(item['input'])}"
         case _:
-            return f"{item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
+            return f"{item['msg'][0].lower()}{item['msg'][1:]}, got {_shown(item['input'])}"
+
+
+def _shown(value: Any) -> str:
+    """The value as Python writes it, cut: it may be a whole table, or a number of more digits than Python prints."""
+    try:
+        return text.printable(repr(value), LONGEST)
+    except ValueError:
+        return f"a number of more than {sys.get_int_max_str_digits()} digits"
 
 
 def _model(annotation: Any) -> type[BaseModel] | None:

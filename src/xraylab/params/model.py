@@ -5,14 +5,20 @@ take seconds to import.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import BeforeValidator, Field
 
-from xraylab.params.section import Fraction, Option, Problem, Section
+from xraylab.params.section import MANY, Fraction, Option, Problem, Section
 from xraylab.registry import weights as registry
 
 HeadName = Literal["linear", "concat", "dense"]
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):  # true equals 1
+        raise ValueError("should be 1 or 3")
+    return value
 
 
 class Freeze(Section):
@@ -20,7 +26,7 @@ class Freeze(Section):
 
     until: Annotated[str, Field(min_length=1)] | None
     layer_fraction: Annotated[float, Field(gt=0, lt=1)] | None
-    n_blocks: int | None
+    n_blocks: Annotated[int, Field(ge=-MANY, le=MANY)] | None
     batch_norm: Literal["eval", "train"]
     cache: bool
 
@@ -55,10 +61,10 @@ class Model(Section):
 
     arch: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     pretrained: Annotated[str, Field(min_length=1)]
-    channels: Literal[1, 3]
+    channels: Annotated[Literal[1, 3], BeforeValidator(_number)]
     img_size: Annotated[int, Field(ge=16, le=2048)]
     head: HeadName
-    head_hidden: PositiveInt | None
+    head_hidden: Annotated[int, Field(gt=0, le=1_000_000)] | None
     head_batch_norm: bool | None
     dropout: Fraction
     freeze: Freeze

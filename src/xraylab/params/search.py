@@ -5,21 +5,24 @@ from collections.abc import Iterator
 from itertools import islice, product
 from typing import Annotated, Any, Literal, Self, get_origin
 
-from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from xraylab.params import messages
-from xraylab.params.section import Problem, Section
+from xraylab.params.section import MANY, Count, Problem, Section, Seed
 
 COMBINATIONS = 4096  # as many are checked before a search begins
 
 Values = dict[str, Any]  # dotted key -> value
 
 
+Bound = Annotated[int, Field(ge=-MANY, le=MANY)] | Annotated[float, Field(ge=-MANY, le=MANY)]
+
+
 class Range(Section):
     """Numbers from `low` to `high`, both included."""
 
-    low: int | float
-    high: int | float
+    low: Bound
+    high: Bound
     log: bool = False  # drawn evenly on a logarithmic scale
     integer: bool = False  # whole numbers alone
     when: dict[str, Any] | None = None  # drawn only where these keys are drawn so; null elsewhere
@@ -56,10 +59,10 @@ class Search(Section):
     experiment: str
     space: dict[str, Dimension]
     sampler: Literal["random", "tpe"]
-    trials: PositiveInt
-    seed: NonNegativeInt
+    trials: Count
+    seed: Seed
     prune: bool
-    workers: PositiveInt
+    workers: Count
 
 
 def applies(dimension: Range | list[Any], sampled: Values) -> bool:

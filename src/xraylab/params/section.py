@@ -8,8 +8,18 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 CONTRADICTION = "contradiction"  # the type of an error that no single key can know
 
+MANY = 1_000_000_000  # no number of params.yaml means anything beyond; it keeps `.inf` and 1e309 from every formula
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, le=MANY)]
+NonNegative = Annotated[float, Field(ge=0, le=MANY)]
+Count = Annotated[int, Field(gt=0, le=MANY)]
+CountOrZero = Annotated[int, Field(ge=0, le=MANY)]
+Epochs = Annotated[int, Field(gt=0, le=100_000)]
+ImageCount = Annotated[int, Field(gt=0, le=1_000_000)]
+"""How many images are made, or are looked at at once."""
+Seed = Annotated[int, Field(ge=0, le=10**18)]
 Problem = tuple[str, str]
 """The dotted key, and what is wrong with it and would be valid."""
 
@@ -25,7 +35,7 @@ class Option(NamedTuple):
 class Section(BaseModel):
     """One section of params.yaml."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     OPTIONS: ClassVar[dict[str, Option]] = {}
     OFF: ClassVar[dict[str, Any]] = {}

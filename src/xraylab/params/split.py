@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field
 
-from xraylab.params.section import Fraction, Option, Problem, Section
+from xraylab.params.section import Count, Fraction, Option, Problem, Section, Seed
 
 
 class Split(Section):
@@ -17,11 +17,11 @@ class Split(Section):
 
     strategy: Literal["sorted-id", "random", "given", "hash", "folds", "leave-one-source-out"]
     files: Annotated[str, Field(min_length=1)] | None
-    folds: Annotated[int, Field(ge=2)] | None
+    folds: Annotated[int, Field(ge=2, le=100_000)] | None
     test_pct: Annotated[float, Field(gt=0, lt=1)] | None
     valid_pct: Fraction | None
-    seed: NonNegativeInt
-    max_train_per_class: Literal["all", "smallest"] | PositiveInt
+    seed: Seed
+    max_train_per_class: Literal["all", "smallest"] | Count
     on_leakage: Literal["resolve", "stop", "accept"]
     max_resolved: Fraction
 

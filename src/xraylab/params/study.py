@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field
 
-from xraylab.params.section import Problem, Section
+from xraylab.params.section import Problem, Section, Seed
 
 
 class Study(Section):
     title: str
     preset: str | None
     baseline: str
-    repeats: Annotated[list[NonNegativeInt], Field(min_length=1)]
+    repeats: Annotated[list[Seed], Field(min_length=1)]
 
     def problems(self) -> Iterator[Problem]:
         if len(set(self.repeats)) < len(self.repeats):
@@ -20,7 +20,7 @@ class Study(Section):
 
 
 class Predict(Section):
-    tta: NonNegativeInt
+    tta: Annotated[int, Field(ge=0, le=10_000)]
 
 
 class Report(Section):

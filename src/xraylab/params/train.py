@@ -3,12 +3,23 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, ValidationError
 
 from xraylab.params import messages
 from xraylab.params.data import Data
 from xraylab.params.names import CallbackName
-from xraylab.params.section import Fraction, Option, Problem, Section
+from xraylab.params.section import (
+    MANY,
+    Count,
+    CountOrZero,
+    Epochs,
+    Fraction,
+    NonNegative,
+    Option,
+    Positive,
+    Problem,
+    Section,
+)
 from xraylab.task import MULTI_LABEL, is_multi
 
 ScheduleName = Literal["constant", "one_cycle", "flat_cos", "cosine_restarts", "step", "plateau", "fine_tune"]
@@ -32,19 +43,19 @@ class Course(Section):
     }
 
     schedule: ScheduleName
-    epochs: PositiveInt
-    lr: PositiveFloat | Literal["find"]
-    freeze_epochs: PositiveInt | None
-    lr_mult: Annotated[float, Field(ge=1)] | None
+    epochs: Epochs
+    lr: Positive | Literal["find"]
+    freeze_epochs: Epochs | None
+    lr_mult: Annotated[float, Field(ge=1, le=MANY)] | None
     pct_start: Fraction | None
-    cycle_len: PositiveInt | None
-    cycle_mult: PositiveInt | None
-    decay_epochs: PositiveInt | None
-    patience_epochs: PositiveInt | None
+    cycle_len: Epochs | None
+    cycle_mult: Epochs | None
+    decay_epochs: Epochs | None
+    patience_epochs: Epochs | None
     decay_rate: Annotated[float, Field(gt=0, lt=1)] | None
     optimizer: OptimizerName
     momentum: Fraction | None
-    weight_decay: NonNegativeFloat
+    weight_decay: NonNegative
 
     @property
     def schedule_options(self) -> dict[str, Any]:
@@ -92,14 +103,14 @@ class Train(Course):
     OFF: ClassVar = {"sync_bn": False}
 
     phases: Annotated[list[dict[str, Any]], Field(min_length=1)] | None
-    batch_size: Annotated[int, Field(ge=2)]
-    grad_accum: PositiveInt
-    grad_clip: PositiveFloat | None
+    batch_size: Annotated[int, Field(ge=2, le=1_000_000)]
+    grad_accum: Count
+    grad_clip: Positive | None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
-    swa_epochs: Annotated[int, Field(ge=2)] | None
-    soup_epochs: Annotated[int, Field(ge=2)] | None
-    early_stop_patience: PositiveInt | None
-    min_epochs: NonNegativeInt
+    swa_epochs: Annotated[int, Field(ge=2, le=100_000)] | None
+    soup_epochs: Annotated[int, Field(ge=2, le=100_000)] | None
+    early_stop_patience: Epochs | None
+    min_epochs: CountOrZero
     monitor: Literal[
         "valid_f1", "valid_accuracy", "valid_loss", "valid_auroc", "valid_auprc",
         "test_f1", "test_accuracy", "test_loss", "test_auroc", "test_auprc",
@@ -109,7 +120,7 @@ class Train(Course):
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"]
     compile: bool
     grad_checkpointing: bool
-    devices: Literal["auto", "all"] | PositiveInt
+    devices: Literal["auto", "all"] | Count
     sync_bn: bool
 
     @property
@@ -140,8 +151,6 @@ class Train(Course):
             except ValidationError as error:
                 wrong = messages.problems(error, TrainPhase, f"train.{self.where(number)}")
                 problems += [(key.removeprefix("train."), text) for key, text in wrong]
-        if self.compile and not self.on_one_device:
-            problems.append(("compile", f"devices is {self.devices}, which train uncompiled: set it to false"))
         if isinstance(self.devices, int) and self.batch_size < 2 * self.devices:
             problems.append(("batch_size", f"{self.devices} devices share it, two images or more each: raise it"))
         yield from problems or self._of_epochs(course)

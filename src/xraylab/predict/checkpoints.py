@@ -1,7 +1,6 @@
 """Finished runs: load them by name, rebuild their networks after any saved epoch, and predict with them."""
 
 import difflib
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,7 +11,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from xraylab import files, tables, targets
+from xraylab import files, leftovers, tables, targets
 from xraylab.data import cache
 from xraylab.data.augment import Augmentation
 from xraylab.data.cache import Decoding
@@ -170,8 +169,7 @@ def predict_files(
     """
     settings = _common_preparation(runs)
     probabilities, notes = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        image_cache = Path(folder)
+    with leftovers.temporary_folder() as image_cache:
         prepared = Preparation.recorded(settings)
         cache.write(image_cache, Decoding(raw, images, settings["size"], settings["resize_method"], prepared))
         for run in runs:

@@ -50,15 +50,15 @@ Result = Prepared | Unreadable
 def prepare(file: ImageFile, classifier: Classifier, with_facts: bool, with_header: bool) -> Result:
     """Decode one file and prepare it for the classifier; `with_header`: with what a report needs of DICOM."""
     try:
-        with file.open() as opened:
-            picture = pixels.decode_stream(opened, file.id)
+        with file.open() as opened, pixels.BUDGET.lease() as reserve:
+            picture = pixels.decode_stream(opened, file.id, reserve)
             uid, header = "", None
             if picture.format == "DICOM":
                 opened.seek(0)
                 header = dicom_header.read(opened, with_header)
                 uid = dicom_header.sop_instance_uid(header)
-        facts = ImageFacts.of(picture) if with_facts else None
-        return Prepared(file.id, classifier.prepare(picture), facts, uid, header if with_header else None)
+            facts = ImageFacts.of(picture) if with_facts else None
+            return Prepared(file.id, classifier.prepare(picture), facts, uid, header if with_header else None)
     except DataError as error:
         return Unreadable(file.id, str(error).removeprefix(f"{file.id}: "))
     except Exception as error:  # a file or an archive may be damaged in any way

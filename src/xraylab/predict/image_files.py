@@ -8,21 +8,21 @@ import glob
 import io
 import os
 import stat
-import tarfile
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
 from xraylab.data.layouts.listing import NO_SUFFIX, is_image, last, walk
 from xraylab.data.names import natural
 from xraylab.data.pixels import DICOM_PREAMBLE
-from xraylab.data.sources import archives
-from xraylab.data.sources.archives import Member
+from xraylab.data.sources import archives, tars, zips
+from xraylab.data.sources.members import Member, TooManyError, escapes, is_hidden, path_of, printable
+from xraylab.data.sources.streams import TooLargeError
 from xraylab.errors import DataError
+from xraylab.files import require_regular
 
 LARGEST = 256 << 20
 """Bytes of one image file: no radiograph comes near it, and several are in memory at a time."""
@@ -90,13 +90,16 @@ def _input(path: str, alone: bool) -> Input:
         return _of_folder(where, prefix)
     if not where.exists():
         raise DataError(f"{path} does not exist: name X-rays, folders of them or archives")
-    match archives.kind(where.name):
+    kind = archives.kind(where.name)
+    if kind:
+        require_regular(where)
+    match kind:
         case "zip":
             return _of_zip(where, prefix)
         case "tar":
             return _of_tar(where, prefix)
         case _:
-            file = ImageFile(archives.printable(where.name if alone else where.as_posix()), partial(_open_file, where))
+            file = ImageFile(printable(where.name if alone else where.as_posix()), partial(_open_file, where))
             return Input(path, partial(iter, [file]), 1)
 
 
@@ -107,7 +110,7 @@ def _of_folder(folder: Path, prefix: str) -> Input:
 
     def files() -> Iterator[ImageFile]:
         for name in names:
-            yield ImageFile(archives.printable(prefix + name), partial(_open_file, folder / name))
+            yield ImageFile(printable(prefix + name), partial(_open_file, folder / name))
 
     return Input(str(folder), files, len(names))
 
@@ -122,12 +125,7 @@ def _open_file(path: Path) -> BinaryIO:
 
 def _of_zip(file: Path, prefix: str) -> Input:
     with _whole_archive(file, "zip"):
-        archive = zipfile.ZipFile(file)
-        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-    members = [
-        Member(entry.filename, entry.file_size, archives.is_plain(entry), partial(archive.open, entry))
-        for entry in entries
-    ]
+        members = zips.members(zips.opened(file))
     readable = [member for member in members if _is_readable(member)]
     if not readable:
         raise DataError(f"{file} holds no images")
@@ -138,63 +136,56 @@ def _of_zip(file: Path, prefix: str) -> Input:
             yield _failing(file.name, prefix, _bomb(allowed))
             return
         for member in readable:
-            yield ImageFile(archives.printable(prefix + member.name), partial(_open_member, member))
+            yield ImageFile(printable(prefix + member.name), partial(_open_member, member))
 
     return Input(str(file), files, len(readable))
 
 
 def _of_tar(file: Path, prefix: str) -> Input:
     with _whole_archive(file, "tar"):
-        tarfile.open(file).close()
+        tars.require(file)
 
     def files() -> Iterator[ImageFile]:
         try:
             yield from _tar_members(file, prefix)
-        except (*archives.DAMAGED, OSError) as error:
+        except TooLargeError as error:
+            yield _failing(file.name, prefix, _bomb(error))
+        except (*archives.DAMAGED, TooManyError, OSError) as error:
             yield _failing(file.name, prefix, f"is not a whole tar archive ({error}): what follows is missing")
 
     return Input(str(file), files, None)
 
 
 def _tar_members(file: Path, prefix: str) -> Iterator[ImageFile]:
-    size, allowed = 0, archives.allowed_size(file)
-    with tarfile.open(file) as archive:
-        while (entry := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined]  # it would keep the headers of all
-            size += entry.size
-            if size > allowed:
-                yield _failing(file.name, prefix, _bomb(allowed))
-                return
-            if entry.isdir():
-                continue
-            content = archive.extractfile(entry) if entry.isfile() and entry.size <= LARGEST else None
-            packed = b"" if content is None else content.read()
-            member = Member(entry.name, entry.size, entry.isfile(), partial(io.BytesIO, packed))
-            if _is_readable(member):
-                yield ImageFile(archives.printable(prefix + member.name), partial(_open_member, member), len(packed))
+    with archives.opened("tar", file) as members:
+        for member in members:
+            is_small = member.plain and member.size <= LARGEST
+            packed = b"".join(archives.contents(member)) if is_small else b""
+            held = replace(member, open=partial(io.BytesIO, packed))
+            if _is_readable(held):
+                yield ImageFile(printable(prefix + member.name), partial(_open_member, held), len(packed))
 
 
 def _is_readable(member: Member) -> bool:
     """Return whether a member is an image by its name or, without a suffix, by its first bytes."""
-    path = PurePosixPath(member.name.replace("\\", "/"))
+    path = path_of(member.name)
 
     def first_bytes() -> bytes:
         with member.open() as file:
             return file.read(DICOM_PREAMBLE + 4)
 
-    is_left_out = archives.is_hidden(path) and not archives.escapes(path)  # .. begins with a dot, and gets a reason
-    return not is_left_out and _may_be_image(path.as_posix(), first_bytes)
+    is_left_out = is_hidden(path) and not escapes(path)  # .. begins with a dot, and gets a reason
+    return not is_left_out and _may_be_image(path, first_bytes)
 
 
 def _open_member(member: Member) -> BinaryIO:
     """The member's bytes in memory, since decoders seek."""
-    if archives.escapes(PurePosixPath(member.name.replace("\\", "/"))):
+    if escapes(path_of(member.name)):
         raise ValueError("has a name that leads out of its archive")
     if not member.plain:
         raise ValueError("is not a file with content")
     _refuse_large(member.size)
-    with member.open() as file:
-        return io.BytesIO(file.read(LARGEST))
+    return io.BytesIO(b"".join(archives.contents(member)))
 
 
 def _may_be_image(path: str, first_bytes: Callable[[], bytes]) -> bool:
@@ -219,7 +210,7 @@ def _refuse_large(size: int) -> None:
         raise ValueError(f"is larger than {LARGEST >> 20} MiB")
 
 
-def _bomb(allowed: int) -> str:
+def _bomb(allowed: object) -> str:
     ratio = archives.RATIO
     return f"would unpack to more than {allowed} bytes, {ratio} times its own size: unpack it yourself if you trust it"
 
@@ -230,7 +221,7 @@ def _failing(name: str, prefix: str, problem: str) -> ImageFile:
     def fail() -> BinaryIO:
         raise ValueError(problem)
 
-    return ImageFile(archives.printable(prefix.rstrip("/") or name), fail)
+    return ImageFile(printable(prefix.rstrip("/") or name), fail)
 
 
 @contextmanager

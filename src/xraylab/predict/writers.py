@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import pandas as pd
 
-from xraylab import files, tables
+from xraylab import files, tables, text
 from xraylab.errors import DataError, MissingError
 
 STDOUT = "-"
@@ -42,7 +42,7 @@ def open_table(target: str) -> Iterator[Write]:
     """Yield a function that appends rows to `target`, which is there when all are written, and not before."""
     check(target)
     if target == STDOUT:
-        yield _csv_to(sys.stdout, "the standard output")
+        yield _csv_to(text.exact(sys.stdout), "the standard output")
         return
     path = Path(target)
     with files.replacing(path) as temporary, FORMATS[path.suffix.lower()](temporary, path.name) as write:

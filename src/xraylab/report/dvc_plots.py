@@ -1,6 +1,6 @@
-"""The pictures of `dvc plots show` and `dvc plots diff`: one of each kind, with all experiments in it.
+"""Pictures of each kind of curve and of the confusion matrices, with all experiments in each.
 
-They are images, so DVC's page shows them without a network, and what a class is called is text that nothing runs.
+`dvc plots` shows those that `plot_tables` has no table for; a paper has all.
 """
 
 from pathlib import Path
@@ -26,18 +26,19 @@ FINDINGS_ACROSS, SMALL = 5, 1.7  # small charts in a row, and inches of each
 LONGEST, LONGEST_CLASS = 34, 16  # characters of an experiment's name in the key, of a class's beside a matrix
 REFERENCE: Tree = {"color": "#808080", "linestyle": (0, (1, 2)), "linewidth": 1}
 SQUARE: Tree = {"xlim": (-0.015, 1.015), "ylim": (-0.015, 1.015), "aspect": "equal"}
+SHOWN = ("precision_recall", "confusion")
 Curves = dict[int, list[pd.DataFrame]]  # number of the experiment -> a table per run
 
 
 def write(folder: Path, evaluation: Path, summary: Summary, shares: dict[str, float]) -> None:
-    """Write <kind>.svg: loss, roc, precision_recall, calibration, and of single-label studies confusion.
+    """Write precision_recall.svg, and of single-label studies confusion.svg.
 
     `shares`: each class's, of the test images. Curves that these do not have (a class without images) are left out.
     """
     with matplotlib.rc_context(style("xraylab")):
         every = figures(evaluation, summary, shares)
         for kind, figure in every.items():
-            if figure is not None:
+            if figure is not None and kind in SHOWN:
                 with files.replacing(folder / f"{kind}.svg") as temporary:
                     figure.savefig(temporary, format="svg", metadata={"Date": None})
 

@@ -11,43 +11,45 @@ from pathlib import Path
 import optuna
 from filelock import FileLock, Timeout
 from optuna.trial import TrialState
-from rich.console import Console
 
-from xraylab import files
-from xraylab.errors import ParamsError, XraylabError
+from xraylab import files, locks
+from xraylab.errors import ParamsError
 from xraylab.jobs import cluster, pool, repro, session
 from xraylab.jobs.cluster import Call
 from xraylab.jobs.dvc import Dvc
+from xraylab.jobs.engines.engine import Resources
+from xraylab.jobs.job import Job
 from xraylab.params.config import Params
 from xraylab.paths import Paths
 from xraylab.search import nodes, results, trials
 from xraylab.search.experiment import Trainer
 from xraylab.search.nodes import Nodes
 from xraylab.search.screen import Screen
+from xraylab.terminal import Console
 
 DATA = ("split", "cache")  # the stages whose outputs a trial trains on
 
 
-def run(params: Params, paths: Paths, call: Call | None = None) -> None:
+def run(params: Params, paths: Paths, call: Call | None, resources: Resources) -> None:
     """Finish the trials that params.yaml asks for, here or as jobs of a cluster, and write reports/search.
+
+    `resources` of each job.
 
     Errors: ParamsError where it asks for none or for a search on test data; XraylabError where trials fail, or another
     search runs. A signal ends everything that was started here; finished trials remain, and so do jobs.
     """
     refuse(params)
     paths.searches.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(paths.searches / "lock", timeout=-1 if call and call.wait else 0):
-            if call is None:
-                here = "`xraylab search` goes on from here"
-                repro.until_signal(paths.root, lambda dvc: _search(dvc, params, paths), here)
-                return
-            with cluster.only_caller(paths, call.wait):
-                begin = partial(nodes.begin, paths, call, nodes.check(paths, call))
-                back = f"submitted jobs go on; {session.way_back(nodes.COMMAND, call.engine)}"
-                repro.until_signal(paths.root, lambda dvc: _search(dvc, params, paths, begin), back)
-    except Timeout:
-        raise XraylabError("another search runs in this study; wait for it, or stop it") from None
+    wait, busy = bool(call and call.wait), "another search runs in this study"
+    with locks.held(paths.searches / "lock", busy, "wait for it, or stop it", wait):
+        if call is None:
+            here = "`xraylab search` goes on from here"
+            repro.until_signal(paths.root, lambda dvc: _search(dvc, params, paths, resources), here)
+            return
+        with cluster.only_caller(paths, call.wait):
+            begin = partial(nodes.begin, paths, call, nodes.check(paths, call))
+            back = f"submitted jobs go on; {session.way_back(nodes.COMMAND, call.engine)}"
+            repro.until_signal(paths.root, lambda dvc: _search(dvc, params, paths, Resources(), begin), back)
 
 
 def with_workers(params: Params, workers: int) -> Params:
@@ -69,17 +71,20 @@ def refuse(params: Params) -> None:
         )
 
 
-async def _search(dvc: Dvc, params: Params, paths: Paths, begin: Callable[..., Awaitable[Nodes]] | None = None) -> None:
+async def _search(
+    dvc: Dvc, params: Params, paths: Paths, resources: Resources, begin: Callable[..., Awaitable[Nodes]] | None = None
+) -> None:
+    """`resources` of what is trained here; where nodes train, dvc here only restores."""
     search, repeat = params.search, params.study.repeats[0]
     target = f"train@{search.experiment}-{repeat}"
     graph = repro.parse_dag(await dvc.output("dag", "--dot"))
-    await dvc.repro(*repro.prerequisites(graph, [(target,)]))
+    await dvc.repro(*repro.prerequisites(graph, [Job((target,))]))
     metric = params.experiment(search.experiment).train.monitor
     key = identity(params, paths)
     study = trials.open_study(paths.searches / "journal.log", key, metric)
     name = partial(trial_name, key)
     cluster_nodes = await begin(dvc, graph, target, metric) if begin else None
-    shares = pool.shares(search.workers, pool.gpus())
+    shares = pool.shares(search.workers, pool.gpus(), resources)
     existing, logs = await _existing(dvc, study), paths.searches / "logs"
     trainer = Trainer(
         dvc,

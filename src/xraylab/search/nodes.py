@@ -4,7 +4,6 @@ import asyncio
 import time
 
 import optuna
-from rich.console import Console
 
 from xraylab.errors import DataError, XraylabError
 from xraylab.jobs import cluster, node, preflight, repro, snapshot, watch
@@ -12,22 +11,23 @@ from xraylab.jobs.board import Board
 from xraylab.jobs.cluster import Call
 from xraylab.jobs.dvc import Dvc
 from xraylab.jobs.engines.engine import FINAL, Engine, State
-from xraylab.jobs.pool import Job
+from xraylab.jobs.job import Job
 from xraylab.jobs.repro import Graph
 from xraylab.jobs.session import Submitted
 from xraylab.jobs.watch import POLL, Watch
 from xraylab.paths import Paths
 from xraylab.search.experiment import parse_epoch
 from xraylab.search.trials import FailedError, Report
+from xraylab.terminal import Console
 
 COMMAND = "search"
 
 
 class Nodes:
-    """Trains trials on the nodes of a cluster; each is a job that runs `stages` with its own changes."""
+    """Trains trials on the nodes of a cluster; each is `job` with its own changes."""
 
-    def __init__(self, jobs: Watch, stages: Job, metric: str) -> None:
-        self.jobs, self.stages, self.metric = jobs, stages, metric
+    def __init__(self, jobs: Watch, job: Job, metric: str) -> None:
+        self.jobs, self.job, self.metric = jobs, job, metric
         self.session = jobs.session
         self.asking = asyncio.Lock()  # the engine is asked by one at a time, for all trials
         self.asked = -POLL
@@ -38,8 +38,10 @@ class Nodes:
         A trial that `report` ends early has its job cancelled. Errors: FailedError with the end of the job's log.
         """
         if name not in self.session.jobs:
+            trial, resources = Submitted(self.job.stages, changes), self.session.resources
+            trial.gpu_bytes = await asyncio.to_thread(cluster.gpu_bytes_of_trial, self.jobs.paths, resources, trial)
             async with self.asking:
-                self.session.jobs[name] = Submitted(self.stages, changes)
+                self.session.jobs[name] = trial
                 await asyncio.to_thread(self.jobs.submit, [name])
         try:
             state = await self._followed(name, report)
@@ -119,10 +121,10 @@ def check(paths: Paths, call: Call) -> Engine:
 
 async def begin(paths: Paths, call: Call, machines: Engine, dvc: Dvc, graph: Graph, target: str, metric: str) -> Nodes:
     """Go on with the jobs of an earlier call, or push what new ones start from."""
-    stages = repro.chain_from(graph, "configure", target)
+    job = repro.job_from(graph, "configure", target)
     session = cluster.unfinished(paths, call)
     if session is None:
-        session = await cluster.new_session(dvc, paths, call, repro.inputs(graph, [stages]), COMMAND)
+        session = await cluster.new_session(dvc, paths, call, repro.inputs(graph, [job]), COMMAND)
     session.resources, session.scratch = call.resources, call.scratch
     board = Board(session, Console(stderr=True), lambda name: metric)
-    return Nodes(Watch(paths, session, machines, board), stages, metric)
+    return Nodes(Watch(paths, session, machines, board), job, metric)

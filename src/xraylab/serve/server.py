@@ -14,6 +14,7 @@ from xraylab.serve.app import Service
 from xraylab.serve.guard import Guard
 from xraylab.serve.limits import Limits
 from xraylab.serve.models import Batching
+from xraylab.serve.tls import Tls
 
 CONNECTIONS = 512
 
@@ -27,8 +28,9 @@ def run(
     workers: int,
     batching: Batching,
     tell: Callable[[str], object],
+    tls: Tls | None = None,
 ) -> None:
-    """Answer requests until SIGTERM or SIGINT, then finish those that are being answered.
+    """Answer requests until SIGTERM or SIGINT, then finish those that are being answered; with `tls` over HTTPS.
 
     Errors: ParamsError for an address that is in use, DataError for an unknown operating point.
     """
@@ -46,10 +48,12 @@ def run(
             proxy_headers=False,
             limit_concurrency=CONNECTIONS,
             timeout_graceful_shutdown=int(limits.seconds),
+            ssl_certfile=tls.certificate if tls else None,
+            ssl_keyfile=tls.key if tls else None,
         )
         for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again at its end, which is a good one
             signal.signal(number, lambda *_: None)
-        server = _Server(config, lambda: _say(service, listening, tell))
+        server = _Server(config, lambda: _say(service, listening, "https" if tls else "http", tell))
         server.run(sockets=[listening])
     if not server.started:
         raise ParamsError("the server did not start; the lines above say why")
@@ -82,10 +86,10 @@ def _bound(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _say(service: Service, listening: socket.socket, tell: Callable[[str], object]) -> None:
+def _say(service: Service, listening: socket.socket, scheme: str, tell: Callable[[str], object]) -> None:
     host, port = listening.getsockname()[:2]
     for model in service.models:
         tell(f"{model.name}: {', '.join(model.classifier.classes)}; operating point: {model.point or 'none'}")
         for note in model.classifier.notes:
             tell(note)
-    tell(f"http://{f'[{host}]' if ':' in host else host}:{port}  {app.RESEARCH}")
+    tell(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}  {app.RESEARCH}")

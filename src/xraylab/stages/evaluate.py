@@ -5,11 +5,12 @@ import pandas as pd
 from xraylab import files, tables
 from xraylab.evaluate import tables as evaluated
 from xraylab.evaluate.config import EvalConfig
+from xraylab.evaluate.headline import headline
 from xraylab.evaluate.multi_label import samples as multi_label
 from xraylab.evaluate.multi_label import tables as findings
 from xraylab.evaluate.multi_label.study import evaluate_study as evaluate_findings
 from xraylab.evaluate.predictions import Study, read_study, rounds
-from xraylab.evaluate.scores import dvc_metrics
+from xraylab.evaluate.scores import metrics_on_test
 from xraylab.evaluate.study import evaluate_study
 from xraylab.params.config import Params
 from xraylab.paths import Paths
@@ -32,10 +33,11 @@ def _of_classes(params: Params, paths: Paths) -> None:
         evaluated.write_groups(folder, study, index, cfg, params.evaluate)
         evaluated.write_demographics(folder, *_in_splits(index, paths), params.evaluate)
         files.write_json(summary, folder / "summary.json")
+        files.write_json(metrics_on_test(evaluation.results, evaluation.means), folder / paths.test_metrics.name)
         # apart, so that `explain` runs again where these change and not where any metric does
         files.write_json({name: summary[name] for name in ("ranked_on", "top_two")}, folder / "top_two.json")
     tables.write(evaluated.comparison_table(evaluation, cfg), paths.comparison)
-    files.write_json(dvc_metrics(evaluation.results, evaluation.means), paths.metrics)
+    files.write_json(headline(evaluation, study.by_experiment, params.train.monitored_metric, cfg), paths.metrics)
     _print_incomplete_rounds(study)
 
 
@@ -53,9 +55,10 @@ def _of_findings(params: Params, paths: Paths) -> None:
         evaluated.write_demographics(folder, images, split, params.evaluate, cfg.classes)
         tables.write(findings.count_labels(images, split, cfg.classes), folder / "findings.csv")
         files.write_json(summary, folder / "summary.json")
+        files.write_json(findings.metrics_on_test(study, evaluation), folder / paths.test_metrics.name)
         files.write_json({name: summary[name] for name in ("ranked_on", "top_two")}, folder / "top_two.json")
     tables.write(findings.comparison_table(evaluation), paths.comparison)
-    files.write_json(findings.dvc_metrics(study, evaluation), paths.metrics)
+    files.write_json(headline(evaluation, study.by_experiment, params.train.monitored_metric, cfg), paths.metrics)
     for line in findings.notes(summary):
         print(line)
     _print_incomplete_rounds(study)

@@ -9,7 +9,7 @@ from xraylab.model.names import built_by
 from xraylab.params.config import ExperimentConfig, Params
 from xraylab.params.images import BATCHWISE
 from xraylab.paths import Paths
-from xraylab.report import artefacts, dvc_plots, page, seen, study_facts, summary
+from xraylab.report import artefacts, dvc_plots, page, plot_tables, seen, study_facts, summary
 from xraylab.report.artefacts import Artefacts
 from xraylab.report.gallery import page as gallery
 from xraylab.report.records import Spread, Tree
@@ -28,6 +28,7 @@ def run(params: Params, paths: Paths) -> None:
             files.write_text(text, folder / f"{experiment}.md")
     with files.replacing_folder(paths.plots) as folder:
         dvc_plots.write(folder, paths.evaluation, data.summary, data.test_shares)
+        plot_tables.write(folder, paths.evaluation, data.summary)
     with files.replacing_folder(paths.gallery) as folder:
         gallery.write(data, folder)
     files.write_text(html, paths.report)

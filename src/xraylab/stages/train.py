@@ -8,7 +8,7 @@ from xraylab.model import distributed, hardware, memory
 from xraylab.params import config
 from xraylab.params.config import Params
 from xraylab.paths import Paths
-from xraylab.train import launch, lr_find, outputs, watchdog
+from xraylab.train import launch, lr_find, outputs
 from xraylab.train.fit import find_rate as find_lr
 from xraylab.train.fit import fit
 from xraylab.train.learner import dataloaders, learner
@@ -21,7 +21,6 @@ def run(params: Params, paths: Paths, experiment: str, repeat: int) -> None:
     if launch.is_one_of_several():
         launch.take_part(lambda: train(params, paths, experiment, repeat))
         return
-    watchdog.end_with_dvc()
     devices = launch.count_devices(config.read_config(paths.config(experiment)).train)
     if devices > 1:
         for line in launch.describe(devices):

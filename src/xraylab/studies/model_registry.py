@@ -4,6 +4,7 @@ A version is the tag NAME@v3.0.0 of a commit whose dvc.yaml names the model and 
 stage is the tag NAME#production#1 of such a commit. `dvc artifacts get` and `dvc.api.artifacts_show` read the same.
 """
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from xraylab.studies.artifacts import Artifact
 FOLDER = "registry"
 """Of the registered bundles, below a study's top folder."""
 VERSION = re.compile(r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?")
+ASKED = 10  # seconds for a git remote to answer
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,33 @@ def promote(root: Path, source: str, stage: str, version: str | None = None) -> 
     yield f"{chosen.name} {chosen.version} ({chosen.run}) is in {stage} now{replaced}"
     if pushed is None:
         yield "the study has no DVC remote, so it can be had from here alone: dvc remote add --default NAME ADDRESS"
-    yield f"to share it: git push origin '{event.tag}'"
+    yield from _how_to_share(root, f"{_in_tag(repository.prefix)}{chosen.name}@{chosen.version}", event.tag)
     yield f"to get it: dvc artifacts get REPOSITORY {repository.prefix}{chosen.name} --stage {stage}"
+
+
+def _how_to_share(root: Path, version_tag: str, stage_tag: str) -> Iterator[str]:
+    """What to type; with the version's commit and tag where the git remote does not have them, or cannot be asked."""
+    remotes = _git(root, "remote").split()
+    if not remotes:
+        yield "the repository has no git remote, so nobody else sees it: git remote add origin ADDRESS"
+    remote = "origin" if "origin" in remotes or not remotes else remotes[0]
+    if not remotes or _has_tag(root, remote, version_tag):
+        names = [stage_tag] if remotes else ["HEAD", version_tag, stage_tag]
+    else:
+        yield f"the tag {version_tag} was not found on the git remote {remote}: push it too"
+        names = ["HEAD", version_tag, stage_tag]
+    yield f"to share it: git push {remote} {' '.join(name if name == 'HEAD' else repr(name) for name in names)}"
+
+
+def _has_tag(root: Path, remote: str, tag: str) -> bool:
+    """Whether the remote has the tag; False where it cannot be asked without a password, or within `ASKED` seconds."""
+    command = ["git", "ls-remote", "--exit-code", remote, f"refs/tags/{tag}"]
+    quiet = os.environ | {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes"}
+    try:
+        done = subprocess.run(command, cwd=root, env=quiet, capture_output=True, timeout=ASKED, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
 
 
 def _of_model(root: Path, source: str) -> list[ModelVersion]:

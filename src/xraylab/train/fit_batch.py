@@ -16,7 +16,7 @@ import psutil
 import torch
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException
 
-from xraylab import progress, tables
+from xraylab import processes, progress, tables
 from xraylab.errors import MissingError, TrainingError, XraylabError
 from xraylab.model import memory
 from xraylab.params.config import Params
@@ -159,6 +159,7 @@ def _answer(
     limit: int | None,
     available: int,
 ) -> None:
+    processes.end_with_creator()
     memory.keep_freed()  # as the stage does
     with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
         try:

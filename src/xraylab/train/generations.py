@@ -67,6 +67,18 @@ def discard_damaged(folder: Path) -> str | None:
     return f"{problem} in .xraylab/runs/{folder.name}: the run {resumed}"
 
 
+def problem(folder: Path, contents: bool) -> str | None:
+    """What is wrong with the newest generation, in words, and nothing is removed; `contents`: also hash every file.
+
+    Errors: DataError where the manifest cannot be read.
+    """
+    latest = newest(folder)
+    if latest is None:
+        return None
+    absent = [name for name in latest.files if not (folder / name).is_file()]
+    return f"{absent[0]} is absent" if absent else _damage(folder, latest) if contents else None
+
+
 def _read(folder: Path) -> list[Generation]:
     """From the oldest on. Errors: DataError where the manifest is none."""
     path = folder / MANIFEST

@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import time
 import traceback
 import uuid
@@ -18,12 +17,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from xraylab import files
+from xraylab import files, leftovers, processes
 from xraylab.errors import TrainingError, XraylabError
 from xraylab.params.train import Train
-from xraylab.train import watchdog
 
-LAUNCHER = "XRAYLAB_LAUNCHER"  # in the environment of a process: who started it
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # torchrun's: where a process says what it failed of
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")  # gloo's words, where another has ended
 GRACE = 3  # seconds for the others to end once one has
@@ -78,7 +75,7 @@ def start(root: Path, experiment: str, repeat: int, number: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: PLC0415
 
-    with tempfile.TemporaryDirectory(prefix="xraylab-") as logs, _environment(number), contextlib.chdir(root):
+    with leftovers.temporary_folder() as logs, _environment(number), contextlib.chdir(root):
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -89,7 +86,7 @@ def start(root: Path, experiment: str, repeat: int, number: int) -> None:
             local_addr="localhost",
             max_restarts=0,
             shutdown_timeout=GRACE,
-            logs_specs=DefaultLogsSpecs(log_dir=logs),
+            logs_specs=DefaultLogsSpecs(log_dir=str(logs)),
         )
         try:
             elastic_launch(config, sys.executable)("-m", "xraylab", "train", experiment, str(repeat))
@@ -107,7 +104,7 @@ def _environment(number: int) -> Iterator[None]:
     logging.disable(logging.ERROR)  # torchrun's, of what `start` says itself
     before = dict(os.environ)
     path = [str(Path(files.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ |= {LAUNCHER: str(os.getpid()), "PYTHONPATH": os.pathsep.join(path)}
+    os.environ |= {processes.LAUNCHER: str(os.getpid()), "PYTHONPATH": os.pathsep.join(path)}
     os.environ.setdefault("OMP_NUM_THREADS", str(max(torch.get_num_threads() // number, 1)))
     try:
         yield
@@ -131,12 +128,11 @@ def _error(rank: int, number: int, exit_code: int, record: dict[str, Any]) -> Tr
 
 def is_one_of_several() -> bool:
     """Whether this process is one that `start` started."""
-    return LAUNCHER in os.environ
+    return processes.LAUNCHER in os.environ
 
 
 def take_part(work: Callable[[], None]) -> None:
     """Do `work` as one of the processes; the first alone prints. What it fails of is told to the launcher."""
-    watchdog.end_with(int(os.environ[LAUNCHER]))
     rank, cuda = int(os.environ["LOCAL_RANK"]), torch.cuda.is_available()
     if rank > 0:
         sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends

@@ -34,7 +34,6 @@ from xraylab.model import (
     losses,
     memory,
     networks,
-    sync_bn,
 )
 from xraylab.model.create import StartingModel, create_starting_model
 from xraylab.model.features import Features
@@ -158,6 +157,8 @@ def learner(run: TrainingRun, dls: XrayDataLoaders, cbs: Sequence[Callback] = ()
     weights_file = run.paths.weights(cfg.model.pretrained)
     start = create_starting_model(cfg.model, run.classes, weights_file, cfg.pretrained_sha256, print)
     if cfg.train.sync_bn and distributed.world_size() > 1:
+        from xraylab.model import sync_bn  # noqa: PLC0415 - imports torch's compiler
+
         sync_bn.convert(start.trainable)
     if cfg.train.grad_checkpointing:
         grad_checkpointing.enable(start.trainable, cfg.model.arch)

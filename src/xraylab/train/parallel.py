@@ -2,12 +2,12 @@
 
 import torch
 from fastai.callback.core import Callback
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from xraylab.data.dataloaders import epoch_seed
 from xraylab.errors import TrainingError
 from xraylab.model import distributed
-from xraylab.model.sync_bn import SyncBatchNorm
 from xraylab.train.averaging import EMA
 
 # fastai carries no types, so to mypy the callback subclasses Any: hence the ignore below
@@ -24,7 +24,7 @@ class DataParallel(Callback):  # type: ignore[misc]
     order = 10.2  # after batches have accumulated, and before their gradients are unscaled and bounded
 
     def before_fit(self) -> None:
-        self.norms = [module for module in self.model.modules() if isinstance(module, SyncBatchNorm)]
+        self.norms = [module for module in self.model.modules() if isinstance(module, nn.SyncBatchNorm)]
 
     def before_train(self) -> None:
         if number := distributed.rank():  # each draws other neurons to drop; numpy's draws are of the whole batch
@@ -32,7 +32,7 @@ class DataParallel(Callback):  # type: ignore[misc]
 
     def before_batch(self) -> None:
         for norm in self.norms:
-            norm.shared = len(self.xb[0]) < len(self.yb[0])
+            vars(norm)["shared"] = len(self.xb[0]) < len(self.yb[0])
 
     def after_pred(self) -> None:
         if not self.training:
@@ -48,7 +48,7 @@ class DataParallel(Callback):  # type: ignore[misc]
         batch_norms = [
             name
             for name, module in self.model.named_modules()
-            if isinstance(module, _BatchNorm) and module.training and not isinstance(module, SyncBatchNorm)
+            if isinstance(module, _BatchNorm) and module.training and not isinstance(module, nn.SyncBatchNorm)
         ]
         averages = [callback.average.module for callback in self.learn.cbs if isinstance(callback, EMA)]
         for network in [self.model, *averages]:

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from torch import nn
 
-from xraylab import files, progress
+from xraylab import files, locks, progress
 from xraylab.data.image_cache import SCORING_BATCH
 from xraylab.errors import DataError, TrainingError
 from xraylab.model import distributed, weights
@@ -38,17 +37,9 @@ def key(*facts: Any) -> str:
 def locked(folder: Path) -> Iterator[None]:
     """Hold the run's folder. Errors: TrainingError while another process trains in it."""
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_suffix(".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise TrainingError(
-            f"another process is training this very run ({folder.name}); wait for it, or stop it"
-        ) from None
-    try:
+    busy = f"another process is training this very run ({folder.name})"
+    with locks.held(folder.with_suffix(".lock"), busy, "wait for it, or stop it", error=TrainingError):
         yield
-    finally:
-        lock.release()
 
 
 def _devices(number: int) -> str:

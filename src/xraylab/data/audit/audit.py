@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
 
-from xraylab import targets
+from xraylab import leftovers, targets
 from xraylab.data import index, layouts
 from xraylab.data.audit import confounding, duplicates, findings, multi_label
 from xraylab.data.audit.confounding import Shortcuts
@@ -117,8 +116,8 @@ def audit_folders(folders: list[Path], layout: str, patient: str | None) -> Audi
     """
     if len(folders) == 1:
         return _with_given_splits(audit(folders[0], _read(folders[0], layout, patient)))
-    with TemporaryDirectory() as temporary:  # of links, so that all have one top
-        top, datasets = Path(temporary), {}
+    with leftovers.temporary_folder() as top:  # of links, so that all have one top
+        datasets = {}
         names = multi_source.source_names([str(folder.resolve()) for folder in folders])
         for name, folder in zip(names, folders, strict=True):
             (top / name).symlink_to(folder.resolve(), target_is_directory=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from xraylab import tables
+from xraylab import patterns, tables
 from xraylab.data.layouts.records import UNKNOWN, parse_age, parse_sex
 from xraylab.data.names import some
 from xraylab.errors import DataError
@@ -40,7 +40,7 @@ def identify(table: pd.DataFrame, top: Path, pattern: str | None, patients_from:
 
 
 def _by_pattern(table: pd.DataFrame, pattern: str) -> list[str]:
-    matches = [re.search(pattern, Path(name).name) for name in table["id"]]
+    matches = [patterns.search(pattern, Path(name).name) for name in table["id"]]
     missed = [name for name, match in zip(table["id"], matches, strict=True) if not match]
     if missed:
         raise DataError(f"data.patient: {pattern!r} finds no patient in the name of {some(missed)}")

@@ -4,14 +4,17 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
-from zipfile import BadZipFile
+from zipfile import ZipFile
 
 import pandas as pd
 
 from xraylab import files
-from xraylab.errors import DataError, MissingError
+from xraylab.errors import DataError, MissingError, XraylabError
 
 SEPARATORS = ",;\t|"
+LONGEST_HEADER = 1_000_000  # characters
+MOST_COLUMNS = 10_000  # each row is a mapping of them
+MOST_BYTES = 512 << 20  # of a workbook, unpacked
 
 
 class Row(NamedTuple):
@@ -34,15 +37,27 @@ def read(path: Path) -> Sheet:
     suffix = path.suffix.lower()
     if suffix not in (".xlsx", ".parquet"):
         return Sheet(read_header(path), read_csv(path), read_titles(path))
+    excel = suffix == ".xlsx"
     try:
-        excel = suffix == ".xlsx"
+        if excel:
+            _refuse_large(path)
         return _from_frame(pd.read_excel(path, dtype=str, keep_default_na=False) if excel else pd.read_parquet(path))
     except ImportError:
         raise MissingError(
             f"{path.name} is a Parquet table, and pyarrow, which reads it, is not installed: pip install pyarrow"
         ) from None
-    except (ValueError, KeyError, OSError, BadZipFile) as error:
-        raise DataError(f"{path.name} cannot be read: {error}") from None
+    except XraylabError:
+        raise
+    except Exception as error:  # the parts of a damaged workbook fail in any way
+        raise DataError(f"{path.name} cannot be read: {error or type(error).__name__}") from None
+
+
+def _refuse_large(path: Path) -> None:
+    """Errors: DataError for a workbook of few bytes that unpacks to many; a table of a million images has 100 MB."""
+    with ZipFile(path) as workbook:
+        size = sum(member.file_size for member in workbook.infolist())
+    if size > MOST_BYTES:
+        raise DataError(f"{path.name} unpacks to {size / 1e6:,.0f} MB, and may to {MOST_BYTES >> 20}: save it as CSV")
 
 
 def read_header(path: Path) -> list[str]:
@@ -53,7 +68,7 @@ def read_header(path: Path) -> list[str]:
 def read_titles(path: Path) -> list[str]:
     """The names of a CSV's columns as they are written."""
     with files.open_text(path, errors="replace") as file:  # strictly only where it is read wholly
-        return _titles(file.readline())
+        return _titles(_first_line(file, path), path)
 
 
 def read_csv(path: Path, needed: list[str] | None = None) -> list[Row]:
@@ -63,8 +78,7 @@ def read_csv(path: Path, needed: list[str] | None = None) -> list[Row]:
     """
 
     def parse(file: IO[str]) -> list[Row]:
-        line = file.readline()
-        return list(_rows(file, line, path, needed))
+        return list(_rows(file, _first_line(file, path), path, needed))
 
     return files.read(path, parse)
 
@@ -81,12 +95,15 @@ def normalize_name(name: str) -> str:
 
 
 def _rows(file: IO[str], header: str, path: Path, needed: list[str] | None) -> Iterator[Row]:
-    names = _header(header)
+    names = [normalize_name(title) for title in _titles(header, path)]
+    repeated = {name for name in names if name and names.count(name) > 1} if len(set(names)) < len(names) else set()
     reader = csv.reader(file, delimiter=_separator(header))
     try:
         for cells in reader:
             if not any(cells):
                 continue
+            if repeated:
+                _refuse_contradiction(names, cells, repeated, f"{path.name}, line {reader.line_num + 1}")
             row = Row(reader.line_num + 1, dict(zip(names, (cell.strip() for cell in cells), strict=False)))
             # empty cells after the last column are none
             complete = len(cells) >= len(names) and not any(cells[len(names) :])
@@ -97,12 +114,31 @@ def _rows(file: IO[str], header: str, path: Path, needed: list[str] | None) -> I
         raise DataError(f"{path.name}, line {reader.line_num + 1}: {error}") from None
 
 
-def _header(line: str) -> list[str]:
-    return [normalize_name(title) for title in _titles(line)]
+def _refuse_contradiction(names: list[str], cells: list[str], repeated: set[str], where: str) -> None:
+    """Errors: DataError where columns of one name differ in a row."""
+    for name in sorted(repeated):
+        values = list(dict.fromkeys(cell.strip() for title, cell in zip(names, cells, strict=False) if title == name))
+        if len(values) > 1:
+            raise DataError(f"{where}: the column {name} is there twice, with {values[0]!r} and {values[1]!r}")
 
 
-def _titles(line: str) -> list[str]:
-    cells = next(csv.reader([line.lstrip("\ufeff")], delimiter=_separator(line)), [])
+def _first_line(file: IO[str], path: Path) -> str:
+    """Errors: DataError where it is no header."""
+    line = file.readline(LONGEST_HEADER + 1)
+    if len(line) > LONGEST_HEADER:
+        raise DataError(f"{path.name}, line 1: a header of more than {LONGEST_HEADER:,} characters is none")
+    return line
+
+
+def _titles(line: str, path: Path) -> list[str]:
+    try:
+        cells = next(csv.reader([line.lstrip("\ufeff")], delimiter=_separator(line)), [])
+    except csv.Error as error:
+        raise DataError(f"{path.name}, line 1: {error}") from None
+    if len(cells) > MOST_COLUMNS:
+        raise DataError(
+            f"{path.name} has {len(cells):,} columns, and may have {MOST_COLUMNS:,}: leave out what is not used"
+        )
     return [cell.strip() for cell in cells]
 
 

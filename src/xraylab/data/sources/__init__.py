@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from xraylab import leftovers
 from xraylab.data.sources import archives, https, kaggle, local, remotes
 from xraylab.data.sources.address import Address, UnreachableError
 from xraylab.errors import DataError
@@ -21,8 +21,8 @@ class Kind(Protocol):
     def describe(self, address: Address) -> dict[str, Any]:
         """Describe the source's present content, cheaply. Errors: UnreachableError, DataError."""
 
-    def copy(self, address: Address, target: Path, downloads: Path) -> None:
-        """Bring its files into the existing folder `target`, by way of the folder `downloads`."""
+    def copy(self, address: Address, target: Path, downloads: Path) -> dict[str, Any]:
+        """Bring its files into the existing folder `target`, by way of the folder `downloads`; describe them."""
 
 
 KINDS: dict[str, Kind] = {"https": https, "kaggle": kaggle}
@@ -61,24 +61,26 @@ def previewed(source: Path, sample: int = 0) -> Iterator[Path | None]:
     For a table it is a temporary one, of links; for an archive one of all its names, in which only tables, texts and
     `sample` images, evenly spread, have their contents.
     """
-    if source.is_dir() or not source.exists():
-        yield source if source.is_dir() else None
+    if not source.exists():
+        yield None
         return
-    with TemporaryDirectory() as name:
-        folder = Path(name)
+    if source.is_dir():
+        local.refuse_odd(source)
+        yield source
+        return
+    with leftovers.temporary_folder() as folder:
         if local.is_table(source):
-            local.copy_table(source, folder, link=True)
+            local.link_table(source, folder)
         else:
             archives.unpack(local.kind(source), source, folder, source, sample)
         yield folder
 
 
-def copy(source: Path | Address, target: Path, downloads: Path) -> None:
-    """Copy the source's files into the existing folder `target`, archives unpacked."""
+def copy(source: Path | Address, target: Path, downloads: Path) -> dict[str, Any]:
+    """Copy the source's files into the existing folder `target`, archives unpacked; describe what was copied."""
     if isinstance(source, Path):
-        local.copy(source, target)
-    else:
-        KINDS.get(source.scheme, remotes).copy(source, target, downloads)
+        return local.copy(source, target)
+    return KINDS.get(source.scheme, remotes).copy(source, target, downloads)
 
 
 def _refuse_address(address: Address) -> None:

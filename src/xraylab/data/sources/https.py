@@ -32,7 +32,7 @@ def describe(address: Address) -> dict[str, Any]:
     return {"kind": "https", "name": address.name, "sha256": _sha256(address)}
 
 
-def copy(address: Address, target: Path, downloads: Path) -> None:
+def copy(address: Address, target: Path, downloads: Path) -> dict[str, Any]:
     """Bring the file into the existing folder `target`, unpacked. It stays in `downloads`, named by its SHA-256.
 
     What an interrupted download left there is continued. Errors: DataError, also for a file of another SHA-256.
@@ -48,6 +48,7 @@ def copy(address: Address, target: Path, downloads: Path) -> None:
             _verify(part, address)
             part.rename(file)
     archives.bring(file, address.name, target, address.url)
+    return describe(address)
 
 
 def _sha256(address: Address) -> str:

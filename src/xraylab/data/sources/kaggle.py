@@ -46,17 +46,18 @@ def describe(address: Address) -> dict[str, Any]:
     return about | {"version": version or _version(address, owner, name)}
 
 
-def copy(address: Address, target: Path, downloads: Path) -> None:
+def copy(address: Address, target: Path, downloads: Path) -> dict[str, Any]:
     """Unpack into the existing folder `target`. The archive stays below `downloads/kaggle`, by owner, name, version."""
-    owner, name, version = _parts(address)
-    if owner != "competitions":
-        version = version or _version(address, owner, name)
+    owner, name, _ = _parts(address)
+    described = describe(address)
+    version = described.get("version")
     folder = downloads.joinpath("kaggle", owner, name, version or "")
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         with _connected(address) as api:
             _download(api, owner, name, version, folder)
         archives.bring(_downloaded(folder, name, address), f"{name}.zip", target, address.url)
+    return described
 
 
 def _parts(address: Address) -> tuple[str, str, str | None]:

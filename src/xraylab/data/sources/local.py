@@ -1,7 +1,8 @@
 """Folders, archives and tables on this machine; a table is a source of the images that it names, wherever they lie."""
 
 import os
-import shutil
+import re
+import stat
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +14,13 @@ from xraylab.data.layouts.sheets import Sheet
 from xraylab.data.names import some
 from xraylab.data.sources import archives
 from xraylab.data.sources.address import UnreachableError
+from xraylab.data.sources.members import MAX_NAMED, refuse_names
+from xraylab.data.sources.streams import BLOCK
 from xraylab.errors import DataError
+
+Record = dict[str, Any]
+CONTENT_ADDRESSED = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$|/\.git/annex/objects/")
+"""Where links of DVC and git-annex lead, of folders that they check out."""
 
 
 def kind(source: Path) -> str:
@@ -23,6 +30,7 @@ def kind(source: Path) -> str:
     if not source.exists():
         remedy = "name a folder, a .zip or .tar archive, a table of images, an address, or demo"
         raise UnreachableError(f"{source} is not on this machine", remedy, source.name)
+    files.require_regular(source)
     if is_table(source):
         return "table"
     if archive := archives.kind(source.name):
@@ -33,7 +41,7 @@ def kind(source: Path) -> str:
     )
 
 
-def describe(source: Path, hash_cache: Path) -> dict[str, Any]:
+def describe(source: Path, hash_cache: Path) -> Record:
     """Number of files, bytes, and one SHA-256 over names and contents.
 
     A file whose size and modification time are those in the table `hash_cache` is not read again. The source's
@@ -42,80 +50,157 @@ def describe(source: Path, hash_cache: Path) -> dict[str, Any]:
     what = kind(source)
     names = _names(source, what)
     hashes = _hashes(list(names), hash_cache)
+    return _description(source, what, [(name, *hashes[path]) for path, name in names.items()])
+
+
+def copy(source: Path, target: Path) -> Record:
+    """Copy the source's files into the existing folder `target`, archives unpacked; describe what was copied."""
+    what = kind(source)
+    if what in ("folder", "table"):
+        return _description(source, what, _copy_files(_names(source, what), target))
+    before, digest = _stamp(source), files.sha256(source)
+    archives.unpack(what, source, target, source)
+    if _stamp(source) != before:
+        raise DataError(
+            f"data.source: {source} changed while it was unpacked: run this again when nothing writes to it"
+        )
+    return _description(source, what, [(source.name, digest, before[0])])
+
+
+def changes(source: Path, hash_cache: Path) -> list[str]:
+    """What is another file, or absent, than when the table `hash_cache` was written, by size and time."""
+    stored = files.read_json(hash_cache) if hash_cache.exists() else {}
+    if not source.exists():
+        return []
+    names = {str(path.absolute()): (path, name) for path, name in _names(source, kind(source)).items()}
+    return [
+        *(f"{name}: not recorded" for key, (_, name) in names.items() if key not in stored),
+        *(
+            f"{name}: changed"
+            for key, (path, name) in names.items()
+            if key in stored and stored[key][:2] != _stamp(path)
+        ),
+        *(f"{key}: gone" for key in stored if Path(key).is_relative_to(source.absolute()) and key not in names),
+    ]
+
+
+def _description(source: Path, what: str, rows: list[tuple[str, str, int]]) -> Record:
+    """Describe files by their names below the source, SHA-256s and bytes."""
     total = sha256()
-    for path, name in names.items():
-        total.update(f"{hashes[path]} {name}\n".encode())
+    for name, digest, _ in rows:
+        total.update(f"{digest} {name}\n".encode())
     return {
         "kind": what,
         "name": source.name,
-        "files": len(names),
-        "bytes": sum(path.stat().st_size for path in names),
+        "files": len(rows),
+        "bytes": sum(size for _, _, size in rows),
         "sha256": total.hexdigest(),
     }
 
 
-def copy(source: Path, target: Path) -> None:
-    """Copy the source's files into the existing folder `target`, archives unpacked."""
-    what = kind(source)
-    if what == "folder":
-        _copy_folder(source, target)
-    elif what == "table":
-        copy_table(source, target)
-    else:
-        archives.unpack(what, source, target, source)
+def refuse_odd(folder: Path) -> None:
+    """Errors: DataError for a folder with names that are not taken, with links out of it, pipes and the like."""
+    _names(folder, "folder")
 
 
 def _names(source: Path, what: str) -> dict[Path, str]:
-    """The files of the source, and what each is called below it."""
+    """The files of the source, and what each is called below it. Errors: DataError for odd files and names."""
     if what == "table":
-        return table_files(source)
-    paths = list(_files_below(source)) if what == "folder" else [source]
-    top = source if what == "folder" else source.parent
-    return {path: path.relative_to(top).as_posix() for path in paths}
+        names = table_files(source)
+    elif what == "folder":
+        names = {path: path.relative_to(source).as_posix() for path in _files_below(source)}
+    else:
+        names = {source: source.name}
+    refuse_names(source, list(names.values()))
+    return names
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """Every file that is not hidden, in a fixed order; links to files count as files."""
-    linked = []
+    """Every file that is not hidden, in a fixed order; links to files in the folder count as files."""
+    linked, odd = list[Path](), list[str]()
     for top, folders, names in os.walk(folder, onerror=_refuse_unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         linked += [Path(top, name) for name in folders if Path(top, name).is_symlink()]
-        yield from (Path(top, name) for name in sorted(names) if not name.startswith("."))
+        for path in (Path(top, name) for name in sorted(names) if not name.startswith(".")):
+            odd += [f"{path}: {problem}" for problem in _problems(path, folder)]
+            yield path
     if linked:
         raise DataError(
             "data.source holds links to folders: put the folders themselves there",
-            [f"{link} -> {link.readlink()}" for link in linked],
+            [f"{link} -> {link.readlink()}" for link in linked[:MAX_NAMED]],
         )
+    if odd:
+        raise DataError(
+            "data.source holds links, pipes or devices that cannot be copied: put files in their place, or remove them "
+            "(a table of paths as data.source can name files anywhere)",
+            odd[:MAX_NAMED],
+        )
+
+
+def _problems(path: Path, folder: Path) -> Iterator[str]:
+    """Why `path` is no file of the folder: opening a pipe waits for ever, and a link can lead to any file."""
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        target = os.path.realpath(path)
+        try:
+            mode = path.stat().st_mode
+        except OSError as error:
+            yield f"a link to {path.readlink()}, which cannot be read ({error.strerror})"
+            return
+        if not Path(target).is_relative_to(folder.resolve()) and not CONTENT_ADDRESSED.search(target):
+            yield f"a link out of the folder, to {target}"
+            return
+    if not stat.S_ISREG(mode):
+        yield "a pipe, a socket or a device"
 
 
 def _refuse_unreadable(error: OSError) -> NoReturn:
     raise DataError(f"data.source: {error.filename} cannot be read ({error.strerror}): mend or remove it") from None
 
 
-def _hashes(names: list[Path], hash_cache: Path) -> dict[Path, str]:
+def _hashes(names: list[Path], hash_cache: Path) -> dict[Path, tuple[str, int]]:
+    """SHA-256 and bytes of each file."""
     stored = files.read_json(hash_cache) if hash_cache.exists() else {}
 
     def hash_file(name: Path) -> tuple[str, list[Any]]:
         try:
-            status = name.stat()
+            key, stamp = str(name.absolute()), _stamp(name)
         except OSError as error:
             _refuse_unreadable(error)
-        key, stamp = str(name.absolute()), [status.st_size, status.st_mtime_ns]
         row = stored.get(key)
         return key, row if row and row[:2] == stamp else [*stamp, files.sha256(name)]
 
     fresh = dict(progress.thread_map(hash_file, names, "hashing the source"))
     if any(stored.get(key) != row for key, row in fresh.items()):
         files.write_json(stored | fresh, hash_cache)
-    return {name: fresh[str(name.absolute())][2] for name in names}
+    rows = {name: fresh[str(name.absolute())] for name in names}
+    return {name: (digest, size) for name, (size, _, digest) in rows.items()}
 
 
-def _copy_folder(source: Path, target: Path) -> None:
-    names = list(_files_below(source))
-    for name in progress.bar(names, len(names), "copying the source"):
-        copy = target / name.relative_to(source)
+def _stamp(path: Path) -> list[int]:
+    """Size and time of a file."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _copy_files(names: dict[Path, str], target: Path) -> list[tuple[str, str, int]]:
+    """Copy each file to its name below `target`, hashing what is written: names, SHA-256s and bytes."""
+
+    def copy_file(job: tuple[Path, str]) -> tuple[str, str, int]:
+        path, name = job
+        copy, digest = target / name, sha256()
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(name, copy)
+        try:
+            original = path.open("rb")
+        except OSError as error:
+            _refuse_unreadable(error)
+        with original, copy.open("xb") as written:
+            while block := original.read(BLOCK):
+                digest.update(block)
+                written.write(block)
+            return name, digest.hexdigest(), written.tell()
+
+    return list(progress.thread_map(copy_file, list(names.items()), "copying the source"))
 
 
 def is_table(source: Path) -> bool:
@@ -149,15 +234,12 @@ def table_files(table: Path) -> dict[Path, str]:
     return {table: table.name} | {path: Path(os.path.relpath(path, top)).as_posix() for path in dict.fromkeys(existing)}
 
 
-def copy_table(table: Path, target: Path, link: bool = False) -> None:
-    """The table and its images below the existing folder `target`, or links to them."""
+def link_table(table: Path, target: Path) -> None:
+    """Link the table and its images below the existing folder `target`."""
     for path, name in table_files(table).items():
-        copy = target / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        if link:
-            copy.symlink_to(path.absolute())
-        else:
-            shutil.copyfile(path, copy)
+        link = target / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path.absolute())
 
 
 def _paths_in(sheet: Sheet, name: str, folder: Path) -> dict[str, Path]:

@@ -1,5 +1,6 @@
 """Describe the sources for data/source.json, after checking that their content fits the study."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +8,10 @@ from typing import Any
 
 from xraylab.data import layouts, sources
 from xraylab.data.layouts import multi_source
-from xraylab.data.sources import archives
+from xraylab.data.sources import archives, local
+from xraylab.data.sources.members import MAX_NAMED
 from xraylab.errors import DataError, speaking_of
-from xraylab.params.data import Data
+from xraylab.params.data import Data, Demo
 from xraylab.task import is_multi
 
 Record = dict[str, Any]
@@ -57,6 +59,26 @@ def describe(data: Data, recorded: Record, locations: Locations, warn: Warn) -> 
     return described
 
 
+def require_recorded(recorded: Record, copied: Record, source: Path | sources.Address | None, hash_cache: Path) -> None:
+    """Errors: DataError where `copied`, the description of what was copied, is not what data/source.json describes."""
+    if json.loads(json.dumps(copied)) == recorded:
+        return
+    changes = local.changes(source, hash_cache) if isinstance(source, Path) else []
+    hash_cache.unlink(missing_ok=True)  # it may have the hash of a file that changed and kept its size and time
+    name = source.url if isinstance(source, sources.Address) else source or "demo"
+    raise DataError(
+        f"data.source: {name} is not what data/source.json describes: it changed since the stage source, or while it "
+        "was copied; when nothing writes to it any more, run `dvc repro --force source`, then `dvc repro`",
+        changes[:MAX_NAMED],
+    )
+
+
+def describe_demo(demo: Demo) -> Record:
+    """Describe the demo by its parameters."""
+    exclude = None if is_multi(demo.task) else {"task"}  # as it was recorded before there were two
+    return {"kind": "demo", **demo.model_dump(exclude=exclude)}
+
+
 def _describe_each(data: Data, recorded: Record, locations: Locations, warn: Warn) -> Record:
     """Name -> what that source of the list holds now, after a look whether its labels fit the classes."""
     described: Record = {}
@@ -91,8 +113,7 @@ def _describe(
 ) -> Record:
     """Describe one source; the previous description where this machine cannot reach it."""
     if source is None:
-        exclude = None if is_multi(data.demo.task) else {"task"}  # as it was recorded before there were two
-        return {"kind": "demo", **data.demo.model_dump(exclude=exclude)}
+        return describe_demo(data.demo)
     try:
         return sources.describe(source, locations.hash_cache)
     except sources.UnreachableError as error:

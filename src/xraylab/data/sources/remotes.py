@@ -2,7 +2,6 @@
 
 import json
 import re
-import tempfile
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +10,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from xraylab import progress
+from xraylab import leftovers, progress
 from xraylab.data.sources import archives
 from xraylab.data.sources.address import Address, UnreachableError
+from xraylab.data.sources.members import is_hidden, safe_paths
 from xraylab.errors import DataError, XraylabError
 
 ALIASES = {"az": "azure", "gcs": "gs"}
@@ -30,7 +30,10 @@ def describe(address: Address) -> dict[str, Any]:
     """Number of files, bytes, and one SHA-256 over names, sizes and checksums or times. Nothing is downloaded."""
     with _reach(address):
         system, path = _open(address)
-        infos = _list(system, path, address)
+        return _description(address, _list(system, path, address))
+
+
+def _description(address: Address, infos: Listing) -> dict[str, Any]:
     rows = [[name, info["size"], _stamp(info)] for name, info in sorted(infos.items())]
     return {
         "kind": "remote",
@@ -41,18 +44,23 @@ def describe(address: Address) -> dict[str, Any]:
     }
 
 
-def copy(address: Address, target: Path, downloads: Path) -> None:
+def copy(address: Address, target: Path, downloads: Path) -> dict[str, Any]:
     """Bring the files into the existing folder `target`; one that is an archive is unpacked, and not kept."""
     with _reach(address):
         system, path = _open(address)
         infos = _list(system, path, address)
         if [info["name"].strip("/") for info in infos.values()] != [path.strip("/")]:
             _download(address, system, infos, target)
-            return
-        downloads.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=downloads) as folder:
-            _download(address, system, infos, Path(folder))
-            archives.bring(Path(folder, address.name), address.name, target, address.url)
+        else:
+            downloads.mkdir(parents=True, exist_ok=True)
+            with leftovers.temporary_folder(downloads) as folder:
+                _download(address, system, infos, folder)
+                archives.bring(folder / address.name, address.name, target, address.url)
+        system.invalidate_cache()
+        described = _description(address, infos)
+        if _description(address, _list(system, path, address)) != described:
+            raise DataError(f"data.source: {address.url} changed while it was downloaded: run this again")
+    return described
 
 
 def local_folder(address: Address) -> Path | None:
@@ -139,8 +147,8 @@ def _list(system: Any, path: str, address: Address) -> Listing:
         for name, info in system.find(path, detail=True).items()
         if info["type"] == "file" and not name.endswith("/")
     }
-    paths = archives.safe_paths(address.url, list(infos))
-    visible = {name: infos[name] for name, each in zip(infos, paths, strict=True) if not archives.is_hidden(each)}
+    paths = safe_paths(address.url, list(infos))
+    visible = {name: infos[name] for name, each in zip(infos, paths, strict=True) if not is_hidden(each)}
     if not visible:
         raise FileNotFoundError(path)
     return visible
@@ -157,7 +165,7 @@ def _size(infos: Listing) -> int:
 
 def _download(address: Address, system: Any, infos: Listing, target: Path) -> None:
     archives.refuse_overfull(address.url, _size(infos), target)
-    paths = archives.safe_paths(address.url, list(infos))
+    paths = safe_paths(address.url, list(infos))
 
     def download(job: tuple[Path, dict[str, Any]]) -> None:
         path, info = job

@@ -184,7 +184,7 @@ def read_study(paths: Paths, params: Params) -> FindingsStudy:
 
 def _read_run(paths: Paths, model: dict[str, Any], findings: list[str], sources: list[str]) -> FindingsRun:
     experiment, repeat = model["experiment"], model["repeat"]
-    table, images = read_predictions(paths, experiment, repeat, findings)
+    table, images = read_predictions(paths, experiment, repeat, findings, multi_label=True)
     source = sources[repeat % len(sources)] if sources else None
     samples = {name: _of_checkpoint(table, images, name, findings, source) for name in CHECKPOINTS}
     return FindingsRun(

@@ -16,7 +16,7 @@ from xraylab.evaluate.multi_label.metrics import MICRO, of_finding, why_undefine
 from xraylab.evaluate.multi_label.samples import FindingsRun, FindingsStudy, mean_over_repeats
 from xraylab.evaluate.multi_label.study import TEST, FindingsEvaluation
 from xraylab.evaluate.multi_label.subgroups import aurocs_by_group
-from xraylab.evaluate.study import MEAN, REPEAT, ROUND, StudyMetric
+from xraylab.evaluate.study import MEAN, REPEAT, StudyMetric, mean_values
 from xraylab.params.evaluate import Evaluate
 from xraylab.task import MULTI_LABEL
 
@@ -157,8 +157,8 @@ def _macro_of_runs(metrics: Sequence[StudyMetric]) -> dict[tuple[Any, ...], dict
     return runs
 
 
-def dvc_metrics(study: FindingsStudy, evaluation: FindingsEvaluation) -> dict[str, Any]:
-    """The test metrics that `dvc metrics diff` shows, of the best epochs; means over repeats, or rounds of folds."""
+def metrics_on_test(study: FindingsStudy, evaluation: FindingsEvaluation) -> dict[str, Any]:
+    """The test metrics of each experiment, of the best epochs; means over repeats, or rounds of folds."""
     metrics: dict[str, Any] = {}
     for experiment, runs in study.by_experiment.items():
         means = mean_values(evaluation.metrics, experiment, "best", TEST)
@@ -174,18 +174,6 @@ def dvc_metrics(study: FindingsStudy, evaluation: FindingsEvaluation) -> dict[st
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, DECIMALS)
-
-
-def mean_values(
-    metrics: Sequence[StudyMetric], experiment: str, checkpoint: str, split: str
-) -> dict[tuple[str, str], float | None]:
-    """(class, metric) -> its mean over repeats, or over rounds of pooled folds; None where one of these has none."""
-    rows = [row for row in metrics if (row.experiment, row.checkpoint, row.split) == (experiment, checkpoint, split)]
-    kind = ROUND if any(row.kind == ROUND for row in rows) else REPEAT
-    values: dict[tuple[str, str], list[float | None]] = {}
-    for row in (row for row in rows if row.kind == kind):
-        values.setdefault((row.result.class_, row.result.metric), []).append(row.result.value)
-    return {key: None if None in each else float(np.mean(each)) for key, each in values.items()}  # type: ignore[arg-type]
 
 
 def summary(study: FindingsStudy, evaluation: FindingsEvaluation, cfg: EvalConfig, ranked_by: str) -> dict[str, Any]:

@@ -35,15 +35,25 @@ class Command:
 class Resources:
     """What each job gets: whole GPUs, or one GPU shared by `jobs_per_gpu`; cores; minutes (None: the engine's default).
 
-    `options`: of the engine itself, such as qos=long of SLURM.
+    `cpus`: None is one on a cluster, and here an equal share of the cores. `options`: of the engine itself, such as
+    qos=long of SLURM.
     """
 
     gpus: int = 0
     jobs_per_gpu: int = 1
-    cpus: int = 1
+    cpus: int | None = None
     minutes: int | None = None
     partition: str | None = None
     options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def cores(self) -> int:
+        return 1 if self.cpus is None else self.cpus
+
+    @property
+    def threads(self) -> dict[str, str]:
+        """The environment in which a job computes in as many threads as it has cores."""
+        return {"OMP_NUM_THREADS": str(self.cores)}
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ def _arguments(resources: Resources, environment: dict[str, str] | None = None) 
         raise DataError("Ray has no partitions: leave --partition out; --ray label_selector=... chooses nodes")
     if resources.jobs_per_gpu > 1 and resources.gpus != 1:
         raise DataError("--jobs-per-gpu shares one GPU between jobs: add --gpus-per-job 1")
-    arguments: Json = {"entrypoint_num_cpus": resources.cpus}
+    arguments: Json = {"entrypoint_num_cpus": resources.cores}
     arguments |= {"entrypoint_num_gpus": resources.gpus / resources.jobs_per_gpu} if resources.gpus else {}
     for key, text in resources.options.items():
         if key not in OWN:

@@ -137,7 +137,7 @@ def _submitit() -> Any:
 
 def _flags(resources: Resources) -> dict[str, str]:
     """As sbatch takes them; the user's own options come last and win."""
-    flags = {"cpus-per-task": str(resources.cpus * resources.jobs_per_gpu)}
+    flags = {"cpus-per-task": str(resources.cores * resources.jobs_per_gpu)}
     flags |= {"gpus-per-node": str(resources.gpus)} if resources.gpus else {}
     flags |= {"time": str(resources.minutes)} if resources.minutes else {}
     flags |= {"partition": resources.partition} if resources.partition else {}

@@ -12,11 +12,13 @@ ESCAPES = str.maketrans(
         "−": "$-$", "±": r"$\pm$", "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "→": r"$\rightarrow$",
         "↓": r"$\downarrow$", "†": r"\dag{}", "…": r"\ldots{}", "–": "--", "—": "---", "“": "``", "”": "''",
         "‘": "`", "’": "'", "²": r"$^2$", "●": r"$\bullet$", "■": r"\rule{1ex}{1ex}", "·": r"$\cdot$",
-        "\u202f": r"\,", "\u00a0": "~", "\n": " ",
+        "″": r"$''$", "↑": r"$\uparrow$", "←": r"$\leftarrow$", "↕": r"$\updownarrow$",
+        "‹": r"\guilsinglleft{}", "›": r"\guilsinglright{}", "\u202f": r"\,", "\u00a0": "~", "\n": " ",
     }
 )  # fmt: skip
 PACKAGES = ("graphicx", "textcomp", "booktabs", "longtable", "adjustbox", "array")
 LONG_CELL = 45  # characters, from which on a column breaks its lines
+CHARACTER = 0.009  # of the width of the text, in a table
 LONG_TABLE = 40  # rows, from which on a table runs over several pages
 PREAMBLE = r"""\documentclass{article}
 \usepackage[T1]{fontenc}
@@ -31,10 +33,11 @@ def escape(text: str) -> str:
 
 
 def document(files: list[str]) -> str:
-    """A document that shows them all."""
+    """A document that shows them all. LaTeX holds few floats back, and here no text comes between them."""
     packages = "".join(f"\\usepackage{{{name}}}\n" for name in PACKAGES)
     parts = "\n".join(f"\\input{{{name}}}" for name in files)
-    return f"{PREAMBLE}{packages}\\begin{{document}}\n{parts}\n\\end{{document}}\n"
+    floats = f"\\extrafloats{{{len(files)}}}\n\\maxdeadcycles={100 + len(files)}\n"
+    return f"{PREAMBLE}{packages}{floats}\\begin{{document}}\n{parts}\n\\end{{document}}\n"
 
 
 def figure(path: str, label: str, caption: str, millimetres: int) -> str:
@@ -53,8 +56,8 @@ def table(content: Table, label: str, caption: str) -> str:
     columns = _columns(content)
     if len(content.body) > LONG_TABLE:
         return (
-            f"\\begin{{longtable}}{{{columns}}}\n{caption}\\\\\n{top}\\endhead\n{body}\n"
-            "\\bottomrule\n\\end{longtable}\n"
+            f"{{\\footnotesize\n\\begin{{longtable}}{{{columns}}}\n{caption}\\\\\n{top}\\endfirsthead\n{top}\\endhead\n"
+            f"{body}\n\\bottomrule\n\\end{{longtable}}\n}}\n"
         )
     return (
         f"\\begin{{table}}\n\\centering\n\\small\n{caption}\n\\begin{{adjustbox}}{{max width=\\linewidth}}\n"
@@ -64,10 +67,11 @@ def table(content: Table, label: str, caption: str) -> str:
 
 
 def _columns(content: Table) -> str:
-    """The preamble: left or right, or lines that break, sharing 90 % of the width by their longest text."""
+    """The preamble: left or right, or lines that break, which share what the others leave by their longest text."""
     longest = content.longest
     broken = sum(length for length in longest if length > LONG_CELL)
-    widths = [f"p{{{0.75 * length / broken:.2f}\\linewidth}}" if length > LONG_CELL else "" for length in longest]
+    left = max(0.3, 0.9 - CHARACTER * sum(length for length in longest if length <= LONG_CELL))
+    widths = [f"p{{{left * length / broken:.2f}\\linewidth}}" if length > LONG_CELL else "" for length in longest]
     return "".join(width or side for width, side in zip(widths, content.sides, strict=True))
 
 
