@@ -53,30 +53,33 @@ def _local(study: Path, folder: Path) -> dict[str, str]:
     return results(copy)
 
 
-def test_a_killed_node_and_a_killed_caller_cost_no_finished_epoch(
+def test_a_killed_node_a_killed_caller_and_preemption_cost_no_finished_epoch(
     slurm: SlurmCluster, two_experiments: Path, tmp_path: Path
 ) -> None:
     study = long_study(two_experiments, tmp_path, EPOCHS)
     caller = call(slurm, study)
-    under_dvc.wait_for(lambda: caller.poll() is not None or _has_sent_a_state(study))
-    victim = next(iter(_has_sent_a_state(study)), None)
-    assert victim is not None, caller.communicate()[0]
+    under_dvc.wait_for(lambda: caller.poll() is not None or len(_has_sent_a_state(study)) == 2)
+    assert caller.poll() is None, caller.communicate()[0]
     caller.send_signal(signal.SIGKILL)
     caller.wait()
     nodes = {name: _node(slurm, job["id"]) for name, job in _session(study)["jobs"].items()}
-    assert len(set(nodes.values())) == 2
-    slurm.kill_node(nodes[victim])
+    (_, dead), (preempted, node) = sorted(nodes.items())
+    assert dead != node
+    slurm.kill_node(dead)
+    slurm.call("sbatch", "--partition=urgent", f"--nodelist={node}", "--output=/dev/null", "--wrap=sleep 1")
+    under_dvc.wait_for(lambda: _node(slurm, _session(study)["jobs"][preempted]["id"]) != node)
     try:
         local = _local(study, tmp_path)
         output = finish(call(slurm, study, "--attach"))
     finally:
-        slurm.start_node(nodes[victim])
+        slurm.start_node(dead)
     assert results(study) == local
     assert len(local) == 8
     assert under_dvc.ran(output) == ["evaluate", "explain", "report"]
-    logs = {path.stem: path.read_text() for path in study.glob(".xraylab/jobs/*/logs/*.log")}
-    assert "where its last finished epoch ended" in logs[victim]
-    assert f" epoch 1/{EPOCHS}" not in logs[victim]
+    for log in study.glob(".xraylab/jobs/*/logs/*.log"):
+        resumed = log.read_text().partition("where its last finished epoch ended")[2]
+        assert f" epoch {EPOCHS}/{EPOCHS}" in resumed
+        assert f" epoch 1/{EPOCHS}" not in resumed
     # nothing stays behind but results: no ref on the git remote, no session on the channel, no clone on a node
     assert not subprocess.check_output(["git", "ls-remote", study.parent / "origin.git"])
     assert not [path for path in (study.parent / "store/xraylab").rglob("*") if path.is_file()]
