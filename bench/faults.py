@@ -99,7 +99,10 @@ def kills(study: Study, number: int, draw: random.Random, ledger: Ledger) -> Non
             caller, target = draw.choice(list(injuries.CALLERS)), draw.choice(["caller", "stage", "group"])
             name, importing = draw.choice(list(injuries.SIGNALS)), draw.random() < 1 / 3
             seconds = draw.uniform(0, IMPORTS if importing else LONGEST) if injected < number else study.seconds * 20
-            result = injuries.attempt(folder, caller, target, name, seconds, importing=importing)
+            result = injuries.attempt(
+                folder, caller, target, name, seconds,
+                importing=importing, patience=injuries.PATIENCE + 3 * study.seconds,
+            )  # fmt: skip
             injected += result.killed
             what = f"{name} to {'all' if target == 'group' else target} of `{caller}`"
             if result.killed:

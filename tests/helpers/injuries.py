@@ -73,10 +73,14 @@ def left_behind(study: Path) -> list[str]:
     return [name for name in names if re.search(r"(^|/)\.[^/]*$|\.tmp", name) and not name.endswith(".gitkeep")]
 
 
-def attempt(study: Path, caller: str, target: str, name: str, seconds: float, *, importing: bool = False) -> Attempt:
+def attempt(
+    study: Path, caller: str, target: str, name: str, seconds: float,
+    *, importing: bool = False, patience: float = PATIENCE,
+) -> Attempt:  # fmt: skip
     """Run the study; after `seconds`, or so long after a stage has started where `importing`, send the signal.
 
-    `target`: "caller", "stage" (the process that computes), or "group" (all, as Ctrl-C does).
+    `target`: "caller", "stage" (the process that computes), or "group" (all, as Ctrl-C does). `patience` are the
+    seconds within which it has to end: dvc passes over a SIGINT to itself alone while a stage runs, and goes on.
     """
     with tempfile.TemporaryFile("w+") as log:
         command = [sys.executable, "-m", *CALLERS[caller]]
@@ -90,7 +94,7 @@ def attempt(study: Path, caller: str, target: str, name: str, seconds: float, *,
         running = stages_in(study)
         stage = running[-1][1] if running else ""
         sent = _send(process, target, SIGNALS[name], running)
-        returncode = _ended(process)
+        returncode = _ended(process, patience)
         time.sleep(ORPHANED if sent else 0)
         orphans = [_describe(each) for each in processes_in(study)] if returncode is not None else []
         for each in processes_in(study):
@@ -129,9 +133,9 @@ def _send(
     return False
 
 
-def _ended(process: subprocess.Popen[bytes]) -> int | None:
+def _ended(process: subprocess.Popen[bytes], patience: float) -> int | None:
     try:
-        return process.wait(PATIENCE)
+        return process.wait(patience)
     except subprocess.TimeoutExpired:
         return None
 
