@@ -80,8 +80,10 @@ PARTS = {
         _in("data/test_", "leakage leave_one_source_out multi_label several_sources split split_findings split_lists"),
     ),
     "augmentation": Part(["data/augment"], _in("data/test_", "augment")),
-    "sampling": Part(["data/sampling", "data/dataloaders"], _in("data/test_", "dataloaders sampling")),
-    "schedules": Part(["model/schedules"], ["model/test_schedules"]),
+    "sampling": Part(
+        ["data/sampling", "data/dataloaders"], _in("data/test_", "dataloaders multi_label sampling several_sources")
+    ),
+    "schedules": Part(["model/schedules"], ["model/test_schedules", "train/test_phases"]),
     "train": Part(
         _in("train/", "averaging callbacks fit generations history learner lr_find outputs run source_losses")
         + _in("train/", "state trackers"),
@@ -111,7 +113,7 @@ def modules_of(parts: Parts) -> list[str]:
 
 def tests_of(parts: Parts) -> list[str]:
     """Files of tests, as pytest names them."""
-    return [f"tests/{name}.py" for part in parts.values() for name in part.tests]
+    return list(dict.fromkeys(f"tests/{name}.py" for part in parts.values() for name in part.tests))
 
 
 @dataclass

@@ -9,7 +9,7 @@ from augmentations import STILL, strong
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from xraylab.data import augment
+from xraylab.data import augment, sampling
 from xraylab.data.dataloaders import Augmenter
 from xraylab.data.image_cache import IMAGENET, ImageCache
 
@@ -125,6 +125,7 @@ def test_boxes_have_areas_and_ratios_between_their_bounds_and_lie_inside() -> No
     assert (0.1 <= area.min() < 0.101, 0.399 < area.max() <= 0.4) == (True, True)
     assert (0.5 <= ratio.min() < 0.505, 1.98 < ratio.max() <= 2.0) == (True, True)
     assert abs(np.log(ratio).mean()) < 0.02
+    assert abs(np.corrcoef(area, np.log(ratio))[0, 1]) < 0.05  # each is drawn for itself
     assert (corner.min() >= 0, (corner + size).max() <= 1) == (True, True)
 
 
@@ -143,6 +144,18 @@ def test_noise_and_erasing_are_as_strong_and_as_frequent_as_asked() -> None:
     assert (
         augment.render(gray, drawn, erased, augmentation, 64, 0.2)[augment.span(drawn.erased[erased], 64)] == 51
     ).all()
+
+
+def test_the_rectangle_that_was_drawn_is_erased_and_nothing_else() -> None:
+    """Where the edges of a rectangle lie within pixels, those whose centres it covers."""
+    augmentation = strong(p_erase=1.0)
+    drawn, gray = augmentation.draw(uniform(10)), np.full((64, 64), 200, np.uint8)
+    centres = (np.arange(64) + 0.5) / 64
+    assert drawn.erased is not None
+    for number, (top, bottom, left, right) in enumerate(drawn.erased):
+        rows, columns = (top < centres) & (centres < bottom), (left < centres) & (centres < right)
+        expected = np.where(np.outer(rows, columns), 51, 200)
+        np.testing.assert_array_equal(augment.render(gray, drawn, number, augmentation, 64, 0.2), expected)
 
 
 def test_an_unmoved_image_is_the_image() -> None:
@@ -226,6 +239,19 @@ def test_a_blur_is_torchvisions(sigma: float) -> None:
     drawn = strong(p_blur=0.3, blur_sigma=sigma).draw(uniform(2000)).blur
     assert drawn is not None
     assert (abs((drawn > 0).mean() - 0.3) < 0.04, 0.97 * sigma < drawn.max() < sigma) == (True, True)
+
+
+def test_an_image_is_blurred_where_that_was_drawn_and_by_as_much() -> None:
+    drawn, image = strong(p_blur=0.5, blur_sigma=2.0).draw(uniform(20)), smooth_image()
+    assert drawn.blur is not None
+    assert 0 < (drawn.blur > 0).sum() < 20
+    for number, sigma in enumerate(drawn.blur):
+        result, _ = augment.transform(image, drawn, number, 1.0, 40)
+        np.testing.assert_array_equal(result, augment.blur(image, float(sigma)) if sigma > 0 else image)
+
+
+def test_streams_of_draws_are_apart() -> None:
+    assert len({augment.TTA_STREAM, augment.MORE_STREAM, sampling.STREAM}) == 3
 
 
 def test_an_image_smaller_than_the_blur_is_blurred_all_the_same() -> None:

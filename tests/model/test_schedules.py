@@ -23,10 +23,31 @@ def by_torch(make: object, epochs: int, batches: int = 1) -> list[float]:
     return rates
 
 
+@pytest.mark.parametrize("name", sorted({*schedules.SCHEDULES} - {"fine_tune"}))
+def test_a_schedule_of_one_phase_trains_all_layers_in_it(name: str) -> None:
+    options = {
+        "flat_cos": {"pct_start": 0.75}, "cosine_restarts": {"cycle_len": 2, "cycle_mult": 1},
+        "step": {"decay_epochs": 3, "decay_rate": 0.5}, "plateau": {"patience_epochs": 2, "decay_rate": 0.5},
+    }  # fmt: skip
+    (phase,) = schedules.SCHEDULES[name](4, 0.01, 3, True, **options.get(name, {}))
+    assert (phase.name, phase.epochs, phase.frozen) == (name, 4, False)
+    assert phase.plateau == (schedules.Plateau(0.01, 2, 0.5) if name == "plateau" else None)
+
+
+def test_a_constant_rate_is_the_rate_throughout() -> None:
+    (phase,) = schedules.constant(4, 0.01, 3, cycle_momentum=True)
+    assert [phase.curves["lr"](fraction) for fraction in (0.0, 0.5, 1.0)] == [0.01] * 3
+
+
 def test_flat_cos_is_fastais() -> None:
     theirs = fastai_rates("fit_flat_cos", n_epoch=4, lr=0.01)
     ours = our_rates(schedules.flat_cos(4, 0.01, 3, cycle_momentum=True, pct_start=0.75), batches=4)
     np.testing.assert_allclose(ours["lr"], [rates[-1] for rates in theirs["lr"]], rtol=1e-5)
+
+
+def test_a_fall_ends_at_fastais_fraction_of_the_rate() -> None:
+    (phase,) = schedules.flat_cos(4, 0.01, 3, cycle_momentum=True, pct_start=0.75)
+    assert phase.curves["lr"](1.0) == pytest.approx(0.01 / 1e5, rel=1e-9)
 
 
 @pytest.mark.parametrize("mult", [1, 2])
