@@ -2,6 +2,7 @@
 
 import csv
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Literal
 
@@ -11,7 +12,8 @@ from pandas.errors import ParserWarning
 from xraylab import files, targets
 from xraylab.errors import DataError
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # spreadsheets leave out a tab or carriage return before a formula
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""Spreadsheets leave out white space before a formula, and some read the full-width signs of East Asia as such."""
 TEXT = (
     "id", "other", "path", "label", "patient", "split", "source", "sex", "age", "view", "mode", "format",
     "file_hash", "pixel_hash", "perceptual_hash", "inside_hash", "burned_in", "window", "manufacturer", "site",
@@ -33,8 +35,18 @@ def _quoting(table: pd.DataFrame) -> Literal[0, 2]:
     return csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
 
 
+def append(table: pd.DataFrame, file: IO[str], name: str, header: bool) -> None:
+    """Append the rows to a CSV that is written batch by batch; `name` is the file's. Errors: as `write`."""
+    refuse_formulas(table, name)
+    table.to_csv(file, header=header, index=False, lineterminator="\n", quoting=_quoting(table))
+    file.flush()
+
+
 def refuse_formulas(table: pd.DataFrame, name: str) -> None:
-    """Errors: DataError for the first cell that a spreadsheet would run as a formula; `name` is the file's."""
+    """Errors: DataError for the first name or cell that a spreadsheet would run as a formula; `name` is the file's."""
+    for title in map(str, table.columns):
+        if title.startswith(FORMULA_STARTS):
+            raise DataError(f"{name}: the column {title!r} would run as a formula in a spreadsheet: rename it")
     for column in table.select_dtypes(include=["object", "string"]):
         texts = table[column].dropna().astype(str)
         for text in texts[texts.str.startswith(FORMULA_STARTS)]:
@@ -42,6 +54,15 @@ def refuse_formulas(table: pd.DataFrame, name: str) -> None:
                 f"{name}: {text!r} in column {column} would run as a formula in a spreadsheet: "
                 f"rename it so that it does not begin with one of {' '.join(FORMULA_STARTS[:4])}, or with a tab"
             )
+
+
+def require(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> None:
+    """Errors: DataError where a table of images has not these columns, or an image twice."""
+    if absent := [name for name in columns if name not in table]:
+        raise DataError(f"{path} has no column {', '.join(absent)}: `dvc repro` makes it anew")
+    if table["id"].duplicated().any():
+        name = table["id"][table["id"].duplicated()].iloc[0]
+        raise DataError(f"{path} lists {name} twice: `dvc repro` makes it anew")
 
 
 def read(path: Path, text_columns: tuple[str, ...] = TEXT) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Tables as people, spreadsheets and attackers send them: read as they are meant, or refused in a sentence."""
 
+import re
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import small
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import any_text, csv_bytes
@@ -16,6 +18,7 @@ from xraylab.data import layouts
 from xraylab.data.layouts import TableConfig, sheets
 from xraylab.data.split import lists
 from xraylab.errors import DataError, XraylabError
+from xraylab.predict import writers
 
 COLUMNS = ("image", "patient", "label", "split", "age", "sex")
 MEGABYTE = 1 << 20
@@ -70,11 +73,48 @@ def test_any_text_comes_back_from_a_table_or_is_refused(tmp_path: Path) -> None:
     holds()
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r="])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r=", "\n=", "＝"])
 def test_a_cell_that_a_spreadsheet_would_run_is_not_written(start: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"table\.csv: .* in column id would run as a formula in a spreadsheet"):
         tables.write(pd.DataFrame({"id": ["a", f"{start}1+1"], "n": [1, 2]}), tmp_path / "table.csv")
     assert not (tmp_path / "table.csv").exists()
+
+
+@pytest.mark.parametrize("start", tables.FORMULA_STARTS)
+def test_nor_is_a_column_or_a_listed_name(start: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"table\.csv: the column .* would run as a formula"):
+        tables.write(pd.DataFrame({f"{start}1+1": [1]}), tmp_path / "table.csv")
+    with pytest.raises(DataError, match=r"given\.csv: .* in column id would run as a formula"):
+        lists.write_record("id", [(f"{start}1", "test")], "lists", tmp_path / "given.csv")
+    refused = pytest.raises(DataError, match=r"rows\.csv: .* in column id would run as a formula")
+    with refused, writers.open_table(str(tmp_path / "rows.csv")) as write:
+        write(pd.DataFrame({"id": [f"{start}1"]}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_csv_is_written_in_one_place() -> None:
+    """Which refuses formulas and quotes what would be another row."""
+    source = small.REPOSITORY / "src/xraylab"
+    writes = re.compile(r"\.to_csv\(|csv\.(Dict)?[wW]riter\(")
+    writing = [path for path in source.rglob("*.py") if writes.search(path.read_text(encoding="utf-8"))]
+    assert writing == [source / "tables.py"]
+
+
+def test_names_of_own_lists_come_back(tmp_path: Path) -> None:
+    names = ['a"b.png', "a,b.png", "a;b\tc.png", "a b.png", "007", "NA", "肺/é.png", "a\rb.png", "<b>.png", "a=1.png"]
+    lists.write_record("id", [(name, "test") for name in names], "lists", tmp_path / "given.csv")
+    assert lists.read_record(tmp_path / "given.csv", "lists") == ("id", [(name, "test") for name in names])
+    lists.write_record("id", [], "", tmp_path / "none.csv")
+    assert (tmp_path / "none.csv").read_text() == "id,split,files\n"
+
+
+@pytest.mark.parametrize("name", ["a\rb", "a,b", 'a"b', " a ", "007", "NA", "<script>", "a=1", "'=1"])
+def test_names_in_predictions_come_back(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    with writers.open_table(str(path)) as write:
+        write(pd.DataFrame({"id": [name], "p": [0.1]}))
+        write(pd.DataFrame({"id": ["other"], "p": [0.2]}))
+    assert tables.read(path).to_dict("list") == {"id": [name, "other"], "p": [0.1, 0.2]}
 
 
 def test_a_carriage_return_in_a_cell_makes_no_row(tmp_path: Path) -> None:

@@ -54,9 +54,7 @@ def _csv_to(file: IO[str], name: str) -> Write:
 
     def write(rows: pd.DataFrame) -> None:
         nonlocal first
-        tables.refuse_formulas(rows, name)
-        rows.to_csv(file, header=first, index=False, lineterminator="\n")
-        file.flush()
+        tables.append(rows, file, name, first)
         first = False
 
     return write

@@ -1,11 +1,12 @@
 """Lists of one's own that say which image is in which split."""
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from xraylab import files
+import pandas as pd
+
+from xraylab import tables
 from xraylab.data.layouts import sheets
 from xraylab.data.names import some
 from xraylab.errors import DataError, MissingError
@@ -35,11 +36,12 @@ def read(folder: Path) -> tuple[str, Rows]:
 
 
 def write_record(column: str, rows: Rows, folder: str, path: Path) -> None:
-    """Write data/given_splits.csv: the names as they are listed, their splits, and the name of the lists' folder."""
-    with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([column, "split", "files"])
-        writer.writerows([name, split, folder] for name, split in rows)
+    """Write data/given_splits.csv: the names as they are listed, their splits, and the name of the lists' folder.
+
+    Errors: DataError for a name that a spreadsheet would run as a formula.
+    """
+    listed = [(name, split, folder) for name, split in rows]
+    tables.write(pd.DataFrame(listed, columns=[column, "split", "files"], dtype=str), path)
 
 
 def read_record(path: Path, folder: str) -> tuple[str, Rows]:
