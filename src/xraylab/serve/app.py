@@ -146,13 +146,13 @@ async def predict(request: Request) -> Response:
     taken: list[int] = []
     with service.admission as admission:
         try:
+            body = await uploads.read_body(request, limits.body * 2**20, admission, taken, limits.seconds)
             async with asyncio.timeout(limits.seconds):
-                body = await uploads.read_body(request, limits.body * 2**20, admission, taken)
                 files = uploads.parse(request.headers.get("content-type", ""), body, limits.files)
                 del body
                 answers = await asyncio.gather(*(service.classify(file, query) for file in files))
         except TimeoutError:
-            raise ApiError(504, "timeout", f"the request took longer than {limits.seconds:g} s") from None
+            raise ApiError(504, "timeout", f"the answer took longer than {limits.seconds:g} s") from None
         finally:
             admission.give_back(sum(taken))
     status = 200 if any("error" not in each for each in answers) else 422
@@ -191,11 +191,10 @@ async def log_in(request: Request) -> Response:
     with service.admission as admission:
         taken: list[int] = []
         try:
-            async with asyncio.timeout(service.limits.seconds):
-                body = await uploads.read_body(request, LOGIN_BODY, admission, taken)
+            body = await uploads.read_body(request, LOGIN_BODY, admission, taken, service.limits.seconds)
         finally:
             admission.give_back(sum(taken))
-    token = parse_qs(body.decode("ascii", "replace"), max_num_fields=4).get("token", [""])[0]
+    token = parse_qs(body.decode("ascii", "replace")).get("token", [""])[0]
     response = RedirectResponse("/", 303)
     if service.guard.log_in(request, token, response):
         return response
@@ -218,7 +217,7 @@ def _static(name: str) -> bytes:
 
 async def static(request: Request) -> Response:
     """One of the page's files."""
-    path = request.url.path
+    path: str = request.scope["path"]
     return Response(_static(path.removeprefix("/")), media_type=STATIC[path])
 
 

@@ -93,7 +93,7 @@ class Guard:
         client = request.client.host if request.client else ""
         self._check_rate(self.rate, client)
         self.rate.take(client)
-        if self.token is not None and request.url.path not in PUBLIC:
+        if self.token is not None and request.scope["path"] not in PUBLIC:
             self._check_token(request, client)
 
     def may_enter(self, request: Request) -> bool:
@@ -110,7 +110,7 @@ class Guard:
             self.failures.take(client)
             return False
         response.set_cookie(
-            COOKIE, self._session, httponly=True, samesite="strict", secure=request.url.scheme == "https"
+            COOKIE, self._session, httponly=True, samesite="strict", secure=request.scope["scheme"] == "https"
         )
         return True
 
@@ -127,7 +127,7 @@ class Guard:
         origin = request.headers.get("origin")
         if request.method in ("GET", "HEAD") or origin is None:
             return
-        if urlsplit(origin).netloc != request.headers.get("host"):
+        if _place(origin) != request.headers.get("host"):
             raise ApiError(403, "wrong_origin", "another site's page may not send requests to this server")
 
     def _check_rate(self, rate: Rate, client: str) -> None:
@@ -147,6 +147,14 @@ class Guard:
             self.failures.take(client)
         message = "send the server's token: Authorization: Bearer TOKEN"
         raise ApiError(401, "token_needed", message, {"WWW-Authenticate": "Bearer"})
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of an Origin header; None where it names none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _host_name(host: str) -> str:

@@ -19,7 +19,7 @@ class Limits:
     rate: int = 600
     """Requests of one client in a minute; 0: any number."""
     seconds: float = 60.0
-    """To read and answer one request."""
+    """To read one request, and to answer it."""
     decoding: float = 20.0
     """To decode one file; then the worker is killed."""
     queue: int = 64

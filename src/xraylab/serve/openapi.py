@@ -11,6 +11,7 @@ ERRORS = {
     400: "The body or the request is malformed.",
     401: "The token is missing or wrong.",
     403: "The request comes from another site's page.",
+    408: "The body came too slowly.",
     413: "The body is too large, or holds too many files.",
     415: "The body is not multipart/form-data.",
     421: "The Host header names another machine.",
@@ -84,7 +85,7 @@ def _predict(limits: Limits, parameters: list[Schema]) -> Schema:
         "responses": {
             "200": {"description": "At least one image was classified; the others have an error.", "content": answer},
             "422": {"description": "No image could be classified, or the query is invalid.", "content": either},
-            **_errors(*EVERYWHERE, 413, 415, 503, 504),
+            **_errors(*EVERYWHERE, 408, 413, 415, 503, 504),
         },
     }
 

@@ -173,8 +173,9 @@ class _Worker:
 def _received(connection: Connection, sizes: Sequence[int]) -> Decoded:
     """Errors: FileError where the file could not be decoded."""
     header = json.loads(connection.recv_bytes(LONGEST_HEADER))
-    if "code" in header:
-        raise FileError(str(header["code"]), str(header["message"]))
+    if "code" in header:  # a decoder that was taken over names no counter of the server
+        code, known = header["code"], header["code"] in worker.CODES
+        raise FileError(code if known else "decoder_failed", str(header["message"]) if known else "the decoder failed")
     images = [np.frombuffer(connection.recv_bytes(size * size), np.uint8).reshape(size, size) for size in sizes]
     facts = header.pop("facts")
     return Decoded(images, facts=None if facts is None else _facts(**facts), **header)

@@ -1,11 +1,13 @@
 """Serve models until a signal ends it."""
 
+import asyncio
 import signal
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from xraylab.errors import ParamsError
 from xraylab.inference.classifier import Classifier
@@ -17,6 +19,7 @@ from xraylab.serve.models import Batching
 from xraylab.serve.tls import Tls
 
 CONNECTIONS = 512
+HEADER_SECONDS = 10.0  # for the headers of a request: who sends them slowly would hold all connections
 
 
 def run(
@@ -38,7 +41,7 @@ def run(
     with closing(_bound(guard.host, port)) as listening:
         config = uvicorn.Config(
             app.create(service),
-            http="h11",  # the same everywhere, and with a limit on the size of headers
+            http=Protocol,
             ws="none",
             loop="asyncio",
             lifespan="on",
@@ -57,6 +60,33 @@ def run(
         server.run(sockets=[listening])
     if not server.started:
         raise ParamsError("the server did not start; the lines above say why")
+
+
+class Protocol(H11Protocol):
+    """HTTP by h11: the same everywhere, with a limit on the size of headers, and here on the time that they take."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._deadline: asyncio.TimerHandle | None = None
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    def _watch(self) -> None:
+        """Set a deadline where a request is to come, and remove it where one is there."""
+        waiting = self.cycle is None or self.cycle.response_complete
+        if waiting and self._deadline is None:
+            self._deadline = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
+        elif not waiting and self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 class _Server(uvicorn.Server):

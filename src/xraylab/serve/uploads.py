@@ -1,5 +1,6 @@
 """Read the body of a request into memory, within its limits; nothing is ever written to disk."""
 
+import asyncio
 import logging
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from xraylab.serve.limits import MEGABYTE, ApiError, Limits
 
 FIELD = "files"
 LONGEST_NAME = 255
+DIGITS = 20  # of a Content-Length
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL + 1)  # it quotes what it cannot parse
 
 
@@ -52,22 +54,27 @@ def _busy() -> ApiError:
     return ApiError(503, "busy", "the server has as much to do as it takes on; try again", {"Retry-After": "1"})
 
 
-async def read_body(request: Request, most: int, admission: Admission, taken: list[int]) -> bytes:
-    """The body of at most `most` bytes; `taken` grows by what `admission` counts. Errors: ApiError 413 and 503."""
+async def read_body(request: Request, most: int, admission: Admission, taken: list[int], seconds: float) -> bytes:
+    """The body of at most `most` bytes, within so many seconds; `taken` grows by what `admission` counts.
+
+    Errors: ApiError 408, 413 and 503.
+    """
     message = f"the request is larger than {most / MEGABYTE:g} MiB"
     announced = request.headers.get("content-length", "0")
-    if not announced.isdecimal() or int(announced) > most:
+    if not announced.isdecimal() or len(announced) > DIGITS or int(announced) > most:
         raise ApiError(413, "body_too_large", message)
-    chunks: list[bytes] = []
-    total = 0
-    async for chunk in request.stream():
-        total += len(chunk)
-        if total > most:
-            raise ApiError(413, "body_too_large", message)
-        admission.take(len(chunk))
-        taken.append(len(chunk))
-        chunks.append(chunk)
-    return b"".join(chunks)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                if len(body) + len(chunk) > most:
+                    raise ApiError(413, "body_too_large", message)
+                admission.take(len(chunk))
+                taken.append(len(chunk))
+                body += chunk
+    except TimeoutError:
+        raise ApiError(408, "body_too_slow", f"the body was not there within {seconds:g} s") from None
+    return bytes(body)
 
 
 def parse(content_type: str, body: bytes, most_files: int) -> list[Upload]:

@@ -29,6 +29,8 @@ from xraylab.inference.warnings import ImageFacts
 from xraylab.serve.limits import MEGABYTE
 
 PR_SET_PDEATHSIG = 1
+CODES = ("too_large", "unreadable")
+"""Why a file cannot be used, for programs."""
 NAME = "file"  # stands for the upload's own name, which no message needs
 
 Images = dict[str, Any]
