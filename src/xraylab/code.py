@@ -66,7 +66,9 @@ def check(stage: str, folder: Path, in_repository: bool = False) -> None:
     A module that joined the imports since shows in the module that imports it.
     """
     path = folder / f"{stage}.txt"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    with files.parsing(path):
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    lines = [line for line in text.splitlines() if line.strip()]
     recorded = [line for line in lines if line.startswith(f"{PLUGIN} ")]
     files_and_libraries = [line for line in lines if line not in recorded]
     differing = (
@@ -89,7 +91,10 @@ def is_carrier(module: str, stage: str) -> bool:
 
 def _line(name: str) -> str:
     if "/" not in name:
-        return f"{name} {metadata.version(name)}"
+        try:
+            return f"{name} {metadata.version(name)}"
+        except (metadata.PackageNotFoundError, ValueError):
+            return f"{name} absent"
     path = template.PACKAGE.parent / name
     return f"{name} {files.sha256(path) if path.is_file() else 'absent'}"
 

@@ -169,6 +169,21 @@ def read_json(path: Path) -> Any:
     return tree
 
 
+@contextmanager
+def parsing(path: Path) -> Iterator[None]:
+    """Make values out of what `path` holds. Errors: DataError where they are not those that xraylab writes there."""
+    try:
+        yield
+    except XraylabError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(
+            f"{path} holds other values than xraylab writes ({reason}): it was edited by hand, or another version "
+            "wrote it"
+        ) from error
+
+
 def write_yaml(value: Any, path: Path) -> None:
     yaml = YAML()
     yaml.default_flow_style = False

@@ -33,6 +33,7 @@ def test_findings_fit_80_columns_and_end_with_a_summary(
         Finding("space", "error", "no inodes are left " * 8, "delete small files " * 8),
         Finding("space", "warning", "little room"),
     )
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert run(monkeypatch, tmp_path) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["space", "  ok       12 GB are free"]
@@ -40,6 +41,21 @@ def test_findings_fit_80_columns_and_end_with_a_summary(
     assert max(map(len, lines)) <= 80
     assert lines[5].startswith("           -> delete small files delete small")
     assert lines[-1] == "1 error, 1 warning"
+
+
+def test_another_program_gets_a_line_for_each_finding_with_whole_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "two  spaces " + "long/" * 60 + "\u202e\udcff\x1b[2J.png"
+    findings_of(monkeypatch, Finding("space", "warning", f"{name} is absent", f"rm '{name}'"))
+    assert run(monkeypatch, tmp_path) == 0
+    shown = name.replace("\u202e\udcff\x1b", "\\u202e\\udcff\\u001b")
+    assert capsys.readouterr().out.splitlines()[1:3] == [
+        f"  warning  {shown} is absent", f"           -> rm '{shown}'"
+    ]  # fmt: skip
+    assert run(monkeypatch, tmp_path, "--json") == 0
+    written = capsys.readouterr().out
+    assert (written.isascii(), json.loads(written)[0]["text"]) == (True, f"{name} is absent")
 
 
 def test_warnings_alone_exit_with_0_and_json_has_every_finding(

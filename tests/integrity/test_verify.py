@@ -11,7 +11,7 @@ import small
 from typer.testing import CliRunner
 
 from xraylab import cli, files
-from xraylab.integrity import verify
+from xraylab.integrity import lock, verify
 from xraylab.paths import Paths
 
 pytest_plugins = ["recorded_study"]
@@ -115,3 +115,38 @@ def test_a_source_that_changed_is_named(recorded: Paths) -> None:
     assert ("source", "data.source", "source changed") not in found(recorded)
     files.write_json({"kind": "demo", "seed": 7}, recorded.source)
     assert ("source", "data.source", "source changed") in found(recorded)
+
+
+def test_another_program_gets_a_line_for_each_finding_with_whole_names(recorded: Paths) -> None:
+    name = "é" + "long" * 50
+    path = recorded.raw / name / name / f"{name}.png"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    with recorded_study.working_in(recorded.root):
+        lines = CliRunner().invoke(cli.app, ["verify"]).output.splitlines()
+        rows = json.loads(CliRunner().invoke(cli.app, ["verify", "--json"]).output)
+    shown = path.relative_to(recorded.root).as_posix()
+    assert [line.split("\t")[1] for line in lines if name in line] == [shown]
+    assert [row["path"] for row in rows if name in row["path"]] == [shown]
+
+
+DAMAGED = {
+    "dvc.lock": ("dvc.lock", "stages: [", "dvc.lock cannot be read"),
+    "rows of dvc.lock": ("dvc.lock", "stages: {split: {outs: [1]}}", "dvc.lock cannot be read"),
+    "dvc.yaml": ("dvc.yaml", "stages: {split: 1}", "dvc.yaml holds other values than xraylab writes"),
+    "params.yaml": ("params.yaml", "a: [", "params.yaml cannot be read"),
+    ".dvcignore": (".dvcignore", "\udcff", ".dvcignore holds other values than xraylab writes"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "text"), DAMAGED.values(), ids=DAMAGED)
+def test_of_a_damaged_study_json_stays_json(
+    recorded: Paths, name: str, content: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "PAUSE", 0.0)
+    (recorded.root / name).write_text(content, encoding="utf-8", errors="surrogateescape")
+    with recorded_study.working_in(recorded.root):
+        result = CliRunner().invoke(cli.app, ["verify", "--json"])
+    (row,) = json.loads(result.output)
+    assert (result.exit_code, row["state"], row["level"]) == (1, "unreadable", "error")
+    assert text in row["text"]

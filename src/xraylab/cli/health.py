@@ -1,5 +1,6 @@
 """The health of a machine and of a study."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +25,8 @@ def doctor(deep: Deep = False, as_json: AsJson = False) -> None:
     from xraylab.doctor import examine, text
 
     findings = list(examine.examine(Path.cwd(), deep))
-    print(text.as_json(findings) if as_json else "\n".join([*text.lines(findings), text.summary(findings)]))
+    width = text.WIDTH if sys.stdout.isatty() else None
+    print(text.as_json(findings) if as_json else "\n".join([*text.lines(findings, width), text.summary(findings)]))
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(1)
 
@@ -42,12 +44,18 @@ def verify(
     """
     import json
 
+    from xraylab.errors import XraylabError
     from xraylab.integrity import verify
     from xraylab.paths import Paths
 
-    verdicts = verify.verify(Paths.here())
+    try:
+        verdicts = verify.verify(Paths.here())
+    except (XraylabError, OSError) as error:
+        if not as_json:
+            raise
+        verdicts = [verify.Verdict("", "", "unreadable", str(error))]
     if as_json:
-        print(json.dumps(verify.as_rows(verdicts), indent=2, ensure_ascii=False))
+        print(json.dumps(verify.as_rows(verdicts), indent=2))
     else:
         _print_verdicts(verdicts)
     if any(each.level == "error" for each in verdicts):
@@ -60,12 +68,15 @@ def _print_verdicts(verdicts: "list[Verdict]") -> None:
 
     from xraylab import terminal
 
-    table = Table("stage", "what", "state", box=None)
-    for each in verdicts:
-        text = f"{each.state}: {each.text}" if each.text else each.state
-        table.add_row(*map(Text, (each.stage, each.path, text)))
+    rows = [(each.stage, each.path, f"{each.state}: {each.text}" if each.text else each.state) for each in verdicts]
     console = terminal.Console()
-    console.print(table)
+    if console.is_terminal:
+        table = Table("stage", "what", "state", box=None)
+        for row in rows:
+            table.add_row(*map(Text, row))
+        console.print(table)
+    else:  # for other programs: a line for each, with whole names
+        print(*("\t".join(cell.replace("\t", " ") for cell in row) for row in rows), sep="\n")
     wrong = [each for each in verdicts if each.level == "error"]
     stages = ", ".join(dict.fromkeys(each.stage for each in wrong))
     if any(each.state == "changed" for each in wrong):

@@ -12,8 +12,11 @@ WIDTH = 80
 COLUMN = max(map(len, MARKS.values())) + 2
 
 
-def lines(findings: Iterable[Finding], width: int = WIDTH) -> Iterator[str]:
-    """A heading per check; then each finding behind its level, and below it what to do."""
+def lines(findings: Iterable[Finding], width: int | None = WIDTH) -> Iterator[str]:
+    """A heading per check; then each finding behind its level, and below it what to do.
+
+    `width` None is for other programs: each finding in one line, however long its names are.
+    """
     heading = ""
     for finding in findings:
         if finding.check != heading:
@@ -25,8 +28,10 @@ def lines(findings: Iterable[Finding], width: int = WIDTH) -> Iterator[str]:
             yield from _wrapped(finding.advice, f"  {'':{COLUMN}}-> ", width)
 
 
-def _wrapped(text: str, first: str, width: int) -> list[str]:
+def _wrapped(text: str, first: str, width: int | None) -> list[str]:
     """Lines that are no longer than `width`, but for words that are; commands stay in one piece where they fit."""
+    if width is None:
+        return [first + " ".join(text.splitlines())]
     rest = " " * len(first)
     return textwrap.wrap(
         text, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
@@ -46,4 +51,5 @@ def summary(findings: Sequence[Finding]) -> str:
 
 
 def as_json(findings: Iterable[Finding]) -> str:
-    return json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False)
+    """In ASCII, which every pipe takes."""
+    return json.dumps([asdict(finding) for finding in findings], indent=2)

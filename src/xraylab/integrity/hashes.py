@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
-from xraylab import progress
+from xraylab import files, progress
 
 IGNORE_FILE = ".dvcignore"
 ALWAYS_IGNORED = (".hg/", ".git/", ".git", ".dvc/")
@@ -62,8 +62,9 @@ class Ignored:
 
 def _read_spec(base: Path, always: Sequence[str]) -> GitIgnoreSpec | None:
     file = base / IGNORE_FILE
-    lines = [*always, *(file.read_text(encoding="utf-8").splitlines() if file.is_file() else [])]
-    return GitIgnoreSpec.from_lines([line.strip() for line in lines]) if lines else None
+    with files.parsing(file):
+        lines = [*always, *(file.read_text(encoding="utf-8").splitlines() if file.is_file() else [])]
+        return GitIgnoreSpec.from_lines([line.strip() for line in lines]) if lines else None
 
 
 @dataclass

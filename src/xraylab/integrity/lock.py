@@ -50,8 +50,10 @@ class Lock:
 
 
 def stages_of(paths: Paths) -> list[Stage]:
-    """The stages of dvc.yaml."""
-    return pipeline.parse(files.read_yaml(paths.root / "dvc.yaml"), files.read_yaml(paths.params))
+    """The stages of dvc.yaml. Errors: MissingError, and DataError where it or params.yaml cannot be read."""
+    tree, params = files.read_yaml(paths.root / "dvc.yaml"), files.read_yaml(paths.params)
+    with files.parsing(paths.root / "dvc.yaml"):
+        return pipeline.parse(tree, params)
 
 
 def read(paths: Paths, stages: list[Stage]) -> Lock:
@@ -85,11 +87,36 @@ def _text(paths: Paths) -> str | None:
         return None
 
 
+def _load(text: str) -> Any:
+    """YAML without the limits of `documents`, which take as long again: dvc.lock is large, and DVC's own."""
+    try:
+        return YAML(typ="safe").load(io.StringIO(text))
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:  # of tags with values of another type
+        raise ValueError(str(error)) from None
+
+
+def _is_entry(entry: Any) -> bool:
+    """Return whether this is what DVC writes of a stage, as far as it is read here."""
+    if not isinstance(entry, dict):
+        return False
+    files_, params = [*_rows(entry.get("deps")), *_rows(entry.get("outs"))], entry.get("params") or {}
+    return (
+        all(isinstance(each, dict) and isinstance(each.get("path"), str) and each["path"] for each in files_)
+        and isinstance(params, dict)
+        and all(isinstance(each, dict) and all(isinstance(key, str) for key in each) for each in params.values())
+    )
+
+
+def _rows(listed: Any) -> list[Any]:
+    """The items of a list, which may be absent; of anything else one that is no row."""
+    return listed if isinstance(listed, list) else [] if listed is None else [None]
+
+
 def _parse(text: str | None, stages: list[Stage]) -> Lock:
     """Errors: ValueError, YAMLError."""
-    tree: Any = YAML(typ="safe").load(io.StringIO(text)) if text is not None else {"stages": {}}
+    tree = _load(text) if text is not None else {"stages": {}}
     entries = tree.get("stages") if isinstance(tree, dict) else None
-    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+    if not isinstance(entries, dict) or not all(map(_is_entry, entries.values())):
         raise ValueError("no entries of stages")
     names = {stage.name for stage in stages}
     return Lock({name: entry for name, entry in entries.items() if name in names})

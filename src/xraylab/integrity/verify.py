@@ -27,7 +27,10 @@ CODE = "code/"
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of a stage or one of its files. `state`: ok, not run, absent, changed, other inputs, params, code or command."""
+    """Of a stage or one of its files.
+
+    `state`: ok, not run, absent, changed, other inputs, params, code or command; unreadable: no stage could be checked.
+    """
 
     stage: str
     path: str
