@@ -37,7 +37,7 @@ from measure import Gate
 
 from xraylab.errors import XraylabError
 
-MODULES = ("fuzz_images", "fuzz_weights", "fuzz_archives")
+MODULES = ("fuzz_images", "fuzz_weights", "fuzz_archives", "fuzz_texts")
 """Each has a dict TARGETS, name -> Target."""
 
 MEMORY, SECONDS = 1 << 30, 10.0  # of one input, beside the libraries

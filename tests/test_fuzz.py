@@ -2,11 +2,12 @@
 
 import functools
 import importlib
+import json
 import os
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -104,6 +105,74 @@ def test_whatever_a_file_holds_it_ends_in_a_value_or_an_error_of_ours(name: str,
     data = fuzz.input_of(name, SEEDS[name](), TARGETS[name], 0, number)
     what, trace = fuzz.outcome(TARGETS[name], data)
     assert what in {fuzz.ACCEPTED, fuzz.REFUSED}, trace
+
+
+def record(kind: str, **changes: object) -> bytes:
+    """A valid record of a study or a bundle with other values."""
+    seeds = SEEDS["bundled" if kind in {"card", "reference", "expected"} else "records"]()
+    (seed,) = [seed for seed in seeds if seed.startswith(f"{kind}\n".encode())]
+    tree = json.loads(seed.partition(b"\n")[2])
+    return f"{kind}\n{json.dumps(tree | changes if isinstance(tree, dict) else changes['of'])}".encode()
+
+
+LOCK = b"stages:\n  one:\n    cmd: x\n"
+CRASHERS: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "dvc.lock: an output without its path": ("dvc.lock", lambda: LOCK + b"    outs:\n    - md5: x\n"),
+    "dvc.lock: outputs that are a text": ("dvc.lock", lambda: LOCK + b"    outs: text\n"),
+    "dvc.lock: an input that is a text": ("dvc.lock", lambda: LOCK + b"    deps: [text]\n"),
+    "dvc.lock: params without a file": ("dvc.lock", lambda: LOCK + b"    params: {params.yaml: [a]}\n"),
+    "dvc.lock: a param without a name": ("dvc.lock", lambda: LOCK + b"    params: {params.yaml: {null: 1}}\n"),
+    "dvc.lock: an alias of nothing": ("dvc.lock", lambda: LOCK + b"    deps: *a\n"),
+    "dvc.lock: a value that is no bool": ("dvc.lock", lambda: LOCK + b"    deps: !!bool 1\n"),
+    "index: without labels": ("index", lambda: b"id,path,patient,split,source,pixel_hash\na,a,,,,0\n"),
+    "index: without patients": ("index", lambda: b"id,path,label,split,source,pixel_hash\na,a,A,,,0\n"),
+    "index: an image twice": (
+        "index", lambda: b"id,path,label,patient,split,source,pixel_hash\n" + b"Healthy/a,a,Healthy,,,,0\n" * 2,
+    ),
+    "model.json: an epoch that is a list": ("records", lambda: record("model", best_epoch=[])),
+    "model.json: a list": ("records", lambda: b"model\n[]"),
+    "session: jobs that are a list": ("records", lambda: record("session", jobs=[1])),
+    "session: an unknown key": ("records", lambda: record("session", other=1)),
+    "session: resources that are none": ("records", lambda: record("session", resources=[])),
+    "summary: a result without metrics": ("records", lambda: record("summary", results=[{"experiment": "baseline"}])),
+    "summary: a number for a list": ("records", lambda: record("summary", chosen_on_test=0.5)),
+    "summary: units that are a mapping": ("records", lambda: record("summary", intervals={"units": {}})),
+    "calibration: a number": ("records", lambda: record("calibration", of=[1])),
+    "calibration: a temperature that is none": (
+        "records", lambda: record("calibration", of=[{"experiment": "baseline", "repeat": 0, "temperature": "x"}]),
+    ),
+    "source: a list": ("records", lambda: b"source\n[]"),
+    "source: sources that are a list": ("records", lambda: record("source", sources=[1])),
+    "reference: limits that are none": ("bundled", lambda: record("reference", appearance=LOOKS | {"limits": None})),
+    "reference: no limit of the layout": (
+        "bundled", lambda: record("reference", appearance=LOOKS | {"limits": {"features": 1.0}}),
+    ),
+    "reference: so many images that are none": ("bundled", lambda: record("reference", n_train="x")),
+    "reference: views that are numbers": (
+        "bundled",
+        lambda: record("reference", expected={"modalities": [1], "views": [], "body_parts": [], "chest": True}),
+    ),
+}  # fmt: skip
+"""Inputs that ended in a traceback."""
+LOOKS = {"limits": {"features": 1.0, "layout": 1.0}, "n_valid": 60, "rest": {"features": 1, "layout": 1}, "lungs": None}
+FORGOTTEN: dict[str, Callable[[], bytes]] = {
+    "hashes: a list": lambda: b"hashes\n[]",
+    "hashes: no rows": lambda: b'hashes\n{"/a": 1, "/b": [NaN, 0, "x"], "\\ud800": [0, 0, "x"]}',
+    "running: a process of no number": lambda: record("running", pid=0.5),
+    "running: a stage that is a list": lambda: record("running", stage=[]),
+    "running: metrics that are a list": lambda: record("running", metrics=[]),
+}
+"""What is remembered only to save time is forgotten where it is not as it was written."""
+
+
+@pytest.mark.parametrize(("target", "data"), CRASHERS.values(), ids=CRASHERS)
+def test_what_ended_in_a_traceback_is_refused_in_a_sentence(target: str, data: Callable[[], bytes]) -> None:
+    assert fuzz.outcome(TARGETS[target], data()) == (fuzz.REFUSED, "")
+
+
+@pytest.mark.parametrize("data", FORGOTTEN.values(), ids=FORGOTTEN)
+def test_what_saves_time_alone_is_forgotten_where_it_is_damaged(data: Callable[[], bytes]) -> None:
+    assert fuzz.outcome(TARGETS["records"], data()) == (fuzz.ACCEPTED, "")
 
 
 def test_mutated_chunks_have_right_checksums() -> None:

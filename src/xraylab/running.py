@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import UnionType
 
 import psutil
 
@@ -45,6 +46,14 @@ class Running:
             return False
 
 
+NUMBER = int | float
+KINDS: dict[str, type | UnionType] = {
+    "stage": str, "pid": int, "created": NUMBER, "node": str, "started": NUMBER, "epoch": int, "epochs": int,
+    "metrics": dict, "monitor": str, "seconds_left": NUMBER | None, "problem": str,
+}  # fmt: skip
+"""The types of a record's values."""
+
+
 @contextmanager
 def recorded(folder: Path, stage: str) -> Iterator[None]:
     """Keep the file of a stage, as DVC names it, while the block runs; where it fails, the file stays and says why."""
@@ -60,7 +69,7 @@ def recorded(folder: Path, stage: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, TypeError):
             first = (str(error) or type(error).__name__).splitlines()[0]
             _write(path, replace(_read(path), problem=first))
         raise
@@ -98,12 +107,17 @@ def read(folder: Path) -> list[Running]:
 
 def _records(folder: Path) -> Iterator[tuple[Path, Running]]:
     for path in folder.glob("*.json"):
-        with suppress(OSError, ValueError, TypeError):  # removed meanwhile, or of another version
+        with suppress(OSError, ValueError, TypeError, RecursionError):  # removed meanwhile, or of another version
             yield path, _read(path)
 
 
 def _read(path: Path) -> Running:
-    return Running(**json.loads(path.read_text(encoding="utf-8")))
+    """Errors: OSError, ValueError, TypeError, RecursionError."""
+    record = Running(**json.loads(path.read_text(encoding="utf-8")))
+    others = [name for name, kind in KINDS.items() if not isinstance(getattr(record, name), kind)]
+    if others or not all(isinstance(value, NUMBER | None) for value in record.metrics.values()):
+        raise TypeError(f"{path} describes no stage")
+    return record
 
 
 def _write(path: Path, record: Running) -> None:

@@ -15,18 +15,14 @@ PANEL = "Results"
 @app.command(rich_help_panel=PANEL)
 def show() -> None:
     """Compare the experiments, with the paired tests."""
-    from xraylab import files, terminal
+    from xraylab import terminal
     from xraylab.integrity.check import require_outputs
     from xraylab.paths import Paths
     from xraylab.report import summary
-    from xraylab.report.records import Summary
 
     paths = Paths.here()
     require_outputs(paths, [paths.evaluation, paths.audit, paths.explanation])
-    evaluated = Summary.of(files.read_json(paths.evaluation / "summary.json"))
-    others = (paths.audit, paths.explanation / "summary.json")
-    audit, explained = (files.read_json(path) if path.is_file() else None for path in others)
-    terminal.Console().print(summary.for_terminal(evaluated, summary.shortcut_warning(audit, explained)))
+    terminal.Console().print(summary.read_for_terminal(paths.evaluation, paths.audit, paths.explanation))
 
 
 @app.command(rich_help_panel=PANEL)
@@ -89,12 +85,10 @@ def plan_size(
     power: Annotated[float, typer.Option(help="Probability of showing the difference if it is real.")] = 0.8,
 ) -> None:
     """Estimate how many test patients would show a difference, from the agreement between this study's models."""
-    from xraylab import files
     from xraylab.evaluate import power as planning
     from xraylab.integrity.check import require_outputs
 
     params, paths = read_study()
     require_outputs(paths, [paths.evaluation])
-    summary = files.read_json(paths.evaluation / "summary.json")
     margin = params.evaluate.margin if difference is None else difference
-    print_lines(planning.plan(summary, margin, power))
+    print_lines(planning.read_and_plan(paths.evaluation / "summary.json", margin, power))

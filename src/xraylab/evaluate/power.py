@@ -8,10 +8,12 @@ holds how often the two networks agree, so nothing is assumed of that but that i
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from scipy import stats
 
+from xraylab import files
 from xraylab.errors import MissingError, ParamsError
 from xraylab.evaluate.significance import METRICS
 
@@ -47,6 +49,13 @@ def required_units(n_units: int, tested: Pilot, difference: float, confidence: f
     if most <= of_seeds:
         return None
     return math.ceil(n_units * (tested.error**2 - of_seeds) / (most - of_seeds))
+
+
+def read_and_plan(path: Path, difference: float, power: float) -> list[str]:
+    """`plan` of evaluation/summary.json. Errors: as `plan`; DataError where the file is not as `evaluate` wrote it."""
+    summary = files.read_json(path)
+    with files.parsing(path):
+        return list(plan(summary, difference, power))
 
 
 def plan(summary: dict[str, Any], difference: float, power: float) -> Iterator[str]:

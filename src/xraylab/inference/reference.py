@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter
 
 from xraylab.data.pixels import Gray
 from xraylab.errors import DataError
 from xraylab.inference import warnings
 from xraylab.inference.appearance import Appearance, LungLimits
-from xraylab.inference.copies import Copy, SeenHashes
+from xraylab.inference.copies import WORDS, Copy, SeenHashes
 from xraylab.inference.distances import Gaussian
 from xraylab.inference.warnings import COPY_OF_TRAINING, Expected, ImageFacts, ImageWarning
 
@@ -19,8 +20,28 @@ Floats = NDArray[np.float32]
 Tensors = dict[str, NDArray[Any]]
 
 VERSION = 1
+Number = Annotated[float, Field(allow_inf_nan=False)]
 GAUSSIANS = ("features", "layout")
 SPLITS = {"train": "a training image", "valid": "a validation image, which chose the epoch and the thresholds"}
+
+
+@dataclass(frozen=True)
+class _Looks:
+    limits: dict[str, Number]
+    n_valid: Annotated[int, Field(gt=0)]
+    rest: dict[str, Number]
+    lungs: LungLimits | None
+
+
+@dataclass(frozen=True)
+class _Record:
+    expected: Expected
+    appearance: _Looks | None
+    n_train: Annotated[int, Field(ge=0)] | None
+
+
+RECORD: TypeAdapter[_Record] = TypeAdapter(_Record)
+"""What is no array of a reference."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +95,20 @@ class Reference:
 
     @classmethod
     def from_tensors(cls, tensors: Tensors, record: dict[str, Any]) -> "Reference":
-        """As `to_tensors` has made them. Errors: DataError where a newer version of xraylab has."""
+        """As `to_tensors` has made them.
+
+        Errors: DataError where another version of xraylab has made them, KeyError and ValueError where none has.
+        """
         if record["version"] != VERSION:
             raise DataError("the statistics of the training images are of another version of xraylab: install that one")
-        said = record["expected"]
-        modalities, views, body_parts = (tuple(said[key]) for key in ("modalities", "views", "body_parts"))
-        expected = Expected(modalities, views, body_parts, said["chest"])
-        appearance = _appearance(tensors, record["appearance"]) if record["appearance"] else None
-        if record["n_train"] is None:
-            return cls(appearance, expected, None)
+        told = RECORD.validate_python(record)
+        appearance = _appearance(tensors, told.appearance) if told.appearance else None
+        if told.n_train is None:
+            return cls(appearance, told.expected, None)
         whole, inside = (np.ascontiguousarray(tensors[f"hashes.{key}"]).view(np.uint64) for key in ("whole", "inside"))
-        return cls(appearance, expected, SeenHashes(whole, inside, record["n_train"]))
+        if not whole.shape == inside.shape == (WORDS, whole.shape[-1]):
+            raise ValueError(f"hashes of the shapes {whole.shape} and {inside.shape}")
+        return cls(appearance, told.expected, SeenHashes(whole, inside, told.n_train))
 
     def _copy(self, facts: ImageFacts) -> list[ImageWarning]:
         copy: Copy | None = self.hashes.find(facts.look) if self.hashes else None
@@ -94,17 +118,18 @@ class Reference:
         return [ImageWarning(COPY_OF_TRAINING, text)]
 
 
-def _appearance(tensors: Tensors, record: dict[str, Any]) -> Appearance:
-    """Errors: ValueError where the arrays do not fit together."""
+def _appearance(tensors: Tensors, record: _Looks) -> Appearance:
+    """Errors: KeyError, and ValueError where the arrays do not fit together."""
     for name in GAUSSIANS:
         mean, components, variances = (tensors[f"{name}.{key}"] for key in ("mean", "components", "variances"))
-        if components.shape != (len(variances), len(mean)):
+        if (mean.ndim, variances.ndim) != (1, 1) or components.shape != (len(variances), len(mean)):
             raise ValueError(f"{name} has components of another width than its mean")
     features, layout = (
         Gaussian(
-            tensors[f"{name}.mean"], tensors[f"{name}.components"], tensors[f"{name}.variances"], record["rest"][name]
+            tensors[f"{name}.mean"], tensors[f"{name}.components"], tensors[f"{name}.variances"], record.rest[name]
         )
         for name in GAUSSIANS
     )
-    lungs = LungLimits(**record["lungs"]) if record["lungs"] else None
-    return Appearance(features, layout, record["limits"], record["n_valid"], lungs)
+    if absent := {*GAUSSIANS, *(["lungs"] if record.lungs else [])} - set(record.limits):
+        raise ValueError(f"no limit of {', '.join(sorted(absent))}")
+    return Appearance(features, layout, record.limits, record.n_valid, record.lungs)

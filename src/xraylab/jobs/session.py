@@ -75,14 +75,17 @@ class Session:
 
     @classmethod
     def load(cls, folder: Path) -> "Session":
+        """Errors: DataError where the file is not as `save` wrote it."""
         tree = files.read_json(folder / FILE)
-        jobs = {
-            name: Submitted(
-                **job | {"stages": tuple(job["stages"]), "changes": tuple(job["changes"]), "state": State(job["state"])}
-            )
-            for name, job in tree["jobs"].items()
-        }
-        return cls(**{**tree, "folder": folder, "resources": Resources(**tree["resources"]), "jobs": jobs})
+        with files.parsing(folder / FILE):
+            jobs = {
+                name: Submitted(
+                    **job
+                    | {"stages": tuple(job["stages"]), "changes": tuple(job["changes"]), "state": State(job["state"])}
+                )
+                for name, job in tree["jobs"].items()
+            }
+            return cls(**{**tree, "folder": folder, "resources": Resources(**tree["resources"]), "jobs": jobs})
 
 
 def way_back(command: str, engine: str) -> str:

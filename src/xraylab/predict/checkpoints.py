@@ -1,9 +1,10 @@
 """Finished runs: load them by name, rebuild their networks after any saved epoch, and predict with them."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,13 @@ from xraylab.predict import inference
 from xraylab.task import is_multi
 
 CHECKPOINTS = ("best", "last")
-RECORD_KEYS = (
-    "experiment", "repeat", "arch", "channels", "img_size", "head", "dropout", "normalise", "multiply_adds", "task",
-    "classes", "positive", "images", "augment", "best_epoch", "last_epoch", "kept_epochs", "hardware",
-)  # fmt: skip
-"""The keys of model.json that predictions need."""
+RECORD_KEYS: dict[str, type | UnionType] = {
+    "experiment": str, "repeat": int, "arch": str, "channels": int, "img_size": int, "head": dict,
+    "dropout": int | float, "normalise": dict, "multiply_adds": int, "task": str, "classes": list,
+    "positive": str | None, "images": dict, "augment": dict, "best_epoch": int, "last_epoch": int, "kept_epochs": list,
+    "hardware": dict,
+}  # fmt: skip
+"""The keys of model.json that predictions need, and the types of their values."""
 
 
 @dataclass(frozen=True)
@@ -117,9 +120,9 @@ def load_run(paths: Paths, experiment: str, repeat: int = 0) -> TrainedModel:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    """model.json. Errors: DataError where an earlier version of xraylab wrote it, with other keys."""
+    """model.json. Errors: DataError where an earlier version of xraylab wrote it, or a user has edited it."""
     record: dict[str, Any] = files.read_json(path)
-    expected = {
+    expected: dict[str, Iterable[str]] = {
         "": RECORD_KEYS,
         "images": Images.model_fields,
         "augment": [field.name for field in fields(Augmentation)],
@@ -131,7 +134,18 @@ def _read_record(path: Path) -> dict[str, Any]:
                 f"{path} was written by an earlier version of xraylab (it has no {missing[0]}): `dvc repro` trains the "
                 "run again"
             )
+        if not section:
+            _refuse_other_types(record, path)
     return record
+
+
+def _refuse_other_types(record: dict[str, Any], path: Path) -> None:
+    """Errors: DataError where a value is none that training writes."""
+    for key, kind in RECORD_KEYS.items():
+        if not isinstance(record[key], kind):
+            raise DataError(
+                f"{path} was edited by hand ({key} is {record[key]!r}): `dvc checkout --force {path}` brings it back"
+            )
 
 
 def find_run(paths: Paths, name: str) -> TrainedModel:

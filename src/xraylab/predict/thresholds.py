@@ -15,12 +15,15 @@ def read(folder: Path, experiment: str, repeat: int) -> Thresholds:
 
     The first has the columns experiment, repeat, class, point and threshold, the second is a list of mappings with the
     keys experiment, repeat and temperature, and class with several findings per image. A file, run or number that is
-    not there is not available, and no error.
+    not there is not available, and no error. Errors: DataError where a file is not as `evaluate` wrote it.
     """
-    runs = files.read_json(folder / TEMPERATURES) if (folder / TEMPERATURES).is_file() else []
-    matching = [run for run in runs if (run["experiment"], run["repeat"]) == (experiment, repeat)]
-    of_findings = {run["class"]: run["temperature"] for run in matching if "class" in run and run.get("temperature")}
-    temperature = next((run.get("temperature") for run in matching if "class" not in run), None)
+    path = folder / TEMPERATURES
+    runs = files.read_json(path) if path.is_file() else []
+    with files.parsing(path):
+        matching = [run for run in runs if (run["experiment"], run["repeat"]) == (experiment, repeat)]
+        numbers = [(run.get("class"), float(run["temperature"])) for run in matching if run.get("temperature")]
+    of_findings = {class_: number for class_, number in numbers if class_ is not None}
+    temperature = next((number for class_, number in numbers if class_ is None), None)
     return Thresholds(_points(folder / POINTS, experiment, repeat), temperature, of_findings)
 
 

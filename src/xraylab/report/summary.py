@@ -3,10 +3,13 @@
 Imports nothing that takes time, neither pandas nor matplotlib: `xraylab show` answers at once.
 """
 
+from pathlib import Path
+
 from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from xraylab import files
 from xraylab.report.records import DAGGER, MACRO, Comparison, Result, Summary, Tree, where
 from xraylab.report.text import SPLIT_NAMES, decimal, listed, metric_name, minus, p_value, percent, plural
 
@@ -40,6 +43,16 @@ def _retained(explained: Tree | None, probe: str) -> str:
     probed = {record["experiment"]: record["probes"][probe] for record in networks}
     shortcuts = {name: each for name, each in probed.items() if each["shortcut"]}
     return listed([f"{percent(each['kept'], 0)} % ({name})" for name, each in shortcuts.items()])
+
+
+def read_for_terminal(evaluation: Path, audit: Path, explanation: Path) -> RenderableType:
+    """What `xraylab show` prints, of the folder or file that each stage wrote. Errors: MissingError, DataError."""
+    path = evaluation / "summary.json"
+    tree, others = files.read_json(path), (audit, explanation / "summary.json")
+    audited, explained = (files.read_json(each) if each.is_file() else None for each in others)
+    with files.parsing(path):
+        summary = Summary.of(tree)
+        return for_terminal(summary, shortcut_warning(audited, explained))
 
 
 def headline(summary: Summary) -> str:

@@ -19,8 +19,7 @@ def run(params: Params, paths: Paths) -> None:
         (folder / ".gitkeep").touch()
     written = [paths.raw, paths.cache, paths.split, paths.configs, paths.models, paths.run_metrics, paths.predictions]
     locations = Locations(paths.home, paths.state / "hashes.json", [*written, paths.reports])
-    recorded = files.read_json(paths.source) if paths.source.exists() else {}
-    files.write_json(recording.describe(params.data, recorded, locations, print), paths.source)
+    files.write_json(recording.describe(params.data, recording.read(paths.source), locations, print), paths.source)
     _record_lists(params.split.files, paths, locations)
     for unwatched in watch.missing(params, paths.root, paths.home):
         print(

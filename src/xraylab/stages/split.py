@@ -20,8 +20,8 @@ def run(params: Params, paths: Paths) -> None:
 
 
 def _index(folder: str | None, paths: Paths) -> pd.DataFrame:
-    """The index, its splits taken from the lists of split.files where there are any."""
-    index = tables.read(paths.index)
+    """The index, its splits taken from the lists of split.files where there are any. Errors: DataError."""
+    index = assignment.read_index(paths.index)
     if folder is None:
         return index
     column, rows = lists.read_record(paths.given_splits, paths.from_home(folder).name)

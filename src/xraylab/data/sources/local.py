@@ -69,7 +69,7 @@ def copy(source: Path, target: Path) -> Record:
 
 def changes(source: Path, hash_cache: Path) -> list[str]:
     """What is another file, or absent, than when the table `hash_cache` was written, by size and time."""
-    stored = files.read_json(hash_cache) if hash_cache.exists() else {}
+    stored = _remembered(hash_cache)
     if not source.exists():
         return []
     names = {str(path.absolute()): (path, name) for path, name in _names(source, kind(source)).items()}
@@ -158,9 +158,23 @@ def _refuse_unreadable(error: OSError) -> NoReturn:
     raise DataError(f"data.source: {error.filename} cannot be read ({error.strerror}): mend or remove it") from None
 
 
+def _remembered(hash_cache: Path) -> dict[str, list[Any]]:
+    """Path -> size, time and SHA-256 of files hashed before; what is no such row is forgotten."""
+    try:
+        stored = files.read_json(hash_cache) if hash_cache.exists() else {}
+    except DataError:
+        return {}
+    rows = stored.items() if isinstance(stored, dict) else ()
+    return {key: row for key, row in rows if _is_row(row) and key == key.encode(errors="replace").decode()}
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, list) and [type(cell) for cell in row] == [int, int, str]
+
+
 def _hashes(names: list[Path], hash_cache: Path) -> dict[Path, tuple[str, int]]:
     """SHA-256 and bytes of each file."""
-    stored = files.read_json(hash_cache) if hash_cache.exists() else {}
+    stored = _remembered(hash_cache)
 
     def hash_file(name: Path) -> tuple[str, list[Any]]:
         try:

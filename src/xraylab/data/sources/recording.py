@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xraylab import files
 from xraylab.data import layouts, sources
 from xraylab.data.layouts import multi_source
 from xraylab.data.sources import archives, local
@@ -38,6 +39,15 @@ class Locations:
                     f"{key}: {source} and {folder}, which the study itself writes, lie one in the other: "
                     f"keep the {what} in a folder of their own"
                 )
+
+
+def read(path: Path) -> Record:
+    """data/source.json; empty where there is none. Errors: DataError where it describes nothing."""
+    recorded = files.read_json(path) if path.exists() else {}
+    each = recorded.get("sources", {}) if isinstance(recorded, dict) else None
+    if not isinstance(each, dict) or not all(isinstance(one, dict) for one in each.values()):
+        raise DataError(f"{path} describes no source: `git checkout {path}` brings it back, or remove it")
+    return recorded
 
 
 def describe(data: Data, recorded: Record, locations: Locations, warn: Warn) -> Record:

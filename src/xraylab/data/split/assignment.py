@@ -36,6 +36,13 @@ class Assignment:
         return self.cfg.strategy in FOLDED
 
 
+def read_index(path: Path) -> pd.DataFrame:
+    """data/index.csv. Errors: MissingError, and DataError where it is not as the stage index writes it."""
+    index = tables.read(path)
+    tables.require(index, path, [*COLUMNS, "split", "pixel_hash"])
+    return index
+
+
 def assign(index: pd.DataFrame, near: pd.DataFrame, cfg: Split) -> Assignment:
     """Split the images, `near` being the pairs of near duplicates.
 
