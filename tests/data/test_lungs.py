@@ -94,3 +94,12 @@ def test_a_film_looks_more_like_lungs_than_its_negative_or_noise() -> None:
         gray, _ = exposed(number)
         others = [255 - gray, np.rot90(gray).copy(), rng.integers(0, 256, gray.shape, dtype=np.uint8)]
         assert lungs.plausibility(gray) > max(map(lungs.plausibility, others)) + 0.05
+
+
+@pytest.mark.parametrize("number", range(FILMS))
+def test_a_search_that_ends_early_is_on_the_same_side_of_its_limit(number: int) -> None:
+    for gray in (exposed(number)[0], 255 - exposed(number)[0]):
+        score = lungs.plausibility(gray)
+        for limit in (0.1, score, score + 1e-9, 0.6):
+            assert (lungs.plausibility(gray, limit) >= limit) == (score >= limit)
+        assert lungs.plausibility(gray, score + 1e-9) == score

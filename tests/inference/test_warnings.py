@@ -13,7 +13,7 @@ from xraylab.data.audit import duplicates
 from xraylab.data.image_facts import Look
 from xraylab.data.pixels import Picture
 from xraylab.inference import warnings
-from xraylab.inference.copies import Copy, SeenHashes
+from xraylab.inference.copies import Copy, SeenHashes, rough_hash
 from xraylab.inference.warnings import Expected, ImageFacts, ImageWarning
 
 FRONTAL = Expected((), (), (), chest=True)
@@ -134,3 +134,37 @@ def test_copies_are_those_of_the_external_test() -> None:
     assert [copy.split if copy else "" for copy in copies] == ["train"] * 6 + ["valid"] * 6 + [""] * 11
     assert copies[0] == Copy("train", 0)
     assert replace(hashes, whole=hashes.whole[:, :0], inside=hashes.inside[:, :0]).find(queried[0]) is None
+
+
+@pytest.mark.parametrize("size", [(90, 70), (256, 256), (500, 301)])
+def test_a_rough_hash_finds_whatever_the_exact_one_finds(size: tuple[int, int]) -> None:
+    seen = [film(seed).resize(size) for seed in range(20)]
+    looks = [Look.of(np.asarray(image)) for image in seen]
+    hashes = SeenHashes.of(table(looks[:10]), table(looks[10:]))
+    copies = [np.asarray(each) for image in seen[:3] for each in changed(image)]
+    strangers = [np.asarray(film(seed).resize(size)) for seed in range(100, 110)]
+    assert all(hashes.find(Look.of(each)) and hashes.may_hold(each) for each in copies)
+    assert not any(hashes.find(Look.of(each)) or hashes.may_hold(each) for each in strangers)
+    for each in [*copies, *strangers]:
+        exact, rough = (int(text, 16) for text in (Look.of(each).perceptual_hash, rough_hash(each)))
+        assert (exact ^ rough).bit_count() <= 10
+
+
+def test_hashes_are_not_computed_where_nobody_looks_for_copies() -> None:
+    picture = decoded(film(0))
+    assert ImageFacts.of(picture, lambda gray: False).look is None
+    assert ImageFacts.of(picture).look == Look.of(picture.levels)
+    assert not ImageFacts.of(picture).flat
+
+
+def test_the_correlation_of_neighbours_is_numpys() -> None:
+    image = np.asarray(film(3, 64))
+    expected = min(
+        np.corrcoef(one.ravel(), other.ravel())[0, 1]
+        for one, other in ((image[:, :-1], image[:, 1:]), (image[:-1], image[1:]))
+    )
+    assert warnings._smoothness(image) == pytest.approx(expected)
+    assert warnings._smoothness(np.full((64, 64), 7, np.uint8)) == 1.0
+    speck = np.zeros((64, 64), np.uint8)
+    speck[30, 63] = 9  # the columns before the last have no contrast
+    assert warnings._smoothness(speck) == 1.0

@@ -160,6 +160,9 @@ def test_overlays_are_of_the_most_probable_class(fixed: Loaded, films: Path, tmp
 class Suspicious:
     """A reference that finds fault with every DICOM image."""
 
+    def may_be_copy(self, gray: np.ndarray) -> bool:
+        return False
+
     def check(self, images: np.ndarray, features: np.ndarray, facts: list[ImageFacts]) -> list[list[ImageWarning]]:
         assert len(images) == len(features) == len(facts)
         both = [ImageWarning("lateral", "It looks lateral."), ImageWarning("far_from_training", "It is far.")]

@@ -1,6 +1,7 @@
 """Locate the lungs on a frontal chest film: the position where a small atlas of mean lungs correlates best."""
 
 from functools import cache
+from math import inf
 
 import cv2
 import numpy as np
@@ -48,7 +49,7 @@ ATLAS_MARGIN = 1 / 8  # around the lungs in the atlas, in shares of their width 
 MARGIN = 0.08  # around the lungs in what is cropped
 THUMBNAIL = 64  # pixels of the film's longer side: lungs are large
 SMALLEST, LARGEST, STEP = 24, 60, 6  # pixels of the thumbnail that lungs may be wide and high
-FEW_SIZES = (30, 42, 54)
+FEW_SHAPES = ((42, 42), (42, 54), (54, 54), (54, 42), (30, 42), (30, 30), (30, 54), (42, 30), (54, 30))
 PROPORTIONS = (0.72, 1.5)  # of height to width
 REACH = 16  # pixels that lungs may lie outside the film
 RIBS, SURROUNDINGS, FLAT = 1.2, 12.8, 6.0  # pixels, pixels, gray levels: what is smoothed away, and contrast evened out
@@ -81,10 +82,18 @@ def borders(gray: Gray) -> Borders | None:
     return above, below, leading, trailing
 
 
-def plausibility(gray: Gray) -> float:
-    """How much the image looks like two lungs, up to about 0.8: the score of a quick search, of few sizes."""
+def plausibility(gray: Gray, enough: float = inf) -> float:
+    """How much the image looks like two lungs, up to about 0.8: the score of a quick search, of few sizes.
+
+    The search ends where the score has reached `enough`.
+    """
     normalized, shape = _thumbnail(gray)
-    return max(_correlate(normalized, shape, wide, high)[0] for wide in FEW_SIZES for high in FEW_SIZES)
+    best = -inf
+    for wide, high in FEW_SHAPES:
+        best = max(best, _correlate(normalized, shape, wide, high)[0])
+        if best >= enough:
+            break
+    return best
 
 
 def _thumbnail(gray: Gray) -> tuple[Floats, tuple[int, int]]:

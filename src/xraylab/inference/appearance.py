@@ -2,7 +2,8 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from math import ceil
+from functools import partial
+from math import ceil, inf
 
 import cv2
 import numpy as np
@@ -44,11 +45,11 @@ class Measurements:
     """(n,): `lungs.plausibility`; empty where lungs are not looked for."""
 
     @classmethod
-    def of(cls, images: Gray, features: Floats, search_lungs: bool) -> "Measurements":
-        """Of prepared images (n, size, size) and a classifier's features of them."""
+    def of(cls, images: Gray, features: Floats, search_lungs: bool, enough: float = inf) -> "Measurements":
+        """Of prepared images (n, size, size) and a classifier's features of them; `enough`: of `lungs`."""
         lengths = np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
         layouts = np.stack([_layout(image) for image in images])
-        return cls(features / lengths, layouts, _plausibility(images) if search_lungs else np.empty(0))
+        return cls(features / lengths, layouts, _plausibility(images, enough) if search_lungs else np.empty(0))
 
     @classmethod
     def join(cls, parts: list["Measurements"]) -> "Measurements":
@@ -96,7 +97,8 @@ class Appearance:
 
     def check(self, images: Gray, features: Floats) -> list[list[ImageWarning]]:
         """`far_from_training` and `inverted` of prepared images (n, size, size) with their features (n, width)."""
-        measured = Measurements.of(images, features, self.lungs is not None)
+        enough = max(self.lungs.doubtful, -self.limits["lungs"]) if self.lungs else inf
+        measured = Measurements.of(images, features, self.lungs is not None, enough)
         distances = _distances(self.features, self.layout, measured, self.lungs is not None)
         warned: list[list[ImageWarning]] = [[] for _ in images]
         for name, each in distances.items():
@@ -153,6 +155,6 @@ def _layout(image: Gray) -> Floats:
     return np.asarray((small - small.mean()) / (small.std() + FLAT), np.float32)
 
 
-def _plausibility(images: Gray) -> Doubles:
+def _plausibility(images: Gray, enough: float = inf) -> Doubles:
     with ThreadPoolExecutor() as pool:  # OpenCV lets go of Python's lock
-        return np.array(list(pool.map(lungs.plausibility, images)))
+        return np.array(list(pool.map(partial(lungs.plausibility, enough=enough), images)))

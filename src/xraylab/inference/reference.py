@@ -72,6 +72,10 @@ class Reference:
             for image, each, look in zip(images, facts, looks, strict=True)
         ]
 
+    def may_be_copy(self, gray: Gray) -> bool:
+        """Return False for decoded images that are no copy, as `SeenHashes.may_hold`; for all without hashes."""
+        return self.hashes is not None and self.hashes.may_hold(gray)
+
     def without_hashes(self) -> "Reference":
         """The same without hashes of images, so that copies are not looked for."""
         return replace(self, hashes=None)
@@ -111,7 +115,7 @@ class Reference:
         return cls(appearance, told.expected, SeenHashes(whole, inside, told.n_train))
 
     def _copy(self, facts: ImageFacts) -> list[ImageWarning]:
-        copy: Copy | None = self.hashes.find(facts.look) if self.hashes else None
+        copy: Copy | None = self.hashes.find(facts.look) if self.hashes and facts.look else None
         if copy is None:
             return []
         text = f"has the picture of {SPLITS[copy.split]}: {copy.bits} of 256 bits of their hashes differ"

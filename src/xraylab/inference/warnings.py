@@ -1,10 +1,11 @@
 """Warnings about an image: that a classifier was not made for it, or has seen it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from xraylab.data.image_facts import Look
 from xraylab.data.pixels import Gray, Picture, gray
@@ -23,6 +24,7 @@ CHEST = ("CHEST", "CHESTABDOMEN", "CHESTABDPELVIS", "RIB")
 COLOURED = 0.05  # the share of coloured pixels: of 1,124 films in covid3 none has more than 0.007
 NOISE = 0.4  # correlation of neighbouring places of a thumbnail: of 7,000 real films none is below 0.6
 THUMBNAIL = 64
+FLAT = 0.00005 * 255  # gray levels: `Look.contrast`, which is rounded, is 0 below
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,19 @@ class ImageFacts:
 
     dicom: dict[str, str]
     """`Picture.facts`: empty but for DICOM."""
-    look: Look
-    """Of the image as it was decoded, so that it can be compared with data/index.csv."""
+    flat: bool
+    """One gray level everywhere."""
     colour: float
     """The share of the pixels that have a colour."""
+    look: Look | None
+    """Of the image as it was decoded, so that it can be compared with data/index.csv; None where it is no copy."""
 
     @classmethod
-    def of(cls, picture: Picture) -> "ImageFacts":
-        return cls(picture.facts, Look.of(gray(picture.levels)), picture.colour)
+    def of(cls, picture: Picture, may_be_copy: Callable[[Gray], bool] = lambda gray: True) -> "ImageFacts":
+        """`may_be_copy`: such as `Reference.may_be_copy`, for which images the look, which takes time, is needed."""
+        levels = gray(picture.levels)
+        flat = cv2.meanStdDev(levels)[1].item() < FLAT
+        return cls(picture.facts, flat, picture.colour, Look.of(levels) if may_be_copy(levels) else None)
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ def of_dicom(facts: dict[str, str], expected: Expected) -> Iterator[ImageWarning
 
 def of_pixels(image: Gray, facts: ImageFacts) -> Iterator[ImageWarning]:
     """Warnings for pixels that no radiograph has, whatever the study; `image` is prepared."""
-    if facts.look.contrast == 0:
+    if facts.flat:
         yield ImageWarning(NO_RADIOGRAPH, "is one gray level everywhere: no radiograph")
     elif facts.colour >= COLOURED:
         share = f"{100 * facts.colour:.0f} % of its pixels are coloured"
@@ -96,6 +103,12 @@ def _smoothness(image: Gray) -> float:
     size = min(THUMBNAIL, *image.shape)
     small = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA).astype(np.float64)
     pairs = ((small[:, :-1], small[:, 1:]), (small[:-1], small[1:]))
-    if any(part.std() == 0 for pair in pairs for part in pair):
-        return 1.0
-    return min(float(np.corrcoef(one.ravel(), other.ravel())[0, 1]) for one, other in pairs)
+    lowest = float(np.min([_correlation(one, other) for one, other in pairs]))
+    return 1.0 if np.isnan(lowest) else lowest
+
+
+def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """That of Pearson; NaN where one of them has no contrast."""
+    first, second = ((part - part.mean()).ravel() for part in (one, other))
+    squares = float(first @ first) * float(second @ second)
+    return float(first @ second) / float(np.sqrt(squares)) if squares else float("nan")

@@ -141,8 +141,7 @@ def _write_overlays(members: Ensemble, folder: Path, before: int, batch: Predict
 def _decoded(inputs: Sequence[Input], predictor: Predictor, output: Output) -> Iterable[Result]:
     """Everything that can be decoded, and what cannot, under a bar."""
     first = predictor.ensemble.first
-    with_facts = first.reference is not None
-    work = partial(decoding.prepare, classifier=first, with_facts=with_facts, with_header=output.dicom_sr is not None)
+    work = partial(decoding.prepare, classifier=first, with_header=output.dicom_sr is not None)
     every = image_files.read_all(inputs)
     each = map(_refuse_formula, every) if writers.is_csv(output.table) else every
     sizes = [part.n_files for part in inputs]

@@ -47,7 +47,7 @@ class Unreadable:
 Result = Prepared | Unreadable
 
 
-def prepare(file: ImageFile, classifier: Classifier, with_facts: bool, with_header: bool) -> Result:
+def prepare(file: ImageFile, classifier: Classifier, with_header: bool) -> Result:
     """Decode one file and prepare it for the classifier; `with_header`: with what a report needs of DICOM."""
     try:
         with file.open() as opened, pixels.BUDGET.lease() as reserve:
@@ -57,7 +57,8 @@ def prepare(file: ImageFile, classifier: Classifier, with_facts: bool, with_head
                 opened.seek(0)
                 header = dicom_header.read(opened, with_header)
                 uid = dicom_header.sop_instance_uid(header)
-            facts = ImageFacts.of(picture) if with_facts else None
+            reference = classifier.reference
+            facts = ImageFacts.of(picture, reference.may_be_copy) if reference else None
             return Prepared(file.id, classifier.prepare(picture), facts, uid, header if with_header else None)
     except DataError as error:
         return Unreadable(file.id, str(error).removeprefix(f"{file.id}: "))

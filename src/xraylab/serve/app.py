@@ -56,8 +56,9 @@ class Service:
     async def running(self, app: Starlette) -> AsyncIterator[None]:
         """Start the workers and the batching; end them with the server."""
         each = [model.classifier.record["images"] for model in self.models]
-        facts = any(model.classifier.reference is not None for model in self.models)
-        self.pool = Pool(each, facts, self.workers, self.limits, self.metrics.restarts.inc)
+        references = [model.classifier.reference for model in self.models if model.classifier.reference]
+        looks = any(reference.hashes for reference in references)
+        self.pool = Pool(each, bool(references), looks, self.workers, self.limits, self.metrics.restarts.inc)
         for batcher in self.batchers:
             batcher.start()
         try:

@@ -60,11 +60,17 @@ class Pool:
     """Worker processes, each with a thread that waits for it; `restarted` hears of every one that was replaced."""
 
     def __init__(
-        self, each: Sequence[Images], facts: bool, workers: int, limits: Limits, restarted: Callable[[], object]
+        self,
+        each: Sequence[Images],
+        facts: bool,
+        looks: bool,
+        workers: int,
+        limits: Limits,
+        restarted: Callable[[], object],
     ) -> None:
-        self.each, self.facts, self.limits, self.restarted = list(each), facts, limits, restarted
+        self.each, self.facts, self.looks, self.limits, self.restarted = list(each), facts, looks, limits, restarted
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        first = [_Worker(self.each, facts, limits) for _ in range(workers)]
+        first = [_Worker(self.each, facts, looks, limits) for _ in range(workers)]
         for one in first:
             one.wait_until_ready()
         self._now = dict(enumerate(one.process for one in first))
@@ -113,7 +119,7 @@ class Pool:
         """A new process, started by the thread that lives as long as the pool: Linux ends it with that thread."""
         self.restarted()
         process.kill()
-        process = _Worker(self.each, self.facts, self.limits)
+        process = _Worker(self.each, self.facts, self.looks, self.limits)
         self._now[number] = process.process
         return process
 
@@ -121,11 +127,11 @@ class Pool:
 class _Worker:
     """One process and the connection to it."""
 
-    def __init__(self, each: list[Images], facts: bool, limits: Limits) -> None:
+    def __init__(self, each: list[Images], facts: bool, looks: bool, limits: Limits) -> None:
         context = multiprocessing.get_context("spawn")
         self.sizes, self.limits = [int(images["size"]) for images in each], limits
         self.connection, worker_end = context.Pipe()
-        arguments = (worker_end, os.getpid(), each, limits.megapixels, limits.memory, facts)
+        arguments = (worker_end, os.getpid(), each, limits.megapixels, limits.memory, facts, looks)
         self.process: BaseProcess = context.Process(target=worker.run, args=arguments, daemon=True)
         self.process.start()
         worker_end.close()
@@ -181,5 +187,5 @@ def _received(connection: Connection, sizes: Sequence[int]) -> Decoded:
     return Decoded(images, facts=None if facts is None else _facts(**facts), **header)
 
 
-def _facts(dicom: dict[str, str], look: dict[str, Any], colour: float) -> ImageFacts:
-    return ImageFacts(dicom, Look(**look), colour)
+def _facts(dicom: dict[str, str], flat: bool, colour: float, look: dict[str, Any] | None) -> ImageFacts:
+    return ImageFacts(dicom, flat, colour, None if look is None else Look(**look))

@@ -37,10 +37,12 @@ Images = dict[str, Any]
 """The key `images` of a model.json: size, resize method and the steps of preparation."""
 
 
-def run(connection: Connection, parent: int, each: list[Images], megapixels: int, memory: int, facts: bool) -> None:
+def run(
+    connection: Connection, parent: int, each: list[Images], megapixels: int, memory: int, facts: bool, looks: bool
+) -> None:
     """Answer the server's requests until it closes the connection; `each`: the preparation of each model.
 
-    `facts`: tell also what warnings need to know of an image.
+    `facts`: tell also what warnings need to know of an image; `looks`: and what tells copies.
     """
     _confine(parent, memory)
     Image.MAX_IMAGE_PIXELS = megapixels * 1_000_000
@@ -50,7 +52,7 @@ def run(connection: Connection, parent: int, each: list[Images], megapixels: int
             request, content = json.loads(connection.recv_bytes()), connection.recv_bytes()
         except EOFError:
             return
-        header, parts = _answer(content, each, facts, **request)
+        header, parts = _answer(content, each, facts, looks, **request)
         del content
         connection.send_bytes(json.dumps(header).encode())
         for part in parts:
@@ -78,14 +80,14 @@ def _confine(parent: int, memory: int) -> None:
 
 
 def _answer(
-    content: bytes, each: list[Images], facts: bool, suffix: str, preview: int, boxes: bool
+    content: bytes, each: list[Images], facts: bool, looks: bool, suffix: str, preview: int, boxes: bool
 ) -> tuple[dict[str, Any], list[bytes]]:
     """The facts of a file, and an array for each model; or the reason why there is none."""
     try:
         picture = pixels.decode_stream(BytesIO(content), NAME + suffix)
         images = [_prepared(picture, images) for images in each]
         header: dict[str, Any] = {"format": picture.format, "mode": picture.mode}
-        header["facts"] = asdict(ImageFacts.of(picture)) if facts else None
+        header["facts"] = asdict(ImageFacts.of(picture, lambda levels: looks)) if facts else None
         header["height"], header["width"] = picture.levels.shape
         header["boxes"] = [box(picture, images) for images in each] if boxes else []
         header["preview"] = _preview(picture, preview) if preview else None
