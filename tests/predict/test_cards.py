@@ -15,6 +15,7 @@ from xraylab.inference.card import Estimate
 from xraylab.paths import Paths
 from xraylab.predict import cards
 from xraylab.registry import weights as registry
+from xraylab.report import study_facts
 from xraylab.stages import evaluate
 
 
@@ -82,6 +83,18 @@ def test_each_finding_has_points_a_temperature_and_metrics_of_its_own(tmp_path: 
     assert all(isinstance(card.metric("auroc", name).estimate, Estimate) for name in card.classes)
     assert card.metric("auroc") == card.metric("auroc", "macro")
     assert card.data.splits["train"].patients == card.data.splits["train"].images // 2
+
+
+def test_explanations_need_not_have_been_made_and_the_card_says_so(tmp_path: Path) -> None:
+    paths = evaluated(finished_study.make(tmp_path, keep=("baseline",)))
+    path = paths.explanation / "summary.json"
+    explained = {"experiment": "baseline", "probes": {"warnings": ["baseline looks at a corner."]}}
+    files.write_json(finished_study.NOT_EXPLAINED | {"experiments": [explained]}, path)
+    with_explanation = cards.of_run(paths, "baseline").limits
+    assert "baseline looks at a corner." in with_explanation
+    assert study_facts.NOT_EXPLAINED not in with_explanation
+    path.unlink()
+    assert study_facts.NOT_EXPLAINED in cards.of_run(paths, "baseline").limits
 
 
 def test_named_weights_bring_their_licence(tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def test_the_limitations_name_the_sources_that_the_test_images_come_from(tmp_pat
     unknown = "performance at other hospitals is unknown"
 
     def first_limit(sources: list[str], external: list[Any], test_sources: list[str]) -> str:
-        data = artefacts.read(given, paths, str, lambda cfg, images: [], None)
+        data = artefacts.read(given, paths, str, lambda cfg, images: [], None, artefacts.explanation(paths))
         index = data.index.assign(source=np.resize(sources, len(data.index)))
         summary = replace(data.summary, test_sources=test_sources)
         return study_facts.limits(replace(data, index=index, external=external, summary=summary)).split("; ")[0]

@@ -151,4 +151,4 @@ def test_the_remedy_names_what_there_is() -> None:
 def test_a_model_card_carries_the_warnings_of_its_own_network() -> None:
     explained = probed(("baseline", {"border": 0.4}), ("l2", {"centre": 0.9}))
     assert study_facts.shortcut_warnings(explained, "l2") == ["l2 leans on centre"]
-    assert study_facts.shortcut_warnings(explained, "dropout") == []
+    assert study_facts.shortcut_warnings(explained, "dropout") == [study_facts.NOT_EXPLAINED]

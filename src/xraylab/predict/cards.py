@@ -34,11 +34,13 @@ PACKAGES = ("opencv-python-headless", "pillow", "safetensors", "timm", "torch", 
 def of_run(paths: Paths, name: str) -> ModelCard:
     """The card of experiment/repeat, by its best epoch.
 
-    Errors: MissingError where the study has not been run up to the stage `explain`, DataError where its results are of
-    another training.
+    The stage `explain` need not have run: the card says so. Errors: MissingError where `evaluate` has not, DataError
+    where its results are of another training.
     """
     run = checkpoints.find_run(paths, name)
-    data = artefacts.read(config.read(paths.params), paths, built_by, lambda cfg, images: [], None)
+    explained = (paths.explanation / "summary.json").is_file()
+    summary = artefacts.explanation(paths) if explained else artefacts.NOT_EXPLAINED
+    data = artefacts.read(config.read(paths.params), paths, built_by, lambda cfg, images: [], None, summary)
     experiment = _experiment(data, run)
     sentences, cfg = study_facts.card(data, experiment), experiment.cfg
     fixed = thresholds.read(paths.evaluation, run.record["experiment"], run.record["repeat"])

@@ -36,6 +36,8 @@ Change = tuple[str, Any, Any]  # dotted key, the baseline's value, the experimen
 Images = npt.NDArray[np.uint8]
 Augment = Callable[[ExperimentConfig, Images], list[list[Images]]]
 """From images to the views of each that training shows; none where it changes nothing."""
+NOT_EXPLAINED: Tree = {"ranked_on": None, "methods": [], "experiments": [], "feature_maps": None}
+"""As `explain` writes it of no experiment."""
 Row = TypeVar("Row")
 
 
@@ -129,9 +131,17 @@ class Artefacts:
 
 
 def read(
-    params: Params, paths: Paths, built_by: Callable[[str], str], augment: Augment, published: Tree | None
+    params: Params,
+    paths: Paths,
+    built_by: Callable[[str], str],
+    augment: Augment,
+    published: Tree | None,
+    explained: Tree,
 ) -> Artefacts:
-    """`built_by`: from an architecture to the library that builds it. Errors: MissingError."""
+    """`built_by`: from an architecture to the library that builds it; `explained`: `explanation`, or NOT_EXPLAINED.
+
+    Errors: MissingError.
+    """
     folder, index = paths.evaluation, tables.read(paths.index)
     summary = Summary.of(files.read_json(folder / "summary.json"))
     return Artefacts(
@@ -141,7 +151,7 @@ def read(
         split=files.read_json(paths.split / "summary.json"),
         leaks=files.read_json(paths.split / "audit.json"),
         audit=files.read_json(paths.audit),
-        explained=files.read_json(paths.explanation / "summary.json"),
+        explained=explained,
         index=index,
         test_names=_test_names(params, paths, index),
         metrics=records(folder / "metrics.csv", Metric),
@@ -155,6 +165,12 @@ def read(
         augment=augment,
         published=published,
     )
+
+
+def explanation(paths: Paths) -> Tree:
+    """The summary that `explain` wrote. Errors: MissingError."""
+    tree: Tree = files.read_json(paths.explanation / "summary.json")
+    return tree
 
 
 def _test_names(params: Params, paths: Paths, index: pd.DataFrame) -> list[str]:

@@ -20,6 +20,7 @@ ROLES = {
     "primary": "the primary metric, {}, tested with Holm’s correction over experiments",
     "exploratory": "exploratory tests with Holm’s correction over all metrics and pairs",
 }
+NOT_EXPLAINED = "No explanation was made of its networks: it is not known what in an image they look at."
 Card = dict[str, list[str]]  # heading -> lines
 
 
@@ -265,8 +266,10 @@ def card(data: Artefacts, experiment: Experiment) -> Card:
 
 
 def shortcut_warnings(explained: Tree, experiment: str) -> list[str]:
-    """What `explain` warns of in this experiment's network."""
+    """What `explain` warns of in this experiment's networks, or that it has not looked at them."""
     probes = [record["probes"] for record in explained["experiments"] if record["experiment"] == experiment]
+    if not probes:
+        return [NOT_EXPLAINED]
     return [text for network in probes for text in network["warnings"]]
 
 

@@ -42,7 +42,7 @@ def run(params: Params, paths: Paths) -> None:
 
 def read(params: Params, paths: Paths) -> Artefacts:
     """Everything that the report shows. Errors: MissingError."""
-    return artefacts.read(params, paths, built_by, _augmented, _published(params, paths))
+    return artefacts.read(params, paths, built_by, _augmented, _published(params, paths), artefacts.explanation(paths))
 
 
 def _published(params: Params, paths: Paths) -> Tree | None:
