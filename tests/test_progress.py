@@ -1,5 +1,6 @@
 """Signs of life where there is no terminal, by a clock that the tests turn."""
 
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from xraylab import cli, progress
+from xraylab import cli, progress, terminal
 from xraylab.cli import stages
 from xraylab.search import experiment
 from xraylab.train import history as module
@@ -42,6 +43,19 @@ def test_a_line_every_half_minute_says_how_far_and_how_long(capsys: pytest.Captu
     ]
     assert clock.after(1, progress.bar(range(10), 10, "decoding images", clock)) == list(range(10))
     assert capsys.readouterr().err == ""
+
+
+def test_work_without_a_known_end_is_a_line_in_a_pipe_and_moves_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with progress.working("exporting"):
+        assert capsys.readouterr().err == "exporting\n"
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(terminal.Console, "is_terminal", True)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress.working("exporting"):
+        pass
+    assert re.search(r"exporting \S*0:00:00", capsys.readouterr().err)
 
 
 def test_what_threads_do_comes_in_order_and_counts_once_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:

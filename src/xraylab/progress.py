@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from xraylab.text import printable
@@ -66,6 +67,24 @@ def duration(seconds: float) -> str:
 def say(line: str) -> None:
     """Print a line of progress at once."""
     print(printable(line), file=sys.stderr, flush=True)  # noqa: T201 - one of the two places that print while work goes on
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Show that work goes on whose end nobody knows: a spinner and the time on a terminal, a line elsewhere."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415 - as in `bar`
+
+    from xraylab.terminal import Console  # noqa: PLC0415 - as in `bar`
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        say(text)
+        yield
+        return
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as shown:
+        shown.add_task(text, total=None)
+        yield
 
 
 def bar(items: Iterable[T], total: int | None, text: str, clock: Callable[[], float] = time.monotonic) -> Iterable[T]:

@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +49,14 @@ class Pooled(torch.nn.Module):
 
 
 def classifier(
-    size: int, img_size: int, channels: int = 1, thresholds: Thresholds = POINTS, task: str = "single-label"
+    size: int,
+    img_size: int,
+    channels: int = 1,
+    thresholds: Thresholds = POINTS,
+    task: str = "single-label",
+    findings: Sequence[str] = ("a", "b", "c"),
 ) -> Classifier:
-    classes = ["a", "b", "c"] if task == "multi-label" else ["Healthy", "TB"]
+    classes = list(findings) if task == "multi-label" else ["Healthy", "TB"]
     record = {
         "classes": classes, "positive": "TB", "task": task, "arch": "pooled", "channels": channels,
         "img_size": img_size,
@@ -242,14 +247,20 @@ def test_int8_is_measured_beside_float32(export: Export, trained: Loaded, tmp_pa
 def test_auroc_of_a_quantized_file_is_scikit_learns() -> None:
     one, p = classifier(16, 16), RANDOM.uniform(size=(9, 2))
     rows = pd.DataFrame({"label": np.array(["Healthy", "TB"])[[0, 1, 0, 1, 0, 1, 1, 1, 0]]})
-    assert int8.auroc(one, Samples(images(9, 16), "", rows), p) == pytest.approx(
-        roc_auc_score(rows["label"] == "TB", p[:, 1])
-    )
-    assert int8.auroc(one, Samples(images(2, 16), "", rows[:1]), p[:1]) is None
+    assert int8.aurocs(one, Samples(images(9, 16), "", rows), p) == {
+        "": pytest.approx(roc_auc_score(rows["label"] == "TB", p[:, 1]))
+    }
+    assert int8.aurocs(one, Samples(images(2, 16), "", rows[:1]), p[:1]) == {}
     findings = classifier(16, 16, task="multi-label")
-    labels, q = RANDOM.integers(0, 2, (9, 3)), RANDOM.uniform(size=(9, 3))
+    labels, q = np.array([[0, 1, 0]] * 4 + [[1, 1, 1]] * 4 + [[-1, 1, 1]]), RANDOM.uniform(size=(9, 3))
     table = pd.DataFrame(labels, columns=["y_a", "y_b", "y_c"])
-    assert int8.auroc(findings, Samples(images(9, 16), "", table), q) == pytest.approx(roc_auc_score(labels, q))
+    assert (
+        int8.aurocs(findings, Samples(images(9, 16), "", table), q)
+        == {  # a's last is not known, b on all images
+            "a": pytest.approx(roc_auc_score(labels[:8, 0], q[:8, 0])),
+            "c": pytest.approx(roc_auc_score(labels[:, 2], q[:, 2])),
+        }
+    )
 
 
 def test_a_loss_of_auroc_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,6 +275,55 @@ def test_a_loss_of_auroc_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         "4 films: AUROC 1.0000 in float32, 0.7500 in int8 (-0.2500); probabilities change by up to 0.650"
     )
     assert lines[2] == "warning: int8 loses 0.250 of AUROC: prefer the file in float32, without --int8"
+
+
+def test_the_finding_that_loses_most_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pd.DataFrame({"y_a": [0, 1, 0, 1], "y_b": [1, 1, 0, 0], "y_c": [1, 1, 1, 1]})
+    exact = np.array([[0.1, 0.9, 0.5], [0.9, 0.8, 0.5], [0.2, 0.1, 0.5], [0.8, 0.2, 0.5]])
+    outputs = {"exact": exact, "int8": exact.copy()}
+    outputs["int8"][:, 1] = [0.15, 0.8, 0.1, 0.9]
+    monkeypatch.setattr(onnx_file, "runner", lambda path: lambda films: [outputs[path][: len(films)]])
+    monkeypatch.setattr(parity, "BATCHES", (4, 7))
+    one = classifier(16, 16, task="multi-label", thresholds=PER_FINDING)
+    first, _, last = int8.measure("exact", "int8", one, [Samples(images(4, 16), "4 films", table)])
+    assert first == (
+        "4 films: mean AUROC of 2 findings 1.0000 in float32, 0.7500 in int8 (-0.2500); worst for b: 1.0000 in "
+        "float32, 0.5000 in int8 (-0.5000); probabilities change by up to 0.750"
+    )
+    assert last == "warning: int8 loses 0.500 of AUROC for b: prefer the file in float32, without --int8"
+
+
+def test_int8_of_several_findings_is_measured_by_finding(
+    trained_findings: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, paths = trained_findings
+    monkeypatch.chdir(paths.root)
+    one = classifier(given.images.size, 32, 1, Thresholds(), "multi-label", given.data.classes)
+    monkeypatch.setattr(classifiers, "find", lambda source, precision: one)
+    target = tmp_path / "model.onnx"
+    lines = list(command.run("baseline", "onnx", target, True))
+    mean = re.compile(
+        r"\d+ (?:validation|test) images: mean AUROC of 3 findings 0\.\d{4} in float32, 0\.\d{4} in int8 "
+    )
+    worst = re.compile(r"; worst for (?:Cardiomegaly|Edema|Effusion): 0\.\d{4} in float32, 0\.\d{4} in int8 ")
+    assert sum(bool(mean.match(line) and worst.search(line)) for line in lines) == 2
+    assert lines[-1].startswith(f"{target}: int8 (static, calibrated on ")
+    pixels, _ = shards.load(paths.cache)
+    (p,) = onnxruntime.InferenceSession(target).run(None, {"images": pixels[:7]})
+    assert 0 < np.abs(p - one.predict_proba(pixels[:7])).max() < 0.05
+
+
+@pytest.mark.slow
+def test_a_trained_network_of_several_findings_is_quantized(
+    trained_findings: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained_findings[1].root)
+    lines = list(command.run("baseline", "onnx", tmp_path / "model.onnx", True))
+    assert sum("test images: mean AUROC of 3 findings" in line for line in lines) == 1
+    pixels, _ = shards.load(trained_findings[1].cache)
+    (p,) = onnx_file.runner(tmp_path / "model.onnx")(pixels[:7])
+    expected = classifiers.of_run(trained_findings[1], "baseline", "float32").predict_proba(pixels[:7])
+    assert 0 < np.abs(p - expected).max() < 0.2
 
 
 @pytest.mark.parametrize(

@@ -32,21 +32,22 @@ def run(source: str, to: str, output: Path | None, quantize: bool = False) -> It
     if target.is_dir():
         raise DataError(f"--output {target} is a folder: name a file")
     images = _samples(source, classifier)
-    progress.say(f"exporting {classifier.name} ({classifier.record['arch']}) to {to}")
     with files.replacing(target) as temporary:
         if quantize:
             lines = list(_quantized(source, classifier, images, temporary))
         else:
-            lines = list(_exact(FORMATS[to], classifier, images, temporary))
+            lines = list(_exact(to, classifier, images, temporary))
     yield from lines[:-1]
     yield f"{target}: {lines[-1]}, {target.stat().st_size / 1e6:.1f} MB"
 
 
-def _exact(form: ModuleType, classifier: Classifier, images: Samples, target: Path, **options: int) -> Iterator[str]:
+def _exact(to: str, classifier: Classifier, images: Samples, target: Path, **options: int) -> Iterator[str]:
     """The result of the check, and in which version of the format the file is."""
-    graph = ClassifierGraph(classifier).eval()
-    how = form.write(graph, classifier.size, metadata.of(classifier), target, **options)
-    yield parity.check(form.runner(target), classifier, images, RUNTIMES[form])
+    form, graph = FORMATS[to], ClassifierGraph(classifier).eval()
+    with progress.working(f"exporting {classifier.name} ({classifier.record['arch']}) to {to}"):
+        how = form.write(graph, classifier.size, metadata.of(classifier), target, **options)
+        runner = form.runner(target)
+    yield parity.check(runner, classifier, images, RUNTIMES[form])
     yield how
 
 
@@ -58,10 +59,10 @@ def _quantized(source: str, classifier: Classifier, images: Samples, target: Pat
     measured = [samples.of_split(paths, run, split, int8.N_MEASURED) for split in ("valid", "test")]
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
         exact = Path(folder) / "exact.onnx"
-        checked, _ = _exact(onnx_file, classifier, images, exact, opset=int8.OPSET)
+        checked, _ = _exact("onnx", classifier, images, exact, opset=int8.OPSET)
         yield f"{checked}, before quantization"
-        progress.say(f"quantizing to int8 with {training.what}")
-        how = int8.write(exact, target, training)
+        with progress.working(f"quantizing to int8 with {training.what}"):
+            how = int8.write(exact, target, training)
         yield from int8.measure(exact, target, classifier, measured)
         yield f"{how}, opset {int8.OPSET}"
 

@@ -16,7 +16,7 @@ import torch
 
 from xraylab import targets
 from xraylab.data.pixels import Gray
-from xraylab.evaluate import macro, metrics
+from xraylab.evaluate import metrics
 from xraylab.export import onnx_file, parity
 from xraylab.export.graph import INPUT
 from xraylab.export.parity import Run
@@ -24,6 +24,7 @@ from xraylab.export.quiet import quiet
 from xraylab.export.samples import Samples
 from xraylab.inference.classifier import Classifier
 from xraylab.inference.thresholds import Floats
+from xraylab.report.text import plural
 
 OPSET = 20
 """onnxruntime's quantizer writes files of newer ones that it cannot read, or that are not faster."""
@@ -77,35 +78,59 @@ def write(source: Path, target: Path, training: Samples) -> str:
 
 
 def measure(exact: Path, quantized: Path, classifier: Classifier, splits: list[Samples]) -> Iterator[str]:
-    """Lines that compare the two files: AUROC on each split, and speed."""
+    """Lines that compare the two files: AUROC on each split, of several findings the mean and the worst, and speed."""
     runs = [onnx_file.runner(path) for path in (exact, quantized)]
-    losses = []
+    losses = {"": 0.0}
     for split in splits:
         if not len(split):
             continue
         p, q = (parity.outputs(run, split.images)[0] for run in runs)
-        before, after = auroc(classifier, split, p), auroc(classifier, split, q)
+        before, after = aurocs(classifier, split, p), aurocs(classifier, split, q)
         change = f"; probabilities change by up to {np.abs(p - q).max():.3f}"
-        if before is None or after is None:
-            yield f"{split.what}: no AUROC, since a class has no images{change}"
+        if not before:
+            why = "no finding has images with and without it" if classifier.multi_label else "a class has no images"
+            yield f"{split.what}: no AUROC, since {why}{change}"
             continue
-        losses.append(before - after)
-        yield f"{split.what}: AUROC {before:.4f} in float32, {after:.4f} in int8 ({after - before:+.4f}){change}"
+        yield f"{split.what}: {_compared(before, after, classifier.multi_label)}{change}"
+        losses |= {name: max(before[name] - after[name], losses.get(name, 0.0)) for name in before}
     yield from _speed(runs, next(split.images for split in splits if len(split)))
-    if max(losses, default=0.0) > WEAK:
-        yield f"warning: int8 loses {max(losses):.3f} of AUROC: prefer the file in float32, without --int8"
+    worst = max(losses, key=lambda name: losses[name])
+    if losses[worst] > WEAK:
+        of_finding = f" for {worst}" if classifier.multi_label else ""
+        yield (
+            f"warning: int8 loses {losses[worst]:.3f} of AUROC{of_finding}: prefer the file in float32, without --int8"
+        )
 
 
-def auroc(classifier: Classifier, samples: Samples, p: Floats) -> float | None:
-    """The AUROC of the positive class, or the mean over classes or findings; None where a class has no images."""
+def aurocs(classifier: Classifier, samples: Samples, p: Floats) -> dict[str, float]:
+    """The AUROC of each finding that has images with and without it.
+
+    Of classes only one, that of the positive class or the mean, and none where a class has no images.
+    """
     rows, classes = samples.rows, classifier.classes
     if classifier.multi_label:
         labels = targets.values(rows, classes)
-        value = macro.scores(np.where(targets.known(labels), labels, np.nan), p)["auroc"]
-        return None if np.isnan(value) else value
+        known = targets.known(labels)
+        each = {name: (labels[known[:, n], n] == 1, p[known[:, n], n]) for n, name in enumerate(classes)}
+        return {name: metrics.auroc_and_auprc(*pair)[0] for name, pair in each.items() if metrics.has_both(pair[0])}
     actual = np.array([classes.index(label) for label in rows["label"]], np.int64)
     positive = classifier.record["positive"]
-    return metrics.auroc(actual, p, classes.index(positive) if positive else None)
+    value = metrics.auroc(actual, p, classes.index(positive) if positive else None)
+    return {} if value is None else {"": value}
+
+
+def _compared(before: dict[str, float], after: dict[str, float], findings: bool) -> str:
+    """Both AUROC, of findings their means and those of the one that loses most."""
+    if not findings:
+        return f"AUROC {_both(before[''], after[''])}"
+    worst = min(before, key=lambda name: after[name] - before[name])
+    means = (float(np.mean(list(each.values()))) for each in (before, after))
+    text = f"mean AUROC of {plural(len(before), 'finding')} {_both(*means)}"
+    return f"{text}; worst for {worst}: {_both(before[worst], after[worst])}"
+
+
+def _both(before: float, after: float) -> str:
+    return f"{before:.4f} in float32, {after:.4f} in int8 ({after - before:+.4f})"
 
 
 def _speed(runs: list[Run], images: Gray) -> Iterator[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from xraylab import progress
 from xraylab.data.pixels import Gray
 from xraylab.errors import DataError
 from xraylab.export.samples import Samples
@@ -32,7 +33,9 @@ def outputs(run: Run, images: Gray) -> list[Floats]:
     """The runtime's outputs for images in batches of `BATCHES`."""
     first, size = BATCHES
     starts = [0, *range(first, len(images), size)]
-    parts = [run(images[start:stop]) for start, stop in zip(starts, [*starts[1:], len(images)], strict=True)]
+    ends = [*starts[1:], len(images)]
+    batches = progress.bar(zip(starts, ends, strict=True), len(starts), "running the exported file")
+    parts = [run(images[start:stop]) for start, stop in batches]
     return [np.concatenate(each).astype(np.float64) for each in zip(*parts, strict=True)]
 
 
