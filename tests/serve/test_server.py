@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 
@@ -189,3 +190,11 @@ def test_its_description_holds_for_generated_requests(start: Start, tmp_path: Pa
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def test_what_is_sent_does_not_wait_for_the_client() -> None:
+    """asyncio turns Nagle's algorithm off on sockets of this protocol alone."""
+    with closing(server._bound("127.0.0.1", 0)) as listening:
+        listening.listen()
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
+            assert accepted.proto == socket.IPPROTO_TCP
