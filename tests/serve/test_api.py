@@ -188,7 +188,7 @@ def test_a_full_queue_sends_clients_away_for_a_moment(classifier: Classifier, li
 
 
 def test_workers_are_confined_and_replaced(classifier: Classifier) -> None:
-    served = serving.service(classifier, limits=Limits(rate=0, memory=100, decoding=1.0))
+    served = serving.service(classifier, limits=Limits(rate=0, memory=100, decoding=5.0))
     with serving.client(served) as client:
         assert served.pool is not None
         first = served.pool.workers()
@@ -209,7 +209,7 @@ def test_workers_are_confined_and_replaced(classifier: Classifier) -> None:
         stuck = client.post("/predict", files=serving.files(("a.png", serving.png())))
         assert (stuck.status_code, stuck.json()["files"][0]["error"]) == (
             422,
-            {"code": "decoding_timeout", "message": "takes longer to decode than the 1 s that the server allows"},
+            {"code": "decoding_timeout", "message": "takes longer to decode than the 5 s that the server allows"},
         )
         assert client.post("/predict", files=serving.files(("a.png", serving.png()))).status_code == 200
         assert "xraylab_worker_restarts_total 2.0" in client.get("/metrics").text
