@@ -139,6 +139,18 @@ def test_a_record_of_no_object_is_named(text: str, what: str, tmp_path: Path) ->
         files.read_json(path)
 
 
+def test_a_checksum_is_of_the_file_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "array.npy"
+    assert files.checked_sha256(path) is None
+    path.write_bytes(b"abc")
+    assert files.checked_sha256(path) is None
+    files.write_checksum(path)
+    assert files.checked_sha256(path) == files.sha256(path)
+    for content in (b"abd", b"ab", b""):
+        path.write_bytes(content)
+        assert files.checked_sha256(path) is None
+
+
 def test_a_record_of_another_version_says_what_it_lacks(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     path.write_text('{"classes": ["a"], "network": {"arch": "x"}}')

@@ -67,8 +67,9 @@ def check(stage: str, folder: Path, in_repository: bool = False) -> None:
     """
     path = folder / f"{stage}.txt"
     with files.parsing(path):
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    lines = [line for line in text.splitlines() if line.strip()]
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    if damaged := [line for line in lines if "\0" in line or not line.strip()]:
+        raise DataError(f"code/{path.name} is damaged ({damaged[0]!r}): `dvc checkout --force code` brings it back")
     recorded = [line for line in lines if line.startswith(f"{PLUGIN} ")]
     files_and_libraries = [line for line in lines if line not in recorded]
     differing = (

@@ -10,14 +10,17 @@ LONGEST = 64 << 20  # characters; the dvc.lock of 1,000 runs has 3 million
 MOST_NODES = 1_000_000  # with each alias counted as what it stands for
 
 
-def load_yaml(file: IO[str]) -> Any:
-    """YAML 1.2. Errors: ValueError or YAMLError, also for what is too deep, too long or too large."""
+def load_yaml(file: IO[str], yaml: YAML | None = None) -> Any:
+    """YAML 1.2, by `yaml` where comments are to be kept.
+
+    Errors: ValueError or YAMLError, also for what is too deep, too long or too large.
+    """
     text = file.read(LONGEST + 1)
     if len(text) > LONGEST:
         raise ValueError(f"it is longer than {LONGEST >> 20} million characters")
     _check_size(text)
     try:
-        return YAML(typ="safe").load(text)
+        return (yaml or YAML(typ="safe")).load(text)
     except (KeyError, TypeError, AttributeError, OverflowError) as error:  # of tags with values of another type
         raise ValueError(f"a value does not fit its tag: {error}") from None
 

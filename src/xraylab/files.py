@@ -22,6 +22,7 @@ from xraylab import documents, leftovers
 from xraylab.errors import DataError, DiskError, MissingError, XraylabError
 
 T = TypeVar("T")
+CHECKSUM = ".sha256"
 FULL = 1 << 16  # bytes: with less left a disk is full
 
 
@@ -191,9 +192,9 @@ def write_yaml(value: Any, path: Path) -> None:
         yaml.dump(value, temporary)
 
 
-def read_yaml(path: Path) -> Any:
-    """YAML 1.2, as DVC reads it: `1e-3` is a number."""
-    return read(path, documents.load_yaml)
+def read_yaml(path: Path, yaml: YAML | None = None) -> Any:
+    """YAML 1.2, as DVC reads it: `1e-3` is a number. By `yaml` where comments are to be kept."""
+    return read(path, partial(documents.load_yaml, yaml=yaml))
 
 
 def read(path: Path, parse: Callable[[IO[str]], T]) -> T:
@@ -220,3 +221,18 @@ def sha256(path: Path) -> str:
     """The file's SHA-256 in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_checksum(path: Path) -> None:
+    """Keep the SHA-256 of a file beside it, for `checked_sha256`."""
+    write_text(f"{sha256(path)}\n", path.with_suffix(CHECKSUM))
+
+
+def checked_sha256(path: Path) -> str | None:
+    """The SHA-256 of a file that is as `write_checksum` has seen it; None for others, and where there is none."""
+    try:
+        recorded = path.with_suffix(CHECKSUM).read_bytes().strip()
+        digest = sha256(path)
+    except FileNotFoundError:
+        return None
+    return digest if digest.encode() == recorded else None

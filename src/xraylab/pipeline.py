@@ -32,25 +32,44 @@ class Stage:
 
 
 def parse(tree: Tree, params: Tree) -> list[Stage]:
-    """The stages of a dvc.yaml. Errors: DataError where it has none."""
-    if not isinstance(tree, dict) or not tree.get("stages"):
+    """The stages of a dvc.yaml. Errors: DataError where it has none, or what DVC would not take for one."""
+    stages = tree.get("stages") if isinstance(tree, dict) else None
+    if not isinstance(stages, dict) or not stages:
         raise DataError("dvc.yaml has no stages: run this command in the top folder of a study")
-    return [stage for name, entry in tree["stages"].items() for stage in _cells(name, entry, params)]
+    if not isinstance(params, dict):
+        raise DataError(f"{PARAMS} holds no sections: bring it back by `git checkout {PARAMS}`")
+    return [stage for name, entry in stages.items() for stage in _stages(str(name), entry, params)]
+
+
+def _stages(name: str, entry: Any, params: Tree) -> list[Stage]:
+    """One stage, or those of a matrix. Errors: DataError."""
+    try:
+        return list(_cells(name, entry, params))
+    except (AttributeError, KeyError, TypeError):
+        raise DataError(
+            f"dvc.yaml: the stage {name} is not as DVC takes it, or refers to what {PARAMS} does not have: "
+            "`dvc status` says more, `git checkout dvc.yaml` brings it back"
+        ) from None
 
 
 def _cells(name: str, entry: Tree, params: Tree) -> Iterator[Stage]:
     for cell, items in _axes(entry, params):
         known = params | items
         body = entry.get("do", entry)
-        outs = [*body.get("outs", []), *body.get("metrics", []), *body.get("plots", [])]
+        outs = [out for kind in ("outs", "metrics", "plots") for out in body.get(kind) or []]
         yield Stage(
             f"{name}@{cell}" if cell else name,
-            _text(body["cmd"], known),
-            tuple(_paths(body.get("deps", []), known)),
+            _text(command(body["cmd"]), known),
+            tuple(_paths(body.get("deps") or [], known)),
             tuple(_paths(outs, known)),
-            tuple(key for key in body.get("params", []) if isinstance(key, str)),
+            tuple(key for key in body.get("params") or [] if isinstance(key, str)),
             tuple(_paths([out for out in outs if _uncached(out)], known)),
         )
+
+
+def command(cmd: Any) -> str:
+    """The command of a stage, of which DVC also takes a list."""
+    return "\n".join(map(str, cmd)) if isinstance(cmd, list) else str(cmd)
 
 
 def _axes(entry: Tree, params: Tree) -> Iterator[tuple[str, Tree]]:
@@ -73,7 +92,7 @@ def _uncached(out: str | Tree) -> bool:
 
 def _paths(entries: Iterable[str | Tree], known: Tree) -> Iterator[str]:
     for entry in entries:
-        yield _text(entry if isinstance(entry, str) else next(iter(entry)), known)
+        yield _text(entry if isinstance(entry, str) else next(iter(entry), ""), known)
 
 
 def _resolved(values: Any, params: Tree) -> Iterable[Any]:

@@ -83,7 +83,7 @@ def load(folder: Path) -> tuple[Images, dict[str, int]]:
     names = files_of(folder)
     try:
         parts = [np.load(folder / name, mmap_mode="r") for name in names]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise _incomplete(folder, str(error)) from None
     images: Images = parts[0] if len(parts) == 1 else Shards(parts)
     if len(images) != len(ids):

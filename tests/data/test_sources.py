@@ -1,5 +1,6 @@
 """A source is described by what it holds, and copied without trusting its names."""
 
+import json
 import os
 import socket
 import tarfile
@@ -459,3 +460,13 @@ def test_a_failed_fetch_leaves_the_old_files_and_nothing_half_written(images: Pa
         fetch.run(*load(study))
     assert held(study / "data") == before
     assert {path.name for path in (study / "data").iterdir()} == {"given_splits.csv", "raw", "source.json"}
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", '{"a": 3}', "\x00"])
+def test_a_damaged_table_of_hashes_is_made_anew(text: str, tmp_path: Path) -> None:
+    images, table = small.two_classes(tmp_path / "images", healthy=2, tb=2), tmp_path / "hashes.json"
+    described = sources.describe(images, table)
+    whole = table.read_text()
+    table.write_text(text)
+    assert sources.describe(images, table) == described
+    assert files.read_json(table).items() >= json.loads(whole).items()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from xraylab.integrity import lock
+from xraylab import dvc_lock
 from xraylab.paths import Paths
 
 PARAMS = """\
@@ -135,5 +135,5 @@ def recorded_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def recorded(recorded_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
-    monkeypatch.setattr(lock, "PAUSE", 0.06)  # only the tests themselves write dvc.lock, and at once
+    monkeypatch.setattr(dvc_lock, "PAUSE", 0.06)  # only the tests themselves write dvc.lock, and at once
     return Paths(Path(shutil.copytree(recorded_once, tmp_path / "study")))

@@ -9,6 +9,7 @@ import pytest
 import recorded_study
 from dvc.repo import Repo
 
+from xraylab import dvc_lock
 from xraylab.errors import DataError
 from xraylab.integrity import lock
 from xraylab.integrity.check import require_intact, require_outputs, require_run
@@ -131,7 +132,7 @@ def test_an_entry_that_dvc_is_writing_is_waited_for(
     recorded: Paths, running: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DVC writes dvc.lock in place: cut between two entries it is whole YAML."""
-    monkeypatch.setattr(lock, "PAUSE", 0.25)
+    monkeypatch.setattr(dvc_lock, "PAUSE", 0.25)
     text = recorded.lock.read_text()
     recorded_study.flip(recorded.index)
     recorded.lock.write_text(text[: text.index("  index:")])

@@ -9,6 +9,7 @@ import recorded_study
 from dvc.repo import Repo
 from dvc_data.hashfile.build import build
 
+from xraylab import dvc_lock
 from xraylab.errors import DataError
 from xraylab.integrity import hashes, lock
 from xraylab.integrity.hashes import Ignored
@@ -72,8 +73,8 @@ def test_a_lock_that_is_half_written_is_read_when_it_is_whole(recorded: Paths) -
 
 def test_a_lock_that_stays_torn_is_named(recorded: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     recorded.lock.write_text("schema: '2.0'\nstages: {a")
-    monkeypatch.setattr(lock, "PAUSE", 0.001)
-    with pytest.raises(DataError, match=r"^dvc.lock cannot be read: bring it back by `git checkout dvc.lock`"):
+    monkeypatch.setattr(dvc_lock, "PAUSE", 0.001)
+    with pytest.raises(DataError, match=r"^dvc.lock cannot be read \(it is no whole YAML\): bring it back by `git c"):
         lock.read(recorded, lock.stages_of(recorded))
 
 

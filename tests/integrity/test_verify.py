@@ -10,8 +10,8 @@ import recorded_study
 import small
 from typer.testing import CliRunner
 
-from xraylab import cli, files
-from xraylab.integrity import lock, verify
+from xraylab import cli, dvc_lock, files
+from xraylab.integrity import verify
 from xraylab.paths import Paths
 
 pytest_plugins = ["recorded_study"]
@@ -133,7 +133,7 @@ def test_another_program_gets_a_line_for_each_finding_with_whole_names(recorded:
 DAMAGED = {
     "dvc.lock": ("dvc.lock", "stages: [", "dvc.lock cannot be read"),
     "rows of dvc.lock": ("dvc.lock", "stages: {split: {outs: [1]}}", "dvc.lock cannot be read"),
-    "dvc.yaml": ("dvc.yaml", "stages: {split: 1}", "dvc.yaml holds other values than xraylab writes"),
+    "dvc.yaml": ("dvc.yaml", "stages: {split: 1}", "dvc.yaml: the stage split is not as DVC takes it"),
     "params.yaml": ("params.yaml", "a: [", "params.yaml cannot be read"),
     ".dvcignore": (".dvcignore", "\udcff", ".dvcignore holds other values than xraylab writes"),
 }
@@ -143,7 +143,7 @@ DAMAGED = {
 def test_of_a_damaged_study_json_stays_json(
     recorded: Paths, name: str, content: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "PAUSE", 0.0)
+    monkeypatch.setattr(dvc_lock, "PAUSE", 0.0)
     (recorded.root / name).write_text(content, encoding="utf-8", errors="surrogateescape")
     with recorded_study.working_in(recorded.root):
         result = CliRunner().invoke(cli.app, ["verify", "--json"])

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import recorded_study
 import small
 import tiny
 import torch
@@ -151,7 +152,9 @@ def test_experiments_share_what_they_have_in_common_and_the_rest_is_pruned(prepa
     assert {path.name for path in paths.features.iterdir()} == {
         "baseline.json", "cached.json", "faster.json", f"{keys['cached']}.npy",
     }  # fmt: skip
-    assert [path.stem for path in paths.feature_store.iterdir()] == [keys["cached"]]
+    assert {path.name for path in paths.feature_store.iterdir()} == {
+        f"{keys['cached']}{end}" for end in (".npy", ".sha256")
+    }
 
 
 @pytest.mark.parametrize(
@@ -208,12 +211,44 @@ def test_a_run_whose_features_are_absent_makes_those_that_it_needs(
     capsys.readouterr()
     train.run(*loaded, "cached", 0)
     assert outcome(loaded, "cached") == expected
-    (own,) = paths.feature_store.iterdir()
+    (own,) = paths.feature_store.glob("*.npy")
     used = sum(len(tables.read(paths.split / f"{split}_data.csv")) for split in ("train", "valid"))
     assert np.load(own).shape == (used, 8)
     assert f"features of {used} images, 0.0 MB, in {own}\n" in capsys.readouterr().out
     no_computing(monkeypatch)
     train.run(*loaded, "cached", 0)
+
+
+def test_stored_features_that_were_damaged_are_made_anew_with_the_same_bits(
+    prepared: Prepare, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else what is damaged there would become the result of the stage, and the hash that DVC records of it."""
+    loaded = prepared(freezing(tiny.pretrained(tmp_path / "start.safetensors"), "head"))
+    paths = loaded[1]
+    features.run(*loaded)
+    (stored,) = paths.feature_store.glob("*.npy")
+    before = stored.read_bytes()
+    shutil.rmtree(paths.features)  # as dvc does before it runs the stage again
+    recorded_study.flip(stored)
+    capsys.readouterr()
+    features.run(*loaded)
+    assert f"{stored} is damaged, or was not written whole, and is made anew\n" in capsys.readouterr().out
+    assert stored.read_bytes() == paths.feature_array(stored.stem).read_bytes() == before
+
+
+def test_a_run_makes_damaged_features_of_its_own_anew(
+    prepared: Prepare, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded = prepared(freezing(tiny.pretrained(tmp_path / "start.safetensors"), "head"))
+    paths = loaded[1]
+    train.run(*loaded, "cached", 0)
+    expected = outcome(loaded, "cached")
+    (own,) = paths.feature_store.glob("*.npy")
+    recorded_study.flip(own)
+    capsys.readouterr()
+    train.run(*loaded, "cached", 0)
+    assert f"{own} is damaged, or was not written whole, and is made anew\n" in capsys.readouterr().out
+    assert outcome(loaded, "cached") == expected
 
 
 def test_a_changed_array_is_refused(prepared: Prepare, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """The first stage `predict` predicts for those that are still to come, and they take it only where nothing changed."""
 
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import recorded_study
 import small
 from conftest import Loaded, load
 
@@ -34,10 +36,14 @@ def note(study: Loaded, **predicted_from: str | None) -> None:
     """A dvc.lock in which each run is trained to weights `new`, and predicted from those named, if from any."""
     stages = {}
     for name, used in predicted_from.items():
-        stages[f"train@{name}-0"] = {"outs": [{"path": f"models/{name}/0", "md5": "new"}]}
+        stages[f"train@{name}-0"] = {"outs": [{"path": f"models/{name}/0", "md5": md5("new")}]}
         if used:
-            stages[f"predict@{name}-0"] = {"deps": [{"path": f"models/{name}/0", "md5": used}]}
+            stages[f"predict@{name}-0"] = {"deps": [{"path": f"models/{name}/0", "md5": md5(used)}]}
     files.write_yaml({"schema": "2.0", "stages": stages}, study[1].lock)
+
+
+def md5(word: str) -> str:
+    return hashlib.md5(word.encode(), usedforsecurity=False).hexdigest()
 
 
 def count(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -103,6 +109,22 @@ def test_what_was_made_ahead_from_something_else_is_not_taken(
     predict.run(given, paths, *OTHER)
     assert scored == ["l2"]
     assert list(paths.predicted_ahead.iterdir()) == []
+
+
+def test_what_was_damaged_since_is_predicted_again(
+    study: Loaded, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predict.run(*study, "baseline", 0)
+    note(study, baseline="new", l2=None)
+    (made,) = study[1].predicted_ahead.glob("*.csv")
+    alone = made.read_bytes()
+    recorded_study.flip(made)
+    scored = count(monkeypatch)
+    predict.run(*study, *OTHER)
+    assert scored == ["l2"]
+    assert f"{made} is damaged, or was not written whole, and is made anew\n" in capsys.readouterr().err
+    assert study[1].prediction(*OTHER).read_bytes() == alone
+    assert list(study[1].predicted_ahead.iterdir()) == []
 
 
 def test_what_cannot_be_predicted_ahead_is_left_to_its_own_stage(

@@ -415,17 +415,17 @@ def test_what_is_left_of_ended_trials_is_removed_unless_it_is_in_use(tmp_path: P
 
 
 def test_a_search_is_another_one_where_its_space_settings_or_data_are_others(tmp_path: Path) -> None:
-    def key(lock: str = "aa", **changes: Any) -> str:
+    def key(lock: str = "a" * 32, **changes: Any) -> str:
         study = small.study(
             tmp_path / str(len(list(tmp_path.iterdir()))), lambda tree: tree["search"].update(space=SPACE)
         )
         small.edit(study, lambda tree: [tree[section].update(values) for section, values in changes.items()])
         outs = {stage: {"outs": [{"path": stage, "md5": lock}]} for stage in command.DATA}
-        files.write_yaml({"stages": outs}, study / "dvc.lock")
+        files.write_yaml({"schema": "2.0", "stages": outs}, study / "dvc.lock")
         return command.identity(config.read(study / "params.yaml"), Paths(study))
 
     assert key() == key(search={"trials": 99, "workers": 3, "prune": False}, study={"title": "Another"})
-    others = [key(lock="bb"), key(search={"seed": 1}), key(train={"epochs": 5}), key(search={"experiment": "l2"})]
+    others = [key(lock="b" * 32), key(search={"seed": 1}), key(train={"epochs": 5}), key(search={"experiment": "l2"})]
     assert len({key(), *others}) == 5
 
 

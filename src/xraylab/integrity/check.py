@@ -88,7 +88,7 @@ def require_runs(paths: Paths, names: Iterable[str], *others: Path) -> None:
 
 def require_outputs(paths: Paths, selected: Iterable[Path]) -> None:
     """Refuse files and folders of the study that are not what their stages wrote. Errors: DataError."""
-    if not paths.lock.is_file() or not (paths.root / "dvc.yaml").is_file():
+    if not paths.lock.exists() or not (paths.root / "dvc.yaml").exists():
         return
     names = [path.relative_to(paths.root).as_posix() for path in selected]
     stages = lock.stages_of(paths)
@@ -179,8 +179,10 @@ def refusal(paths: Paths, differences: Sequence[Difference], consequence: str) -
 def _advice(paths: Paths, differences: Sequence[Difference]) -> str:
     outs = {difference.out.path: difference.out for difference in differences}
     places = " ".join(outs)
+    anew = f"`dvc repro {' '.join(dict.fromkeys(out.stage for out in outs.values()))}`"
+    if not any(out.cached for out in outs.values()):
+        return f"`git checkout {places}` brings it back, {anew} makes it anew"
     if all(Cache.of(paths).is_whole(out) for out in outs.values()):
-        anew = f"`dvc repro {' '.join(dict.fromkeys(out.stage for out in outs.values()))}`"
         return f"`dvc checkout --force {places}` brings it back, {anew} makes it anew"
     return (
         f"`xraylab doctor --deep` looks for what DVC's cache holds of it; then `dvc fetch` and `dvc checkout --force "

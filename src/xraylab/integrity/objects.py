@@ -74,9 +74,7 @@ def _expected(path: Path) -> str:
 
 
 def _cached_outputs(paths: Paths) -> list[Output]:
-    stages = lock.stages_of(paths)
-    uncached = {out for stage in stages for out in stage.uncached}
-    return [out for out in lock.read(paths, stages).outputs if out.path not in uncached]
+    return [out for out in lock.read(paths, lock.stages_of(paths)).outputs if out.cached]
 
 
 class _Workspace:

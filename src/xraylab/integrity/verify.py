@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from xraylab import code, files
+from xraylab import code, files, pipeline
 from xraylab.data.sources import recording
 from xraylab.data.sources.recording import Locations
-from xraylab.errors import DataError, XraylabError
+from xraylab.errors import DataError, MissingError, XraylabError
 from xraylab.integrity import hashes, lock
 from xraylab.integrity.check import OutputsOnDisk
 from xraylab.integrity.hashes import Ignored
@@ -81,7 +81,7 @@ class _Study:
                 yield Verdict(stage.name, difference.path, "changed", f"{text} since the stage wrote {path}")
 
     def _made(self, stage: Stage, entry: Tree) -> Iterator[Verdict]:
-        if entry.get("cmd") != stage.cmd:
+        if pipeline.command(entry.get("cmd")) != stage.cmd:
             yield Verdict(stage.name, "", "other command", f"it ran {entry.get('cmd')!r}")
         values = (entry.get("params") or {}).get(PARAMS) or {}
         keys = [*values, *(key for key in stage.params if key not in values)]
@@ -120,7 +120,10 @@ class _Study:
 
     def _source(self) -> Iterator[Verdict]:
         """What the source holds now, of which nothing is remembered; one that cannot be reached is taken as it was."""
-        recorded = files.read_json(self.paths.source) if self.paths.source.is_file() else None
+        try:
+            recorded = files.read_json(self.paths.source)
+        except (DataError, MissingError, OSError):
+            return  # it is absent or damaged, which is told of the stage's outputs
         if not isinstance(recorded, dict):
             return
         with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xraylab import files, locks
+from xraylab import dvc_lock, files, locks
 from xraylab.errors import MissingError, XraylabError
 from xraylab.jobs import gpu_memory, node, preflight, repro, session, snapshot
 from xraylab.jobs.board import Board
@@ -180,8 +180,8 @@ def gpu_bytes_of_trial(paths: Paths, resources: Resources, trial: Job) -> int:
 
 def _size(paths: Paths, stages: list[str]) -> int:
     """Bytes of the stages' outputs, as dvc.lock has them."""
-    locked = files.read_yaml(paths.lock)["stages"]
-    return sum(out.get("size", 0) for stage in stages for out in locked.get(stage, {}).get("outs", []))
+    locked = dvc_lock.entries(paths.lock)
+    return sum(out.get("size", 0) for stage in stages for out in locked.get(stage, {}).get("outs") or [])
 
 
 def _watch_of(paths: Paths, current: Session, machines: Engine) -> Watch:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from xraylab import files
+from xraylab import dvc_lock
 from xraylab.errors import DataError
 from xraylab.jobs import environment, node, preflight, repro, snapshot
 from xraylab.jobs.dvc import Dvc
@@ -219,11 +219,11 @@ def _runs(paths: Paths, kind: str, git_remote: str) -> Runs:
     graph = repro.parse_dag(asyncio.run(Dvc(paths.root).output("dag", "--dot")))
     jobs = repro.experiment_jobs(graph)
     names, inputs = [job.run for job in jobs], repro.inputs(graph, jobs)
-    locked = files.read_yaml(paths.lock)["stages"] if paths.lock.is_file() else {}
+    locked = dvc_lock.entries(paths.lock)
     if missing := [stage for stage in inputs if stage not in locked]:
         raise DataError(f"the runs start from what {', '.join(missing)} writes, which is not in dvc.lock: {REMEDY}")
     commit, repository, remote = _commit(paths.root, git_remote), *_addresses(paths.root, git_remote)
-    size = sum(out.get("size", 0) for stage in inputs for out in locked[stage].get("outs", []))
+    size = sum(out.get("size", 0) for stage in inputs for out in locked[stage].get("outs") or [])
     job = node.NodeJob(
         stages=_stages(jobs), name=RUN, repository=repository, commit=commit, ref=commit,
         study=snapshot.study_id(paths.root), session=kind, size=size, scratch=KINDS[kind].scratch,

@@ -5,12 +5,11 @@ DVC itself would take its lock to say so, and the dvc that runs the study would 
 
 import hashlib
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from xraylab import files
+from xraylab import dvc_lock, files
 from xraylab.paths import Paths
-from xraylab.pipeline import PARAMS, Stage, Tree, below, parse, value
+from xraylab.pipeline import PARAMS, Stage, Tree, below, command, parse, value
 
 
 class Study:
@@ -21,7 +20,7 @@ class Study:
         self.params = files.read_yaml(paths.params)
         self.stages = parse(files.read_yaml(paths.root / "dvc.yaml"), self.params)
         self.stamp: tuple[int, int] | None = None
-        self.lock: Tree = {}
+        self.lock: dict[str, Tree] = {}
 
     def finished(self) -> list[str]:
         """The stages whose last run was with the dependencies and parameters of now, in the order of dvc.yaml.
@@ -32,7 +31,7 @@ class Study:
         hashes = {
             out["path"]: out.get("md5")
             for stage in self.stages
-            for out in self.lock.get(stage.name, {}).get("outs", [])
+            for out in self.lock.get(stage.name, {}).get("outs") or []
         }
         stale = {stage.name for stage in self.stages if not self._as_locked(stage, hashes)}
         stale |= below(self.stages, stale)
@@ -43,22 +42,21 @@ class Study:
         try:
             stat = self.paths.lock.stat()
             if (stat.st_ino, stat.st_mtime_ns) != self.stamp:
-                with self.paths.lock.open(encoding="utf-8") as file:
-                    self.lock = (YAML(typ="safe").load(file) or {}).get("stages", {})
+                self.lock = dvc_lock.parse(self.paths.lock.read_bytes())
                 self.stamp = stat.st_ino, stat.st_mtime_ns
         except FileNotFoundError:
             self.lock = {}
-        except (OSError, YAMLError):
+        except (OSError, ValueError, YAMLError):
             pass
 
     def _as_locked(self, stage: Stage, hashes: dict[str, str]) -> bool:
         entry = self.lock.get(stage.name)
-        if entry is None or entry["cmd"] != stage.cmd:
+        if entry is None or command(entry.get("cmd")) != stage.cmd:
             return False
-        recorded = {dep["path"]: dep.get("md5") for dep in entry.get("deps", [])}
+        recorded = {dep["path"]: dep.get("md5") for dep in entry.get("deps") or []}
         if set(recorded) != set(stage.deps) or any(not (self.root / out).exists() for out in stage.outs):
             return False
-        values = entry.get("params", {}).get(PARAMS, {})
+        values = (entry.get("params") or {}).get(PARAMS) or {}
         return all(value(self.params, key) == recorded_value for key, recorded_value in values.items()) and all(
             self._hash(path, hashes, recorded[path]) == recorded[path] for path in stage.deps
         )

@@ -116,7 +116,7 @@ def feature_key(cfg: ModelConfig, pretrained_id: str, image_hashes: list[str], p
 def cache_features(
     cfg: ExperimentConfig, classes: Sequence[str], paths: Paths, image_hashes: list[str], tell: Callable[[str], object]
 ) -> str:
-    """The key of the features of all cached images for an experiment; they are computed unless they are there.
+    """The key of the features of all cached images for an experiment; they are computed unless they are there, whole.
 
     Errors: as `create_starting_model` and `features.write`.
     """
@@ -124,7 +124,7 @@ def cache_features(
     machine = hardware.choose(cfg.train.precision)
     key = feature_key(model, pretrained_id(model, weights_file, pretrained_sha256), image_hashes, machine.precision)
     path = paths.stored_features(key)
-    if not path.is_file():
+    if features.stored(path, tell) is None:
         for line in hardware.first_lines(f"features of {model.arch}", machine):
             tell(line)
         hardware.deterministic_algorithms()

@@ -123,6 +123,7 @@ def write(
         np.lib.format.write_array_header_1_0(file, header)
         for batch, fitted in progress.bar(batches, -(-len(rows) // SCORING_BATCH), PHASE):  # noqa: B007 - the last one
             file.write(_bits(batch).numpy().data)
+    files.write_checksum(path)
     for note in memory.note_smaller_batches(fitted, SCORING_BATCH):
         tell(f"features computed {note}")
 
@@ -132,6 +133,24 @@ def read(path: Path, rows: Rows, expected: str | None = None) -> Features:
     digest = files.sha256(path)
     if expected not in {None, digest}:
         raise DataError(f"{path} has changed since it was made: `dvc repro --force --single-item features`")
+    return _open(path, rows, digest)
+
+
+def read_stored(path: Path, rows: Rows, tell: Callable[[str], object]) -> Features | None:
+    """Open those that `write` left to be used again; None where they have to be made, of which `tell` hears why."""
+    digest = stored(path, tell)
+    return None if digest is None else _open(path, rows, digest)
+
+
+def stored(path: Path, tell: Callable[[str], object]) -> str | None:
+    """The SHA-256 of features that are as `write` left them; None, and `tell` hears of it, where they are damaged."""
+    digest = files.checked_sha256(path)
+    if digest is None and path.is_file():
+        tell(f"{path} is damaged, or was not written whole, and is made anew")
+    return digest
+
+
+def _open(path: Path, rows: Rows, digest: str) -> Features:
     return Features(np.load(path, mmap_mode="r").view(np.ndarray), rows, digest)
 
 

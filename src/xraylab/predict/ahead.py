@@ -12,7 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from xraylab import files, shards
+import pandas as pd
+
+from xraylab import dvc_lock, files, progress, shards, tables
 from xraylab.params.config import Params
 from xraylab.paths import Paths
 
@@ -36,7 +38,7 @@ def path(cfg: Params, paths: Paths, experiment: str, repeat: int) -> Path:
 
 def waiting(cfg: Params, paths: Paths, experiment: str, repeat: int) -> Iterator[tuple[str, int]]:
     """The other runs whose weights are not those that their predictions were made from, as dvc.lock has it."""
-    stages = files.read_yaml(paths.lock)["stages"] if paths.lock.is_file() else {}
+    stages = dvc_lock.entries(paths.lock)
     for name, number in ((name, number) for name in cfg.experiments for number in cfg.study.repeats):
         if (name, number) == (experiment, repeat) or not (paths.model(name, number) / "model.json").is_file():
             continue
@@ -48,24 +50,34 @@ def waiting(cfg: Params, paths: Paths, experiment: str, repeat: int) -> Iterator
 
 
 def _hash(stages: dict[str, Any], stage: str, kind: str, path: str) -> str | None:
-    entries = stages.get(stage, {}).get(kind, [])
-    return next((entry["md5"] for entry in entries if entry["path"] == path), None)
+    entries = stages.get(stage, {}).get(kind) or []
+    return next((entry.get("md5") for entry in entries if entry["path"] == path), None)
+
+
+def keep(predictions: pd.DataFrame, path: Path) -> None:
+    """Write predictions for a stage that is still to come."""
+    tables.write(predictions, path)
+    files.write_checksum(path)
 
 
 def take(path: Path, target: Path) -> bool:
-    """Move predictions that were made ahead to where they belong; whether there were any."""
-    if not path.is_file():
-        return False
-    with files.replacing(target) as temporary:
-        shutil.copyfile(path, temporary)
-    path.unlink()
-    return True
+    """Move predictions that were made ahead to where they belong; whether there were any that `keep` wrote so."""
+    whole, present = files.checked_sha256(path) is not None, path.is_file()
+    if whole:
+        with files.replacing(target) as temporary:
+            shutil.copyfile(path, temporary)
+    elif present:
+        progress.say(f"{path} is damaged, or was not written whole, and is made anew")
+    for each in (path, path.with_suffix(files.CHECKSUM)):
+        each.unlink(missing_ok=True)
+    return whole
 
 
 def forget(paths: Paths, experiment: str, repeat: int) -> None:
     """Remove what was made ahead for a run from weights, images or code that are no longer so."""
-    for path in paths.predicted_ahead.glob(f"{experiment}-{repeat}-*.csv"):
-        path.unlink()
+    for end in (".csv", files.CHECKSUM):
+        for path in paths.predicted_ahead.glob(f"{experiment}-{repeat}-*{end}"):
+            path.unlink()
 
 
 def _code() -> list[str]:

@@ -12,8 +12,8 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.trial import TrialState
 
-from xraylab import files, locks
-from xraylab.errors import ParamsError
+from xraylab import dvc_lock, locks
+from xraylab.errors import DataError, ParamsError
 from xraylab.jobs import cluster, pool, repro, session
 from xraylab.jobs.cluster import Call
 from xraylab.jobs.dvc import Dvc
@@ -120,7 +120,9 @@ async def _search(
 def identity(params: Params, paths: Paths) -> str:
     """A name for the search: trials belong together where space, base settings and data are the same."""
     search = params.search
-    stages = files.read_yaml(paths.root / "dvc.lock")["stages"]
+    stages = dvc_lock.entries(paths.lock)
+    if missing := [stage for stage in DATA if not stages.get(stage, {}).get("outs")]:
+        raise DataError(f"dvc.lock has no outputs of {', '.join(missing)}: run `dvc repro {' '.join(missing)}` first")
     facts = [
         search.model_dump(exclude={"trials", "workers", "prune"}),
         params.experiment(search.experiment).model_dump(),

@@ -25,7 +25,7 @@ def run(cfg: Params, paths: Paths) -> None:
         for key in sha256:
             files.link(paths.stored_features(key), folder / f"{key}.npy")
     if paths.home == paths.root:  # not in a temporary checkout, whose parameters say nothing about the others'
-        for path in paths.feature_store.glob("*.npy") if paths.feature_store.is_dir() else ():
+        for path in [each for end in (".npy", files.CHECKSUM) for each in paths.feature_store.glob(f"*{end}")]:
             if path.stem.split("-")[0] not in sha256:
                 path.unlink()
 

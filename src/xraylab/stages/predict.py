@@ -25,7 +25,7 @@ def run(cfg: Params, paths: Paths, experiment: str, repeat: int) -> None:
         try:
             if not path.is_file():
                 ahead.forget(paths, *other)
-                tables.write(_predictions(cfg, paths, *other), path)
+                ahead.keep(_predictions(cfg, paths, *other), path)
         except XraylabError:
             continue  # its own stage will say so
 

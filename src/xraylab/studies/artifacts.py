@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from xraylab import files
-from xraylab.errors import MissingError
+from xraylab.errors import DataError, MissingError
 from xraylab.studies.watch import yaml
 
 FILE = "dvc.yaml"
@@ -40,8 +40,9 @@ def write(root: Path, artifact: Artifact) -> None:
     path = root / FILE
     if not path.is_file():
         raise MissingError(f"no dvc.yaml in {root}: run this command in the top folder of a study")
-    tree = yaml().load(path)
-    if "artifacts" not in tree:
+    tree = files.read_yaml(path, yaml())
+    entries = _entries(tree)
+    if not entries:
         tree["artifacts"] = {}
         tree.yaml_set_comment_before_after_key("artifacts", before="\nmodels with versions: `xraylab registry list`")
     tree["artifacts"][artifact.name] = artifact.entry()
@@ -52,6 +53,15 @@ def write(root: Path, artifact: Artifact) -> None:
 
 def names_of_run(root: Path, run: str) -> list[str]:
     """The artifacts of dvc.yaml that were made of experiment/repeat."""
-    tree = files.read_yaml(root / FILE) if (root / FILE).is_file() else {}
-    entries = (tree.get("artifacts") or {}).items()
-    return [name for name, entry in entries if (entry.get("meta") or {}).get("run") == run]
+    entries = _entries(files.read_yaml(root / FILE)) if (root / FILE).is_file() else {}
+    return [name for name, entry in entries.items() if (entry.get("meta") or {}).get("run") == run]
+
+
+def _entries(tree: Any) -> dict[str, dict[str, Any]]:
+    """The artifacts of a dvc.yaml. Errors: DataError where they are not as DVC takes them."""
+    entries = (tree.get("artifacts") or {}) if isinstance(tree, dict) else None
+    if not isinstance(entries, dict) or not all(
+        isinstance(entry, dict) and isinstance(entry.get("meta") or {}, dict) for entry in entries.values()
+    ):
+        raise DataError(f"{FILE}: artifacts are not as DVC takes them: `git checkout {FILE}` brings it back")
+    return entries

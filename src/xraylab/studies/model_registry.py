@@ -4,6 +4,7 @@ A version is the tag NAME@v3.0.0 of a commit whose dvc.yaml names the model and 
 stage is the tag NAME#production#1 of such a commit. `dvc artifacts get` and `dvc.api.artifacts_show` read the same.
 """
 
+import io
 import os
 import re
 import subprocess
@@ -13,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
+from xraylab import documents
 from xraylab.errors import DataError, MissingError
 from xraylab.paths import Paths, parse_run
 from xraylab.studies import artifacts
@@ -294,10 +296,14 @@ def _is_pushed(root: Path, version: ModelVersion) -> bool | None:
     from dvc.repo import Repo  # noqa: PLC0415
 
     text = _git(root, "show", f"{version.commit}:./{_dvc_file(version.name)}")
-    (out,) = YAML(typ="safe").load(text)["outs"]
+    try:
+        (out,) = documents.load_yaml(io.StringIO(text))["outs"]
+        md5 = str(out["md5"])
+    except (YAMLError, ValueError, LookupError, TypeError):
+        raise DataError(f"{_dvc_file(version.name)} of {version.commit[:7]} is not as DVC writes it") from None
     with Repo(str(root)) as repo:
         try:
-            return bool(repo.cloud.get_remote_odb(command="promote").exists(out["md5"]))
+            return bool(repo.cloud.get_remote_odb(command="promote").exists(md5))
         except NoRemoteError:
             return None
 

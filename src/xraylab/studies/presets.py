@@ -55,6 +55,6 @@ def leaves(tree: Tree, prefix: str = "") -> list[tuple[str, Any]]:
     """Dotted key and value of everything in a nested mapping; one that is empty or has dotted keys is a value."""
     values: list[tuple[str, Any]] = []
     for key, value in tree.items():
-        inner = isinstance(value, dict) and value and not any("." in name for name in value)
+        inner = isinstance(value, dict) and value and not any("." in str(name) for name in value)
         values += leaves(value, f"{prefix}{key}.") if inner else [(f"{prefix}{key}", value)]
     return values

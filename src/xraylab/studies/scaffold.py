@@ -86,7 +86,7 @@ def init(root: Path, data: Data, columns: Sequence[str] = (), recipe: str | None
     if not path.is_file():
         raise MissingError(f"no params.yaml in {root}: run this command in the top folder of a study")
     tree = files.read_yaml(path)
-    before = dict(leaves(tree))
+    before = _values(tree)
     name = _as_source(_as_list(data)) if data else before["data.source"]
     if name == "demo":
         raise DataError("data.source is demo, which params.yaml fits already: name your own images with --data FOLDER")
@@ -111,6 +111,17 @@ def init(root: Path, data: Data, columns: Sequence[str] = (), recipe: str | None
     return [*detected.lines, *_update(path, values), *left_out]
 
 
+def _values(tree: Any) -> dict[str, Any]:
+    """The values of a params.yaml by dotted key. Errors: ParamsError where it lacks one that decides what to do."""
+    if not isinstance(tree, dict):
+        raise ParamsError("params.yaml holds no sections")
+    values = dict(leaves(tree))
+    for key in ("data.source", "data.task", "split.strategy", "study.title", "train.monitor"):
+        if not isinstance(values.get(key), (str, list) if key == "data.source" else str):
+            raise ParamsError(f"params.yaml has no {key}: `git checkout params.yaml` brings it back")
+    return values
+
+
 def _of_task(before: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """`values` with what one class per image takes after several findings; a loss that fits the task stays."""
     if not is_multi(before["data.task"]):
@@ -133,7 +144,9 @@ def use(root: Path, study: str, data: str | None, published: bool, force: bool) 
         raise MissingError(f"no params.yaml in {root}: run this command in the top folder of a study")
     if preset is None:
         _refuse_options(study, data, published, force)
-        values, left_out = recipes.find(study).values(files.read_yaml(path))
+        tree = files.read_yaml(path)
+        _values(tree)
+        values, left_out = recipes.find(study).values(tree)
         return [*_update(path, values), *left_out]
     if not force and _has_edits(path):
         raise DataError(f"{path} has changes that git does not know: commit them, or overwrite them with --force")

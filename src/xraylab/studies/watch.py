@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from xraylab import files
 from xraylab.data import sources
 from xraylab.data.sources import local
-from xraylab.errors import MissingError
+from xraylab.errors import DataError, MissingError
 from xraylab.params.config import Params
 
 CODE = "code/source.txt"
@@ -24,7 +24,7 @@ def dependencies(params: Params, home: Path) -> list[str]:
 
 def missing(params: Params, root: Path, home: Path) -> list[str]:
     """Those of them that the dvc.yaml in `root` lacks."""
-    present = _source(files.read_yaml(root / "dvc.yaml")).get("deps", []) if (root / "dvc.yaml").is_file() else None
+    present = _source(files.read_yaml(root / "dvc.yaml"))["deps"] if (root / "dvc.yaml").is_file() else None
     return [] if present is None else [path for path in dependencies(params, home) if path not in present]
 
 
@@ -36,9 +36,10 @@ def write(params: Params, root: Path) -> list[str]:
     path, watched = root / "dvc.yaml", dependencies(params, root)
     if not path.is_file():
         raise MissingError(f"no dvc.yaml in {root}: run this command in the top folder of a study")
-    tree = yaml().load(path)
-    if _source(tree)["deps"] != [CODE, *watched]:
-        _source(tree)["deps"] = [CODE, *watched]
+    tree = files.read_yaml(path, yaml())
+    source = _source(tree)
+    if source["deps"] != [CODE, *watched]:
+        source["deps"] = [CODE, *watched]
         stream = io.StringIO()
         yaml().dump(tree, stream)
         files.write_text(stream.getvalue(), path)
@@ -53,8 +54,12 @@ def yaml() -> YAML:
     return yaml
 
 
-def _source(tree: dict[str, Any]) -> dict[str, Any]:
-    stage: dict[str, Any] = tree["stages"]["source"]
+def _source(tree: Any) -> dict[str, Any]:
+    """The stage. Errors: DataError where there is none with dependencies."""
+    stages = tree.get("stages") if isinstance(tree, dict) else None
+    stage = stages.get("source") if isinstance(stages, dict) else None
+    if not isinstance(stage, dict) or not isinstance(stage.get("deps"), list):
+        raise DataError("dvc.yaml has no stage source with a list of deps: `git checkout dvc.yaml` brings it back")
     return stage
 
 

@@ -8,6 +8,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from xraylab import code, files, template
+from xraylab.errors import ParamsError
 from xraylab.params import config
 from xraylab.studies import watch
 from xraylab.studies.presets import Preset, leaves
@@ -31,8 +32,11 @@ def params_text(preset: Preset | None, published: bool, values: Tree) -> str:
 
 
 def updated_text(path: Path, values: Tree) -> str:
-    """The params.yaml at `path` with its comments, and `values` by dotted key."""
-    return _params_text(_with(_yaml().load(path), values))
+    """The params.yaml at `path` with its comments, and `values` by dotted key. Errors: ParamsError."""
+    tree = files.read_yaml(path, _yaml())
+    if not isinstance(tree, CommentedMap):
+        raise ParamsError(f"{path.name} holds no sections")
+    return _params_text(_with(tree, values))
 
 
 def _params_text(tree: Tree) -> str:
@@ -61,7 +65,9 @@ def _with(tree: CommentedMap, values: Tree) -> CommentedMap:
         *parents, key = dotted.split(".")
         node = tree
         for parent in parents:
-            node = node[parent]
+            node = node.get(parent)
+            if not isinstance(node, dict):
+                raise ParamsError(f"params.yaml has no section {parent}, where {dotted} belongs")
         node[key] = value
     return tree
 

@@ -256,14 +256,14 @@ def _features(run: TrainingRun, images: Images, rows: Rows) -> Features:
     record = files.read_json(published) if published.is_file() else {"key": None}
     if record["key"] == key and run.paths.feature_array(key).is_file():
         return features.read(run.paths.feature_array(key), everything, record["sha256"])
-    stored = run.paths.stored_features(key)
-    if stored.is_file():
-        return features.read(stored, everything)
+    if whole := features.read_stored(run.paths.stored_features(key), everything, print):
+        return whole
     partial_file = run.paths.stored_features(features.part(key, rows))
-    if not partial_file.is_file():
-        start = create_starting_model(cfg, run.classes, weights_file, sha256, lambda text: None)
-        normalization = create.normalization(cfg, weights_file)
-        features.write(partial_file, start.backbone, images, rows, normalization, cfg.img_size, run.hardware, print)
+    if used := features.read_stored(partial_file, rows, print):
+        return used
+    start = create_starting_model(cfg, run.classes, weights_file, sha256, lambda text: None)
+    normalization = create.normalization(cfg, weights_file)
+    features.write(partial_file, start.backbone, images, rows, normalization, cfg.img_size, run.hardware, print)
     return features.read(partial_file, rows)
 
 

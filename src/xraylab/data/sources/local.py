@@ -163,6 +163,7 @@ def _remembered(hash_cache: Path) -> dict[str, list[Any]]:
     try:
         stored = files.read_json(hash_cache) if hash_cache.exists() else {}
     except DataError:
+        progress.say(f"{hash_cache} is damaged, and is made anew")
         return {}
     rows = stored.items() if isinstance(stored, dict) else ()
     return {key: row for key, row in rows if _is_row(row) and key == key.encode(errors="replace").decode()}
