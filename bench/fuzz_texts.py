@@ -24,7 +24,7 @@ import safetensors.numpy
 from fuzz_mutations import Mutation, Target
 from numpy.typing import NDArray
 
-from xraylab import files, leftovers, running
+from xraylab import dvc_lock, files, leftovers, running
 from xraylab.data import layouts
 from xraylab.data.image_facts import Look
 from xraylab.data.layouts import TableConfig
@@ -38,7 +38,7 @@ from xraylab.inference.appearance import Appearance, Measurements
 from xraylab.inference.copies import SeenHashes
 from xraylab.inference.reference import Reference
 from xraylab.inference.warnings import Expected, ImageFacts
-from xraylab.integrity import lock, verify
+from xraylab.integrity import verify
 from xraylab.jobs.engines.engine import Resources
 from xraylab.jobs.session import FILE, Session, Submitted
 from xraylab.params import config
@@ -147,7 +147,7 @@ def read_lock(data: bytes) -> object:
     """A dvc.lock of a study of two stages, as `xraylab verify` reads it."""
     paths = study()
     with (
-        patch.object(lock, "PAUSE", 0.0),  # what cannot be read is not half-written here
+        patch.object(dvc_lock, "PAUSE", 0.0),  # what cannot be read is not half-written here
         replaced(paths.root / "dvc.yaml", STAGES.encode()),
         replaced(paths.params, b"a: 1\n"),
         replaced(paths.lock, data),
@@ -286,7 +286,8 @@ def _check_reference(record: bytes) -> object:
     tensors = safetensors.numpy.save(_fitted()[0])
     reference = bundle._reference(Path("x.zip"), {bundle.REFERENCE_RECORD: record, bundle.REFERENCE: tensors})
     assert reference is not None
-    facts = ImageFacts({"modality": "DX", "view": "LL", "body_part": "HAND"}, Look("0" * 64, "", 0.5, 0.0), 0.0)
+    look = Look("0" * 64, "", 0.5, 0.0)
+    facts = ImageFacts({"modality": "DX", "view": "LL", "body_part": "HAND"}, flat=False, colour=0.0, look=look)
     return reference.check(_films(1), np.ones((1, WIDTH), np.float32), [facts])
 
 

@@ -303,7 +303,7 @@ def drawn_study(folder: Path, index_: pd.DataFrame, **changes: Any) -> Paths:
     """A study whose index is `index_`, after the stage `split`."""
     study = small.study(folder, lambda tree: tree["split"].update(changes))
     paths = Paths(study)
-    tables.write(index_, paths.index)
+    tables.write(index_.assign(split=""), paths.index)
     tables.write(pd.DataFrame(columns=["id", "other", "change", "bits"]), paths.near_duplicates)
     stage.run(*load(study))
     return paths

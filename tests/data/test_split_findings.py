@@ -216,7 +216,7 @@ def test_the_stage_writes_the_labels_of_every_finding_and_says_how_many_there_ar
     index = people(0, 300, unknown=0.1)
     study = small.study(tmp_path, lambda tree: several(tree, strategy="random"))
     paths = Paths(study)
-    tables.write(index, paths.index)
+    tables.write(index.assign(split=""), paths.index)
     tables.write(NO_PAIRS, paths.near_duplicates)
     stage.run(*load(study))
     summary = files.read_json(paths.split / "summary.json")
